@@ -1,0 +1,212 @@
+//! What is in the file, where its bytes are, and whether they are undamaged.
+
+use super::{Collection, Database};
+use crate::error::{Error, Result};
+use crate::format::{SectionKind, extent_value_bytes, rows_per_extent};
+use crate::record::ModelContract;
+use crate::storage::tables::{self, Manifest, SectionEntry, key};
+use crate::storage::{Snapshot, StorageError, Table, extents};
+use crate::vectors::{Metric, Originals};
+
+/// What is in a file. Made by [`Database::info`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct DatabaseInfo {
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// The collections, by name.
+    pub collections: Vec<CollectionInfo>,
+}
+
+/// What is in a collection.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct CollectionInfo {
+    /// Name.
+    pub name: String,
+    /// Components of a vector.
+    pub dimensions: usize,
+    /// How vectors are compared.
+    pub metric: Metric,
+    /// How full vectors are kept.
+    pub originals: Originals,
+    /// The model that encodes the vectors, if one is known.
+    pub model: Option<ModelContract>,
+    /// Live records.
+    pub records: u64,
+    /// Live vectors.
+    pub vectors: u64,
+    /// Live vectors that are not sealed into a segment yet.
+    pub unsealed: u64,
+    /// Deleted vectors that still take space in a segment.
+    pub deleted: u64,
+    /// Segments.
+    pub segments: usize,
+    /// Segments with a graph.
+    pub graphs: usize,
+    /// Where the bytes are.
+    pub space: SpaceInfo,
+}
+
+/// Bytes by purpose, keys included, the file's own overhead not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpaceInfo {
+    /// Texts and metadata.
+    pub records: u64,
+    /// Ids.
+    pub ids: u64,
+    /// Field index.
+    pub fields: u64,
+    /// Vectors that are not sealed yet.
+    pub unsealed: u64,
+    /// int8 codes.
+    pub codes: u64,
+    /// Full vectors.
+    pub originals: u64,
+    /// Graph links, all levels.
+    pub links: u64,
+    /// Slot numbers of the segments.
+    pub slots: u64,
+}
+
+/// What [`Database::verify`] read; every checksum was right.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verified {
+    /// Records read and decoded.
+    pub records: u64,
+    /// Bytes of extents read.
+    pub extent_bytes: u64,
+    /// Unsealed vectors read.
+    pub unsealed: u64,
+}
+
+impl Database {
+    /// Counts, shapes and where the bytes are. Reads every key: about a second per million
+    /// records.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn info(&self) -> Result<DatabaseInfo> {
+        let mut collections = Vec::new();
+        for name in self.collections()? {
+            collections.push(self.collection(&name)?.info()?);
+        }
+        Ok(DatabaseInfo { file_bytes: self.inner.file_bytes(), collections })
+    }
+
+    /// Reads everything, checks every checksum and that ids, records, vectors and counts agree.
+    ///
+    /// # Errors
+    /// The first damage found ([`Error::is_corruption`]).
+    pub fn verify(&self) -> Result<Verified> {
+        let mut verified = Verified::default();
+        for name in self.collections()? {
+            let collection = self.collection(&name)?;
+            let snapshot = self.inner.snapshot()?;
+            collection.verify(snapshot.as_ref(), &mut verified)?;
+        }
+        Ok(verified)
+    }
+}
+
+impl Collection {
+    /// Counts, shape and where the bytes are.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn info(&self) -> Result<CollectionInfo> {
+        let snapshot = self.inner.snapshot()?;
+        let snapshot = snapshot.as_ref();
+        let manifest = self.manifest(snapshot)?;
+        let prefix = key::collection(self.id);
+        let bytes = |table| -> Result<u64> {
+            let mut sum = 0;
+            for entry in snapshot.range(table, &prefix, &prefix)? {
+                let (at, value) = entry?;
+                sum += (at.len() + value.len()) as u64;
+            }
+            Ok(sum)
+        };
+        let space = SpaceInfo {
+            records: bytes(Table::Records)?,
+            ids: bytes(Table::Ids)?,
+            fields: bytes(Table::Fields)?,
+            unsealed: bytes(Table::Delta)?,
+            codes: section_bytes(&manifest, &[SectionKind::Codes]),
+            originals: section_bytes(&manifest, &[SectionKind::Raw]),
+            links: section_bytes(&manifest, &[SectionKind::Links, SectionKind::Upper]),
+            slots: section_bytes(&manifest, &[SectionKind::Slots]),
+        };
+        Ok(CollectionInfo {
+            name: self.name.to_string(),
+            dimensions: self.dimensions(),
+            metric: self.metric(),
+            originals: self.encoding.originals(),
+            model: manifest.contract.as_ref().map(ModelContract::from),
+            records: manifest.records,
+            vectors: manifest.vectors(),
+            unsealed: manifest.delta,
+            deleted: manifest.dead,
+            segments: manifest.segments.len(),
+            graphs: manifest.segments.iter().filter(|segment| segment.graph.is_some()).count(),
+            space,
+        })
+    }
+
+    fn verify(&self, snapshot: &dyn Snapshot, verified: &mut Verified) -> Result<()> {
+        let missing = |what| Error::Storage(StorageError::Missing { what });
+        let manifest = self.manifest(snapshot)?;
+        for segment in &manifest.segments {
+            verified.extent_bytes += extents::verify(snapshot, self.id, segment.id)?;
+        }
+        let view = self.view(snapshot)?;
+        verified.unsealed += view.delta.len() as u64;
+        let prefix = key::collection(self.id);
+        let (mut records, mut vectors) = (0, 0);
+        for entry in snapshot.range(Table::Ids, &prefix, &prefix)? {
+            let (at, sealed) = entry?;
+            let slot = tables::decode_slot(sealed, at)?;
+            let stored = tables::record(snapshot, self.id, slot)?;
+            if key::id_of(at).as_ref() != Some(&stored.record.id) {
+                return Err(missing("the record of an id"));
+            }
+            if stored.has_vector {
+                view.vector(slot)?;
+                vectors += 1;
+            }
+            records += 1;
+        }
+        let mut stored = 0;
+        for entry in snapshot.range(Table::Records, &prefix, &prefix)? {
+            entry?;
+            stored += 1;
+        }
+        if records != manifest.records || stored != records || vectors != manifest.vectors() {
+            return Err(missing("a record or vector that the manifest counts"));
+        }
+        if view.dead.len() != manifest.dead || view.delta.len() as u64 != manifest.delta {
+            return Err(missing("a tombstone or unsealed vector that the manifest counts"));
+        }
+        verified.records += records;
+        Ok(())
+    }
+}
+
+fn section_bytes(manifest: &Manifest, kinds: &[SectionKind]) -> u64 {
+    let sections = manifest.segments.iter().flat_map(|segment| &segment.sections);
+    sections
+        .filter(|section| kinds.iter().any(|&kind| kind as u16 == section.kind))
+        .map(extent_bytes)
+        .sum()
+}
+
+fn extent_bytes(section: &SectionEntry) -> u64 {
+    let (rows, stride) = (section.rows as usize, section.stride as usize);
+    let per_extent = rows_per_extent(stride).max(1);
+    let full = (rows / per_extent) * extent_value_bytes(per_extent * stride);
+    let rest = rows % per_extent;
+    let last = if rest > 0 { extent_value_bytes(rest * stride) } else { 0 };
+    (full + last) as u64
+}

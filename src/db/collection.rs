@@ -1,0 +1,329 @@
+//! A collection: records of one shape under one name.
+
+use std::sync::Arc;
+
+use super::batch::{Batch, Committed};
+use super::view::View;
+use super::{Inner, Search};
+use crate::error::{Error, Result};
+use crate::index::GraphParams;
+use crate::record::{ModelContract, Record, RecordId};
+use crate::storage::tables::{self, Contract, Definition, Manifest, StoredRecord, key};
+use crate::storage::{Snapshot, StorageError, Table};
+use crate::vectors::{Encoding, Metric, Originals};
+
+/// What a new collection is like. Fixed once the collection is made, but for the model, which
+/// the first batch that names one can set.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct CollectionOptions {
+    dimensions: usize,
+    metric: Metric,
+    originals: Originals,
+    graph: GraphParams,
+    contract: Option<ModelContract>,
+}
+
+impl CollectionOptions {
+    /// Vectors of `dimensions` components (1 to 65,536), compared by `metric`.
+    pub fn new(dimensions: usize, metric: Metric) -> Self {
+        Self {
+            dimensions,
+            metric,
+            originals: Originals::F16,
+            graph: GraphParams::default(),
+            contract: None,
+        }
+    }
+
+    /// How the full vectors are kept beside their int8 codes. Default: f16.
+    pub fn originals(mut self, originals: Originals) -> Self {
+        self.originals = originals;
+        self
+    }
+
+    /// The model that encodes the vectors; queries by another model are refused.
+    pub fn model(mut self, contract: ModelContract) -> Self {
+        self.contract = Some(contract);
+        self
+    }
+
+    /// Links and build effort of the graph.
+    pub fn graph(mut self, graph: GraphParams) -> Self {
+        self.graph = graph;
+        self
+    }
+
+    pub(super) fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    pub(super) fn contract(&self) -> Option<&ModelContract> {
+        self.contract.as_ref()
+    }
+
+    pub(super) fn definition(&self, id: u32) -> Definition {
+        Definition {
+            id,
+            dimensions: self.dimensions as u32,
+            metric: self.metric.to_u8(),
+            originals: self.originals.to_u8(),
+            graph_m: self.graph.m as u16,
+            graph_ef_construction: self.graph.ef_construction,
+            seed: self.graph.seed,
+        }
+    }
+
+    pub(super) fn first_manifest(&self) -> Manifest {
+        Manifest { contract: self.contract.as_ref().map(Contract::from), ..Manifest::default() }
+    }
+}
+
+/// A collection of a [`Database`](super::Database). A cheap clone of a shared handle.
+#[derive(Clone)]
+pub struct Collection {
+    pub(super) inner: Arc<Inner>,
+    pub(super) name: Arc<str>,
+    pub(super) id: u32,
+    pub(super) encoding: Encoding,
+    pub(super) graph: GraphParams,
+}
+
+impl Collection {
+    pub(super) fn open(inner: Arc<Inner>, name: &str, definition: Definition) -> Result<Self> {
+        let damaged = |_| StorageError::Missing { what: "a valid shape of a collection" };
+        let metric = Metric::from_u8(definition.metric);
+        let originals = Originals::from_u8(definition.originals);
+        let encoding = match (metric, originals) {
+            (Some(metric), Some(originals)) => {
+                Encoding::new(definition.dimensions as usize, metric, originals).map_err(damaged)?
+            }
+            _ => return Err(StorageError::Missing { what: "a known metric and codec" }.into()),
+        };
+        let graph = GraphParams {
+            m: u32::from(definition.graph_m),
+            ef_construction: definition.graph_ef_construction,
+            seed: definition.seed,
+        };
+        Ok(Self { inner, name: name.into(), id: definition.id, encoding, graph })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Components of a vector.
+    #[must_use]
+    pub fn dimensions(&self) -> usize {
+        self.encoding.dim()
+    }
+
+    /// How vectors are compared.
+    #[must_use]
+    pub fn metric(&self) -> Metric {
+        self.encoding.metric()
+    }
+
+    /// How full vectors are kept beside their codes.
+    #[must_use]
+    pub fn originals(&self) -> Originals {
+        self.encoding.originals()
+    }
+
+    /// The model that encodes the vectors, if one is known.
+    ///
+    /// # Errors
+    /// Storage; the collection was deleted.
+    pub fn model(&self) -> Result<Option<ModelContract>> {
+        let snapshot = self.inner.snapshot()?;
+        Ok(self.manifest(snapshot.as_ref())?.contract.as_ref().map(ModelContract::from))
+    }
+
+    /// Number of records.
+    ///
+    /// # Errors
+    /// Storage; the collection was deleted.
+    pub fn count(&self) -> Result<u64> {
+        let snapshot = self.inner.snapshot()?;
+        Ok(self.manifest(snapshot.as_ref())?.records)
+    }
+
+    /// A batch of changes, committed whole or not at all.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.clone())
+    }
+
+    /// Inserts a record or replaces the one of the same id. One durable commit (milliseconds):
+    /// use [`Collection::batch`] for many.
+    ///
+    /// # Errors
+    /// Those of [`Batch::upsert`] and [`Batch::commit`].
+    pub fn upsert(&self, record: Record) -> Result<Committed> {
+        let mut batch = self.batch();
+        batch.upsert(record)?;
+        batch.commit()
+    }
+
+    /// Removes a record; whether it was there. One durable commit.
+    ///
+    /// # Errors
+    /// Those of [`Batch::commit`].
+    pub fn delete(&self, id: impl Into<RecordId>) -> Result<bool> {
+        let mut batch = self.batch();
+        batch.delete(id);
+        Ok(batch.commit()?.deleted > 0)
+    }
+
+    /// The record of that id with its vector as it is stored (f16 by default, normalized under
+    /// cosine), or none.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn get(&self, id: impl Into<RecordId>) -> Result<Option<Record>> {
+        let snapshot = self.inner.snapshot()?;
+        let Some(slot) = tables::slot(snapshot.as_ref(), self.id, &id.into())? else {
+            return Ok(None);
+        };
+        let StoredRecord { mut record, has_vector } =
+            tables::record(snapshot.as_ref(), self.id, slot)?;
+        if has_vector {
+            record.vector = Some(self.view(snapshot.as_ref())?.vector(slot)?);
+        }
+        Ok(Some(record))
+    }
+
+    /// Whether there is a record of that id.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn contains(&self, id: impl Into<RecordId>) -> Result<bool> {
+        let snapshot = self.inner.snapshot()?;
+        Ok(tables::slot(snapshot.as_ref(), self.id, &id.into())?.is_some())
+    }
+
+    /// Reads records page by page, in order of id: integers by value, then strings bytewise.
+    pub fn scan(&self) -> Scan {
+        Scan { collection: self.clone(), after: None, limit: 100, vectors: false }
+    }
+
+    /// Searches by vector. Synchronous; knows no model.
+    pub fn search<'q>(&self, vector: &'q [f32]) -> Search<'q> {
+        Search::new(self.clone(), vector)
+    }
+
+    /// The manifest as the snapshot has it; the collection may have been deleted since opened.
+    pub(super) fn manifest(&self, snapshot: &dyn Snapshot) -> Result<Manifest> {
+        if snapshot.get(Table::Collections, &key::manifest(self.id))?.is_none() {
+            return Err(Error::CollectionNotFound { name: self.name.to_string() });
+        }
+        Ok(tables::manifest(snapshot, self.id)?)
+    }
+
+    pub(super) fn view(&self, snapshot: &dyn Snapshot) -> Result<Arc<View>> {
+        self.inner.views.get(self, snapshot)
+    }
+
+    /// Refuses a model other than the collection's.
+    pub(super) fn check_model(&self, manifest: &Manifest, model: &str) -> Result<()> {
+        match manifest.contract.as_ref().map(ModelContract::from) {
+            Some(contract) if contract.model != model => Err(Error::ModelMismatch {
+                collection: self.name.to_string(),
+                expected: contract.model,
+                found: model.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Collection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Collection")
+            .field("name", &self.name)
+            .field("dimensions", &self.dimensions())
+            .field("metric", &self.metric())
+            .finish()
+    }
+}
+
+/// Reads one page of records. Made by [`Collection::scan`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Scan {
+    collection: Collection,
+    after: Option<RecordId>,
+    limit: usize,
+    vectors: bool,
+}
+
+/// A page of records.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Page {
+    /// The records, in order of id.
+    pub records: Vec<Record>,
+    /// Where the next page begins: give it to [`Scan::after`]. None on the last page.
+    pub next: Option<RecordId>,
+}
+
+impl Scan {
+    /// Begins after that id; it need not exist.
+    pub fn after(mut self, id: impl Into<RecordId>) -> Self {
+        self.after = Some(id.into());
+        self
+    }
+
+    /// At most so many records. Default: 100.
+    pub fn limit(mut self, records: usize) -> Self {
+        self.limit = records;
+        self
+    }
+
+    /// Reads the vectors too. Default: records come without.
+    pub fn with_vectors(mut self) -> Self {
+        self.vectors = true;
+        self
+    }
+
+    /// Reads the page. Each page sees the newest version of the file.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn run(self) -> Result<Page> {
+        let Self { collection, after, limit, vectors } = self;
+        let snapshot = collection.inner.snapshot()?;
+        let snapshot = snapshot.as_ref();
+        let view = if vectors { Some(collection.view(snapshot)?) } else { None };
+        let prefix = key::collection(collection.id);
+        let start = match &after {
+            // The id's key with a zero byte is the next key there can be.
+            Some(id) => {
+                let mut key = key::id(collection.id, id);
+                key.push(0);
+                key
+            }
+            None => prefix.to_vec(),
+        };
+        let mut records = Vec::new();
+        let mut more = false;
+        for entry in snapshot.range(Table::Ids, &prefix, &start)? {
+            let (found, sealed) = entry?;
+            if records.len() == limit {
+                more = true;
+                break;
+            }
+            let slot = tables::decode_slot(sealed, found)?;
+            let mut stored = tables::record(snapshot, collection.id, slot)?;
+            if let Some(view) = view.as_ref().filter(|_| stored.has_vector) {
+                stored.record.vector = Some(view.vector(slot)?);
+            }
+            records.push(stored.record);
+        }
+        let last = records.last().map(|record| record.id.clone());
+        // A limit of zero makes no progress: the next page is this page.
+        let next = if more { last.or(after) } else { None };
+        Ok(Page { records, next })
+    }
+}

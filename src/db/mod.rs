@@ -1,0 +1,410 @@
+//! The public database: files, collections, batches, search, maintenance. Joins storage, index
+//! and filter; knows no model and no network. Everything here is synchronous and returns owned
+//! data: no map slice and no transaction outlives a call.
+
+mod batch;
+mod check;
+mod collection;
+mod compact;
+mod maintenance;
+mod registry;
+mod search;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+pub use batch::{Batch, Committed, MaintenanceOutcome};
+pub use check::{CollectionInfo, DatabaseInfo, SpaceInfo, Verified};
+pub use collection::{Collection, CollectionOptions, Page, Scan};
+pub use compact::Compacted;
+pub use maintenance::{Maintain, Maintained, Maintenance};
+pub use search::{Hit, Hits, Search, SearchReport};
+
+use crate::error::{Error, Result};
+use crate::format::{DIMENSIONS_MAX, ID_BYTES_MAX};
+use crate::storage::tables::{self, Definition, key};
+use crate::storage::{
+    FileStore, LmdbOptions, LmdbStore, Snapshot, StorageError, Store, Table, WriterPolicy, schema,
+};
+use view::Views;
+
+/// One file of collections. A cheap clone of one shared handle; `Send + Sync`.
+///
+/// ```
+/// use portolan::{CollectionOptions, Database, Metric, Record};
+///
+/// # fn main() -> portolan::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("kb.portolan");
+/// let db = Database::open(&path)?;
+/// let docs = db.create_collection("docs", CollectionOptions::new(3, Metric::Cosine))?;
+/// docs.upsert(Record::new("a").text("first").field("lang", "en").vector([1.0, 0.0, 0.0]))?;
+/// docs.upsert(Record::new("b").text("second").vector([0.0, 1.0, 0.0]))?;
+/// let hits = docs.search(&[0.9, 0.1, 0.0]).limit(1).run()?;
+/// assert_eq!(hits[0].text(), "first");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+/// Field order: the store closes before the registration goes.
+struct Inner {
+    store: StoreKind,
+    views: Arc<Views>,
+    path: PathBuf,
+    writer: WriterPolicy,
+    maintenance: Maintenance,
+    /// Held while segments are folded.
+    folding: Mutex<()>,
+    _registration: Option<registry::Registration>,
+}
+
+enum StoreKind {
+    Lmdb(LmdbStore),
+    File(FileStore),
+}
+
+impl Inner {
+    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>> {
+        Ok(match &self.store {
+            StoreKind::Lmdb(store) => store.snapshot()?,
+            StoreKind::File(store) => store.snapshot()?,
+        })
+    }
+
+    /// The writable store.
+    fn lmdb(&self) -> Result<&LmdbStore> {
+        match &self.store {
+            StoreKind::Lmdb(store) => Ok(store),
+            StoreKind::File(_) => Err(StorageError::ReadOnly.into()),
+        }
+    }
+
+    fn file_bytes(&self) -> u64 {
+        match &self.store {
+            StoreKind::Lmdb(store) => store.file_bytes(),
+            StoreKind::File(store) => store.file_bytes(),
+        }
+    }
+}
+
+/// How to open a file read-write.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct DatabaseOptions {
+    map: u64,
+    max_size: u64,
+    writer: WriterPolicy,
+    maintenance: Maintenance,
+    create: bool,
+    create_new: bool,
+}
+
+impl Default for DatabaseOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Address space taken at open: small enough for phones and 16 processes side by side; the map
+/// doubles when it is full.
+const MAP_BYTES: u64 = 256 * 1024 * 1024;
+
+impl DatabaseOptions {
+    /// The defaults: grows without limit, waits for other writers, maintains inline.
+    pub fn new() -> Self {
+        Self {
+            map: MAP_BYTES,
+            max_size: 1 << 46,
+            writer: WriterPolicy::default(),
+            maintenance: Maintenance::default(),
+            create: true,
+            create_new: false,
+        }
+    }
+
+    /// The file never grows past this many bytes; a write that needs more fails with
+    /// [`StorageError::SizeLimit`]. Default: no limit.
+    pub fn max_size(mut self, bytes: u64) -> Self {
+        self.max_size = bytes;
+        self.map = self.map.min(bytes);
+        self
+    }
+
+    /// Size of the memory map to begin with. It grows by itself; this only saves the growing.
+    pub fn initial_map(mut self, bytes: u64) -> Self {
+        self.map = bytes.max(64 * 1024);
+        self
+    }
+
+    /// What a write does while another thread or process writes. Default: waits.
+    pub fn writer(mut self, policy: WriterPolicy) -> Self {
+        self.writer = policy;
+        self
+    }
+
+    /// When vectors are folded into segments. Default: inline on commit.
+    pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
+        self.maintenance = maintenance;
+        self
+    }
+
+    /// Fails with [`StorageError::NotFound`] if the file is absent.
+    pub fn must_exist(mut self) -> Self {
+        self.create = false;
+        self
+    }
+
+    /// Fails with [`StorageError::Exists`] if the file is there.
+    pub fn must_be_new(mut self) -> Self {
+        self.create_new = true;
+        self
+    }
+
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// See [`Database::open`].
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Database> {
+        let path = absolute(path.as_ref())?;
+        self.prepare_file(&path)?;
+        let options =
+            LmdbOptions { map_bytes: self.map, map_bytes_max: self.max_size, create: self.create };
+        let inner = registry::open_once(&path, |registration| {
+            let store = LmdbStore::open(&path, options)?;
+            schema::check(store.snapshot()?.as_ref())?;
+            let views = Arc::new(Views::default());
+            let cached = Arc::clone(&views);
+            store.on_evict(Box::new(move || cached.clear()));
+            let inner = Inner {
+                store: StoreKind::Lmdb(store),
+                views,
+                path: path.clone(),
+                writer: self.writer,
+                maintenance: self.maintenance,
+                folding: Mutex::new(()),
+                _registration: Some(registration),
+            };
+            maintenance::sweep(&inner)?;
+            Ok(inner)
+        })?;
+        Ok(Database { inner })
+    }
+
+    /// Makes the file, so that it has an identity to register; an empty file is a new database.
+    fn prepare_file(&self, path: &Path) -> Result<()> {
+        let io = |source| StorageError::Io { action: "create", path: path.to_owned(), source };
+        if self.create_new {
+            return match std::fs::File::create_new(path) {
+                Ok(_) => Ok(()),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    Err(StorageError::Exists { path: path.to_owned() }.into())
+                }
+                Err(error) => Err(io(error).into()),
+            };
+        }
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => {
+                Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)).into())
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.create => {
+                let file = std::fs::File::options().create(true).append(true).open(path);
+                file.map_err(io)?;
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(StorageError::NotFound { path: path.to_owned() }.into())
+            }
+            Err(error) => Err(io(error).into()),
+        }
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let io = |source| StorageError::Io { action: "open", path: path.to_owned(), source };
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(io(std::io::Error::from(std::io::ErrorKind::InvalidFilename)).into());
+    }
+    Ok(std::path::absolute(path).map_err(io)?)
+}
+
+impl Database {
+    /// Opens a file for reading and writing; makes it if it is absent. While it is open, two
+    /// lock files stand beside it. Opening the same file twice in a process yields the same
+    /// handle, with the options of the first opening.
+    ///
+    /// # Errors
+    /// [`StorageError`]: the file cannot be opened, is damaged, or is not a portolan file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        DatabaseOptions::new().open(path)
+    }
+
+    /// As [`Database::open`], but the file must exist.
+    ///
+    /// # Errors
+    /// [`StorageError::NotFound`], and those of [`Database::open`].
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Self> {
+        DatabaseOptions::new().must_exist().open(path)
+    }
+
+    /// As [`Database::open`], but the file must not exist.
+    ///
+    /// # Errors
+    /// [`StorageError::Exists`], and those of [`Database::open`].
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        DatabaseOptions::new().must_be_new().open(path)
+    }
+
+    /// Opens a file that nobody writes to, with our own reader of the page format: no lock file,
+    /// no write, read-only media are fine. Nobody may write to the file while it is open.
+    ///
+    /// # Errors
+    /// [`StorageError::InUse`] if a read-write handle has it open; [`StorageError::NotFound`];
+    /// damaged or foreign files.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
+        let path = absolute(path.as_ref())?;
+        let store = FileStore::open(&path)?;
+        schema::check(store.snapshot()?.as_ref())?;
+        let inner = Inner {
+            store: StoreKind::File(store),
+            views: Arc::default(),
+            path,
+            writer: WriterPolicy::Refuse,
+            maintenance: Maintenance::Manual,
+            folding: Mutex::new(()),
+            _registration: None,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The absolute path of the file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Whether the file was opened read-only.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(self.inner.store, StoreKind::File(_))
+    }
+
+    /// Makes a collection.
+    ///
+    /// # Errors
+    /// [`Error::CollectionExists`]; [`Error::CollectionOptions`]; read-only; storage.
+    pub fn create_collection(&self, name: &str, options: CollectionOptions) -> Result<Collection> {
+        check_options(name, &options)?;
+        let store = self.inner.lmdb()?;
+        let definition = store.write(self.inner.writer, |txn| {
+            if tables::definition(txn, name)?.is_some() {
+                return Err(Error::CollectionExists { name: name.to_owned() });
+            }
+            let id = tables::take_collection_number(txn)?;
+            let definition = options.definition(id);
+            let manifest = options.first_manifest();
+            let at = key::definition(name);
+            txn.put(Table::Collections, &at, &tables::encode_definition(name, &definition)?)?;
+            let at = key::manifest(id);
+            txn.put(Table::Collections, &at, &tables::encode_manifest(id, &manifest)?)?;
+            Ok(definition)
+        })?;
+        Collection::open(Arc::clone(&self.inner), name, definition)
+    }
+
+    /// Opens a collection.
+    ///
+    /// # Errors
+    /// [`Error::CollectionNotFound`]; storage.
+    pub fn collection(&self, name: &str) -> Result<Collection> {
+        let snapshot = self.inner.snapshot()?;
+        let definition = tables::definition(snapshot.as_ref(), name)?
+            .ok_or_else(|| Error::CollectionNotFound { name: name.to_owned() })?;
+        drop(snapshot);
+        Collection::open(Arc::clone(&self.inner), name, definition)
+    }
+
+    /// Opens a collection, or makes it if it is absent. The options of an existing one stay.
+    ///
+    /// # Errors
+    /// Those of [`Database::create_collection`] and [`Database::collection`].
+    pub fn collection_or_create(
+        &self,
+        name: &str,
+        options: CollectionOptions,
+    ) -> Result<Collection> {
+        match self.collection(name) {
+            Err(Error::CollectionNotFound { .. }) => match self.create_collection(name, options) {
+                // Another thread or process was faster.
+                Err(Error::CollectionExists { .. }) => self.collection(name),
+                created => created,
+            },
+            found => found,
+        }
+    }
+
+    /// Names of the collections, sorted bytewise.
+    ///
+    /// # Errors
+    /// Storage.
+    pub fn collections(&self) -> Result<Vec<String>> {
+        let snapshot = self.inner.snapshot()?;
+        let mut names = Vec::new();
+        for entry in snapshot.range(Table::Collections, &[0], &[0])? {
+            let (found, _) = entry?;
+            let name = key::definition_name(found);
+            let name = name.ok_or(StorageError::Missing { what: "the name of a collection" })?;
+            names.push(name.to_owned());
+        }
+        Ok(names)
+    }
+
+    /// Removes a collection and all its records; whether it was there.
+    ///
+    /// # Errors
+    /// Read-only; storage.
+    pub fn delete_collection(&self, name: &str) -> Result<bool> {
+        let store = self.inner.lmdb()?;
+        store.write(self.inner.writer, |txn| {
+            let Some(definition) = tables::definition(txn, name)? else { return Ok(false) };
+            txn.delete(Table::Collections, &key::definition(name))?;
+            txn.delete(Table::Collections, &key::manifest(definition.id))?;
+            for table in Table::ALL {
+                if !matches!(table, Table::Meta | Table::Collections) {
+                    txn.delete_prefix(table, &key::collection(definition.id))?;
+                }
+            }
+            Ok(true)
+        })
+    }
+}
+
+fn check_options(name: &str, options: &CollectionOptions) -> Result<()> {
+    let refuse = |reason: String| Err(Error::CollectionOptions { name: name.to_owned(), reason });
+    if name.is_empty() || name.len() > ID_BYTES_MAX {
+        return refuse(format!("names are 1 to {ID_BYTES_MAX} bytes"));
+    }
+    if options.dimensions() == 0 || options.dimensions() > DIMENSIONS_MAX as usize {
+        let found = options.dimensions();
+        return refuse(format!("dimensions are 1 to {DIMENSIONS_MAX}, not {found}"));
+    }
+    if let Some(contract) = options.contract() {
+        if contract.model.is_empty() || contract.model.len() > ID_BYTES_MAX {
+            return refuse(format!("model ids are 1 to {ID_BYTES_MAX} bytes"));
+        }
+    }
+    Ok(())
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("path", &self.inner.path)
+            .field("read_only", &self.is_read_only())
+            .finish()
+    }
+}

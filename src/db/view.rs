@@ -1,0 +1,207 @@
+//! A view: everything vector search needs of one collection at one version of the file, with the
+//! extents as slices of the map. Built when the version changes, shared by all searches after.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+
+use super::Collection;
+use crate::error::{Error, Result};
+use crate::format::{SEAL_BYTES, SectionKind, rows_per_extent};
+use crate::index::{GraphHeader, GraphParts, IndexError, Segment, SegmentParts};
+use crate::record::Slot;
+use crate::storage::tables::{self, GraphEntry, Manifest, SegmentEntry, key};
+use crate::storage::{Snapshot, StorageError, Table, extents};
+use crate::vectors::{Encoding, Originals, Rows};
+
+/// One collection at one version.
+pub(super) struct View {
+    version: u64,
+    pub(super) encoding: Encoding,
+    pub(super) manifest: Manifest,
+    pub(super) segments: Vec<Segment>,
+    /// Dead slots of all segments.
+    pub(super) dead: RoaringBitmap,
+    /// Vectors that are not sealed yet, by slot: code row, then raw row.
+    pub(super) delta: Vec<(Slot, DeltaRow)>,
+}
+
+/// The rows of one unsealed vector, in place.
+pub(super) struct DeltaRow {
+    sealed: Bytes,
+    code_bytes: usize,
+}
+
+impl DeltaRow {
+    pub(super) fn code(&self) -> &[u8] {
+        self.sealed.get(SEAL_BYTES..SEAL_BYTES + self.code_bytes).unwrap_or_default()
+    }
+
+    pub(super) fn raw(&self) -> &[u8] {
+        self.sealed.get(SEAL_BYTES + self.code_bytes..).unwrap_or_default()
+    }
+}
+
+impl View {
+    fn build(collection: &Collection, snapshot: &dyn Snapshot) -> Result<Self> {
+        let manifest = collection.manifest(snapshot)?;
+        let encoding = collection.encoding;
+        let mut segments = Vec::with_capacity(manifest.segments.len());
+        for entry in &manifest.segments {
+            segments.push(open_segment(collection, snapshot, entry)?);
+        }
+        Ok(Self {
+            version: snapshot.version(),
+            encoding,
+            segments,
+            dead: read_dead(collection.id, snapshot)?,
+            delta: read_delta(collection.id, encoding, snapshot)?,
+            manifest,
+        })
+    }
+
+    /// The rows of a vector that is not sealed yet.
+    pub(super) fn unsealed(&self, slot: Slot) -> Option<&DeltaRow> {
+        let at = self.delta.binary_search_by_key(&slot, |(slot, _)| *slot).ok()?;
+        self.delta.get(at).map(|(_, row)| row)
+    }
+
+    /// The vector of a slot, as stored.
+    pub(super) fn vector(&self, slot: Slot) -> Result<Vec<f32>> {
+        let missing = StorageError::Missing { what: "the vector of a record" };
+        if let Some(row) = self.unsealed(slot) {
+            let decoded = if self.encoding.originals() == Originals::None {
+                self.encoding.decode_code(row.code())
+            } else {
+                self.encoding.decode_raw(row.raw())
+            };
+            return Ok(decoded.map_err(|_| missing)?);
+        }
+        for segment in &self.segments {
+            if let Some(vector) = segment.position_of(slot.0).and_then(|at| segment.raw_vector(at))
+            {
+                return Ok(vector);
+            }
+        }
+        Err(missing.into())
+    }
+}
+
+fn open_segment(
+    collection: &Collection,
+    snapshot: &dyn Snapshot,
+    entry: &SegmentEntry,
+) -> Result<Segment> {
+    let failed =
+        |source: IndexError| Error::Index { collection: collection.name.to_string(), source };
+    let mut sections: HashMap<SectionKind, Rows> = HashMap::new();
+    for section in extents::load(snapshot, collection.id, entry)? {
+        let per_extent = rows_per_extent(section.stride);
+        let rows = Rows::new(section.extents, section.stride, per_extent, section.rows as u32);
+        sections.insert(section.kind, rows.map_err(|source| failed(source.into()))?);
+    }
+    let mut take = |kind| {
+        let rows = sections.remove(&kind);
+        rows.ok_or_else(|| failed(IndexError::MissingSection { kind }))
+    };
+    let graph = match entry.graph.as_ref().map(graph_header) {
+        Some(header) => {
+            let links = take(SectionKind::Links)?;
+            // A small graph has no upper level, and a section without rows is not written.
+            let upper = if header.level_counts.is_empty() {
+                Rows::contiguous(Bytes::new(), 1).map_err(|source| failed(source.into()))?
+            } else {
+                take(SectionKind::Upper)?
+            };
+            Some(GraphParts { header, links, upper })
+        }
+        None => None,
+    };
+    let encoding = collection.encoding;
+    let raw = match encoding.originals() {
+        Originals::None => None,
+        _ => Some(take(SectionKind::Raw)?),
+    };
+    let (slots, codes) = (take(SectionKind::Slots)?, take(SectionKind::Codes)?);
+    Segment::open(SegmentParts { encoding, slots, codes, raw, graph }).map_err(failed)
+}
+
+fn graph_header(entry: &GraphEntry) -> GraphHeader {
+    GraphHeader {
+        entry: entry.entry,
+        level_counts: entry.level_rows.clone(),
+        m: u32::from(entry.m),
+        ef_construction: entry.ef_construction,
+        seed: entry.seed,
+    }
+}
+
+fn read_dead(collection: u32, snapshot: &dyn Snapshot) -> Result<RoaringBitmap> {
+    let prefix = key::collection(collection);
+    let mut dead = RoaringBitmap::new();
+    for entry in snapshot.range(Table::Tombstones, &prefix, &prefix)? {
+        let (at, sealed) = entry?;
+        let chunk = key::chunk_of(at).ok_or(StorageError::Missing { what: "a chunk number" })?;
+        let low = tables::decode_tombstones(sealed, at)?;
+        dead.extend(low.iter().map(|low| u32::from(chunk) << 16 | low));
+    }
+    Ok(dead)
+}
+
+fn read_delta(
+    collection: u32,
+    encoding: Encoding,
+    snapshot: &dyn Snapshot,
+) -> Result<Vec<(Slot, DeltaRow)>> {
+    let prefix = key::collection(collection);
+    let code_bytes = encoding.code_stride();
+    let row_bytes = code_bytes + encoding.raw_stride();
+    let mut delta = Vec::new();
+    for entry in snapshot.range(Table::Delta, &prefix, &prefix)? {
+        let (at, sealed) = entry?;
+        tables::check_delta(sealed, at, row_bytes)?;
+        let slot = key::slot_of(at).ok_or(StorageError::Missing { what: "a slot" })?;
+        delta.push((slot, DeltaRow { sealed: snapshot.share(sealed), code_bytes }));
+    }
+    Ok(delta)
+}
+
+/// The newest view of each collection.
+#[derive(Default)]
+pub(super) struct Views {
+    views: Mutex<HashMap<u32, Arc<View>>>,
+}
+
+impl Views {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<View>>> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The collection's view at the snapshot's version.
+    pub(super) fn get(
+        &self,
+        collection: &Collection,
+        snapshot: &dyn Snapshot,
+    ) -> Result<Arc<View>> {
+        let mut views = self.lock();
+        if let Some(view) = views.get(&collection.id) {
+            if view.version == snapshot.version() {
+                return Ok(Arc::clone(view));
+            }
+        }
+        // Built under the lock: the searches that wait here all need this very view.
+        let view = Arc::new(View::build(collection, snapshot)?);
+        let newest = views.get(&collection.id).is_none_or(|held| held.version < view.version);
+        if newest {
+            views.insert(collection.id, Arc::clone(&view));
+        }
+        Ok(view)
+    }
+
+    /// Drops all views, and with them the transactions that they keep alive.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+}

@@ -1,0 +1,185 @@
+//! The public error: wraps one small error per layer and adds what the database itself refuses.
+
+use thiserror::Error;
+
+use crate::filter::FilterError;
+use crate::index::IndexError;
+use crate::record::{RecordError, RecordId};
+use crate::storage::StorageError;
+use crate::vectors::VectorError;
+
+/// `Result` with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed. Nothing was changed by the call unless the variant says otherwise.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file could not be read or written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A vector does not fit the collection.
+    #[error("vector{} is refused: {source}", of_record(.id.as_ref()))]
+    Vector {
+        /// The record it came with; none for a query.
+        id: Option<RecordId>,
+        /// What is wrong with it.
+        source: VectorError,
+    },
+    /// A record breaks the limits of the format.
+    #[error("record {id} is refused: {source}")]
+    Record {
+        /// The record.
+        id: RecordId,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// A filter cannot be evaluated.
+    #[error(transparent)]
+    Filter(FilterError),
+    /// A segment of the index is damaged, or cannot be built.
+    #[error("the index of collection {collection:?} cannot be used: {source}")]
+    Index {
+        /// The collection.
+        collection: String,
+        /// What is wrong.
+        source: IndexError,
+    },
+    /// No such collection.
+    #[error("there is no collection {name:?}: create it first")]
+    CollectionNotFound {
+        /// The name.
+        name: String,
+    },
+    /// The collection exists.
+    #[error("collection {name:?} exists already: use Database::collection to open it")]
+    CollectionExists {
+        /// The name.
+        name: String,
+    },
+    /// A collection's options break the limits.
+    #[error("collection {name:?} cannot be created: {reason}")]
+    CollectionOptions {
+        /// The name.
+        name: String,
+        /// Which option, and what is allowed.
+        reason: String,
+    },
+    /// The vectors of the collection come from another model.
+    #[error(
+        "collection {collection:?} holds vectors of model {expected:?}, but this comes from \
+         {found:?}: use the same model, or another collection"
+    )]
+    ModelMismatch {
+        /// The collection.
+        collection: String,
+        /// The model of the collection.
+        expected: String,
+        /// The model of the query or batch.
+        found: String,
+    },
+    /// A collection has given out all its 2^32 slots.
+    #[error("collection {collection:?} has used all its 4294967295 slots: copy it into a new one")]
+    SlotsExhausted {
+        /// The collection.
+        collection: String,
+    },
+    /// The application cancelled the work. What was committed before stays.
+    #[error("cancelled by the application")]
+    Cancelled,
+    /// A model (or the service behind it) failed.
+    #[error("{stage} failed: {source}")]
+    Model {
+        /// `embed` or `rerank`.
+        stage: &'static str,
+        /// The model's own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// Whether trying again later can help.
+        retryable: bool,
+    },
+    /// The deadline passed before the answer was there.
+    #[error("the deadline of {deadline_ms} ms passed in stage {stage}: allow more time")]
+    DeadlineExceeded {
+        /// The stage that was under way.
+        stage: &'static str,
+        /// The deadline, in milliseconds.
+        deadline_ms: u64,
+    },
+    /// The query lacks something it needs.
+    #[error("query cannot run: {reason}")]
+    Query {
+        /// What to add.
+        reason: &'static str,
+    },
+}
+
+fn of_record(id: Option<&RecordId>) -> String {
+    id.map_or_else(String::new, |id| format!(" of record {id}"))
+}
+
+impl From<FilterError> for Error {
+    fn from(error: FilterError) -> Self {
+        match error {
+            FilterError::Storage(error) => Self::Storage(error),
+            other => Self::Filter(other),
+        }
+    }
+}
+
+impl From<crate::format::FormatError> for Error {
+    fn from(error: crate::format::FormatError) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+impl Error {
+    /// Whether the file, or a collection in it, does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Self::CollectionNotFound { .. } | Self::Storage(StorageError::NotFound { .. })
+        )
+    }
+
+    /// Whether the file is damaged, or not a portolan file.
+    #[must_use]
+    pub fn is_corruption(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_corruption(),
+            Self::Index { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the caller's input was refused: the same call fails again.
+    #[must_use]
+    pub fn is_invalid_input(&self) -> bool {
+        matches!(
+            self,
+            Self::Vector { .. }
+                | Self::Record { .. }
+                | Self::Filter(_)
+                | Self::CollectionOptions { .. }
+                | Self::ModelMismatch { .. }
+                | Self::Query { .. }
+        )
+    }
+
+    /// Whether the same call can succeed later: another writer, a full disk, a busy service.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Storage(error) => matches!(
+                error,
+                StorageError::WriterBusy
+                    | StorageError::InUse { .. }
+                    | StorageError::DiskFull { .. }
+                    | StorageError::TooManyReaders
+            ),
+            Self::Model { retryable, .. } => *retryable,
+            Self::DeadlineExceeded { .. } => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Making a segment: rows in ascending slot order go in, sections ready to be written come out.
+
+use bytes::Bytes;
+
+use super::build::{BuiltGraph, build};
+use super::params::{base_stride, upper_stride};
+use super::{GraphHeader, GraphParams, IndexError, Progress};
+use crate::format::SectionKind;
+use crate::vectors::{Encoding, Originals, Rows};
+
+/// Rows below which a scan of the codes is as fast as a walk.
+const DEFAULT_GRAPH_MIN_ROWS: u32 = 20_000;
+/// Positions stay below this, so that a bit of a u32 remains free.
+const MAX_ROWS: u32 = 1 << 31;
+
+/// Refuses a section of another stride.
+pub(super) fn check_stride(
+    kind: SectionKind,
+    expected: usize,
+    found: usize,
+) -> Result<(), IndexError> {
+    if expected == found { Ok(()) } else { Err(IndexError::WrongStride { kind, expected, found }) }
+}
+
+/// Refuses a section of another number of rows.
+pub(super) fn check_len(kind: SectionKind, expected: u64, found: u32) -> Result<(), IndexError> {
+    let found = u64::from(found);
+    if expected == found { Ok(()) } else { Err(IndexError::WrongLength { kind, expected, found }) }
+}
+
+/// How a segment is built.
+#[derive(Debug, Clone, Copy)]
+pub struct SegmentConfig {
+    /// Encoding of the rows.
+    pub encoding: Encoding,
+    /// Parameters of the graph.
+    pub graph: GraphParams,
+    /// A graph is built for more rows than this.
+    pub graph_min_rows: u32,
+    /// Whether the caller writes the raw rows itself, in the order of pushing. They are not
+    /// needed to build, and holding them can take more memory than all the rest.
+    pub raw_apart: bool,
+}
+
+impl SegmentConfig {
+    /// Default graph parameters, a graph above 20,000 rows, raw rows in the image.
+    #[must_use]
+    pub fn new(encoding: Encoding) -> Self {
+        let graph = GraphParams::default();
+        Self { encoding, graph, graph_min_rows: DEFAULT_GRAPH_MIN_ROWS, raw_apart: false }
+    }
+
+    /// Sets the graph parameters.
+    #[must_use]
+    pub fn graph(mut self, params: GraphParams) -> Self {
+        self.graph = params;
+        self
+    }
+
+    /// Sets the number of rows above which a graph is built.
+    #[must_use]
+    pub fn graph_min_rows(mut self, rows: u32) -> Self {
+        self.graph_min_rows = rows;
+        self
+    }
+
+    /// Leaves the raw rows to the caller: they are not pushed and not in the image.
+    #[must_use]
+    pub fn raw_apart(mut self, apart: bool) -> Self {
+        self.raw_apart = apart;
+        self
+    }
+
+    fn raw_stride(&self) -> usize {
+        if self.raw_apart { 0 } else { self.encoding.raw_stride() }
+    }
+}
+
+/// One section of a segment image: `rows` rows of `stride` bytes.
+#[derive(Debug, Clone)]
+pub struct Section {
+    /// What it holds.
+    pub kind: SectionKind,
+    /// Bytes per row.
+    pub stride: usize,
+    /// Number of rows.
+    pub rows: u32,
+    /// The rows, one after another.
+    pub bytes: Bytes,
+}
+
+/// A segment in memory, ready to be written as extents.
+#[derive(Debug, Clone)]
+pub struct SegmentImage {
+    /// Encoding of the rows.
+    pub encoding: Encoding,
+    /// The sections, ascending by kind; empty ones are left out.
+    pub sections: Vec<Section>,
+    /// Present when a graph was built.
+    pub graph: Option<GraphHeader>,
+}
+
+/// Collects rows and builds a segment from them.
+///
+/// Peak memory: slots, codes, raw rows unless kept apart, and while the graph is built
+/// `m * 16` bytes a row (256 at `m = 16`), of which half remain as the links.
+#[derive(Debug)]
+#[must_use]
+pub struct SegmentBuilder {
+    config: SegmentConfig,
+    last: Option<u32>,
+    slots: Vec<u8>,
+    codes: Vec<u8>,
+    raw: Vec<u8>,
+}
+
+impl SegmentBuilder {
+    /// An empty builder.
+    ///
+    /// # Errors
+    /// [`IndexError::GraphParameter`].
+    pub fn new(config: SegmentConfig) -> Result<Self, IndexError> {
+        Self::with_capacity(config, 0)
+    }
+
+    /// An empty builder with room for `rows` rows, which saves the copies of growing.
+    ///
+    /// # Errors
+    /// [`IndexError::GraphParameter`].
+    pub fn with_capacity(config: SegmentConfig, rows: usize) -> Result<Self, IndexError> {
+        config.graph.check()?;
+        let room = |stride: usize| Vec::with_capacity(rows.saturating_mul(stride));
+        Ok(Self {
+            config,
+            last: None,
+            slots: room(size_of::<u32>()),
+            codes: room(config.encoding.code_stride()),
+            raw: room(config.raw_stride()),
+        })
+    }
+
+    /// Number of rows pushed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len() / size_of::<u32>()
+    }
+
+    /// Whether nothing was pushed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Adds a row: its slot, above all before it, its code row, and its raw row unless originals
+    /// are not kept or are kept apart.
+    ///
+    /// # Errors
+    /// [`IndexError::SlotOrder`], [`IndexError::WrongStride`], [`IndexError::MissingSection`]
+    /// for an absent raw row, [`IndexError::TooManyRows`].
+    pub fn push(&mut self, slot: u32, code: &[u8], raw: Option<&[u8]>) -> Result<(), IndexError> {
+        if let Some(last) = self.last.filter(|&last| slot <= last) {
+            return Err(IndexError::SlotOrder { last, found: slot });
+        }
+        if self.len() >= MAX_ROWS as usize {
+            return Err(IndexError::TooManyRows { max: MAX_ROWS });
+        }
+        check_stride(SectionKind::Codes, self.config.encoding.code_stride(), code.len())?;
+        if self.config.raw_stride() > 0 {
+            let raw = raw.ok_or(IndexError::MissingSection { kind: SectionKind::Raw })?;
+            check_stride(SectionKind::Raw, self.config.raw_stride(), raw.len())?;
+            self.raw.extend_from_slice(raw);
+        }
+        self.codes.extend_from_slice(code);
+        self.slots.extend_from_slice(&slot.to_le_bytes());
+        self.last = Some(slot);
+        Ok(())
+    }
+
+    /// Builds the graph, in the current rayon pool, if there are enough rows.
+    ///
+    /// # Errors
+    /// [`IndexError::Cancelled`].
+    pub fn finish(self, progress: &Progress<'_>) -> Result<SegmentImage, IndexError> {
+        let SegmentConfig { encoding, graph: params, graph_min_rows, .. } = self.config;
+        let raw_stride = self.config.raw_stride();
+        let rows = self.len() as u32;
+        let codes = Bytes::from(self.codes);
+        let built = if rows > graph_min_rows {
+            let codes = Rows::contiguous(codes.clone(), encoding.code_stride())?;
+            Some(build(&codes, encoding, params, progress)?)
+        } else {
+            None
+        };
+        let (graph, links, upper) = match built {
+            Some(BuiltGraph { header, links, upper }) => (Some(header), links, upper),
+            None => (None, Vec::new(), Vec::new()),
+        };
+        let sections = [
+            (SectionKind::Slots, size_of::<u32>(), Bytes::from(self.slots)),
+            (SectionKind::Codes, encoding.code_stride(), codes),
+            (SectionKind::Raw, raw_stride, Bytes::from(self.raw)),
+            (SectionKind::Links, base_stride(params.m), le_bytes(links)),
+            (SectionKind::Upper, upper_stride(params.m), le_bytes(upper)),
+        ];
+        let sections = sections
+            .into_iter()
+            .filter(|(.., bytes)| !bytes.is_empty())
+            .map(|(kind, stride, bytes)| {
+                let rows = (bytes.len() / stride) as u32;
+                Section { kind, stride, rows, bytes }
+            })
+            .collect();
+        Ok(SegmentImage { encoding, sections, graph })
+    }
+}
+
+impl SegmentImage {
+    /// Whether the raw rows of the encoding are in the image.
+    #[must_use]
+    pub fn has_raw(&self) -> bool {
+        self.encoding.originals() == Originals::None
+            || self.sections.iter().any(|section| section.kind == SectionKind::Raw)
+    }
+
+    /// The section of a kind as rows; an absent one is empty, with the stride given.
+    pub(super) fn rows(&self, kind: SectionKind, stride: usize) -> Result<Rows, IndexError> {
+        let found = self.sections.iter().find(|section| section.kind == kind);
+        let (bytes, stride) = found.map_or((Bytes::new(), stride), |s| (s.bytes.clone(), s.stride));
+        Ok(Rows::contiguous(bytes, stride)?)
+    }
+}
+
+/// Words as little-endian bytes; on a little-endian host without copying.
+fn le_bytes(mut words: Vec<u32>) -> Bytes {
+    struct LeWords(Vec<u32>);
+    impl AsRef<[u8]> for LeWords {
+        fn as_ref(&self) -> &[u8] {
+            bytemuck::cast_slice(&self.0)
+        }
+    }
+    words.iter_mut().for_each(|word| *word = word.to_le());
+    Bytes::from_owner(LeWords(words))
+}

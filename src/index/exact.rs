@@ -1,0 +1,76 @@
+//! The best k of a stream of scores: what exact scans, rescoring and merging collect into.
+
+use super::pool::Scored;
+
+/// Collects the k best of `(score, id)`; ties go to the smaller id.
+///
+/// Holds at most `2 k` entries and cuts them back by selection, so a push costs O(1) amortized
+/// for any k, and most pushes one comparison.
+#[derive(Debug)]
+pub struct TopK {
+    k: usize,
+    entries: Vec<Scored>,
+    /// The k-th best seen, once there are k: anything worse is refused at once.
+    threshold: Option<Scored>,
+}
+
+impl TopK {
+    /// Collects up to `k`.
+    #[must_use]
+    pub fn new(k: usize) -> Self {
+        Self { k, entries: Vec::new(), threshold: None }
+    }
+
+    /// Offers one. A score that is NaN counts as the worst.
+    #[inline]
+    pub fn push(&mut self, id: u32, score: f32) {
+        let new = Scored { score: crate::vectors::finite(score), id };
+        if self.threshold.is_some_and(|worst| worst.rank(&new).is_lt()) {
+            return;
+        }
+        self.entries.push(new);
+        if self.entries.len() >= self.k.saturating_mul(2).max(1) {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        if let Some(last) = self.k.checked_sub(1).filter(|last| *last < self.entries.len()) {
+            self.entries.select_nth_unstable_by(last, Scored::rank);
+            self.threshold = self.entries.get(last).copied();
+        }
+        self.entries.truncate(self.k);
+    }
+
+    /// The k best as `(id, score)`, best first.
+    #[must_use]
+    pub fn into_sorted(mut self) -> Vec<(u32, f32)> {
+        self.entries.sort_unstable_by(Scored::rank);
+        self.entries.truncate(self.k);
+        self.entries.into_iter().map(|scored| (scored.id, scored.score)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_best_k_are_those_of_a_full_sort(
+            scores in proptest::collection::vec(-3_i8..3, 0..200), k in 0_usize..30,
+        ) {
+            let mut top = TopK::new(k);
+            let mut all = Vec::new();
+            for (id, score) in scores.into_iter().enumerate() {
+                top.push(id as u32, f32::from(score));
+                all.push((id as u32, f32::from(score)));
+            }
+            all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            all.truncate(k);
+            prop_assert_eq!(top.into_sorted(), all);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Nearest-neighbor search over one immutable segment: an HNSW graph built and walked on int8
+//! codes, exact scans, filters as bitmaps of slots, and the final order from the originals.
+//!
+//! [`Segment`] is the type the layer above uses; [`SegmentBuilder`] makes one. Knows positions,
+//! slots (u32) and bytes; knows no ids, text or file. Imports `vectors` and `kernels`.
+//!
+//! A *slot* is the number a vector keeps for life in its collection. A *position* is its row in
+//! one segment; slots ascend with positions.
+
+mod allow;
+mod build;
+mod builder;
+mod error;
+mod exact;
+mod graph;
+mod layer;
+mod params;
+mod plan;
+mod pool;
+mod reach;
+mod scratch;
+mod segment;
+mod select;
+mod slots;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use allow::Allow;
+pub use builder::{Section, SegmentBuilder, SegmentConfig, SegmentImage};
+pub use error::IndexError;
+pub use exact::TopK;
+pub use params::{GraphHeader, GraphParams, Progress, SearchParams};
+pub use segment::{GraphParts, Neighbor, Segment, SegmentParts, merge};

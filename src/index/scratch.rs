@@ -1,0 +1,91 @@
+//! The memory a walk needs, kept between walks: in the steady state a search allocates nothing
+//! but its result.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::pool::Pool;
+
+/// Scratches kept for reuse; more threads than this at once allocate their own each time.
+const MAX_IDLE: usize = 64;
+
+/// One walk's memory.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub visited: Visited,
+    /// Candidates of the walk.
+    pub pool: Pool,
+    /// Candidates that also passed the filter.
+    pub accepted: Pool,
+    /// Links of the node being expanded.
+    pub links: Vec<u32>,
+    /// A decoded raw row.
+    pub values: Vec<f32>,
+}
+
+/// A set of ids as a bitset that is cleared by undoing what was set.
+#[derive(Debug, Default)]
+pub struct Visited {
+    words: Vec<u64>,
+    touched: Vec<u32>,
+}
+
+impl Visited {
+    /// Empties the set and makes room for ids below `len`.
+    pub fn reset(&mut self, len: u32) {
+        for &word in &self.touched {
+            self.words[word as usize] = 0;
+        }
+        self.touched.clear();
+        let needed = len.div_ceil(u64::BITS) as usize;
+        if self.words.len() < needed {
+            self.words.resize(needed, 0);
+        }
+    }
+
+    /// Adds an id; whether it is new. An id out of range is never new.
+    #[inline]
+    pub fn insert(&mut self, id: u32) -> bool {
+        let word = id / u64::BITS;
+        let bit = 1_u64 << (id % u64::BITS);
+        let Some(bits) = self.words.get_mut(word as usize) else { return false };
+        if *bits == 0 {
+            self.touched.push(word);
+        }
+        let new = *bits & bit == 0;
+        *bits |= bit;
+        new
+    }
+}
+
+/// Idle scratches, shared by the threads that search one segment.
+#[derive(Debug, Default)]
+pub struct ScratchPool(Mutex<Vec<Scratch>>);
+
+impl ScratchPool {
+    /// Runs `work` with a scratch of its own.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
+        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut scratch = idle.unwrap_or_default();
+        let result = work(&mut scratch);
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE {
+            idle.push(scratch);
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn visited_remembers_until_reset_and_refuses_what_is_out_of_range() {
+        let mut visited = Visited::default();
+        visited.reset(65);
+        assert!(visited.insert(0) && visited.insert(64) && !visited.insert(64));
+        assert!(!visited.insert(128) && !visited.insert(u32::MAX));
+        visited.reset(65);
+        assert!(visited.insert(64) && visited.insert(0));
+    }
+}

@@ -1,0 +1,12 @@
+//! Arithmetic kernels: dot products and squared distances over plain slices and little-endian
+//! byte rows. Pure functions that import nothing of ours; they know no layout, metric or file.
+//!
+//! The fast paths go through `simsimd`, which picks an instruction set at run time. Each has a
+//! twin in [`scalar`] that the tests compare it with and that serves when the lengths differ.
+
+mod dense;
+mod little_endian;
+pub mod scalar;
+
+pub use dense::{dot_f32, dot_i8, l2sq_f32};
+pub use little_endian::{dot_f16_le, f16_le_to_f32, f32_le, l2sq_f16_le};

@@ -1,0 +1,68 @@
+//! portolan: an embedded vector database with a built-in rerank stage, in one file that an
+//! application links against and ships.
+//!
+//! A [`Database`] is one LMDB file of [`Collection`]s; a collection holds [`Record`]s: text, typed
+//! metadata and a vector. Vectors are searched in place, from the memory map, over int8 codes and
+//! an HNSW graph. With the feature `nim` (default) a [`Query`] asks NVIDIA's embedding NIM to
+//! encode the question and the reranking NIM to order what was found.
+//!
+//! ```
+//! use portolan::{CollectionOptions, Database, Filter, Metric, Record};
+//!
+//! # fn main() -> portolan::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path().join("kb.portolan");
+//! let db = Database::open(&path)?;
+//! let docs = db.create_collection("docs", CollectionOptions::new(3, Metric::Cosine))?;
+//!
+//! let mut batch = docs.batch();
+//! batch.upsert(Record::new("a").text("sea chart").field("year", 1290).vector([1.0, 0.0, 0.1]))?;
+//! batch.upsert(Record::new("b").text("compass").field("year", 1300).vector([0.9, 0.2, 0.0]))?;
+//! batch.commit()?;
+//!
+//! let hits = docs.search(&[1.0, 0.0, 0.0]).filter(Filter::gte("year", 1295)).limit(1).run()?;
+//! assert_eq!(hits[0].text(), "compass");
+//! # Ok(()) }
+//! ```
+//!
+//! `ARCHITECTURE.md` tells how the parts fit; `storage-format.md` every byte of the file.
+
+mod db;
+mod error;
+pub mod eval;
+mod filter;
+mod format;
+mod fusion;
+mod index;
+mod kernels;
+#[cfg(feature = "nim")]
+pub mod nim;
+#[cfg(feature = "nim")]
+mod pipeline;
+mod record;
+mod storage;
+mod vectors;
+
+pub use db::{
+    Batch, Collection, CollectionInfo, CollectionOptions, Committed, Compacted, Database,
+    DatabaseInfo, DatabaseOptions, Hit, Hits, Maintain, Maintained, Maintenance,
+    MaintenanceOutcome, Page, Scan, Search, SearchReport, SpaceInfo, Verified,
+};
+pub use error::{Error, Result};
+pub use filter::{Filter, FilterError};
+pub use format::{FORMAT_VERSION, FormatError};
+pub use fusion::{RRF_K, fuse};
+pub use index::{GraphParams, IndexError};
+#[cfg(feature = "nim")]
+pub use pipeline::{
+    Answer, BoxFuture, Embedded, Embedder, Ingest, IngestProgress, IngestReport, OnRerankFailure,
+    Query, QueryReport, RankedPassage, Reranked, Reranker, Role, StageError, StageOutcome,
+    StageReport,
+};
+pub use record::{Metadata, ModelContract, Record, RecordError, RecordId, Roles, Value};
+pub use storage::{PageError, StorageError, WriterPolicy};
+pub use vectors::{Metric, Originals, VectorError};
+
+/// Parsers and decoders for the fuzz targets. Not part of the API: may change at any time.
+#[doc(hidden)]
+pub mod internals;

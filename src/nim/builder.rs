@@ -1,0 +1,289 @@
+//! Set-up of the client: addresses, key, limits, TLS. Sends nothing and opens no socket.
+//! Layer: top of `nim`, next to `client`.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use secrecy::SecretString;
+
+use super::client::{Inner, Nim};
+use super::endpoint::{Endpoint, HOSTED_BASE, HOSTED_POLL, Service, checked_url};
+use super::error::{ConfigFault, NimError};
+use super::retry::RetryPolicy;
+use super::secret::ApiKey;
+use super::transport::Transport;
+
+/// How long idle connections are kept.
+const POOL_IDLE: Duration = Duration::from_secs(30);
+
+/// Configuration of a [`Nim`].
+///
+/// Fixed: no redirects, no proxy from the environment, no referer, HTTP/1.1, TLS 1.2 or later with
+/// the Mozilla root certificates and those added here.
+#[derive(Clone)]
+#[must_use]
+pub struct NimBuilder {
+    key: Option<SecretString>,
+    base_url: Option<String>,
+    embed_url: Option<String>,
+    rerank_url: Option<String>,
+    poll_url: Option<String>,
+    allow_insecure_http: bool,
+    connect_timeout: Duration,
+    read_timeout: Duration,
+    attempt_timeout: Duration,
+    retry: RetryPolicy,
+    roots_pem: Vec<u8>,
+}
+
+impl NimBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            key: None,
+            base_url: None,
+            embed_url: None,
+            rerank_url: None,
+            poll_url: None,
+            allow_insecure_http: false,
+            connect_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(60),
+            retry: RetryPolicy::new(),
+            roots_pem: Vec::new(),
+        }
+    }
+
+    /// Takes the key from `NVIDIA_API_KEY` and the base URL from `NVIDIA_BASE_URL`, as far as they
+    /// are not set yet. Blank variables count as absent.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigFault::EnvironmentText`] for a variable that is not UTF-8.
+    pub fn env(self) -> Result<Self, NimError> {
+        self.env_from(|name| std::env::var_os(name))
+    }
+
+    fn env_from(mut self, read: impl Fn(&str) -> Option<OsString>) -> Result<Self, NimError> {
+        let read = |name: &'static str| match read(name).map(OsString::into_string) {
+            Some(Ok(text)) => Ok(Some(text).filter(|text| !text.trim().is_empty())),
+            Some(Err(_)) => Err(ConfigFault::EnvironmentText { name }),
+            None => Ok(None),
+        };
+        if self.key.is_none() {
+            self.key = read("NVIDIA_API_KEY")?.map(SecretString::from);
+        }
+        if self.base_url.is_none() {
+            self.base_url = read("NVIDIA_BASE_URL")?;
+        }
+        Ok(self)
+    }
+
+    /// The key, sent as a Bearer header to every address of this client. Blank counts as none.
+    pub fn api_key(mut self, key: impl Into<SecretString>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Base URL of both services, with or without `/v1`, or the full URL of one endpoint; default
+    /// `https://integrate.api.nvidia.com/v1`. A query and a fragment are dropped.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = Some(url.into());
+        self
+    }
+
+    /// URL of the embedding service where it differs, with or without `/v1/embeddings`.
+    pub fn embed_url(mut self, url: impl Into<String>) -> Self {
+        self.embed_url = Some(url.into());
+        self
+    }
+
+    /// URL of the ranking service where it differs, with or without `/v1/ranking`.
+    pub fn rerank_url(mut self, url: impl Into<String>) -> Self {
+        self.rerank_url = Some(url.into());
+        self
+    }
+
+    /// Where to ask for requests answered with status 202; needed only for a gateway that stands in
+    /// for the hosted catalog, whose own status address is known.
+    pub fn poll_url(mut self, url: impl Into<String>) -> Self {
+        self.poll_url = Some(url.into());
+        self
+    }
+
+    /// Allows plain http to other machines, which sends texts and the key unencrypted; for a
+    /// trusted network only. Plain http to this machine is always allowed.
+    pub fn allow_insecure_http(mut self, allow: bool) -> Self {
+        self.allow_insecure_http = allow;
+        self
+    }
+
+    /// Bound of connecting, TLS included; 5 s unless set.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Bound of the wait for the next bytes; 30 s unless set.
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.read_timeout = timeout;
+        self
+    }
+
+    /// Bound of one try from its start to its last byte; 60 s unless set.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = timeout;
+        self
+    }
+
+    /// When and how often to try again.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Trusts the certificates of this PEM text too, for a service with a private authority.
+    pub fn add_root_certificates(mut self, pem: &[u8]) -> Self {
+        self.roots_pem.extend_from_slice(pem);
+        self.roots_pem.push(b'\n');
+        self
+    }
+
+    /// Checks everything and makes the client.
+    ///
+    /// # Errors
+    ///
+    /// [`NimError::Config`] for a setting that cannot be used. [`NimError::MissingKey`] when both
+    /// services are hosted and there is no key; when only one is, its calls give that error.
+    pub fn build(self) -> Result<Nim, NimError> {
+        let key = self.key.as_ref().map(ApiKey::new).transpose()?.flatten();
+        let embed = self.endpoint(self.embed_url.as_deref(), "embed_url", Service::Embedding)?;
+        let rank = self.endpoint(self.rerank_url.as_deref(), "rerank_url", Service::Ranking)?;
+        let poll = self.poll_url.as_deref();
+        let poll = poll.map(|url| checked_url(url, "poll_url", self.allow_insecure_http));
+        let poll = poll.transpose()?;
+        if key.is_none() && embed.is_hosted() && rank.is_hosted() {
+            return Err(NimError::MissingKey { url: HOSTED_BASE.to_owned() });
+        }
+        let poll_is_https = poll.as_ref().is_none_or(|url| url.scheme() == "https");
+        let http = self.http(embed.is_https() && rank.is_https() && poll_is_https)?;
+        let hosted_poll = Url::parse(HOSTED_POLL).map_err(|_| ConfigFault::HttpClient)?;
+        let (retry, attempt) = (self.retry, self.attempt_timeout);
+        let transport = Transport { http, key, retry, attempt, poll, hosted_poll };
+        Ok(Nim::new(Inner { transport, embed, rank }))
+    }
+
+    fn endpoint(
+        &self,
+        own: Option<&str>,
+        setting: &'static str,
+        service: Service,
+    ) -> Result<Endpoint, ConfigFault> {
+        let insecure = self.allow_insecure_http;
+        match own {
+            Some(url) => Endpoint::parse(url, setting, service, false, insecure),
+            None => {
+                let base = self.base_url.as_deref().unwrap_or(HOSTED_BASE);
+                Endpoint::parse(base, "base_url", service, true, insecure)
+            }
+        }
+    }
+
+    fn http(&self, https_only: bool) -> Result<Client, ConfigFault> {
+        Client::builder()
+            .user_agent(concat!("portolan/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .referer(false)
+            .no_proxy()
+            .http1_only()
+            .https_only(https_only)
+            .connect_timeout(self.connect_timeout)
+            .read_timeout(self.read_timeout)
+            .pool_idle_timeout(POOL_IDLE)
+            .tls_backend_preconfigured(self.tls()?)
+            .build()
+            .map_err(|_| ConfigFault::HttpClient)
+    }
+
+    /// TLS with the ring provider named here, so that no process-wide default is needed or changed.
+    fn tls(&self) -> Result<rustls::ClientConfig, ConfigFault> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        if !self.roots_pem.is_empty() {
+            let known = roots.len();
+            for certificate in CertificateDer::pem_slice_iter(&self.roots_pem) {
+                let certificate = certificate.map_err(|_| ConfigFault::Certificates)?;
+                roots.add(certificate).map_err(|_| ConfigFault::Certificates)?;
+            }
+            if roots.len() == known {
+                return Err(ConfigFault::Certificates);
+            }
+        }
+        let provider = rustls::crypto::ring::default_provider();
+        let config = rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .map_err(|_| ConfigFault::HttpClient)?;
+        Ok(config.with_root_certificates(roots).with_no_client_auth())
+    }
+}
+
+impl fmt::Debug for NimBuilder {
+    /// Shows no URL, since none has been checked for a password yet, and never the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NimBuilder")
+            .field("has_key", &self.key.is_some())
+            .field("allow_insecure_http", &self.allow_insecure_http)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &'static [(&str, &str)]) -> Result<Nim, NimError> {
+        let read = |name: &str| pairs.iter().find(|p| p.0 == name).map(|p| OsString::from(p.1));
+        Nim::builder().env_from(read)?.build()
+    }
+
+    #[test]
+    fn the_environment_gives_key_and_base_url() {
+        let missing = env(&[("NVIDIA_API_KEY", " ")]).expect_err("hosted without a key");
+        assert!(matches!(missing, NimError::MissingKey { .. }));
+        assert!(missing.to_string().contains("set NVIDIA_API_KEY"));
+
+        let hosted = env(&[("NVIDIA_API_KEY", "nvapi-canary")]).expect("a hosted client");
+        let shown = format!("{hosted:?}");
+        assert!(shown.contains("integrate.api.nvidia.com") && shown.contains("has_key: true"));
+        assert!(!shown.contains("canary"));
+
+        let local = env(&[("NVIDIA_BASE_URL", "http://localhost:8000")]).expect("a local client");
+        assert!(format!("{local:?}").contains("has_key: false"));
+    }
+
+    #[test]
+    fn settings_that_cannot_be_used_fail_before_any_request() {
+        let local = || Nim::builder().base_url("http://localhost:8000");
+        let fault = |builder: NimBuilder| match builder.build() {
+            Err(NimError::Config(fault)) => fault,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(fault(local().api_key("a\nb")), ConfigFault::KeyCharacters);
+        assert_eq!(fault(local().add_root_certificates(b"x")), ConfigFault::Certificates);
+        let setting = "poll_url";
+        let remote = local().poll_url("http://example.com");
+        assert_eq!(fault(remote), ConfigFault::InsecureHttp { setting });
+    }
+
+    #[test]
+    fn debug_of_a_builder_shows_neither_key_nor_address() {
+        let builder = Nim::builder().api_key("nvapi-canary").base_url("https://u:canary@h");
+        let shown = format!("{builder:?}");
+        assert!(shown.contains("has_key: true") && !shown.contains("canary"));
+    }
+}

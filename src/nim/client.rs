@@ -1,0 +1,180 @@
+//! The client: one set of connections to the embedding and the ranking service.
+//! Not their requests (see `embed`, `rank`) nor its set-up (see `builder`). Layer: top of `nim`.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use super::builder::NimBuilder;
+use super::embed::EmbeddingModel;
+use super::endpoint::{Endpoint, Service};
+use super::error::NimError;
+use super::rank::RankingModel;
+use super::transport::Transport;
+
+/// Largest list of models that is read.
+const MODELS_LIMIT: u64 = 4 << 20;
+/// Longest model name that is listed, in bytes.
+const NAME_LIMIT: usize = 256;
+
+/// A client of NeMo Retriever NIMs, hosted or local. Cheap to clone; clones share connections.
+///
+/// Its futures are `Send`, need a tokio runtime with time enabled, and can be dropped at any point:
+/// that closes the request in flight and leaves nothing behind.
+#[derive(Clone)]
+pub struct Nim {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) transport: Transport,
+    pub(super) embed: Endpoint,
+    pub(super) rank: Endpoint,
+}
+
+/// Settings of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[must_use]
+pub struct CallOptions {
+    deadline: Option<Instant>,
+}
+
+impl CallOptions {
+    /// No deadline.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends the call, all batches, retries and waits included, at this instant.
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Ends the call this long from now.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        match Instant::now().checked_add(timeout) {
+            Some(deadline) => self.deadline(deadline),
+            None => self,
+        }
+    }
+
+    pub(super) fn latest(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(super) async fn bound<T>(
+        &self,
+        work: impl Future<Output = Result<T, NimError>>,
+    ) -> Result<T, NimError> {
+        let Some(deadline) = self.deadline else {
+            return work.await;
+        };
+        if deadline <= Instant::now() {
+            return Err(NimError::DeadlineExceeded);
+        }
+        match tokio::time::timeout_at(deadline.into(), work).await {
+            Ok(done) => done,
+            Err(_) => Err(NimError::DeadlineExceeded),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ModelList {
+    data: Vec<ModelEntry>,
+}
+
+#[derive(Deserialize)]
+struct ModelEntry {
+    id: String,
+}
+
+impl Nim {
+    /// Starts a configuration that reads no environment variable.
+    pub fn builder() -> NimBuilder {
+        NimBuilder::new()
+    }
+
+    /// A client from `NVIDIA_API_KEY` and `NVIDIA_BASE_URL` (default: the hosted catalog).
+    ///
+    /// # Errors
+    ///
+    /// As [`NimBuilder::build`].
+    pub fn from_env() -> Result<Self, NimError> {
+        Self::builder().env()?.build()
+    }
+
+    pub(super) fn new(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// An embedding model by name, such as `nvidia/llama-nemotron-embed-1b-v2`. Sends nothing.
+    pub fn embedder(&self, model: impl Into<String>) -> EmbeddingModel {
+        EmbeddingModel::new(self.clone(), model.into())
+    }
+
+    /// A ranking model by name, such as `nvidia/llama-nemotron-rerank-1b-v2`. Sends nothing.
+    pub fn reranker(&self, model: impl Into<String>) -> RankingModel {
+        RankingModel::new(self.clone(), model.into())
+    }
+
+    /// Whether a local service says it is ready: `GET {base}/health/ready`, one request, no retry,
+    /// judged by a status 2xx alone. The hosted catalog has no such address.
+    ///
+    /// # Errors
+    ///
+    /// [`NimError::Connect`], [`NimError::Timeout`] and the like when no answer came.
+    pub async fn health_ready(&self, service: Service) -> Result<bool, NimError> {
+        let target = self.endpoint(service).under(&["health", "ready"]);
+        let status = self.transport().probe(&target).await?;
+        Ok((200..300).contains(&status))
+    }
+
+    /// Names of the models of a service, each once, in the server's order: `GET {base}/models`. The
+    /// hosted catalog also lists models that the account may not call.
+    ///
+    /// # Errors
+    ///
+    /// Any [`NimError`] but those about inputs.
+    pub async fn models(&self, service: Service) -> Result<Vec<String>, NimError> {
+        let target = self.endpoint(service).under(&["models"]);
+        let list: ModelList = self.transport().get(&target, MODELS_LIMIT).await?;
+        let names = list.data.into_iter().map(|m| self.transport().presentable(&m.id, NAME_LIMIT));
+        let mut seen = HashSet::new();
+        Ok(names.filter(|name| seen.insert(name.clone())).collect())
+    }
+
+    pub(super) fn transport(&self) -> &Transport {
+        &self.inner.transport
+    }
+
+    pub(super) fn embed_endpoint(&self) -> &Endpoint {
+        &self.inner.embed
+    }
+
+    pub(super) fn rank_endpoint(&self) -> &Endpoint {
+        &self.inner.rank
+    }
+
+    fn endpoint(&self, service: Service) -> &Endpoint {
+        match service {
+            Service::Embedding => &self.inner.embed,
+            Service::Ranking => &self.inner.rank,
+        }
+    }
+}
+
+impl fmt::Debug for Nim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nim")
+            .field("embed", &self.inner.embed.root())
+            .field("rank", &self.inner.rank.root())
+            .field("has_key", &self.inner.transport.key.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,39 @@
+//! A client of NVIDIA NeMo Retriever NIMs, hosted or local: embeddings and ranking over HTTP.
+//! Not a general OpenAI client, and it knows nothing of collections. Layer: beside the engine; it
+//! imports nothing of it.
+//!
+//! ```no_run
+//! use portolan::nim::{InputType, Nim};
+//!
+//! # async fn example() -> Result<(), portolan::nim::NimError> {
+//! let nim = Nim::from_env()?;
+//! let embedder = nim.embedder("nvidia/llama-nemotron-embed-1b-v2");
+//! let passages = embedder.embed(&["two roads diverged"], InputType::Passage).await?;
+//! let reranker = nim.reranker("nvidia/llama-nemotron-rerank-1b-v2");
+//! let ranked = reranker.rank("which way?", &["two roads", "one road"]).await?;
+//! println!("{} dimensions, best is {:?}", passages.vectors[0].len(), ranked.top(1));
+//! # Ok(())
+//! # }
+//! ```
+
+mod answer;
+mod batch;
+mod builder;
+mod client;
+mod embed;
+mod endpoint;
+mod error;
+mod rank;
+mod reply;
+mod retry;
+mod secret;
+mod transport;
+
+pub use builder::NimBuilder;
+pub use client::{CallOptions, Nim};
+pub use embed::{EmbeddingModel, Embeddings, InputType, Truncate};
+pub use endpoint::Service;
+pub use error::{ConfigFault, NimError, Reply, ResponseFault};
+pub use rank::{RankTruncate, Ranked, RankingModel, Rankings};
+pub use retry::RetryPolicy;
+pub use secrecy::SecretString;

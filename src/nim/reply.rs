@@ -1,0 +1,281 @@
+//! Reading of refusals: the server's words out of any error envelope, and their class as a
+//! `NimError`. Not the decision to retry. Layer: above `error` and `secret`; no I/O.
+//!
+//! Servers of this family use at least six envelopes (`detail`, `message`, `error`, problem+json,
+//! validation lists, plain text or HTML), sometimes two in one product, so all are tried in turn.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::error::{NimError, Reply};
+use super::secret::ApiKey;
+
+/// Most bytes of a server's text that enter an error.
+const TEXT_LIMIT: usize = 512;
+/// Most bytes of a request id that are kept.
+const ID_LIMIT: usize = 128;
+
+/// A refusal, before it becomes an error.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) url: String,
+    pub(super) request_id: Option<String>,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Why a request failed, as far as the caller of the transport can act on it.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The request as a whole, or one input of it, is too large: smaller parts may pass.
+    TooLarge(TooLarge),
+    /// Anything else.
+    Other(NimError),
+}
+
+/// A refusal for size.
+#[derive(Debug)]
+pub(super) struct TooLarge {
+    pub(super) cause: Oversize,
+    /// Position in the request of the input that was named, if one was.
+    pub(super) input: Option<usize>,
+    pub(super) reply: Box<Reply>,
+}
+
+/// What was too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Oversize {
+    /// The body in bytes: status 413.
+    Body,
+    /// The number of inputs.
+    Count,
+    /// The tokens of one input.
+    Tokens,
+}
+
+impl From<NimError> for Failure {
+    fn from(error: NimError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Refusal {
+    /// Reads the body and sorts the refusal into its class.
+    pub(super) fn classify(self, key: Option<&ApiKey>) -> Failure {
+        let (text, input) = match serde_json::from_slice::<Value>(&self.body) {
+            Ok(value) => (message(&value), named_input(&value)),
+            Err(_) => (None, None),
+        };
+        let text = text.unwrap_or_else(|| String::from_utf8_lossy(&self.body).into_owned());
+        let reply = Box::new(Reply {
+            status: self.status,
+            url: self.url,
+            request_id: self.request_id.map(|id| presentable(&id, key, ID_LIMIT)),
+            message: presentable(&text, key, TEXT_LIMIT),
+        });
+        if let Some(cause) = oversize(self.status, &text) {
+            return Failure::TooLarge(TooLarge { cause, input, reply });
+        }
+        Failure::Other(error_for(reply, self.retry_after, &text))
+    }
+}
+
+fn error_for(reply: Box<Reply>, retry_after: Option<Duration>, text: &str) -> NimError {
+    match reply.status {
+        401 => NimError::Unauthorized(reply),
+        402 | 403 => NimError::Forbidden(reply),
+        404 | 410 => NimError::NotFound(reply),
+        429 => NimError::RateLimited { reply, retry_after },
+        408 | 425 | 500..=599 => NimError::Server { reply, retry_after },
+        400..=499 if text.contains("input_type") && text.contains("required") => {
+            NimError::InputTypeRequired(reply)
+        }
+        400..=499 => NimError::BadRequest(reply),
+        _ => NimError::UnexpectedStatus(reply),
+    }
+}
+
+/// Recognizes refusals for size by status and by the words that servers are known to use.
+fn oversize(status: u16, text: &str) -> Option<Oversize> {
+    if status == 413 {
+        return Some(Oversize::Body);
+    }
+    if !matches!(status, 400 | 422) {
+        return None;
+    }
+    let text = text.to_ascii_lowercase();
+    let tokens = [
+        "exceeds maximum allowed",
+        "maximum context length",
+        "exceeds the available context size",
+        "exceed_context_size",
+    ];
+    let count = ["batch size", "batch-size", "batch_size"];
+    if tokens.iter().any(|words| text.contains(words)) {
+        Some(Oversize::Tokens)
+    } else if count.iter().any(|words| text.contains(words)) {
+        Some(Oversize::Count)
+    } else {
+        None
+    }
+}
+
+/// The server's words, from whichever envelope the body is.
+fn message(body: &Value) -> Option<String> {
+    if let Value::String(text) = body {
+        return Some(text.clone());
+    }
+    let head = ["title", "message", "error", "reason"].iter().find_map(|k| words(body.get(k)?));
+    let detail = body.get("detail").and_then(words);
+    match (head, detail) {
+        (Some(head), Some(detail)) if head != detail => Some(format!("{head}: {detail}")),
+        (head, detail) => head.or(detail),
+    }
+}
+
+/// Text of a field that is a string, an object with a text inside, or a list of those.
+fn words(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+        Value::Array(items) => {
+            let parts: Vec<String> = items.iter().take(8).filter_map(words).collect();
+            (!parts.is_empty()).then(|| parts.join("; "))
+        }
+        Value::Object(fields) if !fields.is_empty() => {
+            let text = ["message", "msg", "detail", "reason"]
+                .iter()
+                .find_map(|k| fields.get(*k).and_then(Value::as_str));
+            match (text, fields.get("loc")) {
+                (Some(text), Some(place)) => Some(format!("{text} at {place}")),
+                (Some(text), None) => Some(text.to_owned()),
+                (None, _) => Some(value.to_string()),
+            }
+        }
+        _ => None,
+    }
+}
+
+/// The input that a validation list points at, as in `"loc": ["body", "input", 3]`.
+fn named_input(body: &Value) -> Option<usize> {
+    let place = body.get("detail")?.get(0)?.get("loc")?.as_array()?;
+    let list = place.iter().position(|part| matches!(part.as_str(), Some("input" | "passages")))?;
+    usize::try_from(place.get(list.checked_add(1)?)?.as_u64()?).ok()
+}
+
+/// Makes text from outside fit to be shown: key removed, control characters escaped, cut to `limit`
+/// bytes.
+pub(super) fn presentable(text: &str, key: Option<&ApiKey>, limit: usize) -> String {
+    let text = match key {
+        Some(key) => key.redact(text),
+        None => text.to_owned(),
+    };
+    let mut shown = String::new();
+    for c in text.trim().chars() {
+        let before = shown.len();
+        match c {
+            '"' | '\'' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+        if shown.len() > limit {
+            shown.truncate(before);
+            break;
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(status: u16, body: &str) -> Failure {
+        let refusal = Refusal {
+            status,
+            url: "http://localhost/v1/embeddings".to_owned(),
+            request_id: None,
+            retry_after: None,
+            body: body.as_bytes().to_vec(),
+        };
+        refusal.classify(None)
+    }
+
+    fn text_of(status: u16, body: &str) -> String {
+        match refusal(status, body) {
+            Failure::TooLarge(large) => large.reply.message,
+            Failure::Other(error) => error.reply().expect("a reply").message.clone(),
+        }
+    }
+
+    #[test]
+    fn the_message_is_found_in_every_known_envelope() {
+        let cases = [
+            (r#"{"object":"error","message":"m","detail":{},"type":"t"}"#, "m"),
+            (r#"{"error":"e"}"#, "e"),
+            (r#"{"error":{"code":400,"type":"BadRequestError","message":"e"}}"#, "e"),
+            (r#"{"detail":"d"}"#, "d"),
+            (r#"{"detail":[{"loc":["body",1],"msg":"m","type":"t"}]}"#, r#"m at ["body",1]"#),
+            (r#"{"type":"urn:x","title":"T","status":500,"detail":"d"}"#, "T: d"),
+            (r#"{"status":429,"title":"Too Many Requests"}"#, "Too Many Requests"),
+            (r#"{"message":"Validation: x","type":"Bad Request","code":400}"#, "Validation: x"),
+            (r#"{"reason":"r"}"#, "r"),
+            (r#""just text""#, "just text"),
+            (r#"{"unknown":1}"#, r#"{"unknown":1}"#),
+            ("top_k: unknown field", "top_k: unknown field"),
+            ("<html>\n<b>bad</b>", "<html>\\n<b>bad</b>"),
+            ("", ""),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(text_of(500, body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn statuses_and_words_decide_the_class() {
+        let other = |status, body: &str| match refusal(status, body) {
+            Failure::Other(error) => error,
+            Failure::TooLarge(large) => panic!("{large:?}"),
+        };
+        assert!(matches!(other(401, ""), NimError::Unauthorized(_)));
+        assert!(matches!(other(403, ""), NimError::Forbidden(_)));
+        assert!(matches!(other(404, ""), NimError::NotFound(_)));
+        assert!(matches!(other(410, ""), NimError::NotFound(_)));
+        assert!(matches!(other(422, "odd"), NimError::BadRequest(_)));
+        assert!(matches!(other(302, ""), NimError::UnexpectedStatus(_)));
+        let words = r#"{"detail":"'input_type' parameter is required for asymmetric models"}"#;
+        assert!(matches!(other(400, words), NimError::InputTypeRequired(_)));
+        for (status, retryable) in [(408, true), (425, true), (501, false), (503, true)] {
+            let error = other(status, "");
+            assert!(matches!(error, NimError::Server { .. }));
+            assert_eq!(error.is_retryable(), retryable, "{status}");
+        }
+    }
+
+    #[test]
+    fn refusals_for_size_are_recognized_with_the_input_they_name() {
+        let long = r#"{"error":"Input length 1728 exceeds maximum allowed token size 512"}"#;
+        let named = r#"{"detail":[{"loc":["body","input",3],
+            "msg":"Input length 9 exceeds maximum allowed token size 8"}]}"#;
+        let cases = [
+            (413, "", Oversize::Body, None),
+            (400, long, Oversize::Tokens, None),
+            (422, named, Oversize::Tokens, Some(3)),
+            (422, r#"{"message":"batch size 99 exceeds maximum 32"}"#, Oversize::Count, None),
+        ];
+        for (status, body, cause, input) in cases {
+            match refusal(status, body) {
+                Failure::TooLarge(large) => assert_eq!((large.cause, large.input), (cause, input)),
+                Failure::Other(error) => panic!("{error}"),
+            }
+        }
+        assert!(matches!(refusal(500, long), Failure::Other(NimError::Server { .. })));
+    }
+
+    #[test]
+    fn text_is_escaped_and_cut_on_a_character() {
+        assert_eq!(presentable(" a\u{1b}[0m\u{202e}b ", None, 99), "a\\u{1b}[0m\\u{202e}b");
+        let long = "\u{e9}".repeat(400);
+        assert_eq!(presentable(&long, None, 511).len(), 510);
+    }
+}

@@ -1,0 +1,573 @@
+//! The file opened read-write: LMDB through heed. Map growth, transactions and the compacting
+//! copy live here, and every `unsafe` that LMDB asks for.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes as SharedBytes;
+use heed::types::Bytes;
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
+
+use super::lock::{self, FileLocks, WriterGuard, WriterPolicy};
+use super::{Entries, Snapshot, StorageError, Store, Table, prefix_end, validate};
+
+type LmdbTable = Database<'static, Bytes, Bytes>;
+
+/// LMDB wants a map size in whole pages; 64 KiB is a multiple of every page size.
+const MAP_STEP: u64 = 64 * 1024;
+const READERS_MAX: u32 = 510;
+
+/// How to open a file read-write.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LmdbOptions {
+    /// Size of the memory map to begin with, in bytes. It grows by itself.
+    pub(crate) map_bytes: u64,
+    /// The map never grows past this.
+    pub(crate) map_bytes_max: u64,
+    /// Whether an absent file is made.
+    pub(crate) create: bool,
+}
+
+/// One LMDB environment. At most one per file and process.
+pub(crate) struct LmdbStore {
+    env: Option<Env<WithoutTls>>,
+    tables: [LmdbTable; Table::COUNT],
+    gate: Arc<Gate>,
+    locks: FileLocks,
+    path: PathBuf,
+    map_bytes_max: u64,
+}
+
+impl LmdbStore {
+    /// Opens the file and its tables; makes them if the file is new.
+    pub(crate) fn open(path: &Path, options: LmdbOptions) -> Result<Self, StorageError> {
+        if !options.create && !path.exists() {
+            return Err(StorageError::NotFound { path: path.to_owned() });
+        }
+        let locks = FileLocks::acquire(path)?;
+        validate::check_metas(path)?;
+        let file_bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
+        let map_bytes = options.map_bytes.max(file_bytes).next_multiple_of(MAP_STEP);
+        let mut open = EnvOpenOptions::new().read_txn_without_tls();
+        open.map_size(to_usize(map_bytes)?);
+        open.max_dbs(Table::COUNT as u32);
+        open.max_readers(READERS_MAX);
+        #[expect(unsafe_code, reason = "LMDB maps the file")]
+        // SAFETY: NO_SUB_DIR changes only where the file lies. Opening maps the file: all writers
+        // go through LMDB's own locks, heed refuses a second environment on the same path in this
+        // process, and `check_metas` has seen the metas and the length of the file.
+        let env = unsafe {
+            open.flags(EnvFlags::NO_SUB_DIR);
+            open.open(path)
+        };
+        let env = env.map_err(|error| translate(error, "open", path))?;
+        let locked = || locks.write(WriterPolicy::Wait);
+        let tables = match open_tables(&env).map_err(|error| translate(error, "open", path))? {
+            Some(tables) => tables,
+            None => create_tables(&env, path, locked()?)?,
+        };
+        // Slots of readers that were killed would keep old pages alive for ever.
+        env.clear_stale_readers().map_err(|error| translate(error, "open", path))?;
+        let map_bytes_max = options.map_bytes_max.max(map_bytes);
+        let path = path.to_owned();
+        Ok(Self { env: Some(env), tables, gate: Arc::default(), locks, path, map_bytes_max })
+    }
+
+    fn env(&self) -> Result<&Env<WithoutTls>, StorageError> {
+        self.env.as_ref().ok_or_else(|| StorageError::Lmdb("the environment is closed".to_owned()))
+    }
+
+    fn translate(&self, error: heed::Error, action: &'static str) -> StorageError {
+        translate(error, action, &self.path)
+    }
+
+    /// Becomes the one writer of all threads and processes, until the result is dropped.
+    ///
+    /// # Errors
+    /// [`StorageError::WriterBusy`] as the policy says.
+    pub(crate) fn writer(&self, policy: WriterPolicy) -> Result<Writer<'_>, StorageError> {
+        Ok(Writer { store: self, _lock: self.locks.write(policy)? })
+    }
+
+    /// One transaction: [`LmdbStore::writer`], then [`Writer::transact`].
+    pub(crate) fn write<R, E: From<StorageError>>(
+        &self,
+        policy: WriterPolicy,
+        change: impl FnMut(&mut WriteTxn<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.writer(policy)?.transact(change)
+    }
+
+    /// Doubles the map. The caller holds the writer lock and no transaction.
+    fn grow(&self) -> Result<(), StorageError> {
+        let now = self.env()?.info().map_size as u64;
+        if now >= self.map_bytes_max {
+            return Err(StorageError::SizeLimit { limit: self.map_bytes_max });
+        }
+        let wanted = now.saturating_mul(2).min(self.map_bytes_max);
+        self.resize(wanted.next_multiple_of(MAP_STEP))
+    }
+
+    /// Sets the size of the map; 0 adopts what another process made of it. Waits until every
+    /// snapshot and view of this process is gone: the map moves. The caller keeps writers out.
+    fn resize(&self, bytes: u64) -> Result<(), StorageError> {
+        let bytes = to_usize(bytes)?;
+        let _closed = self.gate.close();
+        #[expect(unsafe_code, reason = "the map moves")]
+        // SAFETY: no transaction may be live. Writers are kept out by the caller, who holds the
+        // writer lock or has paused the writers, and the gate is closed: no reader is in.
+        let resized = unsafe { self.env()?.resize(bytes) };
+        resized.map_err(|error| self.translate(error, "grow the map of"))
+    }
+}
+
+/// The one writer; others wait or are refused.
+pub(crate) struct Writer<'s> {
+    store: &'s LmdbStore,
+    _lock: WriterGuard<'s>,
+}
+
+impl Writer<'_> {
+    /// Runs `change` in one write transaction and commits it. When the map is full the
+    /// transaction is dropped, the map grown and `change` run again, so it must not keep state,
+    /// and the caller must hold no snapshot: growing waits for all of them to go.
+    ///
+    /// # Errors
+    /// Whatever `change` fails with, or a [`StorageError`]; nothing was changed then.
+    pub(crate) fn transact<R, E: From<StorageError>>(
+        &self,
+        mut change: impl FnMut(&mut WriteTxn<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let store = self.store;
+        loop {
+            let txn = match store.env()?.write_txn() {
+                Err(heed::Error::Mdb(MdbError::MapResized)) => {
+                    store.resize(0)?;
+                    continue;
+                }
+                begun => begun.map_err(|error| store.translate(error, "write"))?,
+            };
+            let full = Cell::new(false);
+            let mut txn = WriteTxn { txn, tables: &store.tables, path: &store.path, full: &full };
+            let result = change(&mut txn);
+            let WriteTxn { txn, .. } = txn;
+            match result {
+                Ok(value) => match txn.commit() {
+                    Ok(()) => return Ok(value),
+                    Err(heed::Error::Mdb(MdbError::MapFull)) => store.grow()?,
+                    Err(error) => return Err(store.translate(error, "write").into()),
+                },
+                Err(error) => {
+                    txn.abort();
+                    if !full.get() {
+                        return Err(error);
+                    }
+                    store.grow()?;
+                }
+            }
+        }
+    }
+
+    /// Writes a compacted copy to `target`, which must not exist, and syncs it to disk. Returns
+    /// the version of the file that was copied.
+    pub(crate) fn copy_compacted(&self, target: &Path) -> Result<u64, StorageError> {
+        let io =
+            |action| move |source| StorageError::Io { action, path: target.to_owned(), source };
+        let env = self.store.env()?;
+        let version = env.info().last_txn_id as u64;
+        let mut file = std::fs::File::create_new(target).map_err(io("create"))?;
+        let copied = env
+            .copy_to_file(&mut file, heed::CompactionOption::Enabled)
+            .map_err(|error| translate(error, "copy to", target))
+            .and_then(|()| file.sync_all().map_err(io("sync")));
+        if copied.is_err() {
+            let _ = std::fs::remove_file(target);
+        }
+        copied.map(|()| version)
+    }
+}
+
+impl Drop for LmdbStore {
+    fn drop(&mut self) {
+        let _closed = self.gate.close();
+        if let Some(env) = self.env.take() {
+            env.prepare_for_closing().wait();
+        }
+        self.locks.remove_side_files();
+    }
+}
+
+fn to_usize(bytes: u64) -> Result<usize, StorageError> {
+    usize::try_from(bytes).map_err(|_| StorageError::SizeLimit { limit: usize::MAX as u64 })
+}
+
+fn open_tables(env: &Env<WithoutTls>) -> Result<Option<[LmdbTable; Table::COUNT]>, heed::Error> {
+    let txn = env.read_txn()?;
+    let opened = env.open_databases_and_commit(txn, |opener, txn| {
+        let mut tables = Vec::with_capacity(Table::COUNT);
+        for table in Table::ALL {
+            match opener.open_database::<Bytes, Bytes>(txn, Some(table.name()))? {
+                Some(database) => tables.push(database),
+                None => return Ok::<_, heed::Error>(CommitOrAbort::Abort(())),
+            }
+        }
+        Ok(into_array(tables))
+    })?;
+    Ok(opened.commit())
+}
+
+fn into_array<'e>(
+    tables: Vec<Database<'e, Bytes, Bytes>>,
+) -> CommitOrAbort<[Database<'e, Bytes, Bytes>; Table::COUNT], ()> {
+    match tables.try_into() {
+        Ok(tables) => CommitOrAbort::Commit(tables),
+        Err(_) => CommitOrAbort::Abort(()),
+    }
+}
+
+fn create_tables(
+    env: &Env<WithoutTls>,
+    path: &Path,
+    _writer: WriterGuard<'_>,
+) -> Result<[LmdbTable; Table::COUNT], StorageError> {
+    let failed = |error| translate(error, "create the tables of", path);
+    // Somebody else may have made them while we waited for the lock.
+    if let Some(tables) = open_tables(env).map_err(failed)? {
+        return Ok(tables);
+    }
+    if env.unnamed_database_stat().entries > 0 {
+        return Err(StorageError::NotADatabase {
+            path: path.to_owned(),
+            reason: "it is an LMDB file with other tables".to_owned(),
+        });
+    }
+    let txn = env.write_txn().map_err(failed)?;
+    let created = env.create_databases_and_commit(txn, |opener, txn| {
+        let mut tables = Vec::with_capacity(Table::COUNT);
+        for table in Table::ALL {
+            tables.push(opener.create_database::<Bytes, Bytes>(txn, Some(table.name()))?);
+        }
+        let (key, value) = super::schema::first_entry();
+        tables[Table::Meta as usize].put(txn, key, &value)?;
+        Ok::<_, heed::Error>(into_array(tables))
+    });
+    let missing = StorageError::Missing { what: "a table" };
+    created.map_err(failed)?.commit().ok_or(missing)
+}
+
+fn translate(error: heed::Error, action: &'static str, path: &Path) -> StorageError {
+    const EIO: i32 = 5;
+    const EFBIG: i32 = 27;
+    const ENOSPC: i32 = 28;
+    const EDQUOT: i32 = 122;
+    match error {
+        heed::Error::Io(source) => {
+            let full = matches!(source.kind(), std::io::ErrorKind::StorageFull)
+                || matches!(source.raw_os_error(), Some(EIO | EFBIG | ENOSPC | EDQUOT));
+            if full && cfg!(unix) {
+                StorageError::DiskFull { source }
+            } else {
+                StorageError::Io { action, path: path.to_owned(), source }
+            }
+        }
+        heed::Error::Mdb(MdbError::MapFull) => StorageError::MapFull,
+        heed::Error::Mdb(MdbError::ReadersFull) => StorageError::TooManyReaders,
+        heed::Error::Mdb(MdbError::Invalid | MdbError::VersionMismatch) => {
+            let reason = "LMDB does not know the format".to_owned();
+            StorageError::NotADatabase { path: path.to_owned(), reason }
+        }
+        heed::Error::EnvAlreadyOpened => StorageError::InUse {
+            path: path.to_owned(),
+            hint: "this process has it open already, share that handle",
+        },
+        other => StorageError::Lmdb(other.to_string()),
+    }
+}
+
+/// Counts the live read transactions, so that the map moves only when there is none.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+    evict: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
+}
+
+#[derive(Default)]
+struct GateState {
+    live: usize,
+    closed: bool,
+}
+
+impl Gate {
+    fn state(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(self: &Arc<Self>) -> Ticket {
+        let mut state = self.state();
+        while state.closed {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.live += 1;
+        Ticket(Arc::clone(self))
+    }
+
+    /// Lets nobody in, drops the cached views and waits until everybody is out.
+    fn close(&self) -> ClosedGate<'_> {
+        let mut state = self.state();
+        while state.closed {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.closed = true;
+        while state.live > 0 {
+            drop(state);
+            // Again in each round: a query that was under way may have cached a new view.
+            if let Some(evict) = &*self.evict.lock().unwrap_or_else(PoisonError::into_inner) {
+                evict();
+            }
+            state = self.state();
+            if state.live > 0 {
+                let pause = std::time::Duration::from_millis(5);
+                let waited = self.changed.wait_timeout(state, pause);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+        ClosedGate(self)
+    }
+}
+
+struct ClosedGate<'g>(&'g Gate);
+
+impl Drop for ClosedGate<'_> {
+    fn drop(&mut self) {
+        self.0.state().closed = false;
+        self.0.changed.notify_all();
+    }
+}
+
+/// One live reader.
+struct Ticket(Arc<Gate>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.state().live -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+/// A read transaction that shared slices keep alive. Field order: the transaction ends first.
+struct Held {
+    txn: RoTxn<'static, WithoutTls>,
+    _ticket: Ticket,
+}
+
+#[expect(unsafe_code, reason = "heed's read transaction is Send but not Sync")]
+// SAFETY: RoTxn is not Sync because one transaction must not be used by two threads at once. The
+// only user of `txn` is the `LmdbSnapshot` that owns this Arc, which is neither Sync nor Clone.
+// A `PinnedSlice` holds the Arc only to drop it, and to end a transaction made without
+// thread-local storage from another thread is allowed (that is why RoTxn<WithoutTls> is Send).
+unsafe impl Sync for Held {}
+
+struct LmdbSnapshot<'s> {
+    store: &'s LmdbStore,
+    held: Arc<Held>,
+    /// Keeps the snapshot on one thread at a time.
+    _not_sync: PhantomData<Cell<()>>,
+}
+
+impl Store for LmdbStore {
+    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, StorageError> {
+        loop {
+            let ticket = self.gate.enter();
+            match self.env()?.clone().static_read_txn() {
+                Ok(txn) => {
+                    let held = Arc::new(Held { txn, _ticket: ticket });
+                    return Ok(Box::new(LmdbSnapshot {
+                        store: self,
+                        held,
+                        _not_sync: PhantomData,
+                    }));
+                }
+                Err(heed::Error::Mdb(MdbError::MapResized)) => {
+                    drop(ticket);
+                    let _paused = self.locks.pause_writers()?;
+                    self.resize(0)?;
+                }
+                Err(error) => return Err(self.translate(error, "read")),
+            }
+        }
+    }
+
+    fn on_evict(&self, drop_views: Box<dyn Fn() + Send + Sync>) {
+        *self.gate.evict.lock().unwrap_or_else(PoisonError::into_inner) = Some(drop_views);
+    }
+
+    fn file_bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |meta| meta.len())
+    }
+}
+
+impl Snapshot for LmdbSnapshot<'_> {
+    fn version(&self) -> u64 {
+        self.held.txn.id() as u64
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
+        let value = self.store.tables[table as usize].get(&self.held.txn, key);
+        value.map_err(|error| self.store.translate(error, "read"))
+    }
+
+    fn range<'s>(
+        &'s self,
+        table: Table,
+        prefix: &[u8],
+        start: &[u8],
+    ) -> Result<Entries<'s>, StorageError> {
+        range(&self.store.tables[table as usize], &self.held.txn, prefix, start, &self.store.path)
+    }
+
+    #[expect(unsafe_code, reason = "a slice of the map outlives this borrow")]
+    fn share(&self, value: &[u8]) -> SharedBytes {
+        let info = self.store.env.as_ref().map(Env::info);
+        let begin = value.as_ptr().addr();
+        let inside = info.is_some_and(|info| {
+            let map = info.map_addr.addr();
+            begin >= map && begin.saturating_add(value.len()) <= map + info.map_size
+        });
+        if !inside {
+            return SharedBytes::copy_from_slice(value);
+        }
+        // SAFETY: `value` lies inside the map (just checked), where LMDB keeps every page of this
+        // version unchanged while `held`'s transaction lives; the owner holds that transaction,
+        // and the map itself cannot move before the transaction's ticket is back (`Gate::close`).
+        let slice = unsafe { std::slice::from_raw_parts(value.as_ptr(), value.len()) };
+        SharedBytes::from_owner(PinnedSlice { slice, _held: Arc::clone(&self.held) })
+    }
+}
+
+/// A slice of the map and the transaction that keeps it unchanged.
+struct PinnedSlice {
+    slice: &'static [u8],
+    _held: Arc<Held>,
+}
+
+impl AsRef<[u8]> for PinnedSlice {
+    fn as_ref(&self) -> &[u8] {
+        self.slice
+    }
+}
+
+fn range<'s>(
+    table: &LmdbTable,
+    txn: &'s RoTxn<'_>,
+    prefix: &[u8],
+    start: &[u8],
+    path: &Path,
+) -> Result<Entries<'s>, StorageError> {
+    use std::ops::Bound;
+    let end = prefix_end(prefix);
+    let start = start.max(prefix);
+    let bounds = (
+        // LMDB knows no empty key.
+        if start.is_empty() { Bound::Unbounded } else { Bound::Included(start) },
+        end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
+    );
+    let entries = table.range(txn, &bounds).map_err(|error| translate(error, "read", path))?;
+    let path = path.to_owned();
+    Ok(Box::new(entries.map(move |entry| entry.map_err(|error| translate(error, "read", &path)))))
+}
+
+/// A write transaction: sees its own changes, publishes them all or none.
+pub(crate) struct WriteTxn<'t> {
+    txn: heed::RwTxn<'t>,
+    tables: &'t [LmdbTable; Table::COUNT],
+    path: &'t Path,
+    full: &'t Cell<bool>,
+}
+
+impl WriteTxn<'_> {
+    fn failed(&self, error: heed::Error) -> StorageError {
+        let error = translate(error, "write", self.path);
+        self.full.set(self.full.get() || matches!(error, StorageError::MapFull));
+        error
+    }
+
+    /// Stores `value` under `key`.
+    pub(crate) fn put(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), StorageError> {
+        let put = self.tables[table as usize].put(&mut self.txn, key, value);
+        put.map_err(|error| self.failed(error))
+    }
+
+    /// Removes `key`; whether it was there.
+    pub(crate) fn delete(&mut self, table: Table, key: &[u8]) -> Result<bool, StorageError> {
+        let deleted = self.tables[table as usize].delete(&mut self.txn, key);
+        deleted.map_err(|error| self.failed(error))
+    }
+
+    /// Removes every key that begins with `prefix`; how many there were.
+    pub(crate) fn delete_prefix(
+        &mut self,
+        table: Table,
+        prefix: &[u8],
+    ) -> Result<usize, StorageError> {
+        use std::ops::Bound;
+        let end = prefix_end(prefix);
+        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let bounds = (Bound::Included(prefix), end);
+        let deleted = self.tables[table as usize].delete_range(&mut self.txn, &bounds);
+        deleted.map_err(|error| self.failed(error))
+    }
+}
+
+impl Snapshot for WriteTxn<'_> {
+    fn version(&self) -> u64 {
+        self.txn.id() as u64
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
+        let value = self.tables[table as usize].get(&self.txn, key);
+        value.map_err(|error| translate(error, "read", self.path))
+    }
+
+    fn range<'s>(
+        &'s self,
+        table: Table,
+        prefix: &[u8],
+        start: &[u8],
+    ) -> Result<Entries<'s>, StorageError> {
+        range(&self.tables[table as usize], &self.txn, prefix, start, self.path)
+    }
+
+    fn share(&self, value: &[u8]) -> SharedBytes {
+        SharedBytes::copy_from_slice(value)
+    }
+}
+
+/// Replaces `path` by `replacement`, atomically, if no read-write handle has it open and it is
+/// still at `version`; otherwise nothing changes and the answer is false.
+pub(crate) fn replace_file(
+    path: &Path,
+    replacement: &Path,
+    version: u64,
+) -> Result<bool, StorageError> {
+    let io = |action| move |source| StorageError::Io { action, path: path.to_owned(), source };
+    let _exclusive = lock::exclusive(path)?;
+    if validate::check_metas(path)? != Some(version) {
+        return Ok(false);
+    }
+    std::fs::rename(replacement, path).map_err(io("replace"))?;
+    if cfg!(unix) {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory =
+            std::fs::File::open(parent.unwrap_or(Path::new("."))).map_err(io("sync"))?;
+        directory.sync_all().map_err(io("sync"))?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,171 @@
+//! Sections: arrays of equal rows, cut into extents of 256 pages, each one LMDB value
+//! (`storage-format.md` section 4). Rows never straddle extents.
+
+use bytes::Bytes;
+
+use super::tables::{SegmentEntry, key};
+use super::{Snapshot, StorageError, Table, WriteTxn};
+use crate::format::{
+    EXTENT_HEADER_BYTES, ExtentHeader, FormatError, SectionKind, extent_value_bytes,
+    rows_per_extent, verify_extent,
+};
+
+/// A section read in place: the payloads of its extents, as slices of the map.
+pub(crate) struct Section {
+    pub(crate) kind: SectionKind,
+    pub(crate) stride: usize,
+    pub(crate) rows: usize,
+    pub(crate) extents: Vec<Bytes>,
+}
+
+/// Which section a row belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SectionPlace {
+    pub(crate) collection: u32,
+    pub(crate) segment: u32,
+    pub(crate) kind: SectionKind,
+    pub(crate) stride: usize,
+}
+
+impl SectionPlace {
+    fn damaged(field: &'static str, value: u64) -> StorageError {
+        FormatError::Field { what: "section", field, value }.into()
+    }
+
+    /// Number of rows of one full extent, at least 1.
+    pub(crate) fn rows_per_extent(&self) -> Result<usize, StorageError> {
+        match rows_per_extent(self.stride) {
+            0 => Err(Self::damaged("stride", self.stride as u64)),
+            rows => Ok(rows),
+        }
+    }
+
+    /// Writes extent `index`, made of `rows`: at most [`SectionPlace::rows_per_extent`] rows of
+    /// exactly `stride` bytes.
+    pub(crate) fn put(
+        &self,
+        txn: &mut WriteTxn<'_>,
+        index: u32,
+        rows: &[u8],
+    ) -> Result<(), StorageError> {
+        let count = rows.len() / self.stride.max(1);
+        if count == 0 || count > self.rows_per_extent()? || count * self.stride != rows.len() {
+            return Err(Self::damaged("rows", count as u64));
+        }
+        let mut value = vec![0; extent_value_bytes(rows.len())];
+        value[EXTENT_HEADER_BYTES..EXTENT_HEADER_BYTES + rows.len()].copy_from_slice(rows);
+        let header = ExtentHeader {
+            kind: self.kind,
+            index,
+            rows: count as u32,
+            stride: self.stride as u32,
+            segment: self.segment,
+            collection: self.collection,
+        };
+        header.write(&mut value)?;
+        let key = key::extent(self.collection, self.segment, self.kind, index);
+        txn.put(Table::Extents, &key, &value)
+    }
+
+    fn check(
+        &self,
+        header: ExtentHeader,
+        index: u32,
+        rows_left: usize,
+    ) -> Result<(), StorageError> {
+        if header.kind != self.kind
+            || header.segment != self.segment
+            || header.collection != self.collection
+        {
+            return Err(Self::damaged("identity", u64::from(header.index)));
+        }
+        if header.index != index || header.stride as usize != self.stride {
+            return Err(Self::damaged("extent", u64::from(header.index)));
+        }
+        let expected = rows_left.min(self.rows_per_extent()?);
+        if header.rows as usize != expected {
+            return Err(Self::damaged("rows", u64::from(header.rows)));
+        }
+        Ok(())
+    }
+}
+
+/// Loads the sections of a segment. Reads the header of every extent, not the payload: cost about
+/// one tree step per MiB.
+///
+/// # Errors
+/// [`FormatError`] when an extent is missing or does not fit the manifest.
+pub(crate) fn load(
+    snapshot: &dyn Snapshot,
+    collection: u32,
+    segment: &SegmentEntry,
+) -> Result<Vec<Section>, StorageError> {
+    let prefix = key::segment(collection, segment.id);
+    let mut entries = snapshot.range(Table::Extents, &prefix, &prefix)?;
+    let mut sections = Vec::with_capacity(segment.sections.len());
+    for entry in &segment.sections {
+        let kind = SectionKind::from_u16(entry.kind)
+            .ok_or_else(|| SectionPlace::damaged("kind", u64::from(entry.kind)))?;
+        let stride = entry.stride as usize;
+        let place = SectionPlace { collection, segment: segment.id, kind, stride };
+        let rows = entry.rows as usize;
+        let extents = load_section(snapshot, &mut entries, place, rows)?;
+        sections.push(Section { kind, stride, rows, extents });
+    }
+    match entries.next() {
+        None => Ok(sections),
+        Some(_) => Err(SectionPlace::damaged("extents", u64::from(segment.id))),
+    }
+}
+
+fn load_section(
+    snapshot: &dyn Snapshot,
+    entries: &mut super::Entries<'_>,
+    place: SectionPlace,
+    rows: usize,
+) -> Result<Vec<Bytes>, StorageError> {
+    let mut extents = Vec::new();
+    let mut left = rows;
+    while left > 0 {
+        let (_, value) = entries.next().ok_or(StorageError::Missing { what: "an extent" })??;
+        let header = ExtentHeader::read(value)?;
+        place.check(header, extents.len() as u32, left)?;
+        left -= header.rows as usize;
+        extents.push(snapshot.share(value).slice(EXTENT_HEADER_BYTES..));
+    }
+    Ok(extents)
+}
+
+/// Checks the checksum of every extent of a segment; returns the bytes read.
+pub(crate) fn verify(
+    snapshot: &dyn Snapshot,
+    collection: u32,
+    segment: u32,
+) -> Result<u64, StorageError> {
+    let prefix = key::segment(collection, segment);
+    let mut bytes = 0;
+    for entry in snapshot.range(Table::Extents, &prefix, &prefix)? {
+        let (_, value) = entry?;
+        verify_extent(value)?;
+        bytes += value.len() as u64;
+    }
+    Ok(bytes)
+}
+
+/// Segments that have extents in the file, in order, with a seek from one to the next.
+pub(crate) fn segments_on_disk(snapshot: &dyn Snapshot) -> Result<Vec<(u32, u32)>, StorageError> {
+    let mut found = Vec::new();
+    let mut start: Vec<u8> = Vec::new();
+    loop {
+        let Some(entry) = snapshot.range(Table::Extents, &[], &start)?.next() else {
+            return Ok(found);
+        };
+        let (key, _) = entry?;
+        let segment = key::segment_of(key).ok_or(StorageError::Missing { what: "a segment" })?;
+        found.push(segment);
+        match super::prefix_end(&key::segment(segment.0, segment.1)) {
+            Some(next) => start = next,
+            None => return Ok(found),
+        }
+    }
+}

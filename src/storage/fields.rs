@@ -1,0 +1,154 @@
+//! Keys of the field index: one empty entry per record, field and value (`storage-format.md`
+//! section 3.8), in an order that makes equality a prefix and comparison a range.
+
+use super::tables::key;
+use crate::format::{FIELD_KEY_TEXT_BYTES, fingerprint};
+use crate::record::{Metadata, Slot, Value};
+
+/// Value classes, in key order. Integers and floats are one class: 5 and 5.0 are the same key.
+const NULL: u8 = 1;
+const FALSE: u8 = 2;
+const TRUE: u8 = 3;
+const NUMBER: u8 = 4;
+const TIMESTAMP: u8 = 5;
+const TEXT: u8 = 6;
+
+/// Begin of every key of a field.
+pub(crate) fn field(collection: u32, name: &str) -> Vec<u8> {
+    let mut prefix = key::collection(collection).to_vec();
+    prefix.extend_from_slice(name.as_bytes());
+    prefix.push(0);
+    prefix
+}
+
+/// Begin of every key of a field with that value; a slot follows. None for a list.
+pub(crate) fn value(collection: u32, name: &str, value: &Value) -> Option<Vec<u8>> {
+    let mut prefix = field(collection, name);
+    push_value(&mut prefix, value)?;
+    Some(prefix)
+}
+
+/// Begin of every key of a field whose value is of the same class. None for a list.
+pub(crate) fn class(collection: u32, name: &str, value: &Value) -> Option<Vec<u8>> {
+    let mut prefix = field(collection, name);
+    let classes = prefix.len();
+    push_value(&mut prefix, value)?;
+    prefix.truncate(classes + 1);
+    Some(prefix)
+}
+
+/// All keys of a record, without repeats.
+pub(crate) fn of_record(collection: u32, metadata: &Metadata, slot: Slot) -> Vec<Vec<u8>> {
+    let mut keys = Vec::with_capacity(metadata.len());
+    for (name, stored) in metadata {
+        let items = match stored {
+            Value::List(items) => items.as_slice(),
+            single => std::slice::from_ref(single),
+        };
+        for item in items {
+            if let Some(mut key) = value(collection, name, item) {
+                key.extend_from_slice(&slot.0.to_be_bytes());
+                keys.push(key);
+            }
+        }
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+fn push_value(key: &mut Vec<u8>, value: &Value) -> Option<()> {
+    match value {
+        Value::Null => key.push(NULL),
+        Value::Bool(false) => key.push(FALSE),
+        Value::Bool(true) => key.push(TRUE),
+        Value::Int(number) => {
+            key.push(NUMBER);
+            push_number(key, *number as f64, *number);
+        }
+        Value::Float(number) => {
+            key.push(NUMBER);
+            // The cast saturates; only a float beyond every integer can then tie with one.
+            push_number(key, *number, *number as i64);
+        }
+        Value::Timestamp(micros) => {
+            key.push(TIMESTAMP);
+            key.extend_from_slice(&ordered_i64(*micros));
+        }
+        Value::Text(text) => {
+            key.push(TEXT);
+            push_text(key, text);
+        }
+        Value::List(_) => return None,
+    }
+    Some(())
+}
+
+/// f64 in total order, then the exact integer, which separates integers beyond 2^53.
+fn push_number(key: &mut Vec<u8>, float: f64, integer: i64) {
+    // Adding 0.0 turns -0.0 into 0.0: one number, one key.
+    let bits = (float + 0.0).to_bits();
+    let ordered = if bits >> 63 == 0 { bits ^ 1 << 63 } else { !bits };
+    key.extend_from_slice(&ordered.to_be_bytes());
+    key.extend_from_slice(&ordered_i64(integer));
+}
+
+fn ordered_i64(number: i64) -> [u8; 8] {
+    (number.cast_unsigned() ^ 1 << 63).to_be_bytes()
+}
+
+/// Up to 192 bytes with NUL replaced by 1, then 0; then 0, or 1 and a fingerprint if the text
+/// does not stand there whole.
+fn push_text(key: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    let head = bytes.get(..FIELD_KEY_TEXT_BYTES).unwrap_or(bytes);
+    key.extend(head.iter().map(|&byte| byte.max(1)));
+    key.push(0);
+    if head.len() < bytes.len() || head.contains(&0) {
+        key.push(1);
+        key.extend_from_slice(&fingerprint(bytes).to_be_bytes());
+    } else {
+        key.push(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key_of(stored: impl Into<Value>) -> Vec<u8> {
+        value(1, "f", &stored.into()).unwrap()
+    }
+
+    #[test]
+    fn an_integer_and_a_float_of_the_same_number_share_a_key() {
+        assert_eq!(key_of(5_i64), key_of(5.0));
+        assert_eq!(key_of(0.0), key_of(-0.0));
+        assert_ne!(key_of(9_007_199_254_740_993_i64), key_of(9_007_199_254_740_992_i64));
+    }
+
+    #[test]
+    fn long_texts_and_nul_bytes_keep_their_identity_and_fit_a_key() {
+        let long = "x".repeat(1000);
+        assert_ne!(key_of(long.as_str()), key_of(format!("{long}y")));
+        assert_ne!(key_of("a\0b"), key_of("a\u{1}b"));
+        let name = "n".repeat(128);
+        let key = value(1, &name, &Value::Text(long)).unwrap();
+        assert!(key.len() + 4 <= 511, "{}", key.len());
+    }
+
+    proptest! {
+        #[test]
+        fn key_order_is_value_order(a in any::<i64>(), b in any::<i64>(), x in -1e300f64..1e300, s in ".{0,20}", t in ".{0,20}") {
+            prop_assert_eq!(a.cmp(&b), key_of(a).cmp(&key_of(b)));
+            if (a as f64) != x {
+                prop_assert_eq!((a as f64).partial_cmp(&x), Some(key_of(a).cmp(&key_of(x))));
+            }
+            if !s.contains('\0') && !t.contains('\0') && !s.contains('\u{1}') && !t.contains('\u{1}') {
+                prop_assert_eq!(s.cmp(&t), key_of(s).cmp(&key_of(t)));
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Who may write, and who has the file open: advisory locks between processes, a gate within.
+//!
+//! Two locks, neither of them LMDB's own:
+//! - every read-write handle holds a *shared* lock on the data file while it is open. The last one
+//!   to close can therefore take it exclusively, and knows that the side files may go.
+//! - a writer holds an *exclusive* lock on `<path>-writer` during its transaction, which makes
+//!   "refuse at once" and "wait so long" possible; LMDB itself can only wait.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::StorageError;
+
+/// What a write does while another thread or process writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WriterPolicy {
+    /// Waits until the other is done.
+    #[default]
+    Wait,
+    /// Waits at most so long, then fails with [`StorageError::WriterBusy`].
+    WaitFor(Duration),
+    /// Fails at once with [`StorageError::WriterBusy`].
+    Refuse,
+}
+
+impl WriterPolicy {
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Wait => None,
+            Self::WaitFor(time) => Instant::now().checked_add(time),
+            Self::Refuse => Some(Instant::now()),
+        }
+    }
+}
+
+/// `<path><suffix>`, beside the data file.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The locks of one open read-write handle.
+pub(super) struct FileLocks {
+    path: PathBuf,
+    /// Shared lock while the handle is open; none where the system has no such locks.
+    data: Option<File>,
+    writer: File,
+    writing: Mutex<bool>,
+    done: Condvar,
+}
+
+impl FileLocks {
+    /// Opens (or creates) the data file and locks it as in use.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(super) fn acquire(path: &Path) -> Result<Self, StorageError> {
+        let io = |action| {
+            let path = path.to_owned();
+            move |source| StorageError::Io { action, path, source }
+        };
+        let data = loop {
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+                .map_err(io("open"))?;
+            if !lock_in_use(&file) {
+                break None;
+            }
+            // A compaction may have replaced the file while we waited for the lock.
+            if is_same_file(&file, path).map_err(io("open"))? {
+                break Some(file);
+            }
+        };
+        let writer = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(beside(path, "-writer"))
+            .map_err(io("create the writer lock of"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            data,
+            writer,
+            writing: Mutex::new(false),
+            done: Condvar::new(),
+        })
+    }
+
+    /// Becomes the one writer of this process and of all processes.
+    pub(super) fn write(&self, policy: WriterPolicy) -> Result<WriterGuard<'_>, StorageError> {
+        let deadline = policy.deadline();
+        let process = self.enter(deadline)?;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if deadline.is_none() {
+                self.writer.lock().map_err(|source| self.lock_failed(source))?;
+                break;
+            }
+            match self.writer.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(source)) => return Err(self.lock_failed(source)),
+                Err(TryLockError::WouldBlock) => {
+                    let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+                    match left {
+                        Some(left) if left > Duration::ZERO => {
+                            std::thread::sleep(pause.min(left));
+                            pause = (pause * 2).min(Duration::from_millis(20));
+                        }
+                        _ => return Err(StorageError::WriterBusy),
+                    }
+                }
+            }
+        }
+        Ok(WriterGuard { process, locked: true })
+    }
+
+    /// Keeps other threads of this process from writing; other processes may go on.
+    pub(super) fn pause_writers(&self) -> Result<WriterGuard<'_>, StorageError> {
+        Ok(WriterGuard { process: self.enter(None)?, locked: false })
+    }
+
+    fn enter(&self, deadline: Option<Instant>) -> Result<ProcessGuard<'_>, StorageError> {
+        let mut writing = self.state();
+        while *writing {
+            writing = match deadline {
+                None => self.done.wait(writing).unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    let left = at.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(StorageError::WriterBusy);
+                    }
+                    self.done.wait_timeout(writing, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        *writing = true;
+        Ok(ProcessGuard { locks: self })
+    }
+
+    fn state(&self) -> MutexGuard<'_, bool> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_failed(&self, source: std::io::Error) -> StorageError {
+        StorageError::Io { action: "lock for writing", path: self.path.clone(), source }
+    }
+
+    /// After LMDB has closed: removes the side files if nobody else has the database open.
+    /// Newcomers take the shared lock before they touch a side file, so none can slip in.
+    pub(super) fn remove_side_files(&mut self) {
+        let alone = self.data.as_ref().is_some_and(|data| data.try_lock().is_ok());
+        if alone {
+            // A side file that stays behind does no harm, so a failure needs no report.
+            let _ = std::fs::remove_file(beside(&self.path, "-lock"));
+            let _ = std::fs::remove_file(beside(&self.path, "-writer"));
+        }
+        self.data = None;
+    }
+}
+
+struct ProcessGuard<'l> {
+    locks: &'l FileLocks,
+}
+
+impl Drop for ProcessGuard<'_> {
+    fn drop(&mut self) {
+        *self.locks.state() = false;
+        self.locks.done.notify_one();
+    }
+}
+
+/// Held while writing; releases on drop.
+pub(super) struct WriterGuard<'l> {
+    process: ProcessGuard<'l>,
+    locked: bool,
+}
+
+impl Drop for WriterGuard<'_> {
+    fn drop(&mut self) {
+        if self.locked {
+            // The lock also goes when the file closes, so a failure here cannot outlive us.
+            let _ = self.process.locks.writer.unlock();
+        }
+    }
+}
+
+/// The only handle on a file that is about to be replaced.
+pub(super) struct ExclusiveUse(#[expect(dead_code, reason = "held for its lock")] Option<File>);
+
+/// Takes the file for replacement: fails if any read-write handle has it open.
+pub(super) fn exclusive(path: &Path) -> Result<ExclusiveUse, StorageError> {
+    let file = File::open(path).map_err(|source| StorageError::Io {
+        action: "open",
+        path: path.to_owned(),
+        source,
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(ExclusiveUse(Some(file))),
+        Err(TryLockError::WouldBlock) => Err(StorageError::InUse {
+            path: path.to_owned(),
+            hint: "close it there before replacing it",
+        }),
+        Err(TryLockError::Error(_)) => Ok(ExclusiveUse(None)),
+    }
+}
+
+/// Whether a read-write handle has the file open now. Two probes at the same moment can see each
+/// other, hence the retries.
+pub(super) fn is_open_for_writing(file: &File) -> bool {
+    if !cfg!(unix) {
+        return false;
+    }
+    for _ in 0..20 {
+        match file.try_lock() {
+            Ok(()) => {
+                let _ = file.unlock();
+                return false;
+            }
+            Err(TryLockError::Error(_)) => return false,
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+    true
+}
+
+/// Locks the data file as in use; false where the system or file system has no such lock.
+/// On Windows a file lock is mandatory and would lock LMDB out of its own file: not used there.
+fn lock_in_use(file: &File) -> bool {
+    cfg!(unix) && file.lock_shared().is_ok()
+}
+
+#[cfg(unix)]
+fn is_same_file(file: &File, path: &Path) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let held = file.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(named) => Ok(held.dev() == named.dev() && held.ino() == named.ino()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(not(unix))]
+fn is_same_file(_file: &File, _path: &Path) -> std::io::Result<bool> {
+    Ok(true)
+}

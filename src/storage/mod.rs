@@ -1,0 +1,225 @@
+//! One LMDB file, two ways to read it: through LMDB (`env.rs`) or through our own bounds-checked
+//! page reader (`reader.rs`). The layers above see the [`Store`] and [`Snapshot`] traits, tables
+//! and extents; nothing above this folder knows LMDB.
+
+mod env;
+pub(crate) mod extents;
+pub(crate) mod fields;
+mod lock;
+mod pages;
+mod reader;
+pub(crate) mod schema;
+pub(crate) mod tables;
+mod validate;
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::format::FormatError;
+
+pub(crate) use env::{LmdbOptions, LmdbStore, WriteTxn, Writer, replace_file};
+pub use lock::WriterPolicy;
+pub use pages::PageError;
+pub(crate) use reader::{FileStore, map_file};
+
+/// The named tables of the file. The numbers seed checksums: never renumber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Table {
+    /// Format magic and version.
+    Meta = 0,
+    /// Collection name to its definition and manifest.
+    Collections = 1,
+    /// Record id to slot.
+    Ids = 2,
+    /// Slot to record.
+    Records = 3,
+    /// Slot to vector, until the vector is sealed into a segment.
+    Delta = 4,
+    /// Extents of the segments.
+    Extents = 5,
+    /// Deleted slots of sealed vectors.
+    Tombstones = 6,
+    /// Field value to slot.
+    Fields = 7,
+}
+
+impl Table {
+    pub(crate) const COUNT: usize = 8;
+    pub(crate) const ALL: [Self; Self::COUNT] = [
+        Self::Meta,
+        Self::Collections,
+        Self::Ids,
+        Self::Records,
+        Self::Delta,
+        Self::Extents,
+        Self::Tombstones,
+        Self::Fields,
+    ];
+
+    /// The name of the table in LMDB's main database.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Collections => "collections",
+            Self::Ids => "ids",
+            Self::Records => "records",
+            Self::Delta => "delta",
+            Self::Extents => "extents",
+            Self::Tombstones => "tombstones",
+            Self::Fields => "fields",
+        }
+    }
+}
+
+/// A key and a value of a table, borrowed from the snapshot.
+pub(crate) type Entry<'s> = (&'s [u8], &'s [u8]);
+/// Entries in key order; the first error ends the iteration.
+pub(crate) type Entries<'s> = Box<dyn Iterator<Item = Result<Entry<'s>, StorageError>> + 's>;
+
+/// One unchanging version of the file.
+pub(crate) trait Snapshot {
+    /// Number of the version; two snapshots of one store with the same number are equal.
+    fn version(&self) -> u64;
+    /// The value under `key`.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError>;
+    /// Entries whose key begins with `prefix` and is at least `start`.
+    fn range<'s>(
+        &'s self,
+        table: Table,
+        prefix: &[u8],
+        start: &[u8],
+    ) -> Result<Entries<'s>, StorageError>;
+    /// `value`, which this snapshot returned, as a shared slice that keeps this version alive.
+    fn share(&self, value: &[u8]) -> Bytes;
+}
+
+/// A file that can be read.
+pub(crate) trait Store: Send + Sync {
+    /// The newest version. Short-lived: no snapshot outlives a call of the public API, except
+    /// through the shared slices of a cached view, which [`Store::on_evict`] can drop.
+    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, StorageError>;
+    /// `drop_views` is called when every shared slice must go because the map moves.
+    fn on_evict(&self, drop_views: Box<dyn Fn() + Send + Sync>);
+    /// Bytes of the file that are in use.
+    fn file_bytes(&self) -> u64;
+}
+
+/// Why the file could not be read or written. After any of these the file is what the last
+/// successful commit left.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The operating system refused.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The disk (or the quota, or the file size limit) is full. LMDB reports a short write,
+    /// which has the same causes, as an I/O error; it ends here as well.
+    #[error("the disk is full, nothing was changed: free some space and try again ({source})")]
+    DiskFull {
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The file would grow past the limit that the application set.
+    #[error(
+        "the file would grow past the limit of {limit} bytes: raise `max_size` or delete and compact"
+    )]
+    SizeLimit {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Another writer is at work and the policy is not to wait (longer).
+    #[error("another writer holds the file: try again, or open with WriterPolicy::Wait")]
+    WriterBusy,
+    /// Somebody else has the file open.
+    #[error("{path} is open for writing elsewhere: {hint}", path = path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The file does not exist, and was not to be created.
+    #[error("{path} does not exist", path = path.display())]
+    NotFound {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file exists, and was to be created.
+    #[error("{path} exists already: open it instead", path = path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not a file that portolan wrote.
+    #[error("{path} is not a portolan file: {reason}", path = path.display())]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A page of the file breaks the rules of the page format.
+    #[error("the file is damaged: {0}")]
+    Page(#[from] PageError),
+    /// A value breaks the rules of `storage-format.md`.
+    #[error("the file is damaged: {0}")]
+    Format(#[from] FormatError),
+    /// A table lacks something that another refers to.
+    #[error("the file is damaged: {what} is missing")]
+    Missing {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// Too many readers at once.
+    #[error("too many readers are active in all processes together: wait for one to end")]
+    TooManyReaders,
+    /// The file was opened read-only.
+    #[error("the file was opened read-only: open it with Database::open to write")]
+    ReadOnly,
+    /// The map is full; handled inside by growing it.
+    #[error("the memory map is full")]
+    MapFull,
+    /// LMDB failed in some other way.
+    #[error("LMDB failed: {0}; close the file and open it again")]
+    Lmdb(String),
+}
+
+impl StorageError {
+    /// Whether the file itself is damaged or was made by something else.
+    pub(crate) fn is_corruption(&self) -> bool {
+        matches!(
+            self,
+            Self::Page(_) | Self::Format(_) | Self::Missing { .. } | Self::NotADatabase { .. }
+        )
+    }
+}
+
+/// The first key after every key that begins with `prefix`; none if the prefix is all 0xff.
+pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let keep = prefix.iter().rposition(|&byte| byte != 0xff)?;
+    let mut end = prefix[..=keep].to_vec();
+    end[keep] += 1;
+    Some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_prefix_is_the_next_key_of_no_greater_length() {
+        assert_eq!(prefix_end(&[1, 2]), Some(vec![1, 3]));
+        assert_eq!(prefix_end(&[1, 0xff]), Some(vec![2]));
+        assert_eq!(prefix_end(&[0xff, 0xff]), None);
+    }
+}

@@ -1,0 +1,336 @@
+//! The LMDB page format, data version 1, 64-bit little-endian: metas, pages and nodes on byte
+//! slices. Pure and safe: no I/O, every offset checked, the same code on every host.
+//! `storage-format.md` section 2 describes what is read here.
+
+use thiserror::Error;
+
+/// What a page breaks.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PageError {
+    /// Too short to be a database.
+    #[error("the file has {found} bytes, too short to be a database")]
+    TooShort {
+        /// Bytes of the file.
+        found: u64,
+    },
+    /// The magic number is not LMDB's.
+    #[error("the magic number is not that of an LMDB file")]
+    Magic,
+    /// Written by LMDB on a big-endian machine.
+    #[error("the file was written on a big-endian machine: export it there and import it here")]
+    BigEndian,
+    /// Written by LMDB on a 32-bit machine.
+    #[error("the file was written by 32-bit LMDB: export it there and import it here")]
+    Bits32,
+    /// Another LMDB data version.
+    #[error("LMDB data version {found} is not supported, only version 1 is")]
+    DataVersion {
+        /// Version found.
+        found: u32,
+    },
+    /// A meta page breaks a rule.
+    #[error("meta page {slot}: {rule}")]
+    Meta {
+        /// 0 or 1.
+        slot: u8,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// The file is shorter than its pages.
+    #[error("the file has {found} bytes but its pages need {needed}: it was truncated")]
+    Truncated {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes found.
+        found: u64,
+    },
+    /// A page breaks a rule.
+    #[error("page {page}: {rule}")]
+    Page {
+        /// Page number.
+        page: u64,
+        /// The rule.
+        rule: &'static str,
+    },
+}
+
+const META: u16 = 8;
+const BRANCH: u16 = 1;
+const LEAF: u16 = 2;
+const OVERFLOW: u16 = 4;
+const HEADER: usize = 16;
+const NODE_HEADER: usize = 8;
+const NODE_BIG: u16 = 1;
+const NODE_SUB: u16 = 2;
+const MAGIC: u32 = 0xBEEF_C0DE;
+const EMPTY_ROOT: u64 = u64::MAX;
+const DEPTH_MAX: u16 = 31;
+const META_BYTES: usize = HEADER + 136;
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// A tree of the file: the main one, or a named table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tree {
+    /// Page number of the root; none when the tree is empty.
+    pub(super) root: Option<u64>,
+    /// Levels, leaf included.
+    pub(super) depth: u16,
+    /// Number of entries.
+    pub(super) entries: u64,
+}
+
+impl Tree {
+    /// Parses the 48-byte record of a tree.
+    pub(super) fn parse(record: &[u8]) -> Option<Self> {
+        let depth = u16_at(record, 6)?;
+        let entries = u64_at(record, 32)?;
+        let root = u64_at(record, 40)?;
+        if root == EMPTY_ROOT {
+            return (depth == 0 && entries == 0).then_some(Self { root: None, depth, entries });
+        }
+        (1..=DEPTH_MAX).contains(&depth).then_some(Self { root: Some(root), depth, entries })
+    }
+}
+
+/// What the newest meta page says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Meta {
+    pub(super) page_size: usize,
+    pub(super) last_page: u64,
+    pub(super) version: u64,
+    pub(super) main: Tree,
+}
+
+/// Parses both metas of a file of `file_len` bytes that begins with `head`, and returns the
+/// newer. A damaged meta is an error: falling back in silence would lose a commit.
+pub(super) fn newest_meta(head: &[u8], file_len: u64) -> Result<Meta, PageError> {
+    if head.len() < META_BYTES {
+        return Err(PageError::TooShort { found: file_len });
+    }
+    check_magic(head)?;
+    let first = parse_meta(head, 0)?;
+    let second_at = first.page_size;
+    let second_bytes = head
+        .get(second_at..)
+        .filter(|bytes| bytes.len() >= META_BYTES)
+        .ok_or(PageError::Truncated { needed: 2 * second_at as u64, found: file_len })?;
+    let second = parse_meta(second_bytes, 1)?;
+    if first.page_size != second.page_size {
+        return Err(PageError::Meta { slot: 1, rule: "page size differs from meta page 0" });
+    }
+    let newest = if second.version > first.version { second } else { first };
+    let needed = newest
+        .last_page
+        .checked_add(1)
+        .and_then(|pages| pages.checked_mul(newest.page_size as u64))
+        .ok_or(PageError::Meta { slot: 0, rule: "last page number overflows" })?;
+    if needed > file_len {
+        return Err(PageError::Truncated { needed, found: file_len });
+    }
+    Ok(newest)
+}
+
+fn check_magic(head: &[u8]) -> Result<(), PageError> {
+    if u32_at(head, HEADER) == Some(MAGIC) {
+        return Ok(());
+    }
+    if u32_at(head, HEADER) == Some(MAGIC.swap_bytes()) {
+        return Err(PageError::BigEndian);
+    }
+    if u32_at(head, 12) == Some(MAGIC) {
+        return Err(PageError::Bits32);
+    }
+    Err(PageError::Magic)
+}
+
+fn parse_meta(page: &[u8], slot: u8) -> Result<Meta, PageError> {
+    let broken = |rule| PageError::Meta { slot, rule };
+    let cut = || broken("is cut short");
+    if u64_at(page, 0) != Some(u64::from(slot)) || u16_at(page, 10) != Some(META) {
+        return Err(broken("has no meta page header"));
+    }
+    let body = page.get(HEADER..).ok_or_else(cut)?;
+    if u32_at(body, 0) != Some(MAGIC) {
+        return Err(broken("has no magic number"));
+    }
+    let found = u32_at(body, 4).ok_or_else(cut)?;
+    if found != 1 {
+        return Err(PageError::DataVersion { found });
+    }
+    let page_size = u32_at(body, 24).ok_or_else(cut)? as usize;
+    if !page_size.is_power_of_two() || !(512..=32768).contains(&page_size) {
+        return Err(broken("page size is not a power of two from 512 to 32768"));
+    }
+    let main = body.get(72..120).and_then(Tree::parse);
+    let main = main.ok_or_else(|| broken("main tree record is broken"))?;
+    let last_page = u64_at(body, 120).ok_or_else(cut)?;
+    let version = u64_at(body, 128).ok_or_else(cut)?;
+    if last_page < 1 {
+        return Err(broken("last page number is below 1"));
+    }
+    // Transaction n writes meta n & 1; in a new file both are 0.
+    if version != 0 && version & 1 != u64::from(slot) {
+        return Err(broken("transaction number is not of this slot"));
+    }
+    Ok(Meta { page_size, last_page, version, main })
+}
+
+/// A branch or leaf page, checked so that its nodes can be read.
+#[derive(Clone, Copy)]
+pub(super) struct Page<'f> {
+    bytes: &'f [u8],
+    number: u64,
+    nodes: usize,
+}
+
+/// The value of a leaf node.
+pub(super) enum NodeValue<'f> {
+    /// In the page.
+    Inline(&'f [u8]),
+    /// In `len` bytes of an overflow run.
+    Overflow { page: u64, len: usize },
+    /// A tree of its own: a named table.
+    Table(Tree),
+}
+
+/// The pages of one file, of one size.
+#[derive(Clone, Copy)]
+pub(super) struct Pages<'f> {
+    pub(super) bytes: &'f [u8],
+    pub(super) page_size: usize,
+    pub(super) last_page: u64,
+}
+
+impl<'f> Pages<'f> {
+    fn broken(page: u64, rule: &'static str) -> PageError {
+        PageError::Page { page, rule }
+    }
+
+    fn start(&self, number: u64) -> Result<usize, PageError> {
+        if number < 2 || number > self.last_page {
+            return Err(Self::broken(number, "is outside the file"));
+        }
+        usize::try_from(number)
+            .ok()
+            .and_then(|number| number.checked_mul(self.page_size))
+            .ok_or(Self::broken(number, "is outside the address space"))
+    }
+
+    /// The page of that number, which must be a leaf or a branch as the level demands.
+    pub(super) fn page(&self, number: u64, leaf: bool) -> Result<Page<'f>, PageError> {
+        let start = self.start(number)?;
+        let bytes = self
+            .bytes
+            .get(start..start + self.page_size)
+            .ok_or(Self::broken(number, "is outside the file"))?;
+        if u64_at(bytes, 0) != Some(number) {
+            return Err(Self::broken(number, "carries another page's number"));
+        }
+        if u16_at(bytes, 10) != Some(if leaf { LEAF } else { BRANCH }) {
+            return Err(Self::broken(number, "is not of the kind its level demands"));
+        }
+        let lower = usize::from(u16_at(bytes, 12).unwrap_or(0));
+        let upper = usize::from(u16_at(bytes, 14).unwrap_or(0));
+        if lower < HEADER || lower > upper || upper > self.page_size || lower % 2 != 0 {
+            return Err(Self::broken(number, "has an impossible free space"));
+        }
+        let nodes = (lower - HEADER) / 2;
+        if nodes < if leaf { 1 } else { 2 } {
+            return Err(Self::broken(number, "has too few nodes"));
+        }
+        Ok(Page { bytes, number, nodes })
+    }
+
+    /// The first `len` bytes of the overflow run that begins at that page.
+    pub(super) fn overflow(&self, number: u64, len: usize) -> Result<&'f [u8], PageError> {
+        let start = self.start(number)?;
+        let head = self
+            .bytes
+            .get(start..start + HEADER)
+            .ok_or(Self::broken(number, "is outside the file"))?;
+        if u64_at(head, 0) != Some(number) || u16_at(head, 10) != Some(OVERFLOW) {
+            return Err(Self::broken(number, "is not the begin of an overflow run"));
+        }
+        let pages = u64::from(u32_at(head, 12).unwrap_or(0));
+        let end = number.checked_add(pages).filter(|&end| end <= self.last_page + 1);
+        let room = usize::try_from(pages)
+            .ok()
+            .and_then(|pages| pages.checked_mul(self.page_size))
+            .and_then(|bytes| bytes.checked_sub(HEADER));
+        if end.is_none() || room.is_none_or(|room| room < len) {
+            return Err(Self::broken(number, "overflow run is too short for its value"));
+        }
+        self.bytes
+            .get(start + HEADER..start + HEADER + len)
+            .ok_or(Self::broken(number, "is outside the file"))
+    }
+}
+
+impl<'f> Page<'f> {
+    /// Number of nodes.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    fn node(&self, index: usize) -> Result<&'f [u8], PageError> {
+        let at = u16_at(self.bytes, HEADER + 2 * index)
+            .filter(|_| index < self.nodes)
+            .map(usize::from)
+            .filter(|&at| at >= HEADER + 2 * self.nodes && at % 2 == 0);
+        at.and_then(|at| self.bytes.get(at..))
+            .filter(|node| node.len() >= NODE_HEADER)
+            .ok_or(self.broken("has a node outside itself"))
+    }
+
+    fn broken(&self, rule: &'static str) -> PageError {
+        PageError::Page { page: self.number, rule }
+    }
+
+    /// The key of a node. On a branch the first key is to be ignored.
+    pub(super) fn key(&self, index: usize) -> Result<&'f [u8], PageError> {
+        let node = self.node(index)?;
+        let len = usize::from(u16_at(node, 6).unwrap_or(0));
+        node.get(NODE_HEADER..NODE_HEADER + len).ok_or(self.broken("has a key outside itself"))
+    }
+
+    /// The child of a branch node.
+    pub(super) fn child(&self, index: usize) -> Result<u64, PageError> {
+        let node = self.node(index)?;
+        let half = |at| u64::from(u16_at(node, at).unwrap_or(0));
+        Ok(half(0) | half(2) << 16 | half(4) << 32)
+    }
+
+    /// The value of a leaf node.
+    pub(super) fn value(&self, index: usize) -> Result<NodeValue<'f>, PageError> {
+        let node = self.node(index)?;
+        let half = |at| usize::from(u16_at(node, at).unwrap_or(0));
+        let len = half(0) | half(2) << 16;
+        let begin = NODE_HEADER + half(6);
+        let slice = |len: usize| {
+            let end = begin.checked_add(len);
+            end.and_then(|end| node.get(begin..end))
+                .ok_or(self.broken("has a value outside itself"))
+        };
+        match u16_at(node, 4).unwrap_or(0) {
+            0 => Ok(NodeValue::Inline(slice(len)?)),
+            NODE_BIG => {
+                let page = u64_at(slice(8)?, 0).ok_or(self.broken("has no overflow page"))?;
+                Ok(NodeValue::Overflow { page, len })
+            }
+            NODE_SUB if len == 48 => Tree::parse(slice(48)?)
+                .map(NodeValue::Table)
+                .ok_or(self.broken("has a broken table record")),
+            _ => Err(self.broken("has a node of an unknown kind")),
+        }
+    }
+}

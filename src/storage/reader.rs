@@ -1,0 +1,288 @@
+//! The portable reader: serves a [`Snapshot`] from a memory map with our own page parser.
+//! No lock file, no C code, no write. For files that nobody writes to: shipped ones, backups.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use memmap2::Mmap;
+
+use super::pages::{Meta, NodeValue, PageError, Pages, Tree, newest_meta};
+use super::{Entries, Entry, Snapshot, StorageError, Store, Table, lock};
+
+/// Maps a file for reading.
+///
+/// # Errors
+/// What the operating system says.
+#[expect(unsafe_code, reason = "a memory map")]
+pub(crate) fn map_file(file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the map is read-only and private to this process. The documented contract of every
+    // caller is that nobody writes to or truncates the file while it is open: shipped database
+    // files and vector files are immutable. The parsers on top check every offset, so the worst
+    // that a broken contract can do is a signal on a truncated file.
+    unsafe { Mmap::map(file) }
+}
+
+/// A file opened for reading only.
+pub(crate) struct FileStore {
+    map: Arc<Mmap>,
+    meta: Meta,
+    tables: [Tree; Table::COUNT],
+}
+
+impl FileStore {
+    /// Opens a file that nobody has open for writing.
+    ///
+    /// # Errors
+    /// Not found, in use, not a portolan file, or damaged.
+    pub(crate) fn open(path: &Path) -> Result<Self, StorageError> {
+        let io = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::NotFound => StorageError::NotFound { path: path.to_owned() },
+            _ => StorageError::Io { action: "open", path: path.to_owned(), source },
+        };
+        let file = File::open(path).map_err(io)?;
+        if lock::is_open_for_writing(&file) {
+            return Err(StorageError::InUse {
+                path: path.to_owned(),
+                hint: "use Database::open, or read a copy",
+            });
+        }
+        if file.metadata().map_err(io)?.len() == 0 {
+            return Err(PageError::TooShort { found: 0 }.into());
+        }
+        let map = Arc::new(map_file(&file).map_err(io)?);
+        let meta = newest_meta(&map, map.len() as u64)?;
+        let empty = Tree { root: None, depth: 0, entries: 0 };
+        let mut store = Self { map, meta, tables: [empty; Table::COUNT] };
+        for table in Table::ALL {
+            store.tables[table as usize] = store.find_table(table, path)?;
+        }
+        Ok(store)
+    }
+
+    fn find_table(&self, table: Table, path: &Path) -> Result<Tree, StorageError> {
+        let name = table.name();
+        match self.lookup(self.meta.main, name.as_bytes())? {
+            Some(NodeValue::Table(tree)) => Ok(tree),
+            _ => Err(StorageError::NotADatabase {
+                path: path.to_owned(),
+                reason: format!("it has no table {name:?}"),
+            }),
+        }
+    }
+
+    fn pages(&self) -> Pages<'_> {
+        Pages { bytes: &self.map, page_size: self.meta.page_size, last_page: self.meta.last_page }
+    }
+
+    /// Point lookup: one page per level.
+    fn lookup(&self, tree: Tree, key: &[u8]) -> Result<Option<NodeValue<'_>>, PageError> {
+        let mut cursor = Cursor::new(self.pages(), tree);
+        cursor.seek(key)?;
+        match cursor.current()? {
+            Some((found, value)) if found == key => Ok(Some(value)),
+            _ => Ok(None),
+        }
+    }
+
+    fn resolve<'s>(&'s self, value: NodeValue<'s>) -> Result<&'s [u8], StorageError> {
+        match value {
+            NodeValue::Inline(bytes) => Ok(bytes),
+            NodeValue::Overflow { page, len } => Ok(self.pages().overflow(page, len)?),
+            NodeValue::Table(_) => Err(StorageError::Missing { what: "a value" }),
+        }
+    }
+}
+
+impl Store for FileStore {
+    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, StorageError> {
+        Ok(Box::new(self))
+    }
+
+    fn on_evict(&self, _drop_views: Box<dyn Fn() + Send + Sync>) {
+        // The map never moves.
+    }
+
+    fn file_bytes(&self) -> u64 {
+        (self.meta.last_page + 1) * self.meta.page_size as u64
+    }
+}
+
+impl Snapshot for &FileStore {
+    fn version(&self) -> u64 {
+        self.meta.version
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
+        let value = self.lookup(self.tables[table as usize], key)?;
+        value.map(|value| self.resolve(value)).transpose()
+    }
+
+    fn range<'s>(
+        &'s self,
+        table: Table,
+        prefix: &[u8],
+        start: &[u8],
+    ) -> Result<Entries<'s>, StorageError> {
+        let tree = self.tables[table as usize];
+        let mut cursor = Cursor::new(self.pages(), tree);
+        cursor.seek(start.max(prefix))?;
+        Ok(Box::new(RangeIter {
+            store: self,
+            cursor,
+            prefix: prefix.to_vec(),
+            // A damaged tree cannot make us loop: no more entries than it claims and can hold.
+            left: tree.entries.min(self.map.len() as u64),
+            failed: false,
+        }))
+    }
+
+    fn share(&self, value: &[u8]) -> Bytes {
+        let base = self.map.as_ptr().addr();
+        match value.as_ptr().addr().checked_sub(base) {
+            Some(at) if at + value.len() <= self.map.len() => {
+                Bytes::from_owner(MapSlice { map: Arc::clone(&self.map), at: at..at + value.len() })
+            }
+            _ => Bytes::copy_from_slice(value),
+        }
+    }
+}
+
+/// Part of the map, keeping it mapped.
+struct MapSlice {
+    map: Arc<Mmap>,
+    at: Range<usize>,
+}
+
+impl AsRef<[u8]> for MapSlice {
+    fn as_ref(&self) -> &[u8] {
+        self.map.get(self.at.clone()).unwrap_or_default()
+    }
+}
+
+/// A place in a tree: the page and node of each level, root first. Never deeper than the tree's
+/// depth, which is at most 31, so a cycle of pages cannot be followed for ever.
+struct Cursor<'f> {
+    pages: Pages<'f>,
+    tree: Tree,
+    stack: Vec<(u64, usize)>,
+}
+
+impl<'f> Cursor<'f> {
+    fn new(pages: Pages<'f>, tree: Tree) -> Self {
+        Self { pages, tree, stack: Vec::with_capacity(usize::from(tree.depth)) }
+    }
+
+    fn is_leaf(&self, level: usize) -> bool {
+        level + 1 == usize::from(self.tree.depth)
+    }
+
+    /// Moves to the first entry whose key is at least `key`.
+    fn seek(&mut self, key: &[u8]) -> Result<(), PageError> {
+        self.stack.clear();
+        let Some(mut number) = self.tree.root else { return Ok(()) };
+        for level in 0..usize::from(self.tree.depth) {
+            let leaf = self.is_leaf(level);
+            let page = self.pages.page(number, leaf)?;
+            // First node at or above the key on a leaf; last node at or below it on a branch,
+            // whose node 0 stands for minus infinity.
+            let (mut low, mut high) = (usize::from(!leaf), page.nodes());
+            while low < high {
+                let middle = usize::midpoint(low, high);
+                let below = page.key(middle)?.cmp(key);
+                if below.is_lt() || (!leaf && below.is_eq()) {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            let index = if leaf { low } else { low - 1 };
+            self.stack.push((number, index));
+            if !leaf {
+                number = page.child(index)?;
+            }
+        }
+        self.settle()
+    }
+
+    /// If past the end of a leaf, moves to the next leaf.
+    fn settle(&mut self) -> Result<(), PageError> {
+        let Some(&(number, index)) = self.stack.last() else { return Ok(()) };
+        if index < self.pages.page(number, true)?.nodes() {
+            return Ok(());
+        }
+        self.stack.pop();
+        while let Some((number, index)) = self.stack.pop() {
+            let page = self.pages.page(number, false)?;
+            if index + 1 < page.nodes() {
+                self.stack.push((number, index + 1));
+                return self.descend(page.child(index + 1)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn descend(&mut self, mut number: u64) -> Result<(), PageError> {
+        while self.stack.len() < usize::from(self.tree.depth) {
+            let leaf = self.is_leaf(self.stack.len());
+            let page = self.pages.page(number, leaf)?;
+            self.stack.push((number, 0));
+            if !leaf {
+                number = page.child(0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn current(&self) -> Result<Option<(&'f [u8], NodeValue<'f>)>, PageError> {
+        let Some(&(number, index)) = self.stack.last() else { return Ok(None) };
+        let page = self.pages.page(number, true)?;
+        Ok(Some((page.key(index)?, page.value(index)?)))
+    }
+
+    fn advance(&mut self) -> Result<(), PageError> {
+        if let Some((_, index)) = self.stack.last_mut() {
+            *index += 1;
+        }
+        self.settle()
+    }
+}
+
+struct RangeIter<'s> {
+    store: &'s FileStore,
+    cursor: Cursor<'s>,
+    prefix: Vec<u8>,
+    left: u64,
+    failed: bool,
+}
+
+impl<'s> RangeIter<'s> {
+    fn step(&mut self) -> Result<Option<Entry<'s>>, StorageError> {
+        let Some((key, value)) = self.cursor.current()? else { return Ok(None) };
+        if !key.starts_with(&self.prefix) {
+            return Ok(None);
+        }
+        if self.left == 0 {
+            return Err(StorageError::Missing { what: "the end of a table" });
+        }
+        self.left -= 1;
+        let value = self.store.resolve(value)?;
+        self.cursor.advance()?;
+        Ok(Some((key, value)))
+    }
+}
+
+impl<'s> Iterator for RangeIter<'s> {
+    type Item = Result<Entry<'s>, StorageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let step = self.step();
+        self.failed = !matches!(step, Ok(Some(_)));
+        step.transpose()
+    }
+}

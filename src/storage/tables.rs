@@ -1,0 +1,534 @@
+//! Every table of the file: keys by named constructors, small values by bincode, all sealed with
+//! a checksum. The only file that names bincode; `storage-format.md` sections 3 and 5 write the
+//! encoding out byte by byte.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::{Decode, Encode};
+use roaring::RoaringBitmap;
+
+use super::{Snapshot, StorageError, Table, WriteTxn};
+use crate::format::{FormatError, RECORD_BYTES_MAX, SectionKind, seal, unseal};
+use crate::record::{Metadata, ModelContract, Record, RecordId, Roles, Slot, Value};
+
+/// Little-endian, variable-length integers; a decoder refuses lengths past the limit before it
+/// allocates.
+const ENCODING: Configuration<LittleEndian, Varint, Limit<RECORD_BYTES_MAX>> =
+    bincode::config::standard().with_limit::<RECORD_BYTES_MAX>();
+
+/// Keys. Integers in keys are big-endian, so that byte order is number order.
+pub(crate) mod key {
+    use super::{RecordId, SectionKind, Slot};
+
+    /// `collections`: 0, name.
+    pub(crate) fn definition(name: &str) -> Vec<u8> {
+        let mut key = vec![0];
+        key.extend_from_slice(name.as_bytes());
+        key
+    }
+
+    /// The name in a [`definition`] key.
+    pub(crate) fn definition_name(key: &[u8]) -> Option<&str> {
+        std::str::from_utf8(key.strip_prefix(&[0])?).ok()
+    }
+
+    /// `collections`: 1, collection.
+    pub(crate) fn manifest(collection: u32) -> [u8; 5] {
+        let [a, b, c, d] = collection.to_be_bytes();
+        [1, a, b, c, d]
+    }
+
+    /// Every key of a collection begins so, in all tables but `meta` and `collections`.
+    pub(crate) fn collection(collection: u32) -> [u8; 4] {
+        collection.to_be_bytes()
+    }
+
+    /// `ids`: collection, 0, i64 with its sign bit flipped; or collection, 1, text.
+    pub(crate) fn id(collection: u32, id: &RecordId) -> Vec<u8> {
+        let mut key = collection.to_be_bytes().to_vec();
+        match id {
+            RecordId::Int(number) => {
+                key.push(0);
+                key.extend_from_slice(&(number.cast_unsigned() ^ 1 << 63).to_be_bytes());
+            }
+            RecordId::Text(text) => {
+                key.push(1);
+                key.extend_from_slice(text.as_bytes());
+            }
+        }
+        key
+    }
+
+    /// The id in an [`id`] key.
+    pub(crate) fn id_of(key: &[u8]) -> Option<RecordId> {
+        let (tag, rest) = key.get(4..)?.split_first()?;
+        match tag {
+            0 => {
+                let number = u64::from_be_bytes(rest.try_into().ok()?) ^ 1 << 63;
+                Some(RecordId::Int(number.cast_signed()))
+            }
+            1 => Some(RecordId::Text(std::str::from_utf8(rest).ok()?.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// `records` and `delta`: collection, slot.
+    pub(crate) fn slot(collection: u32, slot: Slot) -> [u8; 8] {
+        (u64::from(collection) << 32 | u64::from(slot.0)).to_be_bytes()
+    }
+
+    /// The slot in a [`slot`] key, and at the end of a field-index key.
+    pub(crate) fn slot_of(key: &[u8]) -> Option<Slot> {
+        key.last_chunk().map(|slot| Slot(u32::from_be_bytes(*slot)))
+    }
+
+    /// `tombstones`: collection, upper 16 bits of the slots.
+    pub(crate) fn tombstones(collection: u32, chunk: u16) -> [u8; 6] {
+        let ([a, b, c, d], [e, f]) = (collection.to_be_bytes(), chunk.to_be_bytes());
+        [a, b, c, d, e, f]
+    }
+
+    /// The chunk in a [`tombstones`] key.
+    pub(crate) fn chunk_of(key: &[u8]) -> Option<u16> {
+        key.last_chunk().map(|chunk| u16::from_be_bytes(*chunk))
+    }
+
+    /// `extents`: collection, segment.
+    pub(crate) fn segment(collection: u32, segment: u32) -> [u8; 8] {
+        (u64::from(collection) << 32 | u64::from(segment)).to_be_bytes()
+    }
+
+    /// `extents`: collection, segment, kind, index.
+    pub(crate) fn extent(collection: u32, segment: u32, kind: SectionKind, index: u32) -> [u8; 14] {
+        let mut key = [0; 14];
+        key[..8].copy_from_slice(&self::segment(collection, segment));
+        key[8..10].copy_from_slice(&(kind as u16).to_be_bytes());
+        key[10..].copy_from_slice(&index.to_be_bytes());
+        key
+    }
+
+    /// Collection and segment of an [`extent`] key.
+    pub(crate) fn segment_of(key: &[u8]) -> Option<(u32, u32)> {
+        let both = u64::from_be_bytes(*key.first_chunk()?);
+        Some(((both >> 32) as u32, both as u32))
+    }
+}
+
+/// What a collection was created with; sealed under [`key::definition`].
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub(crate) struct Definition {
+    pub(crate) id: u32,
+    pub(crate) dimensions: u32,
+    pub(crate) metric: u8,
+    pub(crate) originals: u8,
+    pub(crate) graph_m: u16,
+    pub(crate) graph_ef_construction: u32,
+    pub(crate) seed: u64,
+}
+
+/// What a collection consists of now; sealed under [`key::manifest`], rewritten by each commit.
+#[derive(Debug, Clone, PartialEq, Default, Encode, Decode)]
+pub(crate) struct Manifest {
+    /// Slots 0..next_slot were given out.
+    pub(crate) next_slot: u32,
+    /// Segment numbers 0..next_segment were given out.
+    pub(crate) next_segment: u32,
+    /// Live records.
+    pub(crate) records: u64,
+    /// Vectors in the delta.
+    pub(crate) delta: u64,
+    /// Deleted vectors that still stand in a segment.
+    pub(crate) dead: u64,
+    /// The model that made the vectors, once one is known.
+    pub(crate) contract: Option<Contract>,
+    pub(crate) segments: Vec<SegmentEntry>,
+}
+
+impl Manifest {
+    /// Live vectors.
+    pub(crate) fn vectors(&self) -> u64 {
+        let sealed: u64 = self.segments.iter().map(|segment| u64::from(segment.rows)).sum();
+        (sealed + self.delta).saturating_sub(self.dead)
+    }
+}
+
+/// A [`ModelContract`] on disk.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub(crate) struct Contract {
+    model: String,
+    /// 0 same, 1 input type, 2 prefix.
+    roles: u8,
+    query_prefix: String,
+    passage_prefix: String,
+}
+
+impl From<&ModelContract> for Contract {
+    fn from(contract: &ModelContract) -> Self {
+        let (roles, query, passage) = match &contract.roles {
+            Roles::Same => (0, "", ""),
+            Roles::InputType => (1, "", ""),
+            Roles::Prefix { query, passage } => (2, query.as_str(), passage.as_str()),
+        };
+        Self {
+            model: contract.model.clone(),
+            roles,
+            query_prefix: query.to_owned(),
+            passage_prefix: passage.to_owned(),
+        }
+    }
+}
+
+impl From<&Contract> for ModelContract {
+    fn from(contract: &Contract) -> Self {
+        let roles = match contract.roles {
+            1 => Roles::InputType,
+            2 => Roles::Prefix {
+                query: contract.query_prefix.clone(),
+                passage: contract.passage_prefix.clone(),
+            },
+            _ => Roles::Same,
+        };
+        Self::new(contract.model.clone()).roles(roles)
+    }
+}
+
+/// One segment of a manifest.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub(crate) struct SegmentEntry {
+    pub(crate) id: u32,
+    pub(crate) rows: u32,
+    pub(crate) codec: u16,
+    pub(crate) graph: Option<GraphEntry>,
+    pub(crate) sections: Vec<SectionEntry>,
+}
+
+/// The graph of a segment.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub(crate) struct GraphEntry {
+    pub(crate) entry: u32,
+    pub(crate) m: u16,
+    pub(crate) ef_construction: u32,
+    pub(crate) seed: u64,
+    /// Rows of each upper level, top level first.
+    pub(crate) level_rows: Vec<u32>,
+}
+
+/// The extents of one kind in a segment.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub(crate) struct SectionEntry {
+    pub(crate) kind: u16,
+    pub(crate) stride: u32,
+    pub(crate) rows: u32,
+}
+
+#[derive(Encode)]
+struct RecordRef<'r> {
+    id: IdRef<'r>,
+    title: Option<&'r str>,
+    text: &'r str,
+    metadata: Vec<(&'r str, ValueRef<'r>)>,
+}
+
+#[derive(Encode)]
+enum IdRef<'r> {
+    Int(i64),
+    Text(&'r str),
+}
+
+#[derive(Encode)]
+enum ValueRef<'r> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(u64),
+    Text(&'r str),
+    Timestamp(i64),
+    List(Vec<ScalarRef<'r>>),
+}
+
+#[derive(Encode)]
+enum ScalarRef<'r> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(u64),
+    Text(&'r str),
+    Timestamp(i64),
+}
+
+#[derive(Decode)]
+struct RecordOwned {
+    id: IdOwned,
+    title: Option<String>,
+    text: String,
+    metadata: Vec<(String, ValueOwned)>,
+}
+
+#[derive(Decode)]
+enum IdOwned {
+    Int(i64),
+    Text(String),
+}
+
+#[derive(Decode)]
+enum ValueOwned {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(u64),
+    Text(String),
+    Timestamp(i64),
+    List(Vec<ScalarOwned>),
+}
+
+#[derive(Decode)]
+enum ScalarOwned {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(u64),
+    Text(String),
+    Timestamp(i64),
+}
+
+fn scalar_ref(value: &Value) -> ScalarRef<'_> {
+    match value {
+        Value::Bool(value) => ScalarRef::Bool(*value),
+        Value::Int(value) => ScalarRef::Int(*value),
+        Value::Float(value) => ScalarRef::Float(value.to_bits()),
+        Value::Text(value) => ScalarRef::Text(value),
+        Value::Timestamp(value) => ScalarRef::Timestamp(*value),
+        // Nested lists were refused by `Record::check`.
+        Value::Null | Value::List(_) => ScalarRef::Null,
+    }
+}
+
+fn value_ref(value: &Value) -> ValueRef<'_> {
+    if let Value::List(items) = value {
+        return ValueRef::List(items.iter().map(scalar_ref).collect());
+    }
+    match scalar_ref(value) {
+        ScalarRef::Null => ValueRef::Null,
+        ScalarRef::Bool(value) => ValueRef::Bool(value),
+        ScalarRef::Int(value) => ValueRef::Int(value),
+        ScalarRef::Float(value) => ValueRef::Float(value),
+        ScalarRef::Text(value) => ValueRef::Text(value),
+        ScalarRef::Timestamp(value) => ValueRef::Timestamp(value),
+    }
+}
+
+fn scalar(value: ScalarOwned) -> Value {
+    match value {
+        ScalarOwned::Null => Value::Null,
+        ScalarOwned::Bool(value) => Value::Bool(value),
+        ScalarOwned::Int(value) => Value::Int(value),
+        ScalarOwned::Float(bits) => Value::Float(f64::from_bits(bits)),
+        ScalarOwned::Text(value) => Value::Text(value),
+        ScalarOwned::Timestamp(value) => Value::Timestamp(value),
+    }
+}
+
+fn value(value: ValueOwned) -> Value {
+    match value {
+        ValueOwned::Null => Value::Null,
+        ValueOwned::Bool(value) => Value::Bool(value),
+        ValueOwned::Int(value) => Value::Int(value),
+        ValueOwned::Float(bits) => Value::Float(f64::from_bits(bits)),
+        ValueOwned::Text(value) => Value::Text(value),
+        ValueOwned::Timestamp(value) => Value::Timestamp(value),
+        ValueOwned::List(items) => Value::List(items.into_iter().map(scalar).collect()),
+    }
+}
+
+fn encode<T: Encode>(what: &'static str, value: &T) -> Result<Vec<u8>, FormatError> {
+    bincode::encode_to_vec(value, ENCODING)
+        .map_err(|error| FormatError::Decode { what, reason: error.to_string() })
+}
+
+fn decode<T: Decode<()>>(what: &'static str, bytes: &[u8]) -> Result<T, FormatError> {
+    let failed = |reason| FormatError::Decode { what, reason };
+    let (value, read) =
+        bincode::decode_from_slice(bytes, ENCODING).map_err(|error| failed(error.to_string()))?;
+    // bincode accepts trailing bytes in silence; we do not.
+    if read != bytes.len() {
+        return Err(failed(format!("{} bytes follow its end", bytes.len() - read)));
+    }
+    Ok(value)
+}
+
+/// First byte of a record's payload: whether it has a vector.
+const RECORD_HAS_VECTOR: u8 = 1;
+
+/// A record's value in `records`: flags byte, then the encoded record.
+pub(crate) fn encode_record(record: &Record, key: &[u8]) -> Result<Vec<u8>, FormatError> {
+    let body = RecordRef {
+        id: match &record.id {
+            RecordId::Int(number) => IdRef::Int(*number),
+            RecordId::Text(text) => IdRef::Text(text),
+        },
+        title: record.title.as_deref(),
+        text: &record.text,
+        metadata: record
+            .metadata
+            .iter()
+            .map(|(name, value)| (name.as_str(), value_ref(value)))
+            .collect(),
+    };
+    let mut payload = vec![if record.vector.is_some() { RECORD_HAS_VECTOR } else { 0 }];
+    payload.extend(encode("record", &body)?);
+    Ok(seal(Table::Records as u8, key, &payload))
+}
+
+/// A record without its vector, and whether it has one.
+pub(crate) struct StoredRecord {
+    pub(crate) record: Record,
+    pub(crate) has_vector: bool,
+}
+
+/// The inverse of [`encode_record`].
+pub(crate) fn decode_record(sealed: &[u8], key: &[u8]) -> Result<StoredRecord, FormatError> {
+    const WHAT: &str = "record";
+    let payload = unseal(WHAT, Table::Records as u8, key, sealed)?;
+    let length = || FormatError::Length { what: WHAT, expected: 1, found: 0 };
+    let (&flags, body) = payload.split_first().ok_or_else(length)?;
+    if flags & !RECORD_HAS_VECTOR != 0 {
+        return Err(FormatError::Field { what: WHAT, field: "flags", value: u64::from(flags) });
+    }
+    let body: RecordOwned = decode(WHAT, body)?;
+    let metadata: Metadata =
+        body.metadata.into_iter().map(|(name, stored)| (name, value(stored))).collect();
+    let id = match body.id {
+        IdOwned::Int(number) => RecordId::Int(number),
+        IdOwned::Text(text) => RecordId::Text(text),
+    };
+    let mut record = Record::new(id).text(body.text);
+    record.title = body.title;
+    record.metadata = metadata;
+    Ok(StoredRecord { record, has_vector: flags & RECORD_HAS_VECTOR != 0 })
+}
+
+/// Reads the record of a slot.
+pub(crate) fn record(
+    snapshot: &dyn Snapshot,
+    collection: u32,
+    slot: Slot,
+) -> Result<StoredRecord, StorageError> {
+    let key = key::slot(collection, slot);
+    let sealed = snapshot.get(Table::Records, &key)?;
+    let sealed = sealed.ok_or(StorageError::Missing { what: "a record that an id points to" })?;
+    Ok(decode_record(sealed, &key)?)
+}
+
+/// The slot of an id.
+pub(crate) fn slot(
+    snapshot: &dyn Snapshot,
+    collection: u32,
+    id: &RecordId,
+) -> Result<Option<Slot>, StorageError> {
+    let key = key::id(collection, id);
+    let Some(sealed) = snapshot.get(Table::Ids, &key)? else { return Ok(None) };
+    Ok(Some(decode_slot(sealed, &key)?))
+}
+
+/// A slot's value in `ids`: u32.
+pub(crate) fn encode_slot(slot: Slot, key: &[u8]) -> Vec<u8> {
+    seal(Table::Ids as u8, key, &slot.0.to_le_bytes())
+}
+
+/// The inverse of [`encode_slot`].
+pub(crate) fn decode_slot(sealed: &[u8], key: &[u8]) -> Result<Slot, FormatError> {
+    const WHAT: &str = "slot of an id";
+    let payload = unseal(WHAT, Table::Ids as u8, key, sealed)?;
+    let length = |_| FormatError::Length { what: WHAT, expected: 4, found: payload.len() };
+    Ok(Slot(u32::from_le_bytes(payload.try_into().map_err(length)?)))
+}
+
+/// A chunk's value in `tombstones`: a portable roaring bitmap of the slots' lower 16 bits.
+pub(crate) fn encode_tombstones(dead: &RoaringBitmap, key: &[u8]) -> Result<Vec<u8>, FormatError> {
+    let mut payload = Vec::with_capacity(dead.serialized_size());
+    dead.serialize_into(&mut payload)
+        .map_err(|error| FormatError::Decode { what: "tombstones", reason: error.to_string() })?;
+    Ok(seal(Table::Tombstones as u8, key, &payload))
+}
+
+/// The inverse of [`encode_tombstones`].
+pub(crate) fn decode_tombstones(sealed: &[u8], key: &[u8]) -> Result<RoaringBitmap, FormatError> {
+    const WHAT: &str = "tombstones";
+    let mut payload = unseal(WHAT, Table::Tombstones as u8, key, sealed)?;
+    let failed = |reason| FormatError::Decode { what: WHAT, reason };
+    let dead =
+        RoaringBitmap::deserialize_from(&mut payload).map_err(|error| failed(error.to_string()))?;
+    if !payload.is_empty() || dead.max().is_some_and(|max| max > u32::from(u16::MAX)) {
+        return Err(failed("a slot is outside its chunk".to_owned()));
+    }
+    Ok(dead)
+}
+
+/// Seals a definition.
+pub(crate) fn encode_definition(name: &str, value: &Definition) -> Result<Vec<u8>, FormatError> {
+    let key = key::definition(name);
+    Ok(seal(Table::Collections as u8, &key, &encode("collection", value)?))
+}
+
+/// The definition of a collection.
+pub(crate) fn definition(
+    snapshot: &dyn Snapshot,
+    name: &str,
+) -> Result<Option<Definition>, StorageError> {
+    let key = key::definition(name);
+    let Some(sealed) = snapshot.get(Table::Collections, &key)? else { return Ok(None) };
+    let payload = unseal("collection", Table::Collections as u8, &key, sealed)?;
+    Ok(Some(decode("collection", payload)?))
+}
+
+/// Seals a manifest.
+pub(crate) fn encode_manifest(collection: u32, value: &Manifest) -> Result<Vec<u8>, FormatError> {
+    let key = key::manifest(collection);
+    Ok(seal(Table::Collections as u8, &key, &encode("manifest", value)?))
+}
+
+/// The manifest of a collection.
+pub(crate) fn manifest(snapshot: &dyn Snapshot, collection: u32) -> Result<Manifest, StorageError> {
+    let key = key::manifest(collection);
+    let sealed = snapshot.get(Table::Collections, &key)?;
+    let sealed = sealed.ok_or(StorageError::Missing { what: "the manifest of a collection" })?;
+    Ok(decode_manifest(unseal("manifest", Table::Collections as u8, &key, sealed)?)?)
+}
+
+/// Decodes an unsealed manifest.
+pub(crate) fn decode_manifest(payload: &[u8]) -> Result<Manifest, FormatError> {
+    decode("manifest", payload)
+}
+
+/// Takes a new collection number. Numbers are never reused, so that a key that was left behind
+/// cannot come to life again.
+pub(crate) fn take_collection_number(txn: &mut WriteTxn<'_>) -> Result<u32, StorageError> {
+    const WHAT: &str = "collection count";
+    const KEY: &[u8] = b"next-collection";
+    let number = match txn.get(Table::Meta, KEY)? {
+        Some(sealed) => crate::format::read_u32(unseal(WHAT, Table::Meta as u8, KEY, sealed)?, 0),
+        None => 0,
+    };
+    let next = number.checked_add(1);
+    let next = next.ok_or(StorageError::Missing { what: "a free collection number" })?;
+    txn.put(Table::Meta, KEY, &seal(Table::Meta as u8, KEY, &next.to_le_bytes()))?;
+    Ok(number)
+}
+
+/// A vector's value in `delta`: code row, then raw row.
+pub(crate) fn encode_delta(code: &[u8], raw: &[u8], key: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(code.len() + raw.len());
+    payload.extend_from_slice(code);
+    payload.extend_from_slice(raw);
+    seal(Table::Delta as u8, key, &payload)
+}
+
+/// Checks a value of `delta` of the given row lengths; the code row begins at
+/// [`crate::format::SEAL_BYTES`].
+pub(crate) fn check_delta(sealed: &[u8], key: &[u8], row_bytes: usize) -> Result<(), FormatError> {
+    const WHAT: &str = "unsealed vector";
+    let payload = unseal(WHAT, Table::Delta as u8, key, sealed)?;
+    if payload.len() != row_bytes {
+        return Err(FormatError::Length { what: WHAT, expected: row_bytes, found: payload.len() });
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! What a vector is at rest: metrics, checks, encodings (int8 codes, f16/f32 originals), arrays
+//! of fixed-size rows over extents, and a query prepared to be scored against them.
+//!
+//! Knows positions and bytes; knows no ids, text, graph or file. Imports `kernels` only.
+//!
+//! Score convention everywhere: higher is better. Cosine similarity, dot product, or *negative*
+//! squared Euclidean distance.
+
+mod check;
+pub mod code;
+mod encoding;
+mod error;
+mod metric;
+mod originals;
+mod query;
+mod rows;
+
+pub use check::{MAX_DIM, MAX_NORM, check};
+pub use encoding::{EncodedVector, Encoding};
+pub use error::VectorError;
+pub use metric::Metric;
+pub use originals::Originals;
+pub use query::PreparedQuery;
+pub use rows::Rows;
+
+pub(crate) use metric::finite;

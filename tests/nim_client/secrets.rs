@@ -1,0 +1,108 @@
+//! Where the key goes and where it must not; encryption.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use portolan::nim::{ConfigFault, InputType, Nim, NimError, Service};
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+use crate::server::{Server, answer, embedded, ok};
+
+const KEY: &str = "nvapi-canary-0123456789";
+
+#[tokio::test]
+async fn the_key_is_sent_as_a_bearer_and_only_when_there_is_one() {
+    let server = Server::start(|_, request| embedded(request)).await;
+    for (key, header) in [(KEY, Some("Bearer nvapi-canary-0123456789")), ("  ", None)] {
+        let nim = server.builder().api_key(key).build().expect("a client");
+        nim.embedder("m").embed(&["a"], InputType::Query).await.expect("a vector");
+        let sent = server.requests();
+        assert_eq!(sent.last().expect("a request").header("authorization"), header);
+    }
+}
+
+#[tokio::test]
+async fn an_echoed_key_is_taken_out_of_every_error() {
+    let echoes = [
+        answer(401, "", format!(r#"{{"detail":"bad key {KEY}"}}"#)),
+        answer(500, &format!("x-request-id: {KEY}\r\n"), format!("<p>{KEY}{KEY}</p>")),
+        answer(400, "", "x".repeat(500) + KEY),
+        answer(400, "", json!({"error": {"message": [KEY], "other": KEY}}).to_string()),
+        answer(200, "", format!(r#"{{"data":"{KEY}"}}"#)),
+        answer(200, "", format!(r#"{{"{KEY}":{KEY}}}"#)),
+        answer(413, "", KEY),
+        answer(302, &format!("location: https://h/{KEY}\r\n"), ""),
+    ];
+    for step in echoes {
+        let bytes = step.bytes;
+        let shown_bytes = String::from_utf8_lossy(&bytes).into_owned();
+        let server = Server::always(bytes, crate::server::Then::Keep).await;
+        let nim = server.builder().api_key(KEY).build().expect("a client");
+        let model = nim.embedder("m");
+        let error = model.embed(&["a"], InputType::Query).await.expect_err(&shown_bytes);
+        let shown = format!("{error} {error:?} {:?} {nim:?} {model:?}", error.reply());
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn an_echoed_key_is_taken_out_of_results_too() {
+    let server = Server::start(|n, _| match n {
+        0 => ok(&json!({"data": [{"index": 0, "embedding": [1]}], "model": KEY})),
+        _ => ok(&json!({"data": [{"id": KEY}]})),
+    })
+    .await;
+    let nim = server.builder().api_key(KEY).build().expect("a client");
+    let found = nim.embedder("m").embed(&["a"], InputType::Query).await.expect("a vector");
+    assert_eq!(found.served_model.as_deref(), Some("[redacted]"));
+    let models = nim.models(Service::Ranking).await.expect("a list");
+    assert_eq!(models, ["[redacted]"]);
+}
+
+#[tokio::test]
+async fn hosted_services_need_a_key_and_say_so() {
+    let error = Nim::builder().build().expect_err("hosted by default");
+    assert!(matches!(error, NimError::MissingKey { .. }));
+    assert!(error.to_string().contains("set NVIDIA_API_KEY"));
+
+    let local = Nim::builder().embed_url("http://localhost:1").build().expect("half local");
+    let found = local.reranker("nvidia/r.1").rank("q", &["a"]).await;
+    let url = "https://ai.api.nvidia.com/v1/retrieval/nvidia/r_1/reranking".to_owned();
+    assert_eq!(found, Err(NimError::MissingKey { url }));
+}
+
+#[test]
+fn plain_http_to_other_machines_needs_consent() {
+    let remote = || Nim::builder().base_url("http://nim.example.com:8000/v1").api_key(KEY);
+    let setting = "base_url";
+    let refused = remote().build().expect_err("no consent");
+    assert_eq!(refused, NimError::Config(ConfigFault::InsecureHttp { setting }));
+    assert!(remote().allow_insecure_http(true).build().is_ok());
+    assert!(Nim::builder().base_url("https://nim.example.com").build().is_ok());
+    let inside = Nim::builder().base_url(format!("https://u:{KEY}@h")).build();
+    let inside = inside.expect_err("a password in the url");
+    assert_eq!(inside, NimError::Config(ConfigFault::UrlUserInfo { setting }));
+    assert!(!format!("{inside} {inside:?}").contains("canary"));
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_not_spoken_to_over_https() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("https://{}", listener.local_addr().expect("an address"));
+    let count = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&count);
+    let task = tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            seen.fetch_add(1, Ordering::SeqCst);
+            let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            let _ = socket.shutdown().await;
+        }
+    });
+    let nim = Nim::builder().base_url(&url).api_key(KEY).build().expect("a client");
+    let found = nim.embedder("m").embed(&["a"], InputType::Query).await;
+    assert!(matches!(found, Err(NimError::Tls { .. })), "{found:?}");
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    task.abort();
+}
