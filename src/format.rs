@@ -290,11 +290,6 @@ pub fn read_u32(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |b| u32::from_le_bytes(*b))
 }
 
-/// The little-endian u64 at `at`; zero past the end.
-pub fn read_u64(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |b| u64::from_le_bytes(*b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,15 @@
-//! What the fuzz targets drive: parsers over arbitrary bytes, none of which may panic. Not API.
+//! What the fuzz targets and benches drive: parsers over arbitrary bytes, none of which may
+//! panic, and the kernels. Not API.
 
 use crate::format;
 use crate::storage::tables;
+
+/// The kernels and their scalar twins.
+pub mod kernels {
+    pub use crate::kernels::{
+        dot_f16_le, dot_f32, dot_i8, f16_le_to_f32, f32_le, l2sq_f16_le, l2sq_f32, scalar,
+    };
+}
 
 /// Reads an extent.
 pub fn extent(bytes: &[u8]) -> bool {
@@ -15,7 +23,7 @@ pub fn record(key: &[u8], bytes: &[u8]) -> bool {
     tables::decode_record(&sealed, key).is_ok() | tables::decode_record(bytes, key).is_ok()
 }
 
-/// Decodes a manifest and tombstones.
+/// Decodes a manifest.
 pub fn manifest(bytes: &[u8]) -> bool {
     tables::decode_manifest(bytes).is_ok()
 }

@@ -9,7 +9,8 @@ use super::maintenance::{Maintained, Maintenance};
 use super::{Collection, maintenance};
 use crate::error::{Error, Result};
 use crate::record::{ModelContract, Record, RecordId, Slot, check_id};
-use crate::storage::tables::{self, Contract, Manifest, StoredRecord, key};
+use crate::storage::keys as key;
+use crate::storage::tables::{self, Contract, Manifest, StoredRecord};
 use crate::storage::{Snapshot, Table, WriteTxn, fields};
 use crate::vectors::EncodedVector;
 

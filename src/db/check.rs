@@ -4,7 +4,8 @@ use super::{Collection, Database};
 use crate::error::{Error, Result};
 use crate::format::{SectionKind, extent_value_bytes, rows_per_extent};
 use crate::record::ModelContract;
-use crate::storage::tables::{self, Manifest, SectionEntry, key};
+use crate::storage::keys as key;
+use crate::storage::tables::{self, Manifest, SectionEntry};
 use crate::storage::{Snapshot, StorageError, Table, extents};
 use crate::vectors::{Metric, Originals};
 

@@ -8,7 +8,8 @@ use super::{Inner, Search};
 use crate::error::{Error, Result};
 use crate::index::GraphParams;
 use crate::record::{ModelContract, Record, RecordId};
-use crate::storage::tables::{self, Contract, Definition, Manifest, StoredRecord, key};
+use crate::storage::keys as key;
+use crate::storage::tables::{self, Contract, Definition, Manifest, StoredRecord};
 use crate::storage::{Snapshot, StorageError, Table};
 use crate::vectors::{Encoding, Metric, Originals};
 

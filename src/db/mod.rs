@@ -6,7 +6,10 @@ mod batch;
 mod check;
 mod collection;
 mod compact;
+mod fold;
 mod maintenance;
+mod options;
+mod publish;
 mod registry;
 mod search;
 mod view;
@@ -19,14 +22,17 @@ pub use check::{CollectionInfo, DatabaseInfo, SpaceInfo, Verified};
 pub use collection::{Collection, CollectionOptions, Page, Scan};
 pub use compact::Compacted;
 pub use maintenance::{Maintain, Maintained, Maintenance};
+pub use options::DatabaseOptions;
 pub use search::{Hit, Hits, Search, SearchReport};
 
 use crate::error::{Error, Result};
 use crate::format::{DIMENSIONS_MAX, ID_BYTES_MAX};
-use crate::storage::tables::{self, Definition, key};
+use crate::storage::keys as key;
+use crate::storage::tables;
 use crate::storage::{
-    FileStore, LmdbOptions, LmdbStore, Snapshot, StorageError, Store, Table, WriterPolicy, schema,
+    FileStore, LmdbStore, Snapshot, StorageError, Store, Table, WriterPolicy, schema,
 };
+use options::absolute;
 use view::Views;
 
 /// One file of collections. A cheap clone of one shared handle; `Send + Sync`.
@@ -89,147 +95,6 @@ impl Inner {
             StoreKind::File(store) => store.file_bytes(),
         }
     }
-}
-
-/// How to open a file read-write.
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct DatabaseOptions {
-    map: u64,
-    max_size: u64,
-    writer: WriterPolicy,
-    maintenance: Maintenance,
-    create: bool,
-    create_new: bool,
-}
-
-impl Default for DatabaseOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Address space taken at open: small enough for phones and 16 processes side by side; the map
-/// doubles when it is full.
-const MAP_BYTES: u64 = 256 * 1024 * 1024;
-
-impl DatabaseOptions {
-    /// The defaults: grows without limit, waits for other writers, maintains inline.
-    pub fn new() -> Self {
-        Self {
-            map: MAP_BYTES,
-            max_size: 1 << 46,
-            writer: WriterPolicy::default(),
-            maintenance: Maintenance::default(),
-            create: true,
-            create_new: false,
-        }
-    }
-
-    /// The file never grows past this many bytes; a write that needs more fails with
-    /// [`StorageError::SizeLimit`]. Default: no limit.
-    pub fn max_size(mut self, bytes: u64) -> Self {
-        self.max_size = bytes;
-        self.map = self.map.min(bytes);
-        self
-    }
-
-    /// Size of the memory map to begin with. It grows by itself; this only saves the growing.
-    pub fn initial_map(mut self, bytes: u64) -> Self {
-        self.map = bytes.max(64 * 1024);
-        self
-    }
-
-    /// What a write does while another thread or process writes. Default: waits.
-    pub fn writer(mut self, policy: WriterPolicy) -> Self {
-        self.writer = policy;
-        self
-    }
-
-    /// When vectors are folded into segments. Default: inline on commit.
-    pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
-        self.maintenance = maintenance;
-        self
-    }
-
-    /// Fails with [`StorageError::NotFound`] if the file is absent.
-    pub fn must_exist(mut self) -> Self {
-        self.create = false;
-        self
-    }
-
-    /// Fails with [`StorageError::Exists`] if the file is there.
-    pub fn must_be_new(mut self) -> Self {
-        self.create_new = true;
-        self
-    }
-
-    /// Opens the file.
-    ///
-    /// # Errors
-    /// See [`Database::open`].
-    pub fn open(self, path: impl AsRef<Path>) -> Result<Database> {
-        let path = absolute(path.as_ref())?;
-        self.prepare_file(&path)?;
-        let options =
-            LmdbOptions { map_bytes: self.map, map_bytes_max: self.max_size, create: self.create };
-        let inner = registry::open_once(&path, |registration| {
-            let store = LmdbStore::open(&path, options)?;
-            schema::check(store.snapshot()?.as_ref())?;
-            let views = Arc::new(Views::default());
-            let cached = Arc::clone(&views);
-            store.on_evict(Box::new(move || cached.clear()));
-            let inner = Inner {
-                store: StoreKind::Lmdb(store),
-                views,
-                path: path.clone(),
-                writer: self.writer,
-                maintenance: self.maintenance,
-                folding: Mutex::new(()),
-                _registration: Some(registration),
-            };
-            maintenance::sweep(&inner)?;
-            Ok(inner)
-        })?;
-        Ok(Database { inner })
-    }
-
-    /// Makes the file, so that it has an identity to register; an empty file is a new database.
-    fn prepare_file(&self, path: &Path) -> Result<()> {
-        let io = |source| StorageError::Io { action: "create", path: path.to_owned(), source };
-        if self.create_new {
-            return match std::fs::File::create_new(path) {
-                Ok(_) => Ok(()),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                    Err(StorageError::Exists { path: path.to_owned() }.into())
-                }
-                Err(error) => Err(io(error).into()),
-            };
-        }
-        match std::fs::metadata(path) {
-            Ok(meta) if meta.is_dir() => {
-                Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)).into())
-            }
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.create => {
-                let file = std::fs::File::options().create(true).append(true).open(path);
-                file.map_err(io)?;
-                Ok(())
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(StorageError::NotFound { path: path.to_owned() }.into())
-            }
-            Err(error) => Err(io(error).into()),
-        }
-    }
-}
-
-fn absolute(path: &Path) -> Result<PathBuf> {
-    let io = |source| StorageError::Io { action: "open", path: path.to_owned(), source };
-    if path.as_os_str().as_encoded_bytes().contains(&0) {
-        return Err(io(std::io::Error::from(std::io::ErrorKind::InvalidFilename)).into());
-    }
-    Ok(std::path::absolute(path).map_err(io)?)
 }
 
 impl Database {

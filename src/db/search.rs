@@ -198,14 +198,19 @@ impl<'q> Search<'q> {
         let dead = &view.dead;
         let excluded;
         let allow = match allowed {
+            Slots::Only(allowed) if dead.is_empty() => Allow::Only(allowed),
             Slots::Only(allowed) => Allow::OnlyLive { allowed, dead },
+            Slots::Except(slots) if slots.is_empty() && dead.is_empty() => Allow::All,
             Slots::Except(slots) if slots.is_empty() => Allow::Dead(dead),
             Slots::Except(slots) => {
                 excluded = slots | dead;
                 Allow::Dead(&excluded)
             }
         };
-        let params = SearchParams { k: self.limit, ef: self.ef.max(self.limit), exact: self.exact };
+        let params = SearchParams {
+            exact: self.exact,
+            ..SearchParams::new(self.limit, self.ef.max(self.limit))
+        };
         let mut found = vec![scan_delta(view, query, allowed)];
         for segment in &view.segments {
             let of_segment = segment.search(query, &params, allow);

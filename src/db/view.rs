@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::format::{SEAL_BYTES, SectionKind, rows_per_extent};
 use crate::index::{GraphHeader, GraphParts, IndexError, Segment, SegmentParts};
 use crate::record::Slot;
-use crate::storage::tables::{self, GraphEntry, Manifest, SegmentEntry, key};
+use crate::storage::keys as key;
+use crate::storage::tables::{self, GraphEntry, Manifest, SegmentEntry};
 use crate::storage::{Snapshot, StorageError, Table, extents};
 use crate::vectors::{Encoding, Originals, Rows};
 

@@ -8,7 +8,7 @@ use roaring::RoaringBitmap;
 pub use slots::Slots;
 
 use crate::record::{RecordError, Value, check_field_name};
-use crate::storage::{Snapshot, StorageError, Table, fields, prefix_end, tables::key};
+use crate::storage::{Snapshot, StorageError, Table, fields, keys as key, prefix_end};
 
 /// A predicate over the metadata of a record.
 ///

@@ -6,7 +6,7 @@ use super::build::{BuiltGraph, build};
 use super::params::{base_stride, upper_stride};
 use super::{GraphHeader, GraphParams, IndexError, Progress};
 use crate::format::SectionKind;
-use crate::vectors::{Encoding, Originals, Rows};
+use crate::vectors::{Encoding, Rows};
 
 /// Rows below which a scan of the codes is as fast as a walk.
 const DEFAULT_GRAPH_MIN_ROWS: u32 = 20_000;
@@ -93,6 +93,7 @@ pub struct Section {
 #[derive(Debug, Clone)]
 pub struct SegmentImage {
     /// Encoding of the rows.
+    #[cfg(test)]
     pub encoding: Encoding,
     /// The sections, ascending by kind; empty ones are left out.
     pub sections: Vec<Section>,
@@ -115,14 +116,6 @@ pub struct SegmentBuilder {
 }
 
 impl SegmentBuilder {
-    /// An empty builder.
-    ///
-    /// # Errors
-    /// [`IndexError::GraphParameter`].
-    pub fn new(config: SegmentConfig) -> Result<Self, IndexError> {
-        Self::with_capacity(config, 0)
-    }
-
     /// An empty builder with room for `rows` rows, which saves the copies of growing.
     ///
     /// # Errors
@@ -143,12 +136,6 @@ impl SegmentBuilder {
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len() / size_of::<u32>()
-    }
-
-    /// Whether nothing was pushed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
     }
 
     /// Adds a row: its slot, above all before it, its code row, and its raw row unless originals
@@ -210,23 +197,12 @@ impl SegmentBuilder {
                 Section { kind, stride, rows, bytes }
             })
             .collect();
-        Ok(SegmentImage { encoding, sections, graph })
-    }
-}
-
-impl SegmentImage {
-    /// Whether the raw rows of the encoding are in the image.
-    #[must_use]
-    pub fn has_raw(&self) -> bool {
-        self.encoding.originals() == Originals::None
-            || self.sections.iter().any(|section| section.kind == SectionKind::Raw)
-    }
-
-    /// The section of a kind as rows; an absent one is empty, with the stride given.
-    pub(super) fn rows(&self, kind: SectionKind, stride: usize) -> Result<Rows, IndexError> {
-        let found = self.sections.iter().find(|section| section.kind == kind);
-        let (bytes, stride) = found.map_or((Bytes::new(), stride), |s| (s.bytes.clone(), s.stride));
-        Ok(Rows::contiguous(bytes, stride)?)
+        Ok(SegmentImage {
+            #[cfg(test)]
+            encoding,
+            sections,
+            graph,
+        })
     }
 }
 

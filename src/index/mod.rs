@@ -28,7 +28,7 @@ mod walk;
 mod tests;
 
 pub use allow::Allow;
-pub use builder::{Section, SegmentBuilder, SegmentConfig, SegmentImage};
+pub use builder::{SegmentBuilder, SegmentConfig, SegmentImage};
 pub use error::IndexError;
 pub use exact::TopK;
 pub use params::{GraphHeader, GraphParams, Progress, SearchParams};

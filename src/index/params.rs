@@ -100,6 +100,7 @@ impl SearchParams {
 
     /// Exact search for `k` hits.
     #[must_use]
+    #[cfg(test)]
     pub fn exact(k: usize) -> Self {
         Self { k, ef: 0, exact: true }
     }

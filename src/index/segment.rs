@@ -3,13 +3,12 @@
 
 use super::builder::{check_len, check_stride};
 use super::graph::Graph;
-use super::params::{base_stride, upper_stride};
 use super::plan::Plan;
 use super::pool::Scored;
 use super::scratch::{Scratch, ScratchPool};
 use super::slots::Slots;
 use super::walk::{Scorer, touch_row};
-use super::{Allow, GraphHeader, IndexError, SearchParams, SegmentImage, TopK};
+use super::{Allow, GraphHeader, IndexError, SearchParams, TopK};
 use crate::format::SectionKind;
 use crate::vectors::{Encoding, Metric, Originals, PreparedQuery, Rows};
 
@@ -84,54 +83,22 @@ impl Segment {
         Ok(Self { encoding, slots: Slots::new(slots), codes, raw, graph, scratches })
     }
 
-    /// Opens an image in memory, sharing its bytes.
-    ///
-    /// # Errors
-    /// As [`Segment::open`]; [`IndexError::MissingSection`] when the raw rows were kept apart.
-    pub fn from_image(image: SegmentImage) -> Result<Self, IndexError> {
-        let encoding = image.encoding;
-        let raw = match encoding.originals() {
-            Originals::None => None,
-            _ if !image.has_raw() && !image.sections.is_empty() => None,
-            _ => Some(image.rows(SectionKind::Raw, encoding.raw_stride())?),
-        };
-        let graph = match &image.graph {
-            None => None,
-            Some(header) => Some(GraphParts {
-                header: header.clone(),
-                links: image.rows(SectionKind::Links, base_stride(header.m))?,
-                upper: image.rows(SectionKind::Upper, upper_stride(header.m))?,
-            }),
-        };
-        Self::open(SegmentParts {
-            encoding,
-            slots: image.rows(SectionKind::Slots, size_of::<u32>())?,
-            codes: image.rows(SectionKind::Codes, encoding.code_stride())?,
-            raw,
-            graph,
-        })
-    }
-
     /// Number of rows.
     #[must_use]
     pub fn len(&self) -> u32 {
         self.slots.len()
     }
 
-    /// Whether there is no row.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Whether there is a graph to walk.
     #[must_use]
+    #[cfg(test)]
     pub fn has_graph(&self) -> bool {
         self.graph.is_some()
     }
 
     /// Encoding of the rows.
     #[must_use]
+    #[cfg(test)]
     pub fn encoding(&self) -> Encoding {
         self.encoding
     }

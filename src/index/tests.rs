@@ -6,7 +6,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
 
+use super::builder::Section;
+use super::params::{base_stride, upper_stride};
 use super::*;
+use crate::format::SectionKind;
 use crate::vectors::{Encoding, Metric, Originals, PreparedQuery, Rows};
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
@@ -32,6 +35,38 @@ fn clustered(n: usize, dim: usize, seed: u64) -> Vec<Vec<f32>> {
     (0..n).map(&mut vector).collect()
 }
 
+/// The section of a kind as rows; an absent one is empty.
+fn rows_of(sections: &[Section], kind: SectionKind, stride: usize) -> Result<Rows, IndexError> {
+    let found = sections.iter().find(|section| section.kind == kind);
+    let (bytes, stride) = found.map_or((Bytes::new(), stride), |s| (s.bytes.clone(), s.stride));
+    Ok(Rows::contiguous(bytes, stride)?)
+}
+
+fn open_image(image: SegmentImage) -> Result<Segment, IndexError> {
+    let SegmentImage { encoding, sections, graph } = image;
+    let has_raw = sections.is_empty() || sections.iter().any(|s| s.kind == SectionKind::Raw);
+    let raw = match encoding.originals() {
+        Originals::None => None,
+        _ if !has_raw => None,
+        _ => Some(rows_of(&sections, SectionKind::Raw, encoding.raw_stride())?),
+    };
+    let graph = match graph {
+        None => None,
+        Some(header) => Some(GraphParts {
+            links: rows_of(&sections, SectionKind::Links, base_stride(header.m))?,
+            upper: rows_of(&sections, SectionKind::Upper, upper_stride(header.m))?,
+            header,
+        }),
+    };
+    Segment::open(SegmentParts {
+        encoding,
+        slots: rows_of(&sections, SectionKind::Slots, size_of::<u32>())?,
+        codes: rows_of(&sections, SectionKind::Codes, encoding.code_stride())?,
+        raw,
+        graph,
+    })
+}
+
 fn image_of(
     vectors: &[Vec<f32>],
     encoding: Encoding,
@@ -49,7 +84,7 @@ fn image_of(
 }
 
 fn segment_of(vectors: &[Vec<f32>], encoding: Encoding, stride: u32, graph_above: u32) -> Segment {
-    Segment::from_image(image_of(vectors, encoding, stride, graph_above)).unwrap()
+    open_image(image_of(vectors, encoding, stride, graph_above)).unwrap()
 }
 
 fn slots(hits: &[Neighbor]) -> Vec<u32> {
@@ -186,7 +221,7 @@ fn every_row_can_be_reached_and_rows_are_full() {
     let vectors = clustered(3_000, 24, 7);
     let encoding = Encoding::new(24, Metric::L2, Originals::None).unwrap();
     let image = image_of(&vectors, encoding, 1, 0);
-    let links = image.rows(SectionKind::Links, 128).unwrap();
+    let links = rows_of(&image.sections, SectionKind::Links, 128).unwrap();
     let mut seen = vec![false; 3_000];
     let mut waiting = vec![image.graph.unwrap().entry];
     let mut full = 0;
@@ -281,9 +316,9 @@ fn a_damaged_graph_gives_valid_slots_and_still_fills_k() {
         header.level_counts = vec![2, 7];
         let segment = Segment::open(SegmentParts {
             encoding,
-            slots: sound.rows(SectionKind::Slots, 4).unwrap(),
-            codes: sound.rows(SectionKind::Codes, encoding.code_stride()).unwrap(),
-            raw: Some(sound.rows(SectionKind::Raw, encoding.raw_stride()).unwrap()),
+            slots: rows_of(&sound.sections, SectionKind::Slots, 4).unwrap(),
+            codes: rows_of(&sound.sections, SectionKind::Codes, encoding.code_stride()).unwrap(),
+            raw: Some(rows_of(&sound.sections, SectionKind::Raw, encoding.raw_stride()).unwrap()),
             graph: Some(GraphParts { header, links: rows(links, 128), upper: rows(upper, 72) }),
         })
         .unwrap();
@@ -303,7 +338,7 @@ fn opening_refuses_parts_that_do_not_fit() {
     let open = |change: &dyn Fn(&mut SegmentImage)| {
         let mut image = image.clone();
         change(&mut image);
-        Segment::from_image(image).map(|_| ())
+        open_image(image).map(|_| ())
     };
     assert_eq!(open(&|_| {}), Ok(()));
     let missing = Err(IndexError::MissingSection { kind: SectionKind::Raw });
@@ -334,7 +369,7 @@ fn pushing_checks_order_and_strides() {
     let encoding = Encoding::new(4, Metric::Dot, Originals::F16).unwrap();
     let rows = encoding.encode(&[1.0; 4]).unwrap();
     let (code, raw) = (rows.code.as_slice(), rows.raw.as_deref());
-    let mut builder = SegmentBuilder::new(SegmentConfig::new(encoding)).unwrap();
+    let mut builder = SegmentBuilder::with_capacity(SegmentConfig::new(encoding), 0).unwrap();
     assert_eq!(builder.push(3, code, raw), Ok(()));
     let order = Err(IndexError::SlotOrder { last: 3, found: 3 });
     assert_eq!(builder.push(3, code, raw), order);
@@ -346,11 +381,11 @@ fn pushing_checks_order_and_strides() {
     assert_eq!(builder.len(), 1);
 
     let apart = SegmentConfig::new(encoding).raw_apart(true);
-    let mut builder = SegmentBuilder::new(apart).unwrap();
+    let mut builder = SegmentBuilder::with_capacity(apart, 0).unwrap();
     assert_eq!(builder.push(3, code, None), Ok(()));
     let image = builder.finish(&go_on).unwrap();
-    assert!(!image.has_raw());
-    let found = Segment::from_image(image).map(|_| ());
+    assert!(image.sections.iter().all(|section| section.kind != SectionKind::Raw));
+    let found = open_image(image).map(|_| ());
     assert_eq!(found, Err(IndexError::MissingSection { kind: SectionKind::Raw }));
 }
 
@@ -360,7 +395,7 @@ fn a_build_reports_progress_and_can_be_cancelled() {
     let encoding = Encoding::new(8, Metric::L2, Originals::None).unwrap();
     let config = SegmentConfig::new(encoding).graph_min_rows(0);
     let build = |progress: &Progress<'_>| {
-        let mut builder = SegmentBuilder::new(config).unwrap();
+        let mut builder = SegmentBuilder::with_capacity(config, 0).unwrap();
         for (slot, vector) in (0_u32..).zip(&vectors) {
             builder.push(slot, &encoding.encode(vector).unwrap().code, None).unwrap();
         }

@@ -4,16 +4,18 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes as SharedBytes;
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 
-use super::lock::{self, FileLocks, WriterGuard, WriterPolicy};
+use super::gate::{Gate, Ticket};
+use super::lock::{FileLocks, WriterGuard, WriterPolicy};
+use super::write::{WriteTxn, Writer};
 use super::{Entries, Snapshot, StorageError, Store, Table, prefix_end, validate};
 
-type LmdbTable = Database<'static, Bytes, Bytes>;
+pub(super) type LmdbTable = Database<'static, Bytes, Bytes>;
 
 /// LMDB wants a map size in whole pages; 64 KiB is a multiple of every page size.
 const MAP_STEP: u64 = 64 * 1024;
@@ -33,10 +35,10 @@ pub(crate) struct LmdbOptions {
 /// One LMDB environment. At most one per file and process.
 pub(crate) struct LmdbStore {
     env: Option<Env<WithoutTls>>,
-    tables: [LmdbTable; Table::COUNT],
+    pub(super) tables: [LmdbTable; Table::COUNT],
     gate: Arc<Gate>,
     locks: FileLocks,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     map_bytes_max: u64,
 }
 
@@ -75,11 +77,11 @@ impl LmdbStore {
         Ok(Self { env: Some(env), tables, gate: Arc::default(), locks, path, map_bytes_max })
     }
 
-    fn env(&self) -> Result<&Env<WithoutTls>, StorageError> {
+    pub(super) fn env(&self) -> Result<&Env<WithoutTls>, StorageError> {
         self.env.as_ref().ok_or_else(|| StorageError::Lmdb("the environment is closed".to_owned()))
     }
 
-    fn translate(&self, error: heed::Error, action: &'static str) -> StorageError {
+    pub(super) fn translate(&self, error: heed::Error, action: &'static str) -> StorageError {
         translate(error, action, &self.path)
     }
 
@@ -88,7 +90,7 @@ impl LmdbStore {
     /// # Errors
     /// [`StorageError::WriterBusy`] as the policy says.
     pub(crate) fn writer(&self, policy: WriterPolicy) -> Result<Writer<'_>, StorageError> {
-        Ok(Writer { store: self, _lock: self.locks.write(policy)? })
+        Ok(Writer::new(self, self.locks.write(policy)?))
     }
 
     /// One transaction: [`LmdbStore::writer`], then [`Writer::transact`].
@@ -101,7 +103,7 @@ impl LmdbStore {
     }
 
     /// Doubles the map. The caller holds the writer lock and no transaction.
-    fn grow(&self) -> Result<(), StorageError> {
+    pub(super) fn grow(&self) -> Result<(), StorageError> {
         let now = self.env()?.info().map_size as u64;
         if now >= self.map_bytes_max {
             return Err(StorageError::SizeLimit { limit: self.map_bytes_max });
@@ -112,7 +114,7 @@ impl LmdbStore {
 
     /// Sets the size of the map; 0 adopts what another process made of it. Waits until every
     /// snapshot and view of this process is gone: the map moves. The caller keeps writers out.
-    fn resize(&self, bytes: u64) -> Result<(), StorageError> {
+    pub(super) fn resize(&self, bytes: u64) -> Result<(), StorageError> {
         let bytes = to_usize(bytes)?;
         let _closed = self.gate.close();
         #[expect(unsafe_code, reason = "the map moves")]
@@ -120,72 +122,6 @@ impl LmdbStore {
         // writer lock or has paused the writers, and the gate is closed: no reader is in.
         let resized = unsafe { self.env()?.resize(bytes) };
         resized.map_err(|error| self.translate(error, "grow the map of"))
-    }
-}
-
-/// The one writer; others wait or are refused.
-pub(crate) struct Writer<'s> {
-    store: &'s LmdbStore,
-    _lock: WriterGuard<'s>,
-}
-
-impl Writer<'_> {
-    /// Runs `change` in one write transaction and commits it. When the map is full the
-    /// transaction is dropped, the map grown and `change` run again, so it must not keep state,
-    /// and the caller must hold no snapshot: growing waits for all of them to go.
-    ///
-    /// # Errors
-    /// Whatever `change` fails with, or a [`StorageError`]; nothing was changed then.
-    pub(crate) fn transact<R, E: From<StorageError>>(
-        &self,
-        mut change: impl FnMut(&mut WriteTxn<'_>) -> Result<R, E>,
-    ) -> Result<R, E> {
-        let store = self.store;
-        loop {
-            let txn = match store.env()?.write_txn() {
-                Err(heed::Error::Mdb(MdbError::MapResized)) => {
-                    store.resize(0)?;
-                    continue;
-                }
-                begun => begun.map_err(|error| store.translate(error, "write"))?,
-            };
-            let full = Cell::new(false);
-            let mut txn = WriteTxn { txn, tables: &store.tables, path: &store.path, full: &full };
-            let result = change(&mut txn);
-            let WriteTxn { txn, .. } = txn;
-            match result {
-                Ok(value) => match txn.commit() {
-                    Ok(()) => return Ok(value),
-                    Err(heed::Error::Mdb(MdbError::MapFull)) => store.grow()?,
-                    Err(error) => return Err(store.translate(error, "write").into()),
-                },
-                Err(error) => {
-                    txn.abort();
-                    if !full.get() {
-                        return Err(error);
-                    }
-                    store.grow()?;
-                }
-            }
-        }
-    }
-
-    /// Writes a compacted copy to `target`, which must not exist, and syncs it to disk. Returns
-    /// the version of the file that was copied.
-    pub(crate) fn copy_compacted(&self, target: &Path) -> Result<u64, StorageError> {
-        let io =
-            |action| move |source| StorageError::Io { action, path: target.to_owned(), source };
-        let env = self.store.env()?;
-        let version = env.info().last_txn_id as u64;
-        let mut file = std::fs::File::create_new(target).map_err(io("create"))?;
-        let copied = env
-            .copy_to_file(&mut file, heed::CompactionOption::Enabled)
-            .map_err(|error| translate(error, "copy to", target))
-            .and_then(|()| file.sync_all().map_err(io("sync")));
-        if copied.is_err() {
-            let _ = std::fs::remove_file(target);
-        }
-        copied.map(|()| version)
     }
 }
 
@@ -257,7 +193,7 @@ fn create_tables(
     created.map_err(failed)?.commit().ok_or(missing)
 }
 
-fn translate(error: heed::Error, action: &'static str, path: &Path) -> StorageError {
+pub(super) fn translate(error: heed::Error, action: &'static str, path: &Path) -> StorageError {
     const EIO: i32 = 5;
     const EFBIG: i32 = 27;
     const ENOSPC: i32 = 28;
@@ -283,77 +219,6 @@ fn translate(error: heed::Error, action: &'static str, path: &Path) -> StorageEr
             hint: "this process has it open already, share that handle",
         },
         other => StorageError::Lmdb(other.to_string()),
-    }
-}
-
-/// Counts the live read transactions, so that the map moves only when there is none.
-#[derive(Default)]
-struct Gate {
-    state: Mutex<GateState>,
-    changed: Condvar,
-    evict: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
-}
-
-#[derive(Default)]
-struct GateState {
-    live: usize,
-    closed: bool,
-}
-
-impl Gate {
-    fn state(&self) -> MutexGuard<'_, GateState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter(self: &Arc<Self>) -> Ticket {
-        let mut state = self.state();
-        while state.closed {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.live += 1;
-        Ticket(Arc::clone(self))
-    }
-
-    /// Lets nobody in, drops the cached views and waits until everybody is out.
-    fn close(&self) -> ClosedGate<'_> {
-        let mut state = self.state();
-        while state.closed {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.closed = true;
-        while state.live > 0 {
-            drop(state);
-            // Again in each round: a query that was under way may have cached a new view.
-            if let Some(evict) = &*self.evict.lock().unwrap_or_else(PoisonError::into_inner) {
-                evict();
-            }
-            state = self.state();
-            if state.live > 0 {
-                let pause = std::time::Duration::from_millis(5);
-                let waited = self.changed.wait_timeout(state, pause);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            }
-        }
-        ClosedGate(self)
-    }
-}
-
-struct ClosedGate<'g>(&'g Gate);
-
-impl Drop for ClosedGate<'_> {
-    fn drop(&mut self) {
-        self.0.state().closed = false;
-        self.0.changed.notify_all();
-    }
-}
-
-/// One live reader.
-struct Ticket(Arc<Gate>);
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.0.state().live -= 1;
-        self.0.changed.notify_all();
     }
 }
 
@@ -401,7 +266,7 @@ impl Store for LmdbStore {
     }
 
     fn on_evict(&self, drop_views: Box<dyn Fn() + Send + Sync>) {
-        *self.gate.evict.lock().unwrap_or_else(PoisonError::into_inner) = Some(drop_views);
+        self.gate.on_evict(drop_views);
     }
 
     fn file_bytes(&self) -> u64 {
@@ -459,7 +324,7 @@ impl AsRef<[u8]> for PinnedSlice {
     }
 }
 
-fn range<'s>(
+pub(super) fn range<'s>(
     table: &LmdbTable,
     txn: &'s RoTxn<'_>,
     prefix: &[u8],
@@ -477,97 +342,4 @@ fn range<'s>(
     let entries = table.range(txn, &bounds).map_err(|error| translate(error, "read", path))?;
     let path = path.to_owned();
     Ok(Box::new(entries.map(move |entry| entry.map_err(|error| translate(error, "read", &path)))))
-}
-
-/// A write transaction: sees its own changes, publishes them all or none.
-pub(crate) struct WriteTxn<'t> {
-    txn: heed::RwTxn<'t>,
-    tables: &'t [LmdbTable; Table::COUNT],
-    path: &'t Path,
-    full: &'t Cell<bool>,
-}
-
-impl WriteTxn<'_> {
-    fn failed(&self, error: heed::Error) -> StorageError {
-        let error = translate(error, "write", self.path);
-        self.full.set(self.full.get() || matches!(error, StorageError::MapFull));
-        error
-    }
-
-    /// Stores `value` under `key`.
-    pub(crate) fn put(
-        &mut self,
-        table: Table,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<(), StorageError> {
-        let put = self.tables[table as usize].put(&mut self.txn, key, value);
-        put.map_err(|error| self.failed(error))
-    }
-
-    /// Removes `key`; whether it was there.
-    pub(crate) fn delete(&mut self, table: Table, key: &[u8]) -> Result<bool, StorageError> {
-        let deleted = self.tables[table as usize].delete(&mut self.txn, key);
-        deleted.map_err(|error| self.failed(error))
-    }
-
-    /// Removes every key that begins with `prefix`; how many there were.
-    pub(crate) fn delete_prefix(
-        &mut self,
-        table: Table,
-        prefix: &[u8],
-    ) -> Result<usize, StorageError> {
-        use std::ops::Bound;
-        let end = prefix_end(prefix);
-        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let bounds = (Bound::Included(prefix), end);
-        let deleted = self.tables[table as usize].delete_range(&mut self.txn, &bounds);
-        deleted.map_err(|error| self.failed(error))
-    }
-}
-
-impl Snapshot for WriteTxn<'_> {
-    fn version(&self) -> u64 {
-        self.txn.id() as u64
-    }
-
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
-        let value = self.tables[table as usize].get(&self.txn, key);
-        value.map_err(|error| translate(error, "read", self.path))
-    }
-
-    fn range<'s>(
-        &'s self,
-        table: Table,
-        prefix: &[u8],
-        start: &[u8],
-    ) -> Result<Entries<'s>, StorageError> {
-        range(&self.tables[table as usize], &self.txn, prefix, start, self.path)
-    }
-
-    fn share(&self, value: &[u8]) -> SharedBytes {
-        SharedBytes::copy_from_slice(value)
-    }
-}
-
-/// Replaces `path` by `replacement`, atomically, if no read-write handle has it open and it is
-/// still at `version`; otherwise nothing changes and the answer is false.
-pub(crate) fn replace_file(
-    path: &Path,
-    replacement: &Path,
-    version: u64,
-) -> Result<bool, StorageError> {
-    let io = |action| move |source| StorageError::Io { action, path: path.to_owned(), source };
-    let _exclusive = lock::exclusive(path)?;
-    if validate::check_metas(path)? != Some(version) {
-        return Ok(false);
-    }
-    std::fs::rename(replacement, path).map_err(io("replace"))?;
-    if cfg!(unix) {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory =
-            std::fs::File::open(parent.unwrap_or(Path::new("."))).map_err(io("sync"))?;
-        directory.sync_all().map_err(io("sync"))?;
-    }
-    Ok(true)
 }

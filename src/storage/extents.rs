@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 
-use super::tables::{SegmentEntry, key};
+use super::keys as key;
+use super::tables::SegmentEntry;
 use super::{Snapshot, StorageError, Table, WriteTxn};
 use crate::format::{
     EXTENT_HEADER_BYTES, ExtentHeader, FormatError, SectionKind, extent_value_bytes,

@@ -1,7 +1,7 @@
 //! Keys of the field index: one empty entry per record, field and value (`storage-format.md`
 //! section 3.8), in an order that makes equality a prefix and comparison a range.
 
-use super::tables::key;
+use super::keys as key;
 use crate::format::{FIELD_KEY_TEXT_BYTES, fingerprint};
 use crate::record::{Metadata, Slot, Value};
 

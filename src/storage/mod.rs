@@ -5,12 +5,15 @@
 mod env;
 pub(crate) mod extents;
 pub(crate) mod fields;
+mod gate;
+pub(crate) mod keys;
 mod lock;
 mod pages;
 mod reader;
 pub(crate) mod schema;
 pub(crate) mod tables;
 mod validate;
+mod write;
 
 use std::path::PathBuf;
 
@@ -19,10 +22,11 @@ use thiserror::Error;
 
 use crate::format::FormatError;
 
-pub(crate) use env::{LmdbOptions, LmdbStore, WriteTxn, Writer, replace_file};
+pub(crate) use env::{LmdbOptions, LmdbStore};
 pub use lock::WriterPolicy;
 pub use pages::PageError;
 pub(crate) use reader::{FileStore, map_file};
+pub(crate) use write::{WriteTxn, Writer, replace_file};
 
 /// The named tables of the file. The numbers seed checksums: never renumber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

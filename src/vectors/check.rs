@@ -8,18 +8,13 @@ pub const MAX_DIM: usize = 65_536;
 
 /// Largest supported Euclidean norm. The squared distance of two such vectors is at most
 /// `4e36`, so no score overflows f32.
-pub const MAX_NORM: f64 = 1e18;
+pub(super) const MAX_NORM: f64 = 1e18;
 
-/// Checks a vector against the number of dimensions and the metric of its field.
+/// The values to encode: the vector itself, or under cosine the vector divided by its norm.
 ///
 /// # Errors
 /// [`VectorError::WrongDimensions`], [`VectorError::NotFinite`], [`VectorError::NormTooLarge`]
 /// above [`MAX_NORM`], and under cosine [`VectorError::ZeroVector`].
-pub fn check(vector: &[f32], dim: usize, metric: Metric) -> Result<(), VectorError> {
-    checked_norm(vector, dim, metric).map(|_| ())
-}
-
-/// The values to encode: the vector itself, or under cosine the vector divided by its norm.
 pub(super) fn checked_values(
     vector: &[f32],
     dim: usize,
@@ -58,17 +53,21 @@ pub(super) fn norm_sq(vector: &[f32]) -> f64 {
 mod tests {
     use super::*;
 
+    fn checked(vector: &[f32], dim: usize, metric: Metric) -> Result<(), VectorError> {
+        checked_values(vector, dim, metric).map(|_| ())
+    }
+
     #[test]
     fn each_defect_has_its_own_error() {
         let wrong = VectorError::WrongDimensions { expected: 3, found: 2 };
-        assert_eq!(check(&[1.0, 2.0], 3, Metric::Dot), Err(wrong));
+        assert_eq!(checked(&[1.0, 2.0], 3, Metric::Dot), Err(wrong));
         let not_finite = Err(VectorError::NotFinite { position: 1 });
-        assert_eq!(check(&[1.0, f32::NAN], 2, Metric::L2), not_finite);
-        assert_eq!(check(&[1.0, f32::INFINITY], 2, Metric::Cosine), not_finite);
-        assert_eq!(check(&[0.0, -0.0], 2, Metric::Cosine), Err(VectorError::ZeroVector));
-        assert_eq!(check(&[0.0, 0.0], 2, Metric::L2), Ok(()));
-        assert_eq!(check(&[f32::MAX, 1.0], 2, Metric::Dot), Err(VectorError::NormTooLarge));
-        assert_eq!(check(&[1e-45, 0.0], 2, Metric::Cosine), Ok(()));
+        assert_eq!(checked(&[1.0, f32::NAN], 2, Metric::L2), not_finite);
+        assert_eq!(checked(&[1.0, f32::INFINITY], 2, Metric::Cosine), not_finite);
+        assert_eq!(checked(&[0.0, -0.0], 2, Metric::Cosine), Err(VectorError::ZeroVector));
+        assert_eq!(checked(&[0.0, 0.0], 2, Metric::L2), Ok(()));
+        assert_eq!(checked(&[f32::MAX, 1.0], 2, Metric::Dot), Err(VectorError::NormTooLarge));
+        assert_eq!(checked(&[1e-45, 0.0], 2, Metric::Cosine), Ok(()));
     }
 
     #[test]

@@ -67,7 +67,8 @@ impl Encoding {
     /// Checks a vector and encodes its rows. Under cosine the vector is normalized first.
     ///
     /// # Errors
-    /// Those of [`check`](super::check), and [`VectorError::OutOfF16Range`].
+    /// [`VectorError::WrongDimensions`], [`VectorError::NotFinite`], [`VectorError::NormTooLarge`],
+    /// [`VectorError::ZeroVector`] under cosine, and [`VectorError::OutOfF16Range`].
     pub fn encode(&self, vector: &[f32]) -> Result<EncodedVector, VectorError> {
         let values = checked_values(vector, self.dim, self.metric)?;
         let mut raw = Vec::with_capacity(self.raw_stride());

@@ -15,7 +15,7 @@ mod originals;
 mod query;
 mod rows;
 
-pub use check::{MAX_DIM, MAX_NORM, check};
+pub use check::MAX_DIM;
 pub use encoding::{EncodedVector, Encoding};
 pub use error::VectorError;
 pub use metric::Metric;

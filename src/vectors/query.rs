@@ -22,7 +22,8 @@ impl PreparedQuery {
     /// Prepares a query for the rows of one encoding.
     ///
     /// # Errors
-    /// Those of [`check`](super::check).
+    /// [`VectorError::WrongDimensions`], [`VectorError::NotFinite`], [`VectorError::NormTooLarge`],
+    /// and [`VectorError::ZeroVector`] under cosine.
     pub fn new(encoding: &Encoding, vector: &[f32]) -> Result<Self, VectorError> {
         let values = checked_values(vector, encoding.dim(), encoding.metric())?;
         let (codes, scale) = code::quantize(&values);

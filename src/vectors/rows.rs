@@ -96,12 +96,6 @@ impl Rows {
         self.len
     }
 
-    /// Whether there is no row.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Bytes per row.
     #[inline]
     #[must_use]

@@ -1,0 +1,305 @@
+//! The command line as types: commands, options, their limits and defaults. Does no work.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use portolan::Metric;
+use portolan::nim::Truncate;
+
+/// Largest number of hits, candidates or ef that is taken.
+const COUNT_MAX: usize = 100_000;
+/// Largest number of dimensions of a collection.
+const DIMENSIONS_MAX: usize = 65_536;
+
+/// An embedded vector database with a built-in rerank stage, in one file.
+#[derive(Parser)]
+#[command(name = "portolan", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// Print JSON for scripts instead of text for people
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make an empty collection, and the file if it is absent
+    Create(CreateArgs),
+    /// Store the documents of a JSON lines file, with their vectors or embedded by a model
+    Ingest(IngestArgs),
+    /// Find documents by text or by vector, and rerank them
+    Search(SearchArgs),
+    /// Measure ranking quality over judged queries: nDCG@10, recall@10, recall@100, MRR@10
+    Eval(EvalArgs),
+    /// Tell counts, shapes and where the bytes are
+    Info(FileArgs),
+    /// Read everything and check every checksum
+    Verify(FileArgs),
+    /// Fold the collections and shrink the file
+    Compact(FileArgs),
+    /// Measure vector search: recall, throughput and latency by ef
+    BenchAnn(BenchAnnArgs),
+    /// Write embedding-like vectors from a seed, to measure with
+    GenerateVectors(GenerateArgs),
+}
+
+#[derive(Args)]
+pub struct FileArgs {
+    /// The database file
+    pub db: PathBuf,
+}
+
+#[derive(Args)]
+pub struct CreateArgs {
+    /// The database file
+    pub db: PathBuf,
+    /// Components of a vector
+    #[arg(long, value_name = "N", value_parser = dimensions)]
+    pub dim: usize,
+    /// How vectors are compared: cosine, dot or l2
+    #[arg(long, default_value = "cosine")]
+    pub metric: Metric,
+    /// Name of the collection
+    #[arg(long, value_name = "NAME", default_value = "docs")]
+    pub collection: String,
+}
+
+/// The embedding service.
+#[derive(Args)]
+pub struct EmbedArgs {
+    /// URL of the embedding service; without it NVIDIA_BASE_URL or the hosted catalog
+    #[arg(long, value_name = "URL", requires = "embed_model")]
+    pub embed_url: Option<String>,
+    /// Embedding model, such as nvidia/llama-nemotron-embed-1b-v2; the key is NVIDIA_API_KEY
+    #[arg(long, value_name = "MODEL")]
+    pub embed_model: Option<String>,
+    /// What the service does with a text that is too long: refuse it, or drop its start or end
+    #[arg(long, value_enum, default_value = "end")]
+    pub truncate: TruncateArg,
+    /// Allow plain http to other machines: texts and key travel unencrypted
+    #[arg(long)]
+    pub allow_http: bool,
+}
+
+/// The reranking service.
+#[derive(Args)]
+pub struct RerankArgs {
+    /// URL of the reranking service; without it NVIDIA_BASE_URL or the hosted catalog
+    #[arg(long, value_name = "URL", requires = "rerank_model")]
+    pub rerank_url: Option<String>,
+    /// Reranking model, such as nvidia/llama-nemotron-rerank-1b-v2
+    #[arg(long, value_name = "MODEL")]
+    pub rerank_model: Option<String>,
+    /// Candidates of the search that are reranked
+    #[arg(long, value_name = "N", default_value = "50", value_parser = count)]
+    pub candidates: usize,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("source").required(true).args(["vectors", "embed_model"])))]
+pub struct IngestArgs {
+    /// The database file; made if it is absent
+    pub db: PathBuf,
+    /// One JSON object a line: _id, title, text; every other field is metadata
+    #[arg(value_name = "DOCS.jsonl")]
+    pub docs: PathBuf,
+    /// Vectors (.npy, .fvecs or .bvecs), row i belongs to document i
+    #[arg(long, value_name = "V.npy")]
+    pub vectors: Option<PathBuf>,
+    #[command(flatten)]
+    pub embed: EmbedArgs,
+    /// Name of the collection; made if it is absent
+    #[arg(long, value_name = "NAME", default_value = "docs")]
+    pub collection: String,
+    /// Metric of a new collection: cosine, dot or l2 [default: cosine]
+    #[arg(long)]
+    pub metric: Option<Metric>,
+    /// Documents per commit, and texts per request [default: 1000 with vectors, 50 by model]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub batch_size: Option<usize>,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("source").required(true).args(["vector", "embed_model"])))]
+pub struct SearchArgs {
+    /// The database file
+    pub db: PathBuf,
+    /// The question
+    #[arg(required_unless_present = "vector")]
+    pub text: Option<String>,
+    /// Hits to print
+    #[arg(short, value_name = "K", default_value = "10", value_parser = count)]
+    pub k: usize,
+    /// How candidates are found: dense
+    #[arg(long, default_value = "dense", value_parser = mode)]
+    pub mode: String,
+    /// File with the vector of the question, instead of an embedding model
+    #[arg(long, value_name = "V.npy")]
+    pub vector: Option<PathBuf>,
+    /// Row of that file, from 0
+    #[arg(long, value_name = "I", default_value = "0", requires = "vector")]
+    pub row: usize,
+    #[command(flatten)]
+    pub embed: EmbedArgs,
+    #[command(flatten)]
+    pub rerank: RerankArgs,
+    /// Time for all stages together; a reranker that is late is left out
+    #[arg(long, value_name = "N")]
+    pub deadline_ms: Option<u64>,
+    /// Name of the collection
+    #[arg(long, value_name = "NAME", default_value = "docs")]
+    pub collection: String,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("source").required(true).args(["query_vectors", "embed_model"])))]
+pub struct EvalArgs {
+    /// The database file
+    pub db: PathBuf,
+    /// One JSON object a line: _id, text
+    #[arg(long, value_name = "Q.jsonl")]
+    pub queries: PathBuf,
+    /// Judgments: query-id, corpus-id, score; or TREC's four columns
+    #[arg(long, value_name = "R.tsv")]
+    pub qrels: PathBuf,
+    /// Vectors of the queries, instead of an embedding model
+    #[arg(long, value_name = "Q.npy")]
+    pub query_vectors: Option<PathBuf>,
+    /// Query ids, one a line, in the order of the rows [default: the order of the queries file]
+    #[arg(long, value_name = "IDS.txt", requires = "query_vectors")]
+    pub query_ids: Option<PathBuf>,
+    /// How candidates are found: dense
+    #[arg(long, default_value = "dense", value_parser = mode)]
+    pub mode: String,
+    /// Add a line for exact search, the best that any index can do
+    #[arg(long)]
+    pub exact: bool,
+    /// Candidates the graph walk keeps [default: the library's]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub ef: Option<usize>,
+    #[command(flatten)]
+    pub embed: EmbedArgs,
+    #[command(flatten)]
+    pub rerank: RerankArgs,
+    /// Name of the collection
+    #[arg(long, value_name = "NAME", default_value = "docs")]
+    pub collection: String,
+}
+
+#[derive(Args)]
+pub struct BenchAnnArgs {
+    /// Vectors to search in (.npy, .fvecs or .bvecs)
+    #[arg(long, value_name = "B.npy")]
+    pub base: PathBuf,
+    /// Vectors to search for
+    #[arg(long, value_name = "Q.npy")]
+    pub query: PathBuf,
+    /// Row numbers of the true neighbors, best first, one row a query [default: exact search]
+    #[arg(long, value_name = "T.ivecs")]
+    pub truth: Option<PathBuf>,
+    /// How vectors are compared: cosine, dot or l2
+    #[arg(long, default_value = "cosine")]
+    pub metric: Metric,
+    /// Neighbors to find
+    #[arg(short, value_name = "K", default_value = "10", value_parser = count)]
+    pub k: usize,
+    /// Candidates the graph walk keeps; below max(2k, k + 16) the library takes that
+    #[arg(
+        long,
+        value_name = "N,..",
+        value_delimiter = ',',
+        default_value = "10,16,24,32,48,64,96,128,200,300,400",
+        value_parser = count
+    )]
+    pub ef: Vec<usize>,
+    /// Threads that search
+    #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
+    pub threads: usize,
+    /// Keep the database in this new file [default: a temporary file]
+    #[arg(long, value_name = "PATH")]
+    pub db: Option<PathBuf>,
+    /// Build no graph: scan all codes
+    #[arg(long)]
+    pub flat: bool,
+}
+
+#[derive(Args)]
+pub struct GenerateArgs {
+    /// The file to write
+    #[arg(value_name = "OUT.npy")]
+    pub out: PathBuf,
+    /// Vectors
+    #[arg(long, value_name = "N", value_parser = rows)]
+    pub rows: usize,
+    /// Components of a vector
+    #[arg(long, value_name = "D", value_parser = dimensions)]
+    pub dim: usize,
+    /// Fixes every number
+    #[arg(long, value_name = "S", default_value = "0")]
+    pub seed: u64,
+    /// Write queries of the same distribution, which are other vectors
+    #[arg(long)]
+    pub queries: bool,
+}
+
+/// [`Truncate`] as an option.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum TruncateArg {
+    /// Refuse the text
+    None,
+    /// Drop its start
+    Start,
+    /// Drop its end
+    End,
+}
+
+impl From<TruncateArg> for Truncate {
+    fn from(truncate: TruncateArg) -> Self {
+        match truncate {
+            TruncateArg::None => Self::None,
+            TruncateArg::Start => Self::Start,
+            TruncateArg::End => Self::End,
+        }
+    }
+}
+
+fn bounded(text: &str, max: usize) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=max).contains(number));
+    number.ok_or_else(|| format!("expected a number from 1 to {max}"))
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    bounded(text, COUNT_MAX)
+}
+
+fn dimensions(text: &str) -> Result<usize, String> {
+    bounded(text, DIMENSIONS_MAX)
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    bounded(text, 1024)
+}
+
+fn rows(text: &str) -> Result<usize, String> {
+    bounded(text, u32::MAX as usize)
+}
+
+fn mode(text: &str) -> Result<String, String> {
+    match text {
+        "dense" => Ok(text.to_owned()),
+        "lexical" | "hybrid" => Err("not offered yet: use dense".to_owned()),
+        _ => Err("unknown mode: use dense".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,327 @@
+//! `portolan bench-ann`: recall, throughput and latency of vector search, measured on a real
+//! database file that was reopened read-only, through the call that applications use. A search
+//! reads the records it found too; they are empty here.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use portolan::eval::vector_file::VectorFile;
+use portolan::{
+    Collection, CollectionOptions, Database, DatabaseOptions, Hits, Maintenance, Record, RecordId,
+};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::args::BenchAnnArgs;
+use crate::failure::{Failure, Result};
+use crate::output::Output;
+use crate::progress::{Progress, maintain};
+use crate::timing::{percentile_us, seconds};
+
+/// Vectors per commit.
+const BATCH: usize = 1000;
+/// The queries are repeated until this much time was measured.
+const MEASURED_MIN: Duration = Duration::from_millis(500);
+/// Compaction builds a graph for flat collections of more rows than this.
+const FLAT_ROWS_MAX: usize = 20_000;
+
+#[derive(Serialize)]
+struct Built {
+    build_s: f64,
+    bytes_per_vector: f64,
+    resident_bytes_per_vector: f64,
+    rows: usize,
+    dim: usize,
+    metric: String,
+    k: usize,
+    queries: usize,
+    threads: usize,
+    flat: bool,
+}
+
+#[derive(Serialize)]
+struct Measured {
+    ef: usize,
+    recall: f64,
+    qps: f64,
+    p50_us: f64,
+    p99_us: f64,
+}
+
+/// A folder for the database file that goes when the command ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let nanos = now.map_or(0, |time| time.as_nanos());
+        let name = format!("portolan-bench-{}-{nanos}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).map_err(|error| Failure::of_file(&path, &error))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Builds the file, then measures each ef.
+pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
+    let base = VectorFile::open(&args.base)?;
+    let queries = queries(args, &base)?;
+    let given = args.truth.as_deref().map(|path| read_truth(path, args, &base, queries.len()));
+    let given = given.transpose()?;
+    let scratch;
+    let path = match &args.db {
+        Some(path) => path.clone(),
+        None => {
+            scratch = Scratch::new()?;
+            scratch.0.join("bench.portolan")
+        }
+    };
+    let build_s = build(args, &base, &path)?;
+    let db = Database::open_read_only(&path)?;
+    let collection = db.collection("bench")?;
+    let info = db.info()?;
+    let rows = base.len() as f64;
+    let resident: u64 =
+        info.collections.iter().map(|of| of.space.codes + of.space.links + of.space.slots).sum();
+    let built = Built {
+        build_s,
+        bytes_per_vector: info.file_bytes as f64 / rows,
+        resident_bytes_per_vector: resident as f64 / rows,
+        rows: base.len(),
+        dim: base.dim(),
+        metric: args.metric.to_string(),
+        k: args.k,
+        queries: queries.len(),
+        threads: args.threads,
+        flat: args.flat,
+    };
+    out.result(&built, built_text)?;
+    let truth = match given {
+        Some(truth) => truth,
+        None => exact_truth(&collection, args.k, &queries)?,
+    };
+    out.note(&format!(
+        "{:>6} {:>8} {:>10} {:>10} {:>10}",
+        "ef", "recall", "qps", "p50 us", "p99 us"
+    ))?;
+    // without a graph every ef is the same scan
+    let efs = if args.flat { args.ef.get(..1) } else { None }.unwrap_or(&args.ef);
+    if let Some(&ef) = efs.first() {
+        pass(&collection, args, ef, &queries)?;
+    }
+    for &ef in efs {
+        let measured = measure(&collection, args, ef, &queries, &truth)?;
+        out.result(&measured, |at| {
+            let Measured { ef, recall, qps, p50_us, p99_us } = at;
+            format!("{ef:>6} {recall:>8.4} {qps:>10.0} {p50_us:>10.1} {p99_us:>10.1}")
+        })?;
+    }
+    Ok(())
+}
+
+fn built_text(built: &Built) -> String {
+    format!(
+        "{} x {} {} built in {:.1} s: {:.0} bytes per vector in the file, {:.0} to keep resident",
+        built.rows,
+        built.dim,
+        built.metric,
+        built.build_s,
+        built.bytes_per_vector,
+        built.resident_bytes_per_vector
+    )
+}
+
+/// All query vectors, after their shape was held against the base.
+fn queries(args: &BenchAnnArgs, base: &VectorFile) -> Result<Vec<Vec<f32>>> {
+    let file = VectorFile::open(&args.query)?;
+    if base.dim() != file.dim() {
+        return Err(Failure::new(format!(
+            "{} has {} dimensions but {} has {}",
+            args.base.display(),
+            base.dim(),
+            args.query.display(),
+            file.dim()
+        )));
+    }
+    if base.is_empty() || file.is_empty() || args.k > base.len() {
+        return Err(Failure::new(format!(
+            "{} queries for {} neighbors among {} vectors: give at least one query and k vectors",
+            file.len(),
+            args.k,
+            base.len()
+        )));
+    }
+    Ok((0..file.len()).map(|row| file.row(row)).collect::<std::result::Result<_, _>>()?)
+}
+
+/// Stores all vectors under their row numbers and folds them; the seconds that took. Then writes
+/// the file anew without free pages, as it would be shipped.
+fn build(args: &BenchAnnArgs, base: &VectorFile, path: &Path) -> Result<f64> {
+    let options = DatabaseOptions::new().must_be_new().maintenance(Maintenance::Manual);
+    let db = options.open(path)?;
+    let options = CollectionOptions::new(base.dim(), args.metric);
+    let collection = db.create_collection("bench", options)?;
+    let begin = Instant::now();
+    {
+        let progress = Progress::new("storing", base.len());
+        let mut batch = collection.batch();
+        for row in 0..base.len() {
+            batch.upsert(Record::new(row as i64).vector(base.row(row)?))?;
+            if batch.len() >= BATCH {
+                std::mem::replace(&mut batch, collection.batch()).commit()?;
+                progress.at(row + 1);
+            }
+        }
+        batch.commit()?;
+    }
+    let graph_min_rows = if args.flat { u32::MAX } else { 0 };
+    maintain(&collection, |maintain| maintain.graph_min_rows(graph_min_rows))?;
+    let took = seconds(begin.elapsed());
+    drop((collection, db));
+    if !args.flat || base.len() <= FLAT_ROWS_MAX {
+        Database::compact(path)?;
+    }
+    Ok(took)
+}
+
+/// Row numbers of the true neighbors: u32 of an `.ivecs` file, or whole numbers of a float `.npy`.
+fn read_truth(
+    path: &Path,
+    args: &BenchAnnArgs,
+    base: &VectorFile,
+    queries: usize,
+) -> Result<Vec<Vec<u32>>> {
+    let file = VectorFile::open(path)?;
+    if file.len() != queries || file.dim() < args.k {
+        return Err(Failure::new(format!(
+            "{} holds {} neighbors of {} queries, needed are at least {} of {queries}",
+            path.display(),
+            file.dim(),
+            file.len(),
+            args.k
+        )));
+    }
+    let is_integer = path.extension().is_some_and(|name| name.eq_ignore_ascii_case("ivecs"));
+    let mut truth = Vec::with_capacity(queries);
+    for row in 0..queries {
+        let mut ids = if is_integer {
+            file.row_u32(row)?
+        } else {
+            let whole = |value: &f32| (*value as u32, (*value as u32) as f32 == *value);
+            let ids: Vec<(u32, bool)> = file.row(row)?.iter().map(whole).collect();
+            if ids.iter().any(|(_, is_whole)| !is_whole) {
+                let name = path.display();
+                return Err(Failure::new(format!("{name}: row {row} does not hold row numbers")));
+            }
+            ids.into_iter().map(|(id, _)| id).collect()
+        };
+        ids.truncate(args.k);
+        if let Some(id) = ids.iter().find(|id| **id as usize >= base.len()) {
+            let (name, len) = (path.display(), base.len());
+            return Err(Failure::new(format!("{name}: row {row} names {id}, the base has {len}")));
+        }
+        truth.push(ids);
+    }
+    Ok(truth)
+}
+
+/// By comparing each query with every stored vector; on all threads, as nothing is timed here.
+fn exact_truth(collection: &Collection, k: usize, queries: &[Vec<f32>]) -> Result<Vec<Vec<u32>>> {
+    let progress = Progress::new("truth", queries.len());
+    let truth = queries.par_iter().map(|query| {
+        let hits = collection.search(query).limit(k).exact().run()?;
+        progress.step();
+        Ok(hits.iter().filter_map(|hit| row_number(&hit.id)).collect())
+    });
+    truth.collect()
+}
+
+fn row_number(id: &RecordId) -> Option<u32> {
+    match id {
+        RecordId::Int(row) => u32::try_from(*row).ok(),
+        RecordId::Text(_) => None,
+    }
+}
+
+fn measure(
+    collection: &Collection,
+    args: &BenchAnnArgs,
+    ef: usize,
+    queries: &[Vec<f32>],
+    truth: &[Vec<u32>],
+) -> Result<Measured> {
+    let begin = Instant::now();
+    let first = pass(collection, args, ef, queries)?;
+    let mut wall = begin.elapsed();
+    let found = recall(&first, truth);
+    let mut latencies: Vec<Duration> = first.into_iter().map(|(_, _, took)| took).collect();
+    while wall < MEASURED_MIN {
+        let begin = Instant::now();
+        let again = pass(collection, args, ef, queries)?;
+        wall += begin.elapsed();
+        latencies.extend(again.into_iter().map(|(_, _, took)| took));
+    }
+    latencies.sort_unstable();
+    Ok(Measured {
+        ef,
+        recall: found,
+        qps: latencies.len() as f64 / wall.as_secs_f64(),
+        p50_us: percentile_us(&latencies, 50),
+        p99_us: percentile_us(&latencies, 99),
+    })
+}
+
+/// Query number, hits, latency.
+type Timed = (usize, Hits, Duration);
+
+/// All queries once, dealt out to the threads; each thread runs its own one after the other.
+fn pass(
+    collection: &Collection,
+    args: &BenchAnnArgs,
+    ef: usize,
+    queries: &[Vec<f32>],
+) -> Result<Vec<Timed>> {
+    let worker = |first: usize| -> portolan::Result<Vec<Timed>> {
+        let own = queries.iter().enumerate().skip(first).step_by(args.threads);
+        let mut timed = Vec::with_capacity(queries.len() / args.threads + 1);
+        for (number, query) in own {
+            let begin = Instant::now();
+            let hits = collection.search(query).limit(args.k).ef(ef).run()?;
+            timed.push((number, hits, begin.elapsed()));
+        }
+        Ok(timed)
+    };
+    if args.threads == 1 {
+        return Ok(worker(0)?);
+    }
+    std::thread::scope(|scope| {
+        let worker = &worker;
+        let threads: Vec<_> =
+            (0..args.threads).map(|first| scope.spawn(move || worker(first))).collect();
+        let mut all = Vec::with_capacity(queries.len());
+        for thread in threads {
+            match thread.join() {
+                Ok(timed) => all.extend(timed?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(all)
+    })
+}
+
+/// Share of the true neighbors that were found, over all queries.
+fn recall(found: &[Timed], truth: &[Vec<u32>]) -> f64 {
+    let of_query = |(number, hits, _): &Timed| {
+        let truth = truth.get(*number).map(Vec::as_slice).unwrap_or_default();
+        hits.iter().filter_map(|hit| row_number(&hit.id)).filter(|row| truth.contains(row)).count()
+    };
+    let right: usize = found.iter().map(of_query).sum();
+    let wanted: usize = truth.iter().map(Vec::len).sum();
+    right as f64 / wanted.max(1) as f64
+}

@@ -1,0 +1,36 @@
+//! `portolan create`: an empty collection.
+
+use std::path::PathBuf;
+
+use portolan::{CollectionOptions, Database};
+use serde::Serialize;
+
+use crate::args::CreateArgs;
+use crate::failure::Result;
+use crate::output::{Output, printable};
+
+#[derive(Serialize)]
+struct Created {
+    path: PathBuf,
+    collection: String,
+    dimensions: usize,
+    metric: String,
+}
+
+/// Makes the collection, and the file if it is absent.
+pub fn run(args: &CreateArgs, out: &Output) -> Result<()> {
+    let db = Database::open(&args.db)?;
+    let options = CollectionOptions::new(args.dim, args.metric);
+    let collection = db.create_collection(&args.collection, options)?;
+    let created = Created {
+        path: db.path().to_owned(),
+        collection: collection.name().to_owned(),
+        dimensions: collection.dimensions(),
+        metric: collection.metric().to_string(),
+    };
+    out.result(&created, |created| {
+        let Created { path, collection, dimensions, metric } = created;
+        let name = printable(collection);
+        format!("created {name} in {}: {dimensions} dimensions, {metric}", path.display())
+    })
+}

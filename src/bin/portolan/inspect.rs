@@ -1,0 +1,182 @@
+//! `portolan info`, `verify` and `compact`: what is in a file, whether it is whole, and the file
+//! without free pages.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use portolan::{CollectionInfo, Database, FORMAT_VERSION, Originals, Roles};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::args::FileArgs;
+use crate::failure::Result;
+use crate::open;
+use crate::output::{Output, bytes, printable};
+
+#[derive(Serialize)]
+struct Info {
+    path: PathBuf,
+    file_bytes: u64,
+    format_version: u64,
+    collections: Vec<Shape>,
+}
+
+#[derive(Serialize)]
+struct Shape {
+    name: String,
+    dimensions: usize,
+    metric: String,
+    originals: &'static str,
+    model: Option<Model>,
+    records: u64,
+    vectors: u64,
+    unsealed: u64,
+    deleted: u64,
+    segments: usize,
+    graphs: usize,
+    space: Space,
+}
+
+#[derive(Serialize)]
+struct Model {
+    model: String,
+    roles: Value,
+}
+
+#[derive(Serialize)]
+struct Space {
+    records: u64,
+    ids: u64,
+    fields: u64,
+    unsealed: u64,
+    codes: u64,
+    originals: u64,
+    links: u64,
+    slots: u64,
+}
+
+/// Counts, shapes, models, bytes.
+pub fn info(args: &FileArgs, out: &Output) -> Result<()> {
+    let db = open::read(&args.db)?;
+    let found = db.info()?;
+    let info = Info {
+        path: db.path().to_owned(),
+        file_bytes: found.file_bytes,
+        format_version: FORMAT_VERSION.into(),
+        collections: found.collections.into_iter().map(shape).collect(),
+    };
+    out.result(&info, info_text)
+}
+
+fn shape(info: CollectionInfo) -> Shape {
+    let space = info.space;
+    Shape {
+        name: info.name,
+        dimensions: info.dimensions,
+        metric: info.metric.to_string(),
+        originals: match info.originals {
+            Originals::F32 => "f32",
+            Originals::F16 => "f16",
+            Originals::None => "none",
+        },
+        model: info.model.map(|contract| Model {
+            model: contract.model,
+            roles: match contract.roles {
+                Roles::Same => json!("same"),
+                Roles::InputType => json!("input_type"),
+                Roles::Prefix { query, passage } => json!({ "query": query, "passage": passage }),
+                _ => Value::Null,
+            },
+        }),
+        records: info.records,
+        vectors: info.vectors,
+        unsealed: info.unsealed,
+        deleted: info.deleted,
+        segments: info.segments,
+        graphs: info.graphs,
+        space: Space {
+            records: space.records,
+            ids: space.ids,
+            fields: space.fields,
+            unsealed: space.unsealed,
+            codes: space.codes,
+            originals: space.originals,
+            links: space.links,
+            slots: space.slots,
+        },
+    }
+}
+
+fn info_text(info: &Info) -> String {
+    let mut text = String::new();
+    let size = bytes(info.file_bytes);
+    // writing to a string cannot fail
+    let _ = writeln!(text, "{}: {size}, format {}", info.path.display(), info.format_version);
+    for of in &info.collections {
+        let model = of.model.as_ref().map_or("unknown", |model| &model.model);
+        let lines = [
+            ("vectors", format!("{} of {} dimensions, {}", of.vectors, of.dimensions, of.metric)),
+            ("model", printable(model)),
+            (
+                "index",
+                format!(
+                    "{} segments ({} with a graph), {} unsealed, {} deleted",
+                    of.segments, of.graphs, of.unsealed, of.deleted
+                ),
+            ),
+        ];
+        let _ = writeln!(text, "\n{}: {} records", printable(&of.name), of.records);
+        for (name, value) in lines {
+            let _ = writeln!(text, "  {name:<10} {value}");
+        }
+        let Space { records, ids, fields, unsealed, codes, originals, links, slots } = of.space;
+        let parts = [
+            ("records", records),
+            ("ids", ids),
+            ("fields", fields),
+            ("unsealed", unsealed),
+            ("codes", codes),
+            (of.originals, originals),
+            ("links", links),
+            ("slots", slots),
+        ];
+        for (name, size) in parts.into_iter().filter(|(_, size)| *size > 0) {
+            let _ = writeln!(text, "    {name:<8} {:>12}", bytes(size));
+        }
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct Checked {
+    ok: bool,
+    records: u64,
+    unsealed: u64,
+    extent_bytes: u64,
+}
+
+/// Reads everything; damage is a failure.
+pub fn verify(args: &FileArgs, out: &Output) -> Result<()> {
+    let read = open::read(&args.db)?.verify()?;
+    let (records, unsealed, extent_bytes) = (read.records, read.unsealed, read.extent_bytes);
+    out.result(&Checked { ok: true, records, unsealed, extent_bytes }, |_| {
+        format!(
+            "ok: {records} records, {unsealed} unsealed vectors and {} of sealed vectors and \
+             graphs read, every checksum is right",
+            bytes(extent_bytes)
+        )
+    })
+}
+
+#[derive(Serialize)]
+struct Shrunk {
+    before_bytes: u64,
+    after_bytes: u64,
+}
+
+/// Folds and shrinks the file in place.
+pub fn compact(args: &FileArgs, out: &Output) -> Result<()> {
+    let done = Database::compact(&args.db)?;
+    let shrunk = Shrunk { before_bytes: done.before, after_bytes: done.after };
+    out.result(&shrunk, |_| format!("{} before, {} after", bytes(done.before), bytes(done.after)))
+}

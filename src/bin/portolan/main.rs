@@ -1,0 +1,74 @@
+//! The command `portolan`: makes, fills, searches, measures and checks database files. Uses the
+//! public API of the library alone, as any application would.
+//!
+//! Results go to standard output, for people or with `--json` for scripts; messages and progress
+//! go to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+mod args;
+mod bench_ann;
+mod create;
+mod documents;
+mod eval;
+mod failure;
+mod generate;
+mod ingest;
+mod inspect;
+mod models;
+mod open;
+mod output;
+mod progress;
+mod search;
+mod timing;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use failure::{Failure, Result};
+use output::{Output, printable};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // help and version end here too, with code 0
+        Err(message) => {
+            let _ = message.print();
+            return ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // whoever read the output has seen enough, as with `| head`
+        Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(Failure::Usage(reason)) => {
+            report(&format!("{reason}\n\nFor more information, try '--help'."));
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(reason)) => {
+            report(&printable(&reason));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes to standard error; that it may be closed is no reason to panic.
+fn report(message: &str) {
+    let _ = writeln!(std::io::stderr(), "error: {message}");
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let out = Output::new(cli.json);
+    match cli.command {
+        Command::Create(args) => create::run(&args, &out),
+        Command::Ingest(args) => ingest::run(&args, &out),
+        Command::Search(args) => search::run(&args, &out),
+        Command::Eval(args) => eval::run(&args, &out),
+        Command::Info(args) => inspect::info(&args, &out),
+        Command::Verify(args) => inspect::verify(&args, &out),
+        Command::Compact(args) => inspect::compact(&args, &out),
+        Command::BenchAnn(args) => bench_ann::run(&args, &out),
+        Command::GenerateVectors(args) => generate::run(&args, &out),
+    }
+}

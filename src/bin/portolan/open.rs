@@ -1,0 +1,37 @@
+//! Opening a file as a command needs it: to read beside anyone, or to write.
+
+use std::path::Path;
+
+use portolan::{Collection, Database, DatabaseOptions, Error, Maintenance, StorageError};
+
+use crate::failure::{Failure, Result};
+
+/// For reading: without a lock and without a trace, unless somebody writes to the file just now.
+pub fn read(path: &Path) -> Result<Database> {
+    match Database::open_read_only(path) {
+        Err(Error::Storage(StorageError::InUse { .. })) => Ok(Database::open_existing(path)?),
+        opened => Ok(opened?),
+    }
+}
+
+/// A collection of a file, for reading; the message of a wrong name tells the right ones.
+pub fn read_collection(path: &Path, name: &str) -> Result<Collection> {
+    let db = read(path)?;
+    match db.collection(name) {
+        Err(Error::CollectionNotFound { .. }) => {
+            let names = db.collections()?;
+            let reason = format!("there is no collection {name:?} in {}", path.display());
+            Err(Failure::new(if names.is_empty() {
+                format!("{reason}: the file is empty")
+            } else {
+                format!("{reason}: use --collection with one of {names:?}")
+            }))
+        }
+        found => Ok(found?),
+    }
+}
+
+/// For writing; makes the file if it is absent.
+pub fn write(path: &Path, maintenance: Maintenance) -> Result<Database> {
+    Ok(DatabaseOptions::new().maintenance(maintenance).open(path)?)
+}

@@ -1,0 +1,138 @@
+//! `portolan search`: a question in words or as a vector, to hits.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use portolan::eval::vector_file::VectorFile;
+use portolan::{Answer, Hit, QueryReport, StageOutcome};
+use serde::Serialize;
+use serde_json::Map;
+
+use crate::args::SearchArgs;
+use crate::failure::{Failure, Result};
+use crate::models::{Models, runtime};
+use crate::open;
+use crate::output::{Output, metadata_json, printable, snippet};
+use crate::timing::millis;
+
+#[derive(Serialize)]
+struct Found {
+    hits: Vec<FoundHit>,
+    report: Report,
+}
+
+#[derive(Serialize)]
+struct FoundHit {
+    id: String,
+    score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rerank_score: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<String>,
+    text: String,
+    metadata: Map<String, serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    stages: Vec<Stage>,
+    candidates: usize,
+    reranked: bool,
+    took_ms: f64,
+}
+
+#[derive(Serialize)]
+struct Stage {
+    stage: &'static str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    took_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<u64>,
+}
+
+/// Runs the stages and prints the hits.
+pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
+    if args.rerank.rerank_model.is_some() && args.text.is_none() {
+        return Err(Failure::Usage("a reranker needs the question: give TEXT too".to_owned()));
+    }
+    let models = Models::new(&args.embed, Some(&args.rerank))?;
+    let collection = open::read_collection(&args.db, &args.collection)?;
+    let mut query = collection.query(args.text.as_deref().unwrap_or_default()).limit(args.k);
+    if let Some(path) = &args.vector {
+        query = query.vector(VectorFile::open(path)?.row(args.row)?);
+    }
+    if let Some(embedder) = &models.embedder {
+        query = query.embedder(embedder);
+    }
+    if let Some(reranker) = &models.reranker {
+        query = query.reranker(reranker).candidates(args.rerank.candidates);
+    }
+    if let Some(deadline) = args.deadline_ms {
+        query = query.deadline(Duration::from_millis(deadline));
+    }
+    let answer: Answer = runtime()?.block_on(query.run())?;
+    let found =
+        Found { hits: answer.hits.into_iter().map(hit).collect(), report: report(answer.report) };
+    out.result(&found, text)
+}
+
+fn hit(hit: Hit) -> FoundHit {
+    FoundHit {
+        id: hit.id.to_string(),
+        score: hit.score,
+        rerank_score: hit.rerank_score,
+        metadata: metadata_json(hit.metadata()),
+        title: hit.record.title,
+        text: hit.record.text,
+    }
+}
+
+fn report(report: QueryReport) -> Report {
+    let stages = report.stages.into_iter().map(|stage| {
+        let (outcome, reason) = match stage.outcome {
+            StageOutcome::Done => ("done", None),
+            StageOutcome::Skipped => ("skipped", None),
+            StageOutcome::Failed(reason) => ("failed", Some(reason)),
+            _ => ("unknown", None),
+        };
+        let took_ms = millis(stage.took);
+        Stage { stage: stage.stage, outcome, reason, took_ms, tokens: stage.tokens }
+    });
+    Report {
+        stages: stages.collect(),
+        candidates: report.candidates,
+        reranked: report.reranked,
+        took_ms: millis(report.took),
+    }
+}
+
+fn text(found: &Found) -> String {
+    let mut text = String::new();
+    for (at, hit) in found.hits.iter().enumerate() {
+        let reranked = hit.rerank_score.map(|score| format!("  rerank {score:.3}"));
+        let title = hit.title.as_deref().unwrap_or_default();
+        // writing to a string cannot fail
+        let _ = writeln!(
+            text,
+            "{:>3}.  {:.4}{}  {}  {}",
+            at + 1,
+            hit.score,
+            reranked.unwrap_or_default(),
+            printable(&hit.id),
+            snippet(title, 80)
+        );
+        let _ = writeln!(text, "      {}", snippet(&hit.text, 160));
+    }
+    if found.hits.is_empty() {
+        text.push_str("nothing found\n");
+    }
+    let stages = found.report.stages.iter().filter(|stage| stage.outcome != "skipped");
+    let stages = stages.map(|stage| match &stage.reason {
+        Some(reason) => format!("{} failed ({})", stage.stage, printable(reason)),
+        None => format!("{} {:.1} ms", stage.stage, stage.took_ms),
+    });
+    let stages: Vec<String> = stages.collect();
+    text + &stages.join(", ")
+}

@@ -1,0 +1,128 @@
+//! Which rows are folded into a new segment, and where they are.
+
+use super::maintenance::has_many_dead;
+use super::view::View;
+use crate::index::Segment;
+use crate::record::Slot;
+use crate::storage::tables::Manifest;
+
+/// Where a row of the new segment comes from.
+pub(super) struct FoldRow {
+    pub(super) slot: Slot,
+    /// Segment (by place in [`Fold::replaced`]) and position; none for the delta.
+    pub(super) from: Option<(u32, u32)>,
+}
+
+/// The segments that are folded and the delta, as one view has them.
+pub(super) struct Sources<'v> {
+    view: &'v View,
+    segments: Vec<&'v Segment>,
+}
+
+impl<'v> Sources<'v> {
+    /// None if the view lacks one of the segments.
+    pub(super) fn new(view: &'v View, replaced: &[u32]) -> Option<Self> {
+        let find = |id: &u32| {
+            let place = view.manifest.segments.iter().position(|entry| entry.id == *id)?;
+            view.segments.get(place)
+        };
+        let segments = replaced.iter().map(find).collect::<Option<Vec<_>>>()?;
+        Some(Self { view, segments })
+    }
+
+    pub(super) fn code(&self, row: &FoldRow) -> Option<&'v [u8]> {
+        match row.from {
+            Some((segment, position)) => self.segments.get(segment as usize)?.code_row(position),
+            None => Some(self.view.unsealed(row.slot)?.code()),
+        }
+    }
+
+    pub(super) fn raw(&self, row: &FoldRow) -> Option<&'v [u8]> {
+        match row.from {
+            Some((segment, position)) => self.segments.get(segment as usize)?.raw_row(position),
+            None => Some(self.view.unsealed(row.slot)?.raw()),
+        }
+    }
+}
+
+/// What is folded: rows in order of slot, and the segments they replace.
+pub(super) struct Fold {
+    pub(super) rows: Vec<FoldRow>,
+    /// Numbers of the segments that go.
+    pub(super) replaced: Vec<u32>,
+    /// Dead slots that go with them.
+    pub(super) dropped: Vec<Slot>,
+    /// The next segment number when the rows were collected: unchanged while nobody else folds.
+    pub(super) next_segment: u32,
+}
+
+impl Fold {
+    /// None if there is nothing to do.
+    pub(super) fn plan(
+        view: &View,
+        only_due: bool,
+        needs_graph: impl Fn(u32) -> bool,
+    ) -> Option<Self> {
+        let manifest = &view.manifest;
+        let chosen = if only_due { due_segments(manifest) } else { all_segments(manifest) };
+        let clean = manifest.delta == 0 && manifest.dead == 0;
+        let alone = match chosen.as_slice() {
+            [] => true,
+            [only] => {
+                let entry = &manifest.segments[*only];
+                entry.graph.is_some() || !needs_graph(entry.rows)
+            }
+            _ => false,
+        };
+        if clean && alone {
+            return None;
+        }
+        let mut fold = Self {
+            rows: Vec::new(),
+            replaced: Vec::new(),
+            dropped: Vec::new(),
+            next_segment: manifest.next_segment,
+        };
+        for place in chosen {
+            let source = fold.replaced.len() as u32;
+            fold.replaced.push(manifest.segments.get(place)?.id);
+            let segment = view.segments.get(place)?;
+            for position in 0..segment.len() {
+                let slot = Slot(segment.slot(position)?);
+                if view.dead.contains(slot.0) {
+                    fold.dropped.push(slot);
+                } else {
+                    fold.rows.push(FoldRow { slot, from: Some((source, position)) });
+                }
+            }
+        }
+        let unsealed = view.delta.iter().map(|&(slot, _)| FoldRow { slot, from: None });
+        fold.rows.extend(unsealed);
+        fold.rows.sort_unstable_by_key(|row| row.slot);
+        Some(fold)
+    }
+}
+
+fn all_segments(manifest: &Manifest) -> Vec<usize> {
+    (0..manifest.segments.len()).collect()
+}
+
+/// Like a binary counter: what is collected so far takes in a segment of no more than its size.
+fn due_segments(manifest: &Manifest) -> Vec<usize> {
+    if has_many_dead(manifest) {
+        return all_segments(manifest);
+    }
+    let mut by_size = all_segments(manifest);
+    by_size.sort_by_key(|&place| manifest.segments[place].rows);
+    let mut rows = manifest.delta;
+    let mut chosen = Vec::new();
+    for place in by_size {
+        let more = u64::from(manifest.segments[place].rows);
+        if more > rows {
+            break;
+        }
+        rows += more;
+        chosen.push(place);
+    }
+    chosen
+}
