@@ -235,7 +235,8 @@ impl ExtentHeader {
             segment: read_u32(head, 20),
             collection: read_u32(head, 24),
         };
-        if (found + LMDB_PAGE_HEADER_BYTES) % EXTENT_PAGE_BYTES != 0 || found > EXTENT_VALUE_BYTES {
+        let whole_pages = (found + LMDB_PAGE_HEADER_BYTES).is_multiple_of(EXTENT_PAGE_BYTES);
+        if !whole_pages || found > EXTENT_VALUE_BYTES {
             return Err(field("length", found as u64));
         }
         let needed = u64::from(header.rows) * u64::from(header.stride);
@@ -272,7 +273,7 @@ pub fn extent_value_bytes(payload: usize) -> usize {
 
 /// Rows of `stride` bytes that fit a full extent.
 pub fn rows_per_extent(stride: usize) -> usize {
-    if stride == 0 { 0 } else { EXTENT_PAYLOAD_BYTES / stride }
+    EXTENT_PAYLOAD_BYTES.checked_div(stride).unwrap_or(0)
 }
 
 /// 128-bit fingerprint of bytes (XXH3-128): not cryptographic.

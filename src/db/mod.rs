@@ -257,10 +257,9 @@ fn check_options(name: &str, options: &CollectionOptions) -> Result<()> {
         let found = options.dimensions();
         return refuse(format!("dimensions are 1 to {DIMENSIONS_MAX}, not {found}"));
     }
-    if let Some(contract) = options.contract() {
-        if contract.model.is_empty() || contract.model.len() > ID_BYTES_MAX {
-            return refuse(format!("model ids are 1 to {ID_BYTES_MAX} bytes"));
-        }
+    let model_bytes = options.contract().map_or(1, |contract| contract.model.len());
+    if !(1..=ID_BYTES_MAX).contains(&model_bytes) {
+        return refuse(format!("model ids are 1 to {ID_BYTES_MAX} bytes"));
     }
     Ok(())
 }

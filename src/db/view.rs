@@ -187,10 +187,9 @@ impl Views {
         snapshot: &dyn Snapshot,
     ) -> Result<Arc<View>> {
         let mut views = self.lock();
-        if let Some(view) = views.get(&collection.id) {
-            if view.version == snapshot.version() {
-                return Ok(Arc::clone(view));
-            }
+        let current = |view: &&Arc<View>| view.version == snapshot.version();
+        if let Some(view) = views.get(&collection.id).filter(current) {
+            return Ok(Arc::clone(view));
         }
         // Built under the lock: the searches that wait here all need this very view.
         let view = Arc::new(View::build(collection, snapshot)?);
