@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::filter::FilterError;
+use crate::format::ID_BYTES_MAX;
 use crate::index::IndexError;
 use crate::record::{RecordError, RecordId};
 use crate::storage::StorageError;
@@ -77,6 +78,12 @@ pub enum Error {
         expected: String,
         /// The model of the query or batch.
         found: String,
+    },
+    /// The id of a model is empty or too long.
+    #[error("the model id has {found} bytes: use 1 to {ID_BYTES_MAX} bytes")]
+    ModelId {
+        /// Bytes of the id.
+        found: usize,
     },
     /// A collection has given out all its 2^32 slots.
     #[error("collection {collection:?} has used all its 4294967295 slots: copy it into a new one")]
@@ -162,6 +169,7 @@ impl Error {
                 | Self::Filter(_)
                 | Self::CollectionOptions { .. }
                 | Self::ModelMismatch { .. }
+                | Self::ModelId { .. }
                 | Self::Query { .. }
         )
     }

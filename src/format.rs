@@ -120,7 +120,8 @@ pub enum FormatError {
     },
     /// The file was written by a newer (or a foreign) version.
     #[error(
-        "the file has format version {found}, this library reads {supported}: use a matching version of portolan"
+        "the file has format version {found}, this library reads {supported}: \
+         use a matching version of portolan"
     )]
     Version {
         /// Version in the file.

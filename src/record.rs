@@ -296,7 +296,8 @@ pub enum RecordError {
     },
     /// Field names are 1 to 128 bytes without NUL.
     #[error(
-        "metadata field name {name:?} is not allowed: use 1 to {FIELD_NAME_BYTES_MAX} bytes without NUL"
+        "metadata field name {name:?} is not allowed: \
+         use 1 to {FIELD_NAME_BYTES_MAX} bytes without NUL"
     )]
     FieldName {
         /// The name, shortened.
@@ -332,7 +333,8 @@ pub enum RecordError {
     },
     /// The record is larger than 8 MiB.
     #[error(
-        "record has {found} bytes of text and metadata, the limit is 8 MiB: split the text into chunks"
+        "record has {found} bytes of text and metadata, the limit is 8 MiB: \
+         split the text into chunks"
     )]
     TooLarge {
         /// Bytes of text and metadata.

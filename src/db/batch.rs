@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 use super::maintenance::{Maintained, Maintenance};
 use super::{Collection, maintenance};
 use crate::error::{Error, Result};
+use crate::format::ID_BYTES_MAX;
 use crate::record::{ModelContract, Record, RecordId, Slot, check_id};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Contract, Manifest, StoredRecord};
@@ -109,8 +110,8 @@ impl Batch {
     /// Cost: one durable write (some milliseconds) plus about 20 us a record.
     ///
     /// # Errors
-    /// [`Error::ModelMismatch`]; [`Error::SlotsExhausted`]; read-only; storage. Nothing was
-    /// changed then.
+    /// [`Error::ModelMismatch`]; [`Error::ModelId`]; [`Error::SlotsExhausted`]; read-only; storage.
+    /// Nothing was changed then.
     pub fn commit(self) -> Result<Committed> {
         let Self { collection, changes, contract } = self;
         let store = collection.inner.lmdb()?;
@@ -151,6 +152,10 @@ fn apply(
 ) -> Result<(usize, usize, Manifest)> {
     let mut manifest = collection.manifest(txn)?;
     if let Some(contract) = contract {
+        let found = contract.model.len();
+        if !(1..=ID_BYTES_MAX).contains(&found) {
+            return Err(Error::ModelId { found });
+        }
         collection.check_model(&manifest, &contract.model)?;
         manifest.contract.get_or_insert_with(|| Contract::from(contract));
     }

@@ -7,7 +7,7 @@ use super::view::View;
 use super::{Inner, Search};
 use crate::error::{Error, Result};
 use crate::index::GraphParams;
-use crate::record::{ModelContract, Record, RecordId};
+use crate::record::{ModelContract, Record, RecordId, Slot};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Contract, Definition, Manifest, StoredRecord};
 use crate::storage::{Snapshot, StorageError, Table};
@@ -57,6 +57,10 @@ impl CollectionOptions {
 
     pub(super) fn dimensions(&self) -> usize {
         self.dimensions
+    }
+
+    pub(super) fn graph_params(&self) -> GraphParams {
+        self.graph
     }
 
     pub(super) fn contract(&self) -> Option<&ModelContract> {
@@ -184,9 +188,7 @@ impl Collection {
     /// Storage.
     pub fn get(&self, id: impl Into<RecordId>) -> Result<Option<Record>> {
         let snapshot = self.inner.snapshot()?;
-        let Some(slot) = tables::slot(snapshot.as_ref(), self.id, &id.into())? else {
-            return Ok(None);
-        };
+        let Some(slot) = self.slot(snapshot.as_ref(), &id.into())? else { return Ok(None) };
         let StoredRecord { mut record, has_vector } =
             tables::record(snapshot.as_ref(), self.id, slot)?;
         if has_vector {
@@ -201,7 +203,7 @@ impl Collection {
     /// Storage.
     pub fn contains(&self, id: impl Into<RecordId>) -> Result<bool> {
         let snapshot = self.inner.snapshot()?;
-        Ok(tables::slot(snapshot.as_ref(), self.id, &id.into())?.is_some())
+        Ok(self.slot(snapshot.as_ref(), &id.into())?.is_some())
     }
 
     /// Reads records page by page, in order of id: integers by value, then strings bytewise.
@@ -214,6 +216,16 @@ impl Collection {
         Search::new(self.clone(), vector)
     }
 
+    /// The slot of an id. Only an id that is not found raises the question whether the
+    /// collection is still there.
+    fn slot(&self, snapshot: &dyn Snapshot, id: &RecordId) -> Result<Option<Slot>> {
+        let slot = tables::slot(snapshot, self.id, id)?;
+        if slot.is_none() {
+            self.manifest(snapshot)?;
+        }
+        Ok(slot)
+    }
+
     /// The manifest as the snapshot has it; the collection may have been deleted since opened.
     pub(super) fn manifest(&self, snapshot: &dyn Snapshot) -> Result<Manifest> {
         if snapshot.get(Table::Collections, &key::manifest(self.id))?.is_none() {
@@ -224,6 +236,13 @@ impl Collection {
 
     pub(super) fn view(&self, snapshot: &dyn Snapshot) -> Result<Arc<View>> {
         self.inner.views.get(self, snapshot)
+    }
+
+    /// Refuses a model other than the one that the collection has now, before it is asked.
+    #[cfg(feature = "nim")]
+    pub(crate) fn refuse_other_model(&self, model: &str) -> Result<()> {
+        let snapshot = self.inner.snapshot()?;
+        self.check_model(&self.manifest(snapshot.as_ref())?, model)
     }
 
     /// Refuses a model other than the collection's.
@@ -296,6 +315,7 @@ impl Scan {
         let Self { collection, after, limit, vectors } = self;
         let snapshot = collection.inner.snapshot()?;
         let snapshot = snapshot.as_ref();
+        collection.manifest(snapshot)?;
         let view = if vectors { Some(collection.view(snapshot)?) } else { None };
         let prefix = key::collection(collection.id);
         let start = match &after {

@@ -261,7 +261,7 @@ fn check_options(name: &str, options: &CollectionOptions) -> Result<()> {
     if !(1..=ID_BYTES_MAX).contains(&model_bytes) {
         return refuse(format!("model ids are 1 to {ID_BYTES_MAX} bytes"));
     }
-    Ok(())
+    options.graph_params().check().or_else(|error| refuse(error.to_string()))
 }
 
 impl std::fmt::Debug for Database {

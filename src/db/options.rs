@@ -88,8 +88,11 @@ impl DatabaseOptions {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Database> {
         let path = absolute(path.as_ref())?;
         self.prepare_file(&path)?;
-        let options =
-            LmdbOptions { map_bytes: self.map, map_bytes_max: self.max_size, create: self.create };
+        let options = LmdbOptions {
+            map_bytes: self.map.min(self.max_size),
+            map_bytes_max: self.max_size,
+            create: self.create,
+        };
         let inner = registry::open_once(&path, |registration| {
             let store = LmdbStore::open(&path, options)?;
             schema::check(store.snapshot()?.as_ref())?;

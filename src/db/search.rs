@@ -9,7 +9,7 @@ use crate::filter::{self, Filter, Slots};
 use crate::index::{Allow, Neighbor, SearchParams, merge};
 use crate::record::{Metadata, Record, RecordId, Slot};
 use crate::storage::tables;
-use crate::vectors::{Originals, PreparedQuery};
+use crate::vectors::{Metric, Originals, PreparedQuery};
 
 /// One record that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -233,6 +233,8 @@ fn scan_delta(view: &View, query: &PreparedQuery, allowed: &Slots) -> Vec<Neighb
         } else {
             query.score_raw(row.raw(), originals, &mut scratch)
         };
+        // As in a segment: rounded codes can put a squared distance slightly below zero.
+        let score = if query.metric() == Metric::L2 { score.min(0.0) } else { score };
         Neighbor { slot: slot.0, score }
     })
     .collect()

@@ -78,8 +78,9 @@ mod tests {
     proptest! {
         #[test]
         fn the_algebra_agrees_with_membership(a in set(), b in set()) {
-            let (both, either, rest) =
-                (a.clone().intersect(b.clone()), a.clone().union(b.clone()), a.clone().complement());
+            let both = a.clone().intersect(b.clone());
+            let either = a.clone().union(b.clone());
+            let rest = a.clone().complement();
             for slot in 0..50 {
                 prop_assert_eq!(both.contains(slot), a.contains(slot) && b.contains(slot));
                 prop_assert_eq!(either.contains(slot), a.contains(slot) || b.contains(slot));

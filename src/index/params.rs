@@ -36,7 +36,11 @@ impl GraphParams {
         self.m as usize * 2
     }
 
-    pub(super) fn check(&self) -> Result<(), IndexError> {
+    /// Checks the parameters against their ranges.
+    ///
+    /// # Errors
+    /// [`IndexError::GraphParameter`].
+    pub(crate) fn check(&self) -> Result<(), IndexError> {
         check_m(self.m)?;
         in_range("ef_construction", self.ef_construction, 8, 4_096)
     }

@@ -95,13 +95,19 @@ impl<'e, I: Iterator<Item = Record>> Ingest<'e, I> {
     /// it goes on where it was.
     ///
     /// # Errors
-    /// [`Error::Query`] without an embedder when a record needs one; [`Error::Model`];
+    /// [`Error::ModelMismatch`], before the model is asked; [`Error::Query`] without an embedder
+    /// when a record needs one; [`Error::Model`];
     /// those of [`Batch::upsert`] and [`Batch::commit`].
     pub async fn run(self) -> Result<IngestReport> {
         let Self { collection, mut records, embedder, batch_size, mut progress } = self;
         let begin = Instant::now();
         let size = batch_size.or_else(|| embedder.map(Embedder::batch_size)).unwrap_or(64).max(1);
         let contract = embedder.map(|embedder| embedder.contract());
+        if let Some(model) = contract.as_ref().map(|contract| contract.model.clone()) {
+            // Before the model is paid for vectors that would be refused.
+            let collection = collection.clone();
+            blocking(move || collection.refuse_other_model(&model)).await?;
+        }
         let mut report = IngestReport::default();
         loop {
             let chunk: Vec<Record> = records.by_ref().take(READ_AHEAD * size).collect();

@@ -193,15 +193,7 @@ impl<'q> Query<'q> {
         // Before the model is paid for a query that would be refused.
         let collection = self.collection.clone();
         let model = contract.model.clone();
-        blocking(move || match collection.model()? {
-            Some(known) if known.model != model => Err(Error::ModelMismatch {
-                collection: collection.name().to_owned(),
-                expected: known.model,
-                found: model,
-            }),
-            _ => Ok(()),
-        })
-        .await?;
+        blocking(move || collection.refuse_other_model(&model)).await?;
         let texts = [self.text.as_str()];
         let embedded = run.bounded(embedder.embed(&texts, Role::Query, run.at)).await;
         let embedded = embedded.ok_or_else(|| run.late("embed"))?;

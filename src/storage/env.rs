@@ -48,6 +48,11 @@ impl LmdbStore {
         if !options.create && !path.exists() {
             return Err(StorageError::NotFound { path: path.to_owned() });
         }
+        // Before a side file is made beside a file that is not ours; and again under the lock,
+        // since a compaction may have put another file in its place.
+        if path.exists() {
+            validate::check_metas(path)?;
+        }
         let locks = FileLocks::acquire(path)?;
         validate::check_metas(path)?;
         let file_bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());

@@ -141,14 +141,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn key_order_is_value_order(a in any::<i64>(), b in any::<i64>(), x in -1e300f64..1e300, s in ".{0,20}", t in ".{0,20}") {
+        fn key_order_is_value_order(
+            (a, b) in any::<(i64, i64)>(),
+            x in -1e300f64..1e300,
+            (s, t) in ("[^\\x00\\x01]{0,20}", "[^\\x00\\x01]{0,20}"),
+        ) {
             prop_assert_eq!(a.cmp(&b), key_of(a).cmp(&key_of(b)));
             if (a as f64) != x {
                 prop_assert_eq!((a as f64).partial_cmp(&x), Some(key_of(a).cmp(&key_of(x))));
             }
-            if !s.contains('\0') && !t.contains('\0') && !s.contains('\u{1}') && !t.contains('\u{1}') {
-                prop_assert_eq!(s.cmp(&t), key_of(s).cmp(&key_of(t)));
-            }
+            prop_assert_eq!(s.cmp(&t), key_of(s).cmp(&key_of(t)));
         }
     }
 }

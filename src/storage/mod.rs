@@ -134,9 +134,7 @@ pub enum StorageError {
         source: std::io::Error,
     },
     /// The file would grow past the limit that the application set.
-    #[error(
-        "the file would grow past the limit of {limit} bytes: raise `max_size` or delete and compact"
-    )]
+    #[error("the file would grow past {limit} bytes: raise `max_size`, or delete and compact")]
     SizeLimit {
         /// The limit in bytes.
         limit: u64,
@@ -201,10 +199,12 @@ pub enum StorageError {
 impl StorageError {
     /// Whether the file itself is damaged or was made by something else.
     pub(crate) fn is_corruption(&self) -> bool {
-        matches!(
-            self,
-            Self::Page(_) | Self::Format(_) | Self::Missing { .. } | Self::NotADatabase { .. }
-        )
+        match self {
+            // A file of another version is whole: throwing it away would lose it.
+            Self::Format(error) => !matches!(error, FormatError::Version { .. }),
+            Self::Page(_) | Self::Missing { .. } | Self::NotADatabase { .. } => true,
+            _ => false,
+        }
     }
 }
 

@@ -120,7 +120,7 @@ fn info_text(info: &Info) -> String {
             (
                 "index",
                 format!(
-                    "{} segments ({} with a graph), {} unsealed, {} deleted",
+                    "segments {}, with a graph {}; vectors unsealed {}, deleted {}",
                     of.segments, of.graphs, of.unsealed, of.deleted
                 ),
             ),

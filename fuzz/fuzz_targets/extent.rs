@@ -1,0 +1,9 @@
+//! Header and checksums of an extent.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use portolan::internals;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = internals::extent(bytes);
+});

@@ -1,0 +1,57 @@
+//! Differential: each fast kernel against its scalar twin, at any length and alignment.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use portolan::internals::kernels;
+use portolan::internals::kernels::scalar;
+
+fuzz_target!(|bytes: &[u8]| {
+    // Byte 0 shifts the start, so that rows begin at any alignment.
+    let Some((&shift, rest)) = bytes.split_first() else { return };
+    let rest = &rest[usize::from(shift % 8).min(rest.len())..];
+    let (row, other) = rest.split_at(rest.len() / 2);
+    int8(row, other);
+    let query: Vec<f32> = other.iter().map(|&byte| f32::from(byte as i8) / 16.0).collect();
+    single(row, &query);
+    half(row, &query);
+});
+
+fn int8(row: &[u8], other: &[u8]) {
+    let as_int8 = |bytes: &[u8]| -> Vec<i8> { bytes.iter().map(|&byte| byte as i8).collect() };
+    let (a, b) = (as_int8(row), as_int8(other));
+    assert_eq!(kernels::dot_i8(&a, &b), scalar::dot_i8(&a, &b));
+}
+
+fn single(row: &[u8], query: &[f32]) {
+    let mut scratch = Vec::new();
+    let row = kernels::f32_le(row, query.len(), &mut scratch);
+    // Sums of large values of both signs have no bounded relative error.
+    let row: Vec<f32> = row.iter().map(|&x| if x.abs() < 1e4 { x } else { 1.0 }).collect();
+    close(kernels::dot_f32(&row, query), scalar::dot_f32(&row, query), size(&row, query));
+    let expected = scalar::l2sq_f32(&row, query);
+    close(kernels::l2sq_f32(&row, query), expected, expected);
+}
+
+fn half(row: &[u8], query: &[f32]) {
+    let len = (row.len() / 2).min(query.len());
+    let (mut wide, query) = (vec![0.0; len], &query[..len]);
+    kernels::f16_le_to_f32(row, &mut wide);
+    if wide.iter().any(|x| !x.is_finite()) {
+        return;
+    }
+    let mut scratch = Vec::new();
+    let dot = kernels::dot_f16_le(row, query, &mut scratch);
+    close(dot, scalar::dot_f32(&wide, query), size(&wide, query));
+    let expected = scalar::l2sq_f32(&wide, query);
+    close(kernels::l2sq_f16_le(row, query, &mut scratch), expected, expected);
+}
+
+/// Sum of the absolute products: what the error of a dot product is relative to.
+fn size(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(x, y)| (x * y).abs()).sum()
+}
+
+fn close(found: f32, expected: f32, size: f32) {
+    let error = (found - expected).abs();
+    assert!(error <= 1e-5 * size + 1e-6, "{found} is not {expected} (size {size})");
+}

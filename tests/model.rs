@@ -1,0 +1,588 @@
+//! The database against a model: random interleavings of every operation, on two collections of
+//! all metrics and originals, compared with a map and a brute-force search.
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use common::oracle::{Kept, Shape};
+use common::{Content, Rng, content, depth, everything};
+use portolan::{
+    Collection, CollectionOptions, Database, DatabaseOptions, Filter, Maintenance, Metric,
+    Originals, Record, RecordId, Value,
+};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+
+/// Operations of one case, and cases of one shape: 9 shapes make 10,080 operations.
+const STEPS: usize = 140;
+const CASES: u32 = 8;
+
+#[derive(Debug, Clone)]
+enum Op {
+    /// One batch of changes.
+    Batch(Vec<Change>),
+    /// Many new vectors at once, enough for a graph that is walked.
+    Bulk {
+        seed: u64,
+        count: u32,
+    },
+    Search {
+        seed: u64,
+        k: usize,
+        exact: bool,
+        filter: Option<Predicate>,
+    },
+    Get(u8),
+    Scan {
+        page: usize,
+    },
+    Count,
+    Maintain {
+        only_due: bool,
+        graph: bool,
+    },
+    Reopen,
+    Compact,
+    /// Works on the other collection from now on.
+    Switch,
+    /// Removes the collection and makes it again.
+    Recreate,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Upsert { id: u8, seed: u64, vector: bool },
+    Delete(u8),
+}
+
+#[derive(Debug, Clone)]
+enum Predicate {
+    Number(i64),
+    NotNumber(i64),
+    Between(i64, i64),
+    Tag(u8),
+    Tags(u8, u8),
+    HasTag,
+    Listed(i64),
+    And(Box<Predicate>, Box<Predicate>),
+    Or(Box<Predicate>, Box<Predicate>),
+    Not(Box<Predicate>),
+}
+
+fn predicate() -> impl Strategy<Value = Predicate> {
+    let leaf = prop_oneof![
+        (0..8_i64).prop_map(Predicate::Number),
+        (0..8_i64).prop_map(Predicate::NotNumber),
+        (0..8_i64, 0..8_i64).prop_map(|(low, high)| Predicate::Between(low, high)),
+        (0..4_u8).prop_map(Predicate::Tag),
+        (0..4_u8, 0..4_u8).prop_map(|(a, b)| Predicate::Tags(a, b)),
+        Just(Predicate::HasTag),
+        (0..4_i64).prop_map(Predicate::Listed),
+    ];
+    leaf.prop_recursive(3, 8, 2, |inner| {
+        let pair = (inner.clone(), inner.clone()).prop_map(|(a, b)| (Box::new(a), Box::new(b)));
+        prop_oneof![
+            pair.clone().prop_map(|(a, b)| Predicate::And(a, b)),
+            pair.prop_map(|(a, b)| Predicate::Or(a, b)),
+            inner.prop_map(|a| Predicate::Not(Box::new(a))),
+        ]
+    })
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        5 => (any::<u8>(), any::<u64>(), prop::bool::weighted(0.85))
+            .prop_map(|(id, seed, vector)| Change::Upsert { id, seed, vector }),
+        2 => any::<u8>().prop_map(Change::Delete),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let search = (
+        any::<u64>(),
+        prop_oneof![0..30_usize, Just(300)],
+        any::<bool>(),
+        prop::option::of(predicate()),
+    );
+    prop_oneof![
+        24 => prop::collection::vec(change(), 1..25).prop_map(Op::Batch),
+        1 => (any::<u64>(), 300..900_u32).prop_map(|(seed, count)| Op::Bulk { seed, count }),
+        40 => search
+            .prop_map(|(seed, k, exact, filter)| Op::Search { seed, k, exact, filter }),
+        8 => any::<u8>().prop_map(Op::Get),
+        3 => (1..200_usize).prop_map(|page| Op::Scan { page }),
+        4 => Just(Op::Count),
+        6 => (any::<bool>(), prop::bool::weighted(0.8))
+            .prop_map(|(only_due, graph)| Op::Maintain { only_due, graph }),
+        3 => Just(Op::Reopen),
+        1 => Just(Op::Compact),
+        4 => Just(Op::Switch),
+        1 => Just(Op::Recreate),
+    ]
+}
+
+impl Predicate {
+    fn filter(&self) -> Filter {
+        let tag = |tag: &u8| format!("tag {tag}");
+        match self {
+            Self::Number(n) => Filter::eq("number", *n),
+            Self::NotNumber(n) => Filter::ne("number", *n),
+            // A float bound compares with integers by value.
+            Self::Between(low, high) => {
+                let below = Filter::lte("number", *high as f64 + 0.5);
+                Filter::gt("number", *low).and(below)
+            }
+            Self::Tag(t) => Filter::eq("tag", tag(t)),
+            Self::Tags(a, b) => Filter::any_of("tag", [tag(a), tag(b)]),
+            Self::HasTag => Filter::exists("tag"),
+            Self::Listed(n) => Filter::eq("list", *n),
+            Self::And(a, b) => a.filter().and(b.filter()),
+            Self::Or(a, b) => a.filter().or(b.filter()),
+            Self::Not(a) => !a.filter(),
+        }
+    }
+
+    fn holds(&self, record: &Record) -> bool {
+        let number = match record.metadata.get("number") {
+            Some(Value::Int(number)) => Some(*number),
+            _ => None,
+        };
+        let tag = match record.metadata.get("tag") {
+            Some(Value::Text(tag)) => Some(tag.as_str()),
+            _ => None,
+        };
+        let is = |wanted: &u8| tag == Some(format!("tag {wanted}").as_str());
+        match self {
+            Self::Number(n) => number == Some(*n),
+            Self::NotNumber(n) => number != Some(*n),
+            Self::Between(low, high) => number.is_some_and(|n| *low < n && n <= *high),
+            Self::Tag(t) => is(t),
+            Self::Tags(a, b) => is(a) || is(b),
+            Self::HasTag => tag.is_some(),
+            Self::Listed(n) => match record.metadata.get("list") {
+                Some(Value::List(items)) => items.contains(&Value::Int(*n)),
+                _ => false,
+            },
+            Self::And(a, b) => a.holds(record) && b.holds(record),
+            Self::Or(a, b) => a.holds(record) || b.holds(record),
+            Self::Not(a) => !a.holds(record),
+        }
+    }
+}
+
+/// Even ids are integers, some below zero, odd ones strings.
+fn id_of(number: u8) -> RecordId {
+    if number % 2 == 0 {
+        RecordId::Int(i64::from(number) - 100)
+    } else {
+        RecordId::Text(format!("id {number}"))
+    }
+}
+
+fn record_of(id: RecordId, seed: u64, dimensions: usize, vector: bool) -> Record {
+    let mut rng = Rng::new(seed);
+    let mut record = Record::new(id).text("x".repeat(rng.below(200) as usize));
+    if rng.once_in(2) {
+        record = record.title(format!("title {seed}"));
+    }
+    if !rng.once_in(4) {
+        record = record.field("number", rng.below(8) as i64);
+    }
+    if !rng.once_in(3) {
+        record = record.field("tag", format!("tag {}", rng.below(4)));
+    }
+    if rng.once_in(3) {
+        let items: Vec<i64> = (0..rng.below(5)).map(|_| rng.below(4) as i64).collect();
+        record = record.field("list", items);
+    }
+    if vector { record.vector(rng.vector(dimensions)) } else { record }
+}
+
+fn with_vector(record: &Record, vector: Option<Vec<f32>>) -> Record {
+    let mut record = record.clone();
+    record.vector = vector;
+    record
+}
+
+/// One collection and what it must hold.
+struct Side {
+    name: &'static str,
+    shape: Shape,
+    model: BTreeMap<RecordId, (Record, Option<Kept>)>,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Recall {
+    found: usize,
+    wanted: usize,
+}
+
+/// A database and its model.
+struct Run {
+    path: PathBuf,
+    db: Option<Database>,
+    sides: [Side; 2],
+    at: usize,
+    bulks: i64,
+    recall: Recall,
+}
+
+impl Run {
+    fn new(path: PathBuf, shapes: [Shape; 2]) -> Self {
+        let mut names = ["first", "second"].into_iter();
+        let sides = shapes.map(|shape| Side {
+            name: names.next().expect("two names"),
+            shape,
+            model: BTreeMap::new(),
+        });
+        let mut run = Self { path, db: None, sides, at: 0, bulks: 0, recall: Recall::default() };
+        run.open();
+        for side in 0..2 {
+            run.create(side);
+        }
+        run
+    }
+
+    fn open(&mut self) {
+        let options = DatabaseOptions::new().initial_map(64 * 1024);
+        let options = options.maintenance(Maintenance::Inline { threshold: 300 });
+        self.db = Some(options.open(&self.path).expect("a database"));
+    }
+
+    fn db(&self) -> &Database {
+        self.db.as_ref().expect("an open database")
+    }
+
+    fn create(&self, side: usize) {
+        let Side { name, shape, .. } = &self.sides[side];
+        let options = CollectionOptions::new(shape.dimensions, shape.metric);
+        let options = options.originals(shape.originals);
+        self.db().create_collection(name, options).expect("a collection");
+    }
+
+    fn side(&mut self) -> &mut Side {
+        &mut self.sides[self.at]
+    }
+
+    fn collection(&self) -> Collection {
+        self.db().collection(self.sides[self.at].name).expect("a collection")
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Batch(changes) => self.batch(changes),
+            Op::Bulk { seed, count } => self.bulk(*seed, *count),
+            Op::Search { seed, k, exact, filter } => {
+                self.search(*seed, *k, *exact, filter.as_ref());
+            }
+            Op::Get(id) => {
+                let id = id_of(*id);
+                let found = self.collection().get(&id).expect("a lookup");
+                assert_eq!(self.collection().contains(&id).expect("a lookup"), found.is_some());
+                assert_eq!(found.as_ref(), self.side().expected(&id).as_ref());
+            }
+            Op::Scan { page } => self.check_all(*page),
+            Op::Count => {
+                let count = self.collection().count().expect("a count");
+                assert_eq!(count, self.side().model.len() as u64);
+            }
+            Op::Maintain { only_due, graph } => self.maintain(*only_due, *graph),
+            Op::Reopen => self.reopen(),
+            Op::Compact => {
+                let before = self.content();
+                self.db = None;
+                Database::compact(&self.path).expect("a compaction");
+                self.open();
+                let after = self.content();
+                assert_eq!(after.records, before.records);
+                assert!(after.info.iter().all(|info| info.unsealed == 0 && info.deleted == 0));
+            }
+            Op::Switch => self.at = 1 - self.at,
+            Op::Recreate => {
+                let name = self.side().name;
+                assert!(self.db().delete_collection(name).expect("a removal"));
+                self.create(self.at);
+                self.side().model.clear();
+            }
+        }
+    }
+
+    fn content(&self) -> Content {
+        content(self.db())
+    }
+
+    fn batch(&mut self, changes: &[Change]) {
+        let mut batch = self.collection().batch();
+        let side = self.side();
+        let (mut upserted, mut deleted) = (0, 0);
+        for change in changes {
+            match change {
+                Change::Upsert { id, seed, vector } => {
+                    let record = record_of(id_of(*id), *seed, side.shape.dimensions, *vector);
+                    batch.upsert(record.clone()).expect("a valid record");
+                    side.insert(record);
+                    upserted += 1;
+                }
+                Change::Delete(id) => {
+                    batch.delete(id_of(*id));
+                    deleted += usize::from(side.model.remove(&id_of(*id)).is_some());
+                }
+            }
+        }
+        let committed = batch.commit().expect("a commit");
+        assert_eq!((committed.upserted, committed.deleted), (upserted, deleted));
+    }
+
+    fn bulk(&mut self, seed: u64, count: u32) {
+        let mut batch = self.collection().batch();
+        self.bulks += 1;
+        let base = self.bulks * 10_000;
+        for at in 0..i64::from(count) {
+            let dimensions = self.side().shape.dimensions;
+            let seed = seed.wrapping_add(at as u64);
+            let record = record_of(RecordId::Int(base + at), seed, dimensions, true);
+            batch.upsert(record.clone()).expect("a valid record");
+            self.side().insert(record);
+        }
+        batch.commit().expect("a commit");
+    }
+
+    fn search(&mut self, seed: u64, k: usize, exact: bool, filter: Option<&Predicate>) {
+        let collection = self.collection();
+        let side = &self.sides[self.at];
+        let given = side.query(seed);
+        let mut search = collection.search(&given).limit(k);
+        if exact {
+            search = search.exact();
+        } else if seed % 2 == 0 {
+            // Few candidates, so that a graph of some hundred rows is walked.
+            search = search.ef(1);
+        }
+        if let Some(filter) = filter {
+            search = search.filter(filter.filter());
+        }
+        let hits = search.run().expect("a search").hits;
+
+        let query = side.shape.query(&given);
+        let passing = side.scores(&query, filter);
+        assert_eq!(hits.len(), k.min(passing.len()), "hits");
+        let mut seen = BTreeSet::new();
+        let mut worst = f64::INFINITY;
+        for hit in &hits {
+            assert!(seen.insert(hit.id.clone()), "{} twice", hit.id);
+            let (score, tolerance) = passing[&hit.id];
+            let found = f64::from(hit.score);
+            assert!((found - score).abs() <= tolerance, "{} scores {found}, not {score}", hit.id);
+            assert!(found <= worst, "out of order");
+            worst = found;
+            let stored = &side.model[&hit.id].0;
+            assert_eq!(hit.record, with_vector(stored, None));
+            assert_eq!(hit.rerank_score, None);
+        }
+        if exact {
+            let missed = passing.iter().filter(|(id, _)| !seen.contains(id));
+            for (id, (score, tolerance)) in missed {
+                assert!(hits.len() < k || *score <= worst + 2.0 * tolerance, "{id} is missed");
+            }
+        } else if seed % 2 == 1 {
+            let mut best: Vec<f64> = passing.values().map(|(score, _)| *score).collect();
+            best.sort_by(|a, b| b.total_cmp(a));
+            if let Some(last) = hits.len().checked_sub(1) {
+                let enough = |id| passing[id].0 >= best[last] - passing[id].1;
+                self.recall.found += hits.iter().filter(|hit| enough(&hit.id)).count();
+                self.recall.wanted += hits.len();
+            }
+        }
+    }
+
+    fn maintain(&mut self, only_due: bool, graph: bool) {
+        let collection = self.collection();
+        let before = collection.info().expect("the info");
+        let mut maintain = collection.maintain();
+        if only_due {
+            maintain = maintain.only_due();
+        }
+        if graph {
+            maintain = maintain.graph_min_rows(64);
+        }
+        maintain.run().expect("maintenance");
+        let info = collection.info().expect("the info");
+        assert_eq!((info.records, info.vectors), (before.records, before.vectors));
+        assert_eq!(info.unsealed, 0);
+        if !only_due {
+            assert_eq!(info.deleted, 0);
+            assert!(info.segments <= 1);
+            assert!(!graph || info.vectors <= 64 || info.graphs == 1, "{info:?}");
+        }
+        let vectors = self.side().model.values().filter(|(_, kept)| kept.is_some()).count();
+        assert_eq!(info.vectors, vectors as u64);
+    }
+
+    fn reopen(&mut self) {
+        let before = (self.content(), self.answers());
+        self.db = None;
+        let read_only = Database::open_read_only(&self.path).expect("a read-only database");
+        self.db = Some(read_only);
+        assert!((self.content(), self.answers()) == before, "the portable reader differs");
+        self.db = None;
+        self.open();
+        assert!((self.content(), self.answers()) == before, "the reopened file differs");
+        self.check_all(50);
+    }
+
+    /// Answers to some fixed searches, to compare two ways to read one file.
+    fn answers(&self) -> Vec<Vec<portolan::Hit>> {
+        let mut answers = Vec::new();
+        for side in &self.sides {
+            let collection = self.db().collection(side.name).expect("a collection");
+            for seed in 0..4_u64 {
+                let vector = Rng::new(seed).vector(side.shape.dimensions);
+                let search = collection.search(&vector).limit(5).ef(1);
+                let search = if seed == 0 { search.exact() } else { search };
+                let search = search.filter(Filter::gte("number", seed as i64));
+                answers.push(search.run().expect("a search").hits);
+            }
+        }
+        answers
+    }
+
+    fn check_all(&mut self, page: usize) {
+        let found = everything(&self.collection(), page);
+        let side = self.side();
+        // A map of ids is in the order that a scan promises: integers, then strings.
+        let expected: Vec<Record> =
+            side.model.keys().map(|id| side.expected(id).expect("a record")).collect();
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(found, expected);
+        }
+    }
+}
+
+impl Side {
+    fn insert(&mut self, record: Record) {
+        let kept = record.vector.as_ref().map(|vector| self.shape.keep(vector));
+        self.model.insert(record.id.clone(), (record, kept));
+    }
+
+    /// What `get` must return.
+    fn expected(&self, id: &RecordId) -> Option<Record> {
+        let (record, kept) = self.model.get(id)?;
+        Some(with_vector(record, kept.as_ref().map(|kept| kept.values.clone())))
+    }
+
+    /// A stored vector, or a new one.
+    fn query(&self, seed: u64) -> Vec<f32> {
+        let mut rng = Rng::new(seed);
+        if rng.once_in(3) && !self.model.is_empty() {
+            let at = rng.below(self.model.len() as u64) as usize;
+            if let Some(vector) = self.model.values().nth(at).and_then(|(r, _)| r.vector.clone()) {
+                return vector;
+            }
+        }
+        rng.vector(self.shape.dimensions)
+    }
+
+    /// Score and tolerance of all that pass.
+    fn scores(&self, query: &Kept, filter: Option<&Predicate>) -> BTreeMap<RecordId, (f64, f64)> {
+        let passing = self
+            .model
+            .values()
+            .filter(|(record, _)| filter.is_none_or(|filter| filter.holds(record)));
+        let scored = passing.filter_map(|(record, kept)| {
+            let kept = kept.as_ref()?;
+            let score = self.shape.score(query, kept);
+            Some((record.id.clone(), (score, self.shape.tolerance(query, kept))))
+        });
+        scored.collect()
+    }
+}
+
+fn follows_the_model(metric: Metric, originals: Originals, seed: u8) {
+    let config = Config {
+        cases: CASES * depth(),
+        failure_persistence: None,
+        max_shrink_iters: 300,
+        ..Config::default()
+    };
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let (first, second) = (
+        Shape { dimensions: 12, metric, originals },
+        Shape { dimensions: 5, metric: Metric::Cosine, originals: Originals::F16 },
+    );
+    let recall = std::cell::Cell::new(Recall::default());
+    let result = runner.run(&prop::collection::vec(op(), STEPS), |ops| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut run = Run::new(dir.path().join("model.portolan"), [first, second]);
+        for (at, op) in ops.iter().enumerate() {
+            let applied = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.apply(op)));
+            if applied.is_err() {
+                return Err(TestCaseError::fail(format!("operation {at}, {op:?}")));
+            }
+        }
+        run.reopen();
+        let so_far = recall.get();
+        recall.set(Recall {
+            found: so_far.found + run.recall.found,
+            wanted: so_far.wanted + run.recall.wanted,
+        });
+        Ok(())
+    });
+    match result {
+        Err(TestError::Fail(reason, ops)) => panic!("seed {seed}: {reason}\nof {ops:#?}"),
+        Err(TestError::Abort(reason)) => panic!("seed {seed}: {reason}"),
+        Ok(()) => {}
+    }
+    let Recall { found, wanted } = recall.get();
+    assert!(wanted > 0 && found as f64 >= 0.9 * wanted as f64, "recall {found} of {wanted}");
+    eprintln!("recall {found} of {wanted}");
+}
+
+#[test]
+fn cosine_with_f16_follows_the_model() {
+    follows_the_model(Metric::Cosine, Originals::F16, 1);
+}
+
+#[test]
+fn cosine_with_f32_follows_the_model() {
+    follows_the_model(Metric::Cosine, Originals::F32, 2);
+}
+
+#[test]
+fn cosine_with_codes_alone_follows_the_model() {
+    follows_the_model(Metric::Cosine, Originals::None, 3);
+}
+
+#[test]
+fn dot_with_f16_follows_the_model() {
+    follows_the_model(Metric::Dot, Originals::F16, 4);
+}
+
+#[test]
+fn dot_with_f32_follows_the_model() {
+    follows_the_model(Metric::Dot, Originals::F32, 5);
+}
+
+#[test]
+fn dot_with_codes_alone_follows_the_model() {
+    follows_the_model(Metric::Dot, Originals::None, 6);
+}
+
+#[test]
+fn l2_with_f16_follows_the_model() {
+    follows_the_model(Metric::L2, Originals::F16, 7);
+}
+
+#[test]
+fn l2_with_f32_follows_the_model() {
+    follows_the_model(Metric::L2, Originals::F32, 8);
+}
+
+#[test]
+fn l2_with_codes_alone_follows_the_model() {
+    follows_the_model(Metric::L2, Originals::None, 9);
+}

@@ -1,0 +1,102 @@
+//! The whole way through the NIM client: ingest, search and rerank over HTTP against a loopback
+//! server that computes its answers from what it is sent.
+
+use portolan::{Error, RecordId, Roles, StageOutcome};
+use serde_json::{Value, json};
+
+use super::models::{DIMENSIONS, bag_of_words, overlap};
+use super::server::{Request, Server, Step, answer, ok};
+use super::{empty, records};
+
+fn text(value: &Value) -> &str {
+    value["text"].as_str().expect("a text")
+}
+
+/// Answers both endpoints as the services do.
+fn serve(request: &Request) -> Step {
+    let body = request.json();
+    if request.line == "POST /v1/embeddings HTTP/1.1" {
+        let vectors = request.inputs().into_iter().enumerate().map(|(index, text)| {
+            json!({"object": "embedding", "index": index, "embedding": bag_of_words(&text)})
+        });
+        let data: Vec<Value> = vectors.collect();
+        let usage = json!({"prompt_tokens": 3, "total_tokens": 3});
+        return ok(&json!({"object": "list", "data": data, "model": "nvidia/e", "usage": usage}));
+    }
+    assert_eq!(request.line, "POST /v1/ranking HTTP/1.1");
+    let passages = body["passages"].as_array().expect("passages").iter().enumerate();
+    let mut rankings: Vec<(usize, f32)> = passages
+        .map(|(index, passage)| (index, overlap(text(&body["query"]), text(passage))))
+        .collect();
+    rankings.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let rankings: Vec<Value> = rankings
+        .into_iter()
+        .map(|(index, logit)| json!({"index": index, "logit": logit}))
+        .collect();
+    ok(&json!({"rankings": rankings, "usage": {"prompt_tokens": 11}}))
+}
+
+#[tokio::test]
+async fn a_question_is_answered_through_both_services() {
+    let server = Server::start(|_, request| serve(request)).await;
+    let nim = server.nim();
+    let (embedder, reranker) = (nim.embedder("nvidia/e"), nim.reranker("nvidia/r"));
+    let (_dir, db, docs) = empty(DIMENSIONS);
+    let report = docs.ingest(records(100)).embedder(&embedder).run().await.expect("an ingest");
+    assert_eq!(report.progress.embedded, 100);
+    let contract = docs.model().expect("the model").expect("a model");
+    assert_eq!((contract.model.as_str(), contract.roles), ("nvidia/e", Roles::InputType));
+    let passages = server.requests();
+    assert!(passages.iter().all(|request| request.json()["input_type"] == "passage"));
+
+    let question = "anchor current shoal";
+    let query = || docs.query(question).embedder(&embedder).reranker(&reranker);
+    let found = query().candidates(20).limit(5).run().await.expect("an answer");
+    assert!(found.report.reranked);
+    assert_eq!(found.hits.len(), 5);
+    let logits: Vec<f32> =
+        found.hits.iter().map(|hit| hit.rerank_score.expect("a logit")).collect();
+    assert!(logits.is_sorted_by(|a, b| a >= b), "{logits:?}");
+    for (hit, logit) in found.hits.iter().zip(&logits) {
+        assert!((overlap(question, hit.text()) - logit).abs() < 1e-5);
+    }
+    let mut best: Vec<f32> = records(100).iter().map(|r| overlap(question, &r.text)).collect();
+    best.sort_by(|a, b| b.total_cmp(a));
+    assert!((logits[0] - best[0]).abs() < 1e-5, "the best passage was missed");
+    let sent = server.requests();
+    assert_eq!(sent.len(), passages.len() + 2);
+    assert_eq!(sent[passages.len()].json()["input_type"], "query");
+    let tokens: Vec<_> = found.report.stages.iter().map(|stage| stage.tokens).collect();
+    assert_eq!(tokens, [Some(3), None, Some(11)]);
+    db.verify().expect("an undamaged file");
+}
+
+#[tokio::test]
+async fn a_service_that_fails_is_left_out_or_reported() {
+    let server = Server::start(|_, request| {
+        if request.line.contains("ranking") { answer(500, "", "{}") } else { serve(request) }
+    })
+    .await;
+    let nim = server.nim();
+    let (embedder, reranker) = (nim.embedder("nvidia/e"), nim.reranker("nvidia/r"));
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    docs.ingest(records(30)).embedder(&embedder).run().await.expect("an ingest");
+    let query = || docs.query("star cape").embedder(&embedder).limit(5);
+    let first = query().run().await.expect("an answer");
+    let found = query().reranker(&reranker).run().await.expect("an answer");
+    let ids =
+        |hits: &[portolan::Hit]| hits.iter().map(|hit| hit.id.clone()).collect::<Vec<RecordId>>();
+    assert_eq!(ids(&found.hits), ids(&first.hits));
+    assert!(!found.report.reranked);
+    let failed =
+        found.report.stages.iter().any(|stage| {
+            stage.stage == "rerank" && matches!(stage.outcome, StageOutcome::Failed(_))
+        });
+    assert!(failed, "{:?}", found.report);
+
+    let other = nim.embedder("nvidia/other");
+    let before = server.requests().len();
+    let error = docs.query("star").embedder(&other).run().await.expect_err("another model");
+    assert!(matches!(error, Error::ModelMismatch { .. }), "{error}");
+    assert_eq!(server.requests().len(), before);
+}
