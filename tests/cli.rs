@@ -2,6 +2,7 @@
 //! and the figures it reports on the SciFact excerpt.
 
 #![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test helper may fail the test")]
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

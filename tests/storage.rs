@@ -245,24 +245,59 @@ fn many_threads_write_one_after_another() {
     db.verify().expect("an undamaged file");
 }
 
+/// Bytes of the file up to its last page that is not all zeros.
+fn without_the_empty_end(path: &Path) -> u64 {
+    let bytes = std::fs::read(path).expect("the file");
+    let used = bytes.chunks(4096).rposition(|page| page.iter().any(|&byte| byte != 0));
+    (used.expect("a page") as u64 + 1) * 4096
+}
+
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).expect("the file").len()
+}
+
 #[test]
-fn a_batch_that_takes_back_what_it_brought_leaves_an_openable_file() {
+fn a_file_whose_last_pages_were_never_written_is_whole() {
     let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("loose.portolan");
+    let path = dir.path().join("short.portolan");
     let (db, docs) = create(&path);
-    let mut batch = docs.batch();
-    for id in 0..2_000 {
-        let record = Record::new(id).text("v".repeat(400)).field("n", id);
-        batch.upsert(record.vector(Rng::new(1).vector(DIMENSIONS))).expect("a valid record");
+    let mut rng = Rng::new(31);
+    let mut short = 0;
+    for round in 0..60 {
+        // Free pages to begin with, but fewer than the batch takes.
+        docs.upsert(Record::new("kept").text("k".repeat(500 + round))).expect("a commit");
+        let mut batch = docs.batch();
+        let count = 1 + rng.below(300) as i64;
+        for id in 0..count {
+            let record = Record::new(id).text("v".repeat(400)).field("n", id);
+            batch.upsert(record.vector(rng.vector(DIMENSIONS))).expect("a valid record");
+        }
+        for id in 0..count {
+            batch.delete(id);
+        }
+        // LMDB does not write pages that were taken and freed in one transaction.
+        batch.commit().expect("a commit");
+        short = length(&path) - without_the_empty_end(&path);
+        if short > 0 {
+            break;
+        }
     }
-    for id in 0..2_000 {
-        batch.delete(id);
-    }
-    // LMDB does not write pages that were taken and freed in one transaction: the file ends
-    // before the last page that the meta page counts.
-    batch.commit().expect("a commit");
+    assert!(short > 0, "the case is not made any more");
     let before = content(&db);
     drop((docs, db));
     assert!(content(&Database::open_read_only(&path).expect("a read-only database")) == before);
     assert!(content(&Database::open_existing(&path).expect("a database")) == before);
+
+    // As a kill between the commit and the extension of the file leaves it.
+    let cut = without_the_empty_end(&path);
+    let file = std::fs::File::options().write(true).open(&path).expect("the file");
+    file.set_len(cut).expect("a cut");
+    assert!(content(&Database::open_read_only(&path).expect("a read-only database")) == before);
+    let db = Database::open_existing(&path).expect("a database");
+    assert!(content(&db) == before);
+    commit_pair(&db.collection("docs").expect("a collection"), 1, &mut rng);
+    drop(db);
+    assert!(length(&path) > cut);
+    Database::open_read_only(&path).expect("a read-only database").verify().expect("no damage");
+    Database::compact(&path).expect("a compaction");
 }

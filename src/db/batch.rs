@@ -13,7 +13,7 @@ use crate::record::{ModelContract, Record, RecordId, Slot, check_id};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Contract, Manifest, StoredRecord};
 use crate::storage::{Snapshot, Table, WriteTxn, fields};
-use crate::vectors::EncodedVector;
+use crate::vectors::{EncodedVector, VectorError};
 
 /// Changes of one collection. Made by [`Collection::batch`].
 #[must_use]
@@ -82,12 +82,29 @@ impl Batch {
     /// # Errors
     /// [`Error::Record`]; [`Error::Vector`] for another number of dimensions, NaN, infinity, or
     /// a zero vector under cosine.
-    pub fn upsert(&mut self, mut record: Record) -> Result<()> {
+    pub fn upsert(&mut self, record: Record) -> Result<()> {
+        let encoding = self.collection.encoding;
+        self.push(record, |vector| encoding.encode(vector))
+    }
+
+    /// Adds a record with the vector that [`Collection::get`] returned, which is stored again
+    /// without another rounding.
+    #[cfg(feature = "nim")]
+    pub(crate) fn upsert_stored(&mut self, record: Record) -> Result<()> {
+        let encoding = self.collection.encoding;
+        self.push(record, |vector| encoding.encode_stored(vector))
+    }
+
+    fn push(
+        &mut self,
+        mut record: Record,
+        encode: impl FnOnce(&[f32]) -> std::result::Result<EncodedVector, VectorError>,
+    ) -> Result<()> {
         if let Err(source) = record.check() {
             return Err(Error::Record { id: record.id, source });
         }
         let encoded = match &record.vector {
-            Some(vector) => match self.collection.encoding.encode(vector) {
+            Some(vector) => match encode(vector) {
                 Ok(encoded) => Some(encoded),
                 Err(source) => return Err(Error::Vector { id: Some(record.id), source }),
             },

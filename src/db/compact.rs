@@ -24,9 +24,14 @@ impl Database {
     /// writes a copy without free pages to `target`, which must not exist: the file to ship.
     ///
     /// # Errors
-    /// Read-only; those of `maintain`; the target exists or cannot be written.
+    /// [`StorageError::Exists`] for the target; read-only; those of `maintain`; the target cannot
+    /// be written.
     pub fn compact_to(&self, target: impl AsRef<Path>) -> Result<Compacted> {
         let target = absolute(target.as_ref())?;
+        // Before anything is folded for a copy that cannot be written.
+        if target.symlink_metadata().is_ok() {
+            return Err(StorageError::Exists { path: target }.into());
+        }
         self.copy_compacted(&target).map(|(compacted, _)| compacted)
     }
 

@@ -121,7 +121,7 @@ impl<'e, I: Iterator<Item = Record>> Ingest<'e, I> {
             report.progress.updated += sorted.updated;
             report.progress.without_text += sorted.without_text;
             report.progress.with_vector += sorted.with_vector;
-            commit(&collection, sorted.ready, contract.as_ref()).await?;
+            commit(&collection, sorted.ready, sorted.kept, contract.as_ref()).await?;
             let mut new = sorted.new.into_iter();
             loop {
                 let batch: Vec<Record> = new.by_ref().take(size).collect();
@@ -130,7 +130,7 @@ impl<'e, I: Iterator<Item = Record>> Ingest<'e, I> {
                 }
                 let count = batch.len();
                 let batch = embed(&mut report, embedder, batch).await?;
-                commit(&collection, batch, contract.as_ref()).await?;
+                commit(&collection, batch, Vec::new(), contract.as_ref()).await?;
                 report.progress.embedded += count;
                 if let Some(progress) = &mut progress {
                     progress(report.progress);
@@ -155,6 +155,8 @@ struct Sorted {
     new: Vec<Record>,
     /// To be committed as they are.
     ready: Vec<Record>,
+    /// To be committed with the vector that is stored already.
+    kept: Vec<Record>,
     unchanged: usize,
     updated: usize,
     without_text: usize,
@@ -184,7 +186,7 @@ fn sort(collection: &Collection, chunk: Vec<Record>) -> Result<Sorted> {
                     && collection.originals() != Originals::None =>
             {
                 sorted.updated += 1;
-                sorted.ready.push(Record { vector: known.vector, ..record });
+                sorted.kept.push(Record { vector: known.vector, ..record });
             }
             _ if record.passage().trim().is_empty() => {
                 sorted.without_text += 1;
@@ -245,9 +247,10 @@ async fn embed(
 async fn commit(
     collection: &Collection,
     records: Vec<Record>,
+    kept: Vec<Record>,
     contract: Option<&ModelContract>,
 ) -> Result<()> {
-    if records.is_empty() {
+    if records.is_empty() && kept.is_empty() {
         return Ok(());
     }
     let mut batch: Batch = collection.batch();
@@ -257,6 +260,9 @@ async fn commit(
     blocking(move || {
         for record in records {
             batch.upsert(record)?;
+        }
+        for record in kept {
+            batch.upsert_stored(record)?;
         }
         batch.commit()
     })

@@ -117,6 +117,19 @@ impl LmdbStore {
         self.resize(wanted.next_multiple_of(MAP_STEP))
     }
 
+    /// Gives the file the length that its meta counts: LMDB does not write pages that were taken
+    /// and freed in one transaction. The caller holds the writer lock and has just committed.
+    pub(super) fn extend_to_last_page(&self) {
+        let Some(env) = &self.env else { return };
+        let page_size = u64::from(env.unnamed_database_stat().page_size);
+        let needed = (env.info().last_page_number as u64).saturating_add(1) * page_size;
+        if self.file_bytes() < needed {
+            // A failure costs time only: a short file is walked when it is opened.
+            let file = std::fs::File::options().write(true).open(&self.path);
+            let _ = file.and_then(|file| file.set_len(needed));
+        }
+    }
+
     /// Sets the size of the map; 0 adopts what another process made of it. Waits until every
     /// snapshot and view of this process is gone: the map moves. The caller keeps writers out.
     pub(super) fn resize(&self, bytes: u64) -> Result<(), StorageError> {

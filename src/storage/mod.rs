@@ -13,6 +13,7 @@ mod reader;
 pub(crate) mod schema;
 pub(crate) mod tables;
 mod validate;
+mod whole;
 mod write;
 
 use std::path::PathBuf;

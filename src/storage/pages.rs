@@ -108,11 +108,28 @@ pub(super) struct Meta {
     pub(super) page_size: usize,
     pub(super) last_page: u64,
     pub(super) version: u64,
+    /// LMDB's list of free pages.
+    pub(super) free: Tree,
     pub(super) main: Tree,
 }
 
+impl Meta {
+    /// Checks that a file of that length has room for every page up to the last.
+    ///
+    /// # Errors
+    /// [`PageError::Truncated`].
+    pub(super) fn check_length(&self, found: u64) -> Result<(), PageError> {
+        let pages = self.last_page.checked_add(1);
+        let needed = pages.and_then(|pages| pages.checked_mul(self.page_size as u64));
+        let needed =
+            needed.ok_or(PageError::Meta { slot: 0, rule: "last page number overflows" })?;
+        if needed > found { Err(PageError::Truncated { needed, found }) } else { Ok(()) }
+    }
+}
+
 /// Parses both metas of a file of `file_len` bytes that begins with `head`, and returns the
-/// newer. A damaged meta is an error: falling back in silence would lose a commit.
+/// newer. A damaged meta is an error: falling back in silence would lose a commit. Whether the
+/// pages are there is left to [`Meta::check_length`] and to `whole.rs`.
 pub(super) fn newest_meta(head: &[u8], file_len: u64) -> Result<Meta, PageError> {
     if head.len() < META_BYTES {
         return Err(PageError::TooShort { found: file_len });
@@ -128,16 +145,7 @@ pub(super) fn newest_meta(head: &[u8], file_len: u64) -> Result<Meta, PageError>
     if first.page_size != second.page_size {
         return Err(PageError::Meta { slot: 1, rule: "page size differs from meta page 0" });
     }
-    let newest = if second.version > first.version { second } else { first };
-    let needed = newest
-        .last_page
-        .checked_add(1)
-        .and_then(|pages| pages.checked_mul(newest.page_size as u64))
-        .ok_or(PageError::Meta { slot: 0, rule: "last page number overflows" })?;
-    if needed > file_len {
-        return Err(PageError::Truncated { needed, found: file_len });
-    }
-    Ok(newest)
+    Ok(if second.version > first.version { second } else { first })
 }
 
 fn check_magic(head: &[u8]) -> Result<(), PageError> {
@@ -171,6 +179,8 @@ fn parse_meta(page: &[u8], slot: u8) -> Result<Meta, PageError> {
     if !page_size.is_power_of_two() || !(512..=32768).contains(&page_size) {
         return Err(broken("page size is not a power of two from 512 to 32768"));
     }
+    let free = body.get(24..72).and_then(Tree::parse);
+    let free = free.ok_or_else(|| broken("free-list tree record is broken"))?;
     let main = body.get(72..120).and_then(Tree::parse);
     let main = main.ok_or_else(|| broken("main tree record is broken"))?;
     let last_page = u64_at(body, 120).ok_or_else(cut)?;
@@ -182,7 +192,7 @@ fn parse_meta(page: &[u8], slot: u8) -> Result<Meta, PageError> {
     if version != 0 && version & 1 != u64::from(slot) {
         return Err(broken("transaction number is not of this slot"));
     }
-    Ok(Meta { page_size, last_page, version, main })
+    Ok(Meta { page_size, last_page, version, free, main })
 }
 
 /// A branch or leaf page, checked so that its nodes can be read.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memmap2::Mmap;
 
-use super::pages::{Meta, NodeValue, PageError, Pages, Tree, newest_meta};
+use super::pages::{Meta, NodeValue, PageError, Pages, Tree};
+use super::whole::newest_whole_meta;
 use super::{Entries, Entry, Snapshot, StorageError, Store, Table, lock};
 
 /// Maps a file for reading.
@@ -53,7 +54,7 @@ impl FileStore {
             return Err(PageError::TooShort { found: 0 }.into());
         }
         let map = Arc::new(map_file(&file).map_err(io)?);
-        let meta = newest_meta(&map, map.len() as u64)?;
+        let meta = newest_whole_meta(&map)?;
         let empty = Tree { root: None, depth: 0, entries: 0 };
         let mut store = Self { map, meta, tables: [empty; Table::COUNT] };
         for table in Table::ALL {

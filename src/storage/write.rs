@@ -47,7 +47,10 @@ impl<'s> Writer<'s> {
             let WriteTxn { txn, .. } = txn;
             match result {
                 Ok(value) => match txn.commit() {
-                    Ok(()) => return Ok(value),
+                    Ok(()) => {
+                        store.extend_to_last_page();
+                        return Ok(value);
+                    }
                     Err(heed::Error::Mdb(MdbError::MapFull)) => store.grow()?,
                     Err(error) => return Err(store.translate(error, "write").into()),
                 },

@@ -70,11 +70,25 @@ impl Encoding {
     /// [`VectorError::WrongDimensions`], [`VectorError::NotFinite`], [`VectorError::NormTooLarge`],
     /// [`VectorError::ZeroVector`] under cosine, and [`VectorError::OutOfF16Range`].
     pub fn encode(&self, vector: &[f32]) -> Result<EncodedVector, VectorError> {
-        let values = checked_values(vector, self.dim, self.metric)?;
+        self.rows(&checked_values(vector, self.dim, self.metric)?)
+    }
+
+    /// Encodes what [`Encoding::decode_raw`] gave, to the same raw row. Under cosine it is not
+    /// normalized again: that would move it by a rounding each time.
+    ///
+    /// # Errors
+    /// As [`Encoding::encode`].
+    #[cfg(any(test, feature = "nim"))]
+    pub fn encode_stored(&self, values: &[f32]) -> Result<EncodedVector, VectorError> {
+        checked_values(values, self.dim, self.metric)?;
+        self.rows(values)
+    }
+
+    fn rows(&self, values: &[f32]) -> Result<EncodedVector, VectorError> {
         let mut raw = Vec::with_capacity(self.raw_stride());
-        self.originals.encode(&values, &mut raw)?;
+        self.originals.encode(values, &mut raw)?;
         let mut code = Vec::with_capacity(self.code_stride());
-        code::encode(&values, &mut code);
+        code::encode(values, &mut code);
         let raw = (self.originals != Originals::None).then_some(raw);
         Ok(EncodedVector { code, raw })
     }
