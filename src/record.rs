@@ -167,6 +167,16 @@ pub enum Roles {
     },
 }
 
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Same => f.write_str("no roles"),
+            Self::InputType => f.write_str("roles by input type"),
+            Self::Prefix { query, passage } => write!(f, "prefixes {query:?} and {passage:?}"),
+        }
+    }
+}
+
 /// Which model encoded the vectors of a collection, and how. Queries must be encoded alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -3,6 +3,7 @@
 //!
 //! The test binary runs itself again as a child that ingests and tells each commit; the parent
 //! kills it and compares the file with what the batches, known by their numbers, must have left.
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
 
 #[path = "common/mod.rs"]
 mod common;

@@ -1,5 +1,6 @@
 //! Ingest and query with models of this process (real functions, counted) and with the NIM
 //! client against a loopback server.
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
 #![cfg(feature = "nim")]
 
 #[path = "common/mod.rs"]

@@ -1,5 +1,6 @@
 //! The portable reader against LMDB: equal answers on the same file, and never a panic on a
 //! damaged one.
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
 
 #[path = "common/mod.rs"]
 mod common;
@@ -49,7 +50,7 @@ fn fill(path: &Path, seed: u64, records: u64) {
             }
         }
     }
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         db.create_collection("gone", CollectionOptions::new(2, Metric::Dot)).expect("a collection");
         assert!(db.delete_collection("gone").expect("a removal"));
     }
@@ -58,7 +59,7 @@ fn fill(path: &Path, seed: u64, records: u64) {
 
 fn id(rng: &mut Rng, count: u64) -> RecordId {
     let number = rng.below(count);
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         // Long keys make few of them fit a branch page, and so deep trees.
         RecordId::Text(format!("{number:0>300}"))
     } else {

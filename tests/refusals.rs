@@ -1,4 +1,5 @@
 //! Every refusal: the kind of the error, what its predicates say, and that nothing changed.
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
 
 #[path = "common/mod.rs"]
 mod common;

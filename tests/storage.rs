@@ -1,5 +1,6 @@
 //! Several threads and several processes on one file: map growth, consistent versions, and what
 //! a killed process leaves behind.
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
 
 #[path = "common/mod.rs"]
 mod common;

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use roaring::RoaringBitmap;
 
-use super::maintenance::{Maintained, Maintenance};
+use super::maintenance::Maintained;
 use super::{Collection, maintenance};
 use crate::error::{Error, Result};
 use crate::format::ID_BYTES_MAX;
@@ -70,7 +70,8 @@ impl Batch {
     }
 
     /// Names the model that made the vectors of this batch. The commit fails if the collection
-    /// holds vectors of another; a collection without a model takes this one.
+    /// holds vectors of another, or of the same with other roles. A collection without a model
+    /// takes this one, for the vectors that it holds already as well.
     pub fn model(mut self, contract: &ModelContract) -> Self {
         self.contract = Some(contract.clone());
         self
@@ -139,15 +140,9 @@ impl Batch {
         let (upserted, deleted, manifest) = store.write(collection.inner.writer, |txn| {
             apply(&collection, txn, &changes, contract.as_ref())
         })?;
-        let maintenance = match collection.inner.maintenance {
-            Maintenance::Inline { .. } if maintenance::is_due(&collection, &manifest) => {
-                match collection.maintain().only_due().run() {
-                    Ok(done) => MaintenanceOutcome::Done(done),
-                    Err(error) => MaintenanceOutcome::Failed(error),
-                }
-            }
-            _ => MaintenanceOutcome::NotDue,
-        };
+        // The views of the version before keep pages alive that the next commit could use.
+        collection.inner.views.clear();
+        let maintenance = maintenance::after_commit(&collection, &manifest);
         Ok(Committed { upserted, deleted, maintenance })
     }
 }
@@ -173,7 +168,7 @@ fn apply(
         if !(1..=ID_BYTES_MAX).contains(&found) {
             return Err(Error::ModelId { found });
         }
-        collection.check_model(&manifest, &contract.model)?;
+        collection.check_contract(&manifest, contract)?;
         manifest.contract.get_or_insert_with(|| Contract::from(contract));
     }
     let mut applied = Apply { collection, txn, manifest, tombstones: Tombstones::default() };

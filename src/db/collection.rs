@@ -161,7 +161,9 @@ impl Collection {
     }
 
     /// Inserts a record or replaces the one of the same id. One durable commit (milliseconds):
-    /// use [`Collection::batch`] for many.
+    /// use [`Collection::batch`] for many. Like every commit it may set off maintenance
+    /// ([`Maintenance::Inline`](crate::Maintenance::Inline)), which can take as long as building
+    /// a graph.
     ///
     /// # Errors
     /// Those of [`Batch::upsert`] and [`Batch::commit`].
@@ -240,9 +242,37 @@ impl Collection {
 
     /// Refuses a model other than the one that the collection has now, before it is asked.
     #[cfg(feature = "nim")]
-    pub(crate) fn refuse_other_model(&self, model: &str) -> Result<()> {
+    pub(crate) fn refuse_other_model(&self, contract: &ModelContract) -> Result<()> {
         let snapshot = self.inner.snapshot()?;
-        self.check_model(&self.manifest(snapshot.as_ref())?, model)
+        self.check_contract(&self.manifest(snapshot.as_ref())?, contract)
+    }
+
+    /// The record of an id, its vector only marked by an empty one; and that vector on demand.
+    #[cfg(feature = "nim")]
+    pub(crate) fn get_without_vector(&self, id: &RecordId) -> Result<Option<Record>> {
+        let snapshot = self.inner.snapshot()?;
+        let Some(slot) = self.slot(snapshot.as_ref(), id)? else { return Ok(None) };
+        let StoredRecord { mut record, has_vector } =
+            tables::record(snapshot.as_ref(), self.id, slot)?;
+        record.vector = has_vector.then(Vec::new);
+        Ok(Some(record))
+    }
+
+    /// Refuses a model other than the collection's, and the same model with other roles.
+    pub(super) fn check_contract(
+        &self,
+        manifest: &Manifest,
+        contract: &ModelContract,
+    ) -> Result<()> {
+        self.check_model(manifest, &contract.model)?;
+        match manifest.contract.as_ref().map(ModelContract::from) {
+            Some(known) if known.roles != contract.roles => Err(Error::ModelMismatch {
+                collection: self.name.to_string(),
+                expected: format!("{} with {}", known.model, known.roles),
+                found: format!("{} with {}", contract.model, contract.roles),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses a model other than the collection's.
@@ -295,9 +325,9 @@ impl Scan {
         self
     }
 
-    /// At most so many records. Default: 100.
+    /// At most so many records, at least 1. Default: 100.
     pub fn limit(mut self, records: usize) -> Self {
-        self.limit = records;
+        self.limit = records.max(1);
         self
     }
 
@@ -343,8 +373,7 @@ impl Scan {
             records.push(stored.record);
         }
         let last = records.last().map(|record| record.id.clone());
-        // A limit of zero makes no progress: the next page is this page.
-        let next = if more { last.or(after) } else { None };
+        let next = if more { last } else { None };
         Ok(Page { records, next })
     }
 }

@@ -4,10 +4,12 @@
 //! the writer lock close, for writing the extents (under a number that no manifest names yet)
 //! and for the last, small transaction that publishes them.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::batch::MaintenanceOutcome;
 use super::fold::{Fold, Sources};
 use super::publish::Publish;
 use super::{Collection, Inner};
@@ -33,6 +35,8 @@ pub enum Maintenance {
 
 /// Unsealed vectors are scanned exactly; 2048 of 384 dimensions take about 0.2 ms.
 const INLINE_THRESHOLD: u32 = 2048;
+/// Times to fold anew when another process was faster.
+const FOLDS: usize = 5;
 /// Dead rows that set off a rewrite, if they are also more than 30 % of all rows.
 const DEAD_MIN: u64 = 1024;
 
@@ -42,13 +46,50 @@ impl Default for Maintenance {
     }
 }
 
-/// Whether a commit that left the collection so sets off maintenance.
-pub(super) fn is_due(collection: &Collection, manifest: &Manifest) -> bool {
-    match collection.inner.maintenance {
-        Maintenance::Inline { threshold } => {
-            manifest.delta >= u64::from(threshold.max(1)) || has_many_dead(manifest)
+/// Does what a commit that left the collection so sets off. Never waits for another fold: it
+/// may be running further down the stack of this very thread, under a stolen task.
+pub(super) fn after_commit(collection: &Collection, manifest: &Manifest) -> MaintenanceOutcome {
+    let Maintenance::Inline { threshold } = collection.inner.maintenance else {
+        return MaintenanceOutcome::NotDue;
+    };
+    let folding = &collection.inner.folding;
+    let waits = manifest.delta >= u64::from(threshold.max(1)) || has_many_dead(manifest);
+    if !waits || folding.failed_recently(collection.id, manifest.delta) {
+        return MaintenanceOutcome::NotDue;
+    }
+    let Ok(_one) = folding.one.try_lock() else { return MaintenanceOutcome::NotDue };
+    match collection.maintain().only_due().fold() {
+        Ok(done) => MaintenanceOutcome::Done(done.unwrap_or_default()),
+        Err(error) => {
+            folding.remember_failure(collection.id, manifest.delta);
+            MaintenanceOutcome::Failed(error)
         }
-        Maintenance::Manual => false,
+    }
+}
+
+/// Who folds in this handle.
+#[derive(Default)]
+pub(super) struct Folding {
+    /// Held while segments are folded: two folds of the same rows would do the work twice.
+    one: Mutex<()>,
+    /// Unsealed vectors of a collection when its last inline fold failed.
+    failures: Mutex<HashMap<u32, u64>>,
+}
+
+impl Folding {
+    /// A fold that failed (a full disk, a size limit) is tried again when twice as much waits.
+    fn failed_recently(&self, collection: u32, unsealed: u64) -> bool {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.get(&collection).is_some_and(|&before| unsealed < before.saturating_mul(2))
+    }
+
+    fn remember_failure(&self, collection: u32, unsealed: u64) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.insert(collection, unsealed.max(1));
+    }
+
+    fn forget_failure(&self, collection: u32) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&collection);
     }
 }
 
@@ -117,26 +158,40 @@ impl<'p> Maintain<'p> {
         self
     }
 
-    /// Does the work.
+    /// Does the work. Waits while another thread of this handle folds, so it must not be called
+    /// from a progress callback, nor from a task that a rayon worker may steal while it folds.
     ///
     /// Peak memory: the codes and links of the rows that are folded, plus 64 MiB.
     ///
     /// # Errors
     /// [`Error::Cancelled`]; read-only; [`Error::Index`]; storage. The collection is as before.
     pub fn run(self) -> Result<Maintained> {
+        let folding = &self.collection.inner.folding;
+        let _one = folding.one.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another process may fold the same rows meanwhile; then there is less left to do.
+        for _ in 0..FOLDS {
+            if let Some(done) = self.fold()? {
+                return Ok(done);
+            }
+        }
+        Err(StorageError::WriterBusy.into())
+    }
+
+    /// None if another process folded the same rows.
+    fn fold(&self) -> Result<Option<Maintained>> {
         let begin = Instant::now();
         let collection = &self.collection;
         let store = collection.inner.lmdb()?;
-        // One at a time: two folds of the same rows would do the work twice.
-        let _folding = collection.inner.folding.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((fold, image)) = self.build()? else {
-            return Ok(Maintained { took: begin.elapsed(), ..Maintained::default() });
+            return Ok(Some(Maintained { took: begin.elapsed(), ..Maintained::default() }));
         };
-        let writer = store.writer(collection.inner.writer)?;
+        // Whatever the policy: nobody throws a finished graph away for a moment's wait.
+        let writer = store.writer(WriterPolicy::Wait)?;
         let publish = Publish { collection, fold: &fold, image: &image, writer: &writer };
-        let mut done = publish.run()?;
-        done.took = begin.elapsed();
-        Ok(done)
+        let published = publish.run()?;
+        collection.inner.views.clear();
+        collection.inner.folding.forget_failure(collection.id);
+        Ok(published.map(|done| Maintained { took: begin.elapsed(), ..done }))
     }
 
     /// Collects the rows and builds the image, from one snapshot that is released before the
@@ -180,7 +235,16 @@ fn index_failed(collection: &Collection, source: IndexError) -> Error {
 
 /// Removes extents that no manifest names: what a killed process left behind. Whoever is
 /// publishing holds the writer lock, so without the lock nothing is swept.
+///
+/// A failure that is no damage (a full disk, a size limit) leaves them for the next open.
 pub(super) fn sweep(inner: &Inner) -> Result<()> {
+    match remove_orphans(inner) {
+        Err(error) if error.is_corruption() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn remove_orphans(inner: &Inner) -> Result<()> {
     let store = inner.lmdb()?;
     if orphans(inner.snapshot()?.as_ref())?.is_empty() {
         return Ok(());

@@ -15,7 +15,7 @@ mod search;
 mod view;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 pub use batch::{Batch, Committed, MaintenanceOutcome};
 pub use check::{CollectionInfo, DatabaseInfo, SpaceInfo, Verified};
@@ -32,6 +32,7 @@ use crate::storage::tables;
 use crate::storage::{
     FileStore, LmdbStore, Snapshot, StorageError, Store, Table, WriterPolicy, schema,
 };
+use maintenance::Folding;
 use options::absolute;
 use view::Views;
 
@@ -63,8 +64,7 @@ struct Inner {
     path: PathBuf,
     writer: WriterPolicy,
     maintenance: Maintenance,
-    /// Held while segments are folded.
-    folding: Mutex<()>,
+    folding: Folding,
     _registration: Option<registry::Registration>,
 }
 
@@ -140,7 +140,7 @@ impl Database {
             path,
             writer: WriterPolicy::Refuse,
             maintenance: Maintenance::Manual,
-            folding: Mutex::new(()),
+            folding: Folding::default(),
             _registration: None,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -156,6 +156,13 @@ impl Database {
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         matches!(self.inner.store, StoreKind::File(_))
+    }
+
+    /// Lets go of the version of the file that searches of this handle keep open. An idle process
+    /// that has searched keeps old pages from being used again by writers in other processes;
+    /// the next search takes the newest version anyway.
+    pub fn release(&self) {
+        self.inner.views.clear();
     }
 
     /// Makes a collection.
@@ -234,6 +241,7 @@ impl Database {
     /// Read-only; storage.
     pub fn delete_collection(&self, name: &str) -> Result<bool> {
         let store = self.inner.lmdb()?;
+        self.inner.views.clear();
         store.write(self.inner.writer, |txn| {
             let Some(definition) = tables::definition(txn, name)? else { return Ok(false) };
             txn.delete(Table::Collections, &key::definition(name))?;

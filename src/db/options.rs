@@ -1,8 +1,9 @@
 //! How to open a file read-write, and the opening itself.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use super::maintenance::Folding;
 use super::view::Views;
 use super::{Database, Inner, Maintenance, StoreKind, maintenance, registry};
 use crate::error::Result;
@@ -88,6 +89,9 @@ impl DatabaseOptions {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Database> {
         let path = absolute(path.as_ref())?;
         self.prepare_file(&path)?;
+        // One name in all processes: the lock files stand beside the file itself, not a link.
+        let io = |source| StorageError::Io { action: "open", path: path.clone(), source };
+        let path = path.canonicalize().map_err(io)?;
         let options = LmdbOptions {
             map_bytes: self.map.min(self.max_size),
             map_bytes_max: self.max_size,
@@ -105,7 +109,7 @@ impl DatabaseOptions {
                 path: path.clone(),
                 writer: self.writer,
                 maintenance: self.maintenance,
-                folding: Mutex::new(()),
+                folding: Folding::default(),
                 _registration: Some(registration),
             };
             maintenance::sweep(&inner)?;

@@ -1,19 +1,20 @@
 //! Publishing a new segment: its extents in several transactions under a number that no manifest
 //! names yet, then one small transaction that makes it the collection's.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Collection;
 use super::batch::Tombstones;
-use super::fold::{Fold, Sources};
+use super::fold::Fold;
 use super::maintenance::Maintained;
 use crate::error::Result;
-use crate::format::SectionKind;
+use crate::format::{EXTENT_HEADER_BYTES, SEAL_BYTES, SectionKind, rows_per_extent};
 use crate::index::SegmentImage;
 use crate::storage::extents::SectionPlace;
 use crate::storage::keys as key;
 use crate::storage::tables::{self, GraphEntry, Manifest, SectionEntry, SegmentEntry};
-use crate::storage::{StorageError, Table, WriteTxn, Writer};
+use crate::storage::{Snapshot, StorageError, Table, WriteTxn, Writer};
 use crate::vectors::Originals;
 
 /// Extents written in one transaction: they are held in memory until it commits.
@@ -28,7 +29,7 @@ pub(super) struct Publish<'a> {
 }
 
 impl Publish<'_> {
-    pub(super) fn run(&self) -> Result<Maintained> {
+    pub(super) fn run(&self) -> Result<Option<Maintained>> {
         let collection = self.collection;
         let segment = self.writer.transact(|txn| -> Result<Option<u32>> {
             let mut manifest = collection.manifest(txn)?;
@@ -42,20 +43,24 @@ impl Publish<'_> {
             Ok(Some(self.fold.next_segment))
         })?;
         let Some(segment) = segment else {
-            // Another process folded the same rows meanwhile; its work stands.
-            return Ok(Maintained::default());
+            // Another process folded meanwhile; its work stands.
+            return Ok(None);
         };
-        let sections = match self.write_sections(segment) {
-            Ok(sections) => sections,
-            Err(error) => {
-                // What was written stays unpublished; without room to delete it, the next open
-                // sweeps it.
-                let prefix = key::segment(collection.id, segment);
-                let _ = self.writer.transact(|txn| txn.delete_prefix(Table::Extents, &prefix));
-                return Err(error);
-            }
-        };
-        let entry = SegmentEntry {
+        let published = self.write_sections(segment).and_then(|sections| {
+            let entry = self.entry(segment, sections);
+            self.writer.transact(|txn| self.publish(txn, &entry))
+        });
+        if published.is_err() {
+            // What was written stays unpublished; without room to delete it, the next open
+            // sweeps it.
+            let prefix = key::segment(collection.id, segment);
+            let _ = self.writer.transact(|txn| txn.delete_prefix(Table::Extents, &prefix));
+        }
+        published.map(Some)
+    }
+
+    fn entry(&self, segment: u32, sections: Vec<SectionEntry>) -> SegmentEntry {
+        SegmentEntry {
             id: segment,
             rows: self.fold.rows.len() as u32,
             codec: crate::format::CODEC_INT8,
@@ -67,8 +72,7 @@ impl Publish<'_> {
                 level_rows: graph.level_counts.clone(),
             }),
             sections,
-        };
-        self.writer.transact(|txn| self.publish(txn, &entry))
+        }
     }
 
     /// Writes all sections in order of kind, a few extents per transaction.
@@ -117,18 +121,28 @@ impl Publish<'_> {
         Ok(())
     }
 
-    /// Full-precision rows from where they are now. A view is held only while copying: the map
-    /// may have to grow right after.
+    /// Full-precision rows from where they are now. The snapshot is held only while copying:
+    /// the map may have to grow right after.
     fn raw_rows(&self, stride: usize, rows: std::ops::Range<usize>) -> Result<Vec<u8>> {
+        let encoding = self.collection.encoding;
         let snapshot = self.collection.inner.snapshot()?;
-        let view = self.collection.view(snapshot.as_ref())?;
-        let gone = StorageError::Missing { what: "a segment" };
-        let sources = Sources::new(&view, &self.fold.replaced).ok_or(gone)?;
+        let mut sealed = SealedRows::new(snapshot.as_ref(), self.collection.id, stride);
         let mut bytes = Vec::with_capacity(rows.len() * stride);
         for row in self.fold.rows.get(rows).unwrap_or_default() {
             let end = bytes.len() + stride;
-            // An unsealed vector that was deleted meanwhile leaves zeros: its slot is dead.
-            bytes.extend_from_slice(sources.raw(row).unwrap_or_default());
+            let raw = match row.from {
+                Some((source, position)) => {
+                    let gone = StorageError::Missing { what: "a segment" };
+                    sealed.row(*self.fold.replaced.get(source as usize).ok_or(gone)?, position)?
+                }
+                // An unsealed vector that was deleted meanwhile leaves zeros: its slot is dead.
+                None => {
+                    let at = key::slot(self.collection.id, row.slot);
+                    let value = snapshot.get(Table::Delta, &at)?.unwrap_or_default();
+                    value.get(SEAL_BYTES + encoding.code_stride()..).unwrap_or_default()
+                }
+            };
+            bytes.extend_from_slice(raw);
             bytes.resize(end, 0);
         }
         Ok(bytes)
@@ -170,6 +184,38 @@ impl Publish<'_> {
             graph: entry.graph.is_some(),
             took: Duration::ZERO,
         })
+    }
+}
+
+/// Raw rows of segments, by number and position; remembers the last extent of each.
+struct SealedRows<'s> {
+    snapshot: &'s dyn Snapshot,
+    collection: u32,
+    stride: usize,
+    last: HashMap<u32, (u32, &'s [u8])>,
+}
+
+impl<'s> SealedRows<'s> {
+    fn new(snapshot: &'s dyn Snapshot, collection: u32, stride: usize) -> Self {
+        Self { snapshot, collection, stride, last: HashMap::new() }
+    }
+
+    fn row(&mut self, segment: u32, position: u32) -> Result<&'s [u8]> {
+        let missing = StorageError::Missing { what: "an extent" };
+        let per_extent = rows_per_extent(self.stride) as u32;
+        let index = position.checked_div(per_extent).unwrap_or(0);
+        let extent = match self.last.get(&segment) {
+            Some(&(last, extent)) if last == index => extent,
+            _ => {
+                let at = key::extent(self.collection, segment, SectionKind::Raw, index);
+                let extent = self.snapshot.get(Table::Extents, &at)?.ok_or(missing)?;
+                self.last.insert(segment, (index, extent));
+                extent
+            }
+        };
+        let begin = EXTENT_HEADER_BYTES + (position % per_extent.max(1)) as usize * self.stride;
+        let missing = StorageError::Missing { what: "a row of an extent" };
+        Ok(extent.get(begin..begin + self.stride).ok_or(missing)?)
     }
 }
 

@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 
 use super::Collection;
 use crate::error::{Error, Result};
-use crate::format::{SEAL_BYTES, SectionKind, rows_per_extent};
+use crate::format::{CODEC_INT8, FormatError, SEAL_BYTES, SectionKind, rows_per_extent};
 use crate::index::{GraphHeader, GraphParts, IndexError, Segment, SegmentParts};
 use crate::record::Slot;
 use crate::storage::keys as key;
@@ -97,6 +97,10 @@ fn open_segment(
 ) -> Result<Segment> {
     let failed =
         |source: IndexError| Error::Index { collection: collection.name.to_string(), source };
+    let damaged = |field, value| FormatError::Field { what: "segment", field, value };
+    if entry.codec != CODEC_INT8 {
+        return Err(damaged("codec", u64::from(entry.codec)).into());
+    }
     let mut sections: HashMap<SectionKind, Rows> = HashMap::new();
     for section in extents::load(snapshot, collection.id, entry)? {
         let per_extent = rows_per_extent(section.stride);
@@ -126,6 +130,9 @@ fn open_segment(
         _ => Some(take(SectionKind::Raw)?),
     };
     let (slots, codes) = (take(SectionKind::Slots)?, take(SectionKind::Codes)?);
+    if slots.len() != entry.rows {
+        return Err(damaged("rows", u64::from(entry.rows)).into());
+    }
     Segment::open(SegmentParts { encoding, slots, codes, raw, graph }).map_err(failed)
 }
 
@@ -160,11 +167,11 @@ fn read_delta(
     let code_bytes = encoding.code_stride();
     let row_bytes = code_bytes + encoding.raw_stride();
     let mut delta = Vec::new();
-    for entry in snapshot.range(Table::Delta, &prefix, &prefix)? {
+    for entry in snapshot.range_shared(Table::Delta, &prefix)? {
         let (at, sealed) = entry?;
-        tables::check_delta(sealed, at, row_bytes)?;
+        tables::check_delta(&sealed, at, row_bytes)?;
         let slot = key::slot_of(at).ok_or(StorageError::Missing { what: "a slot" })?;
-        delta.push((slot, DeltaRow { sealed: snapshot.share(sealed), code_bytes }));
+        delta.push((slot, DeltaRow { sealed, code_bytes }));
     }
     Ok(delta)
 }
@@ -187,6 +194,8 @@ impl Views {
         snapshot: &dyn Snapshot,
     ) -> Result<Arc<View>> {
         let mut views = self.lock();
+        // A view of an older version keeps pages alive that could be used again.
+        views.retain(|_, view| view.version >= snapshot.version());
         let current = |view: &&Arc<View>| view.version == snapshot.version();
         if let Some(view) = views.get(&collection.id).filter(current) {
             return Ok(Arc::clone(view));

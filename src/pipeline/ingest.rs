@@ -55,6 +55,8 @@ pub struct Ingest<'e, I> {
 
 impl Collection {
     /// Stores records and embeds their passages. Records that are stored already are skipped.
+    /// Ids should be unique: of two records with one id the later is kept, and both may be
+    /// embedded.
     pub fn ingest<'e, I>(&self, records: I) -> Ingest<'e, I::IntoIter>
     where
         I: IntoIterator<Item = Record>,
@@ -103,10 +105,10 @@ impl<'e, I: Iterator<Item = Record>> Ingest<'e, I> {
         let begin = Instant::now();
         let size = batch_size.or_else(|| embedder.map(Embedder::batch_size)).unwrap_or(64).max(1);
         let contract = embedder.map(|embedder| embedder.contract());
-        if let Some(model) = contract.as_ref().map(|contract| contract.model.clone()) {
+        if let Some(known) = contract.clone() {
             // Before the model is paid for vectors that would be refused.
             let collection = collection.clone();
-            blocking(move || collection.refuse_other_model(&model)).await?;
+            blocking(move || collection.refuse_other_model(&known)).await?;
         }
         let mut report = IngestReport::default();
         loop {
@@ -175,7 +177,7 @@ fn sort(collection: &Collection, chunk: Vec<Record>) -> Result<Sorted> {
             sorted.ready.push(record);
             continue;
         }
-        let known = collection.get(&record.id)?;
+        let known = collection.get_without_vector(&record.id)?;
         let same_passage = known.as_ref().is_some_and(|known| known.passage() == record.passage());
         match known {
             Some(known) if same_passage && is_same(&known, &record) => sorted.unchanged += 1,
@@ -186,7 +188,8 @@ fn sort(collection: &Collection, chunk: Vec<Record>) -> Result<Sorted> {
                     && collection.originals() != Originals::None =>
             {
                 sorted.updated += 1;
-                sorted.kept.push(Record { vector: known.vector, ..record });
+                let vector = collection.get(&record.id)?.and_then(|stored| stored.vector);
+                sorted.kept.push(Record { vector, ..record });
             }
             _ if record.passage().trim().is_empty() => {
                 sorted.without_text += 1;

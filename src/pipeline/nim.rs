@@ -23,6 +23,11 @@ impl Embedder for EmbeddingModel {
         ModelContract::new(self.model()).roles(Roles::InputType)
     }
 
+    /// One request: what the client sends at once by default.
+    fn batch_size(&self) -> usize {
+        50
+    }
+
     fn embed<'a>(
         &'a self,
         texts: &'a [&'a str],

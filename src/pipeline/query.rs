@@ -192,8 +192,8 @@ impl<'q> Query<'q> {
         let contract = embedder.contract();
         // Before the model is paid for a query that would be refused.
         let collection = self.collection.clone();
-        let model = contract.model.clone();
-        blocking(move || collection.refuse_other_model(&model)).await?;
+        let known = contract.clone();
+        blocking(move || collection.refuse_other_model(&known)).await?;
         let texts = [self.text.as_str()];
         let embedded = run.bounded(embedder.embed(&texts, Role::Query, run.at)).await;
         let embedded = embedded.ok_or_else(|| run.late("embed"))?;

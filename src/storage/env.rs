@@ -5,20 +5,24 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes as SharedBytes;
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
+use memmap2::MmapOptions;
 
 use super::gate::{Gate, Ticket};
 use super::lock::{FileLocks, WriterGuard, WriterPolicy};
 use super::write::{WriteTxn, Writer};
-use super::{Entries, Snapshot, StorageError, Store, Table, prefix_end, validate};
+use super::{Entries, SharedEntries, Snapshot, StorageError, Store, Table, prefix_end, validate};
 
 pub(super) type LmdbTable = Database<'static, Bytes, Bytes>;
 
 /// LMDB wants a map size in whole pages; 64 KiB is a multiple of every page size.
 const MAP_STEP: u64 = 64 * 1024;
+/// Least growth of the map that is tried.
+const GROW_LEAST: u64 = 16 * 1024 * 1024;
 const READERS_MAX: u32 = 510;
 
 /// How to open a file read-write.
@@ -40,6 +44,8 @@ pub(crate) struct LmdbStore {
     locks: FileLocks,
     pub(super) path: PathBuf,
     map_bytes_max: u64,
+    /// Set when the map was lost.
+    dead: AtomicBool,
 }
 
 impl LmdbStore {
@@ -79,10 +85,21 @@ impl LmdbStore {
         env.clear_stale_readers().map_err(|error| translate(error, "open", path))?;
         let map_bytes_max = options.map_bytes_max.max(map_bytes);
         let path = path.to_owned();
-        Ok(Self { env: Some(env), tables, gate: Arc::default(), locks, path, map_bytes_max })
+        Ok(Self {
+            env: Some(env),
+            tables,
+            gate: Arc::default(),
+            locks,
+            path,
+            map_bytes_max,
+            dead: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn env(&self) -> Result<&Env<WithoutTls>, StorageError> {
+        if self.dead.load(Ordering::Acquire) {
+            return Err(StorageError::Lmdb("the file could not be mapped again".to_owned()));
+        }
         self.env.as_ref().ok_or_else(|| StorageError::Lmdb("the environment is closed".to_owned()))
     }
 
@@ -107,14 +124,27 @@ impl LmdbStore {
         self.writer(policy)?.transact(change)
     }
 
-    /// Doubles the map. The caller holds the writer lock and no transaction.
+    fn clear_stale_readers(&self) -> Result<(), StorageError> {
+        let cleared = self.env()?.clear_stale_readers();
+        cleared.map(|_| ()).map_err(|error| self.translate(error, "clear the readers of"))
+    }
+
+    /// Doubles the map, or grows it by less if the address space is scarce. The caller holds
+    /// the writer lock and no transaction.
     pub(super) fn grow(&self) -> Result<(), StorageError> {
         let now = self.env()?.info().map_size as u64;
         if now >= self.map_bytes_max {
             return Err(StorageError::SizeLimit { limit: self.map_bytes_max });
         }
-        let wanted = now.saturating_mul(2).min(self.map_bytes_max);
-        self.resize(wanted.next_multiple_of(MAP_STEP))
+        self.clear_stale_readers()?;
+        for more in [now, now / 4, GROW_LEAST] {
+            let wanted = now.saturating_add(more).min(self.map_bytes_max);
+            let wanted = wanted.next_multiple_of(MAP_STEP);
+            if wanted > now && has_room(wanted) {
+                return self.resize(wanted);
+            }
+        }
+        Err(StorageError::AddressSpace { wanted: now.saturating_add(GROW_LEAST) })
     }
 
     /// Gives the file the length that its meta counts: LMDB does not write pages that were taken
@@ -139,7 +169,12 @@ impl LmdbStore {
         // SAFETY: no transaction may be live. Writers are kept out by the caller, who holds the
         // writer lock or has paused the writers, and the gate is closed: no reader is in.
         let resized = unsafe { self.env()?.resize(bytes) };
-        resized.map_err(|error| self.translate(error, "grow the map of"))
+        resized.map_err(|error| {
+            // LMDB has unmapped the file and could not map it again: its environment must not be
+            // touched any more.
+            self.dead.store(true, Ordering::Release);
+            self.translate(error, "grow the map of")
+        })
     }
 }
 
@@ -151,6 +186,13 @@ impl Drop for LmdbStore {
         }
         self.locks.remove_side_files();
     }
+}
+
+/// Whether a map of that size fits beside the present one. LMDB unmaps the old map before it maps
+/// the new, and cannot go back: so the room is tried first, with a reservation that is dropped.
+fn has_room(bytes: u64) -> bool {
+    let Ok(bytes) = usize::try_from(bytes) else { return false };
+    MmapOptions::new().len(bytes).no_reserve_swap().map_anon().is_ok()
 }
 
 fn to_usize(bytes: u64) -> Result<usize, StorageError> {
@@ -219,7 +261,9 @@ pub(super) fn translate(error: heed::Error, action: &'static str, path: &Path) -
     match error {
         heed::Error::Io(source) => {
             let full = matches!(source.kind(), std::io::ErrorKind::StorageFull)
-                || matches!(source.raw_os_error(), Some(EIO | EFBIG | ENOSPC | EDQUOT));
+                || matches!(source.raw_os_error(), Some(EFBIG | ENOSPC | EDQUOT))
+                // LMDB's report of a short write, which is what a full disk gives first.
+                || (action == "write" && source.raw_os_error() == Some(EIO));
             if full && cfg!(unix) {
                 StorageError::DiskFull { source }
             } else {
@@ -262,6 +306,7 @@ struct LmdbSnapshot<'s> {
 
 impl Store for LmdbStore {
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, StorageError> {
+        let mut cleared = false;
         loop {
             let ticket = self.gate.enter();
             match self.env()?.clone().static_read_txn() {
@@ -277,6 +322,11 @@ impl Store for LmdbStore {
                     drop(ticket);
                     let _paused = self.locks.pause_writers()?;
                     self.resize(0)?;
+                }
+                Err(heed::Error::Mdb(MdbError::ReadersFull)) if !cleared => {
+                    // Slots of readers that were killed; a live one is never taken.
+                    cleared = true;
+                    self.clear_stale_readers()?;
                 }
                 Err(error) => return Err(self.translate(error, "read")),
             }
@@ -311,22 +361,23 @@ impl Snapshot for LmdbSnapshot<'_> {
         range(&self.store.tables[table as usize], &self.held.txn, prefix, start, &self.store.path)
     }
 
-    #[expect(unsafe_code, reason = "a slice of the map outlives this borrow")]
-    fn share(&self, value: &[u8]) -> SharedBytes {
-        let info = self.store.env.as_ref().map(Env::info);
-        let begin = value.as_ptr().addr();
-        let inside = info.is_some_and(|info| {
-            let map = info.map_addr.addr();
-            begin >= map && begin.saturating_add(value.len()) <= map + info.map_size
-        });
-        if !inside {
-            return SharedBytes::copy_from_slice(value);
-        }
-        // SAFETY: `value` lies inside the map (just checked), where LMDB keeps every page of this
-        // version unchanged while `held`'s transaction lives; the owner holds that transaction,
-        // and the map itself cannot move before the transaction's ticket is back (`Gate::close`).
-        let slice = unsafe { std::slice::from_raw_parts(value.as_ptr(), value.len()) };
-        SharedBytes::from_owner(PinnedSlice { slice, _held: Arc::clone(&self.held) })
+    fn range_shared<'s>(
+        &'s self,
+        table: Table,
+        prefix: &[u8],
+    ) -> Result<SharedEntries<'s>, StorageError> {
+        let entries = self.range(table, prefix, prefix)?;
+        Ok(Box::new(entries.map(|entry| {
+            let (key, value) = entry?;
+            #[expect(unsafe_code, reason = "a slice of the map outlives this borrow")]
+            // SAFETY: `value` comes from `self.held`'s own read transaction. LMDB returns values
+            // as slices of the map and keeps every page of this version unchanged while the
+            // transaction lives; the owner of the new slice holds that very transaction, and the
+            // map cannot move before the transaction's ticket is back (`Gate::close`).
+            let slice = unsafe { std::slice::from_raw_parts(value.as_ptr(), value.len()) };
+            let held = Arc::clone(&self.held);
+            Ok((key, SharedBytes::from_owner(PinnedSlice { slice, _held: held })))
+        })))
     }
 }
 

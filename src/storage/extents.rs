@@ -102,7 +102,7 @@ pub(crate) fn load(
     segment: &SegmentEntry,
 ) -> Result<Vec<Section>, StorageError> {
     let prefix = key::segment(collection, segment.id);
-    let mut entries = snapshot.range(Table::Extents, &prefix, &prefix)?;
+    let mut entries = snapshot.range_shared(Table::Extents, &prefix)?;
     let mut sections = Vec::with_capacity(segment.sections.len());
     for entry in &segment.sections {
         let kind = SectionKind::from_u16(entry.kind)
@@ -110,7 +110,7 @@ pub(crate) fn load(
         let stride = entry.stride as usize;
         let place = SectionPlace { collection, segment: segment.id, kind, stride };
         let rows = entry.rows as usize;
-        let extents = load_section(snapshot, &mut entries, place, rows)?;
+        let extents = load_section(&mut entries, place, rows)?;
         sections.push(Section { kind, stride, rows, extents });
     }
     match entries.next() {
@@ -120,8 +120,7 @@ pub(crate) fn load(
 }
 
 fn load_section(
-    snapshot: &dyn Snapshot,
-    entries: &mut super::Entries<'_>,
+    entries: &mut super::SharedEntries<'_>,
     place: SectionPlace,
     rows: usize,
 ) -> Result<Vec<Bytes>, StorageError> {
@@ -129,10 +128,10 @@ fn load_section(
     let mut left = rows;
     while left > 0 {
         let (_, value) = entries.next().ok_or(StorageError::Missing { what: "an extent" })??;
-        let header = ExtentHeader::read(value)?;
+        let header = ExtentHeader::read(&value)?;
         place.check(header, extents.len() as u32, left)?;
         left -= header.rows as usize;
-        extents.push(snapshot.share(value).slice(EXTENT_HEADER_BYTES..));
+        extents.push(value.slice(EXTENT_HEADER_BYTES..));
     }
     Ok(extents)
 }

@@ -84,6 +84,10 @@ pub(crate) type Entry<'s> = (&'s [u8], &'s [u8]);
 /// Entries in key order; the first error ends the iteration.
 pub(crate) type Entries<'s> = Box<dyn Iterator<Item = Result<Entry<'s>, StorageError>> + 's>;
 
+/// As [`Entries`], with values that outlive the snapshot.
+pub(crate) type SharedEntries<'s> =
+    Box<dyn Iterator<Item = Result<(&'s [u8], Bytes), StorageError>> + 's>;
+
 /// One unchanging version of the file.
 pub(crate) trait Snapshot {
     /// Number of the version; two snapshots of one store with the same number are equal.
@@ -97,8 +101,13 @@ pub(crate) trait Snapshot {
         prefix: &[u8],
         start: &[u8],
     ) -> Result<Entries<'s>, StorageError>;
-    /// `value`, which this snapshot returned, as a shared slice that keeps this version alive.
-    fn share(&self, value: &[u8]) -> Bytes;
+    /// Entries whose key begins with `prefix`, their values as slices of the map that keep this
+    /// version alive: nothing is copied.
+    fn range_shared<'s>(
+        &'s self,
+        table: Table,
+        prefix: &[u8],
+    ) -> Result<SharedEntries<'s>, StorageError>;
 }
 
 /// A file that can be read.
@@ -182,6 +191,19 @@ pub enum StorageError {
     Missing {
         /// What is missing.
         what: &'static str,
+    },
+    /// There is no room in the address space for a larger map. The file is as it was and can
+    /// be read and written on while its changes fit.
+    #[error("no address space for a map of {wanted} bytes: raise the limit of the process")]
+    AddressSpace {
+        /// Bytes of the map that was wanted.
+        wanted: u64,
+    },
+    /// The file was changed while it was open read-only.
+    #[error("{path} was changed while it was open read-only: open it again", path = path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
     },
     /// Too many readers at once.
     #[error("too many readers are active in all processes together: wait for one to end")]

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use memmap2::Mmap;
 
 use super::pages::{Meta, NodeValue, PageError, Pages, Tree};
 use super::whole::newest_whole_meta;
-use super::{Entries, Entry, Snapshot, StorageError, Store, Table, lock};
+use super::{Entries, Entry, SharedEntries, Snapshot, StorageError, Store, Table, lock};
 
 /// Maps a file for reading.
 ///
@@ -21,13 +21,16 @@ use super::{Entries, Entry, Snapshot, StorageError, Store, Table, lock};
 pub(crate) fn map_file(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: the map is read-only and private to this process. The documented contract of every
     // caller is that nobody writes to or truncates the file while it is open: shipped database
-    // files and vector files are immutable. The parsers on top check every offset, so the worst
-    // that a broken contract can do is a signal on a truncated file.
+    // files and vector files are immutable. `validate.rs` alone maps a file that another process
+    // may be writing (never truncating), walks it once, and looks again if it changed. The parsers
+    // on top check every offset, so the worst that a broken contract can do is a signal on a
+    // truncated file.
     unsafe { Mmap::map(file) }
 }
 
 /// A file opened for reading only.
 pub(crate) struct FileStore {
+    path: PathBuf,
     map: Arc<Mmap>,
     meta: Meta,
     tables: [Tree; Table::COUNT],
@@ -56,7 +59,7 @@ impl FileStore {
         let map = Arc::new(map_file(&file).map_err(io)?);
         let meta = newest_whole_meta(&map)?;
         let empty = Tree { root: None, depth: 0, entries: 0 };
-        let mut store = Self { map, meta, tables: [empty; Table::COUNT] };
+        let mut store = Self { path: path.to_owned(), map, meta, tables: [empty; Table::COUNT] };
         for table in Table::ALL {
             store.tables[table as usize] = store.find_table(table, path)?;
         }
@@ -99,7 +102,11 @@ impl FileStore {
 
 impl Store for FileStore {
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, StorageError> {
-        Ok(Box::new(self))
+        // Detects a writer after the fact: whoever commits changes a meta page.
+        match super::pages::newest_meta(&self.map, self.map.len() as u64) {
+            Ok(meta) if meta == self.meta => Ok(Box::new(self)),
+            _ => Err(StorageError::Changed { path: self.path.clone() }),
+        }
     }
 
     fn on_evict(&self, _drop_views: Box<dyn Fn() + Send + Sync>) {
@@ -140,14 +147,19 @@ impl Snapshot for &FileStore {
         }))
     }
 
-    fn share(&self, value: &[u8]) -> Bytes {
+    fn range_shared<'s>(
+        &'s self,
+        table: Table,
+        prefix: &[u8],
+    ) -> Result<SharedEntries<'s>, StorageError> {
         let base = self.map.as_ptr().addr();
-        match value.as_ptr().addr().checked_sub(base) {
-            Some(at) if at + value.len() <= self.map.len() => {
-                Bytes::from_owner(MapSlice { map: Arc::clone(&self.map), at: at..at + value.len() })
-            }
-            _ => Bytes::copy_from_slice(value),
-        }
+        let entries = self.range(table, prefix, prefix)?;
+        Ok(Box::new(entries.map(move |entry| {
+            let (key, value) = entry?;
+            let begin = value.as_ptr().addr() - base;
+            let at = begin..begin + value.len();
+            Ok((key, Bytes::from_owner(MapSlice { map: Arc::clone(&self.map), at })))
+        })))
     }
 }
 

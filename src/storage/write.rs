@@ -4,12 +4,11 @@ use std::cell::Cell;
 use std::ops::Bound;
 use std::path::Path;
 
-use bytes::Bytes;
 use heed::MdbError;
 
 use super::env::{LmdbStore, LmdbTable, range, translate};
 use super::lock::{self, WriterGuard};
-use super::{Entries, Snapshot, StorageError, Table, prefix_end, validate};
+use super::{Entries, SharedEntries, Snapshot, StorageError, Table, prefix_end, validate};
 
 /// The one writer; others wait or are refused.
 pub(crate) struct Writer<'s> {
@@ -149,8 +148,15 @@ impl Snapshot for WriteTxn<'_> {
         range(&self.tables[table as usize], &self.txn, prefix, start, self.path)
     }
 
-    fn share(&self, value: &[u8]) -> Bytes {
-        Bytes::copy_from_slice(value)
+    fn range_shared<'s>(
+        &'s self,
+        table: Table,
+        prefix: &[u8],
+    ) -> Result<SharedEntries<'s>, StorageError> {
+        let entries = self.range(table, prefix, prefix)?;
+        // What this transaction wrote is not in the map yet.
+        let copied = entries.map(|entry| entry.map(|(key, value)| (key, value.to_vec().into())));
+        Ok(Box::new(copied))
     }
 }
 

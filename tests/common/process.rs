@@ -68,8 +68,8 @@ impl Role {
     /// Closes the child's input, which tells it to end, and waits; whether it succeeded.
     pub fn end(mut self) -> bool {
         drop(self.child.stdin.take());
-        while let Some(line) = self.lines.next() {
-            let _ = line;
+        for line in self.lines.by_ref() {
+            line.expect("a line");
         }
         self.child.wait().expect("an end").success()
     }

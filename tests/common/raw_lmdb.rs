@@ -50,7 +50,7 @@ pub fn count(path: &Path, table: &str) -> u64 {
         }
         Ok::<_, heed::Error>(CommitOrAbort::<Database<'_, Bytes, Bytes>, ()>::Abort(()))
     });
-    drop(opened.expect("a read"));
+    assert!(opened.expect("a read").commit().is_none());
     close(env, path);
     entries.expect("the table")
 }
