@@ -1,12 +1,12 @@
-//! What is in the file, where its bytes are, and whether they are undamaged.
+//! What is in the file, and where its bytes are.
 
 use super::{Collection, Database};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::{SectionKind, extent_value_bytes, rows_per_extent};
 use crate::record::ModelContract;
+use crate::storage::Table;
 use crate::storage::keys as key;
-use crate::storage::tables::{self, Manifest, SectionEntry};
-use crate::storage::{Snapshot, StorageError, Table, extents};
+use crate::storage::tables::{Manifest, SectionEntry};
 use crate::vectors::{Metric, Originals};
 
 /// What is in a file. Made by [`Database::info`].
@@ -71,18 +71,6 @@ pub struct SpaceInfo {
     pub slots: u64,
 }
 
-/// What [`Database::verify`] read; every checksum was right.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Verified {
-    /// Records read and decoded.
-    pub records: u64,
-    /// Bytes of extents read.
-    pub extent_bytes: u64,
-    /// Unsealed vectors read.
-    pub unsealed: u64,
-}
-
 impl Database {
     /// Counts, shapes and where the bytes are. Reads every key: about a second per million
     /// records.
@@ -95,20 +83,6 @@ impl Database {
             collections.push(self.collection(&name)?.info()?);
         }
         Ok(DatabaseInfo { file_bytes: self.inner.file_bytes(), collections })
-    }
-
-    /// Reads everything, checks every checksum and that ids, records, vectors and counts agree.
-    ///
-    /// # Errors
-    /// The first damage found ([`Error::is_corruption`]).
-    pub fn verify(&self) -> Result<Verified> {
-        let mut verified = Verified::default();
-        for name in self.collections()? {
-            let collection = self.collection(&name)?;
-            let snapshot = self.inner.snapshot()?;
-            collection.verify(snapshot.as_ref(), &mut verified)?;
-        }
-        Ok(verified)
     }
 }
 
@@ -154,44 +128,6 @@ impl Collection {
             graphs: manifest.segments.iter().filter(|segment| segment.graph.is_some()).count(),
             space,
         })
-    }
-
-    fn verify(&self, snapshot: &dyn Snapshot, verified: &mut Verified) -> Result<()> {
-        let missing = |what| Error::Storage(StorageError::Missing { what });
-        let manifest = self.manifest(snapshot)?;
-        for segment in &manifest.segments {
-            verified.extent_bytes += extents::verify(snapshot, self.id, segment.id)?;
-        }
-        let view = self.view(snapshot)?;
-        verified.unsealed += view.delta.len() as u64;
-        let prefix = key::collection(self.id);
-        let (mut records, mut vectors) = (0, 0);
-        for entry in snapshot.range(Table::Ids, &prefix, &prefix)? {
-            let (at, sealed) = entry?;
-            let slot = tables::decode_slot(sealed, at)?;
-            let stored = tables::record(snapshot, self.id, slot)?;
-            if key::id_of(at).as_ref() != Some(&stored.record.id) {
-                return Err(missing("the record of an id"));
-            }
-            if stored.has_vector {
-                view.vector(slot)?;
-                vectors += 1;
-            }
-            records += 1;
-        }
-        let mut stored = 0;
-        for entry in snapshot.range(Table::Records, &prefix, &prefix)? {
-            entry?;
-            stored += 1;
-        }
-        if records != manifest.records || stored != records || vectors != manifest.vectors() {
-            return Err(missing("a record or vector that the manifest counts"));
-        }
-        if view.dead.len() != manifest.dead || view.delta.len() as u64 != manifest.delta {
-            return Err(missing("a tombstone or unsealed vector that the manifest counts"));
-        }
-        verified.records += records;
-        Ok(())
     }
 }
 

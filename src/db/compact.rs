@@ -42,6 +42,8 @@ impl Database {
     /// [`StorageError::InUse`] if it is open anywhere; those of [`Database::compact_to`].
     pub fn compact(path: impl AsRef<Path>) -> Result<Compacted> {
         let path = absolute(path.as_ref())?;
+        // The file itself is replaced, not a link to it.
+        let path = path.canonicalize().unwrap_or(path);
         let in_use = || StorageError::InUse {
             path: path.clone(),
             hint: "close every handle, or use compact_to",

@@ -36,13 +36,6 @@ impl<'v> Sources<'v> {
             None => Some(self.view.unsealed(row.slot)?.code()),
         }
     }
-
-    pub(super) fn raw(&self, row: &FoldRow) -> Option<&'v [u8]> {
-        match row.from {
-            Some((segment, position)) => self.segments.get(segment as usize)?.raw_row(position),
-            None => Some(self.view.unsealed(row.slot)?.raw()),
-        }
-    }
 }
 
 /// What is folded: rows in order of slot, and the segments they replace.
@@ -64,7 +57,10 @@ impl Fold {
         needs_graph: impl Fn(u32) -> bool,
     ) -> Option<Self> {
         let manifest = &view.manifest;
-        let chosen = if only_due { due_segments(manifest) } else { all_segments(manifest) };
+        let chosen = if only_due { due_segments(view) } else { all_segments(manifest) };
+        if chosen.is_empty() && manifest.delta == 0 {
+            return None;
+        }
         let clean = manifest.delta == 0 && manifest.dead == 0;
         let alone = match chosen.as_slice() {
             [] => true,
@@ -107,15 +103,24 @@ fn all_segments(manifest: &Manifest) -> Vec<usize> {
     (0..manifest.segments.len()).collect()
 }
 
-/// Like a binary counter: what is collected so far takes in a segment of no more than its size.
-fn due_segments(manifest: &Manifest) -> Vec<usize> {
-    if has_many_dead(manifest) {
-        return all_segments(manifest);
-    }
+/// Segments of which more than 30 % is dead; and, like a binary counter: what is collected so far
+/// takes in a segment of no more than its size.
+fn due_segments(view: &View) -> Vec<usize> {
+    let manifest = &view.manifest;
+    let mostly_dead = |place: &usize| {
+        view.segments.get(*place).is_some_and(|segment| {
+            let dead = view.dead.iter().filter(|&slot| segment.position_of(slot).is_some());
+            dead.count() as u64 * 10 > u64::from(segment.len()) * 3
+        })
+    };
     let mut by_size = all_segments(manifest);
     by_size.sort_by_key(|&place| manifest.segments[place].rows);
-    let mut rows = manifest.delta;
     let mut chosen = Vec::new();
+    if has_many_dead(manifest) {
+        chosen = by_size.iter().copied().filter(mostly_dead).collect();
+        by_size.retain(|place| !chosen.contains(place));
+    }
+    let mut rows = manifest.delta;
     for place in by_size {
         let more = u64::from(manifest.segments[place].rows);
         if more > rows {

@@ -12,18 +12,20 @@ mod options;
 mod publish;
 mod registry;
 mod search;
+mod verify;
 mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use batch::{Batch, Committed, MaintenanceOutcome};
-pub use check::{CollectionInfo, DatabaseInfo, SpaceInfo, Verified};
+pub use check::{CollectionInfo, DatabaseInfo, SpaceInfo};
 pub use collection::{Collection, CollectionOptions, Page, Scan};
 pub use compact::Compacted;
 pub use maintenance::{Maintain, Maintained, Maintenance};
 pub use options::DatabaseOptions;
 pub use search::{Hit, Hits, Search, SearchReport};
+pub use verify::Verified;
 
 use crate::error::{Error, Result};
 use crate::format::{DIMENSIONS_MAX, ID_BYTES_MAX};

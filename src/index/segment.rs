@@ -121,12 +121,6 @@ impl Segment {
         self.codes.row(position)
     }
 
-    /// The raw row at a position, as it was pushed; `None` too when originals are not kept.
-    #[must_use]
-    pub fn raw_row(&self, position: u32) -> Option<&[u8]> {
-        self.raw.as_ref()?.row(position)
-    }
-
     /// The vector at a position (under cosine: normalized), from the original if it is kept,
     /// otherwise from the code, approximately.
     #[must_use]

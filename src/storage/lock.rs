@@ -57,7 +57,7 @@ impl FileLocks {
     /// Opens (or creates) the data file and locks it as in use.
     ///
     /// # Errors
-    /// [`StorageError::Io`].
+    /// [`StorageError::Io`]; [`StorageError::InUse`] if somebody holds it alone.
     pub(super) fn acquire(path: &Path) -> Result<Self, StorageError> {
         let io = |action| {
             let path = path.to_owned();
@@ -71,8 +71,9 @@ impl FileLocks {
                 .truncate(false)
                 .open(path)
                 .map_err(io("open"))?;
-            if !lock_in_use(&file) {
-                break None;
+            match lock_in_use(&file, path)? {
+                Lock::Held => {}
+                Lock::Unsupported => break None,
             }
             // A compaction may have replaced the file while we waited for the lock.
             if is_same_file(&file, path).map_err(io("open"))? {
@@ -232,10 +233,54 @@ pub(super) fn is_open_for_writing(file: &File) -> bool {
     true
 }
 
-/// Locks the data file as in use; false where the system or file system has no such lock.
-/// On Windows a file lock is mandatory and would lock LMDB out of its own file: not used there.
-fn lock_in_use(file: &File) -> bool {
-    cfg!(unix) && file.lock_shared().is_ok()
+enum Lock {
+    Held,
+    /// The system or file system has no such lock.
+    Unsupported,
+}
+
+/// Time to wait for whoever holds the file alone: a compaction does so for a moment.
+const ALONE_WAIT: Duration = Duration::from_secs(5);
+
+/// Locks the data file as in use. On Windows a file lock is mandatory and would lock LMDB out of
+/// its own file: not used there.
+///
+/// A file with several names (hard links) is locked exclusively: LMDB's lock file goes by name,
+/// so two processes that use two names would not see each other.
+fn lock_in_use(file: &File, path: &Path) -> Result<Lock, StorageError> {
+    if !cfg!(unix) {
+        return Ok(Lock::Unsupported);
+    }
+    let alone = has_several_names(file);
+    let deadline = Instant::now() + ALONE_WAIT;
+    loop {
+        match if alone { file.try_lock() } else { file.try_lock_shared() } {
+            Ok(()) => return Ok(Lock::Held),
+            Err(TryLockError::Error(_)) => return Ok(Lock::Unsupported),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(TryLockError::WouldBlock) => {
+                let hint = if alone {
+                    "it has several names (hard links) and can be open only once: copy it"
+                } else {
+                    "it is being replaced, or open under another name: try again"
+                };
+                return Err(StorageError::InUse { path: path.to_owned(), hint });
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn has_several_names(file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().is_ok_and(|meta| meta.nlink() > 1)
+}
+
+#[cfg(not(unix))]
+fn has_several_names(_file: &File) -> bool {
+    false
 }
 
 #[cfg(unix)]

@@ -71,11 +71,20 @@ impl<'s> Writer<'s> {
             |action| move |source| StorageError::Io { action, path: target.to_owned(), source };
         let env = self.store.env()?;
         let version = env.info().last_txn_id as u64;
-        let mut file = std::fs::File::create_new(target).map_err(io("create"))?;
+        // Nobody else's to read, until it has the mode of the original.
+        let mut options = std::fs::File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(target).map_err(io("create"))?;
         let copied = env
             .copy_to_file(&mut file, heed::CompactionOption::Enabled)
             .map_err(|error| translate(error, "copy to", target))
-            .and_then(|()| file.sync_all().map_err(io("sync")));
+            .and_then(|()| {
+                let mode = std::fs::metadata(&self.store.path).map(|meta| meta.permissions());
+                mode.and_then(|mode| file.set_permissions(mode)).map_err(io("set the mode of"))?;
+                file.sync_all().map_err(io("sync"))
+            });
         if copied.is_err() {
             let _ = std::fs::remove_file(target);
         }

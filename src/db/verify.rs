@@ -1,0 +1,129 @@
+//! Whether the file is undamaged: every checksum, and that its tables agree with each other.
+
+use roaring::RoaringBitmap;
+
+use super::view::View;
+use super::{Collection, Database};
+use crate::error::{Error, Result};
+use crate::storage::keys as key;
+use crate::storage::tables;
+use crate::storage::{Snapshot, StorageError, Table, extents, fields};
+
+/// What [`Database::verify`] read; every checksum was right.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verified {
+    /// Records read and decoded.
+    pub records: u64,
+    /// Bytes of extents read.
+    pub extent_bytes: u64,
+    /// Unsealed vectors read.
+    pub unsealed: u64,
+}
+
+impl Database {
+    /// Reads everything, checks every checksum and that ids, records, vectors and counts agree.
+    ///
+    /// # Errors
+    /// The first damage found ([`Error::is_corruption`]).
+    pub fn verify(&self) -> Result<Verified> {
+        let mut verified = Verified::default();
+        for name in self.collections()? {
+            let collection = self.collection(&name)?;
+            let snapshot = self.inner.snapshot()?;
+            collection.verify(snapshot.as_ref(), &mut verified)?;
+        }
+        Ok(verified)
+    }
+}
+
+fn missing(what: &'static str) -> Error {
+    StorageError::Missing { what }.into()
+}
+
+impl Collection {
+    fn verify(&self, snapshot: &dyn Snapshot, verified: &mut Verified) -> Result<()> {
+        let manifest = self.manifest(snapshot)?;
+        for segment in &manifest.segments {
+            verified.extent_bytes += extents::verify(snapshot, self.id, segment.id)?;
+        }
+        let view = self.view(snapshot)?;
+        verified.unsealed += view.delta.len() as u64;
+        let (records, vectors) = self.verify_records(snapshot, &view)?;
+        let stored = self.entries(snapshot, Table::Records)?;
+        if records != manifest.records || stored != records {
+            return Err(missing("a record that the manifest counts"));
+        }
+        if view.dead.len() != manifest.dead || view.delta.len() as u64 != manifest.delta {
+            return Err(missing("a tombstone or unsealed vector that the manifest counts"));
+        }
+        verify_slots(&view, &vectors)?;
+        verified.records += records;
+        Ok(())
+    }
+
+    /// Every id leads to its record, its vector and its field entries. Returns the number of
+    /// records and the slots of those with a vector.
+    fn verify_records(&self, snapshot: &dyn Snapshot, view: &View) -> Result<(u64, RoaringBitmap)> {
+        let prefix = key::collection(self.id);
+        let (mut records, mut indexed) = (0, 0);
+        let mut vectors = RoaringBitmap::new();
+        for entry in snapshot.range(Table::Ids, &prefix, &prefix)? {
+            let (at, sealed) = entry?;
+            let slot = tables::decode_slot(sealed, at)?;
+            let stored = tables::record(snapshot, self.id, slot)?;
+            if key::id_of(at).as_ref() != Some(&stored.record.id) {
+                return Err(missing("the record of an id"));
+            }
+            if stored.has_vector {
+                view.vector(slot)?;
+                vectors.insert(slot.0);
+            }
+            for field in fields::of_record(self.id, &stored.record.metadata, slot) {
+                if snapshot.get(Table::Fields, &field)?.is_none() {
+                    return Err(missing("a field entry of a record"));
+                }
+                indexed += 1;
+            }
+            records += 1;
+        }
+        if self.entries(snapshot, Table::Fields)? != indexed {
+            return Err(missing("the record of a field entry"));
+        }
+        Ok((records, vectors))
+    }
+
+    fn entries(&self, snapshot: &dyn Snapshot, table: Table) -> Result<u64> {
+        let prefix = key::collection(self.id);
+        let mut count = 0;
+        for entry in snapshot.range(table, &prefix, &prefix)? {
+            entry?;
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+/// Each slot stands once: unsealed, or in one segment in ascending order; and each sealed slot is
+/// either live or dead.
+fn verify_slots(view: &View, live: &RoaringBitmap) -> Result<()> {
+    let mut sealed = RoaringBitmap::new();
+    for segment in &view.segments {
+        let mut last = None;
+        for position in 0..segment.len() {
+            let slot = segment.slot(position).ok_or_else(|| missing("a slot of a segment"))?;
+            if last.is_some_and(|last| slot <= last) || !sealed.insert(slot) {
+                return Err(missing("the order of the slots"));
+            }
+            last = Some(slot);
+        }
+    }
+    let unsealed: RoaringBitmap = view.delta.iter().map(|(slot, _)| slot.0).collect();
+    if !unsealed.is_disjoint(&sealed) || !live.is_disjoint(&view.dead) {
+        return Err(missing("the one place of a vector"));
+    }
+    if unsealed | sealed != live | &view.dead {
+        return Err(missing("the record or the tombstone of a vector"));
+    }
+    Ok(())
+}
