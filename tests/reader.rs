@@ -260,10 +260,14 @@ fn truncated_and_rearranged_files_never_cause_a_panic() {
     let path = dir.path().join("f.portolan");
     let bytes = small_file(&path);
     let mut rng = Rng::new(78);
+    // A compacted file has no free page at its end that it could do without.
+    let compacted = dir.path().join("compacted.portolan");
+    Database::open(&path).and_then(|db| db.compact_to(&compacted)).expect("a compacted copy");
+    let dense = std::fs::read(&compacted).expect("the copy");
     for round in 0..150 * depth() {
-        let length = rng.below(bytes.len() as u64) as usize;
+        let length = rng.below(dense.len() as u64) as usize;
         let what = format!("seed 78, round {round}");
-        assert!(survives(&path, &bytes[..length], &what), "{what}: {length} bytes pass");
+        assert!(survives(&path, &dense[..length], &what), "{what}: {length} bytes pass");
     }
     let pages = bytes.len() as u64 / 4096;
     for round in 0..400 * depth() {

@@ -35,6 +35,8 @@ pub enum Maintenance {
 
 /// Unsealed vectors are scanned exactly; 2048 of 384 dimensions take about 0.2 ms.
 const INLINE_THRESHOLD: u32 = 2048;
+/// Whatever the policy: nobody throws a finished graph away for a moment's wait.
+const PUBLISH_WAIT: Duration = Duration::from_secs(30);
 /// Times to fold anew when another process was faster.
 const FOLDS: usize = 5;
 /// Dead rows that set off a rewrite, if they are also more than 30 % of all rows.
@@ -182,11 +184,12 @@ impl<'p> Maintain<'p> {
         let begin = Instant::now();
         let collection = &self.collection;
         let store = collection.inner.lmdb()?;
+        // A writer that is busy now refuses the work before it is done, as the policy says.
+        drop(store.writer(collection.inner.writer)?);
         let Some((fold, image)) = self.build()? else {
             return Ok(Some(Maintained { took: begin.elapsed(), ..Maintained::default() }));
         };
-        // Whatever the policy: nobody throws a finished graph away for a moment's wait.
-        let writer = store.writer(WriterPolicy::Wait)?;
+        let writer = store.writer(collection.inner.writer.at_least(PUBLISH_WAIT))?;
         let publish = Publish { collection, fold: &fold, image: &image, writer: &writer };
         let published = publish.run()?;
         collection.inner.views.clear();

@@ -14,7 +14,8 @@ use crate::storage::{Snapshot, StorageError, Table, fields, keys as key, prefix_
 ///
 /// A field that is a list matches when one of its items does. Integers and floats compare as
 /// numbers; otherwise values compare within their type only. Strings are ordered bytewise by
-/// their first 192 bytes; longer ones that begin alike are in no particular order. A record without the field matches no comparison, and every `not` of one.
+/// their first 192 bytes; longer ones that begin alike are in no particular order. A record without
+/// the field matches no comparison, and every `not` of one.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Filter {

@@ -53,7 +53,7 @@ pub struct Segment {
     encoding: Encoding,
     slots: Slots,
     codes: Rows,
-    raw: Option<Rows>,
+    pub(super) raw: Option<Rows>,
     graph: Option<Graph>,
     scratches: ScratchPool,
 }

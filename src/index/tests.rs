@@ -141,7 +141,7 @@ fn oracle(segment: &Segment, query: &PreparedQuery, allow: Allow<'_>, k: usize) 
         .map(|position| Neighbor {
             slot: segment.slot(position).unwrap(),
             score: query.score_raw(
-                segment.raw_row(position).unwrap(),
+                segment.raw.as_ref().unwrap().row(position).unwrap(),
                 segment.encoding().originals(),
                 &mut scratch,
             ),

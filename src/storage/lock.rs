@@ -27,6 +27,15 @@ pub enum WriterPolicy {
 }
 
 impl WriterPolicy {
+    /// The same, but it waits at least so long.
+    pub(crate) fn at_least(self, least: Duration) -> Self {
+        match self {
+            Self::Wait => Self::Wait,
+            Self::WaitFor(time) => Self::WaitFor(time.max(least)),
+            Self::Refuse => Self::WaitFor(least),
+        }
+    }
+
     fn deadline(self) -> Option<Instant> {
         match self {
             Self::Wait => None,

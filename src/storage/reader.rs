@@ -114,7 +114,7 @@ impl Store for FileStore {
     }
 
     fn file_bytes(&self) -> u64 {
-        (self.meta.last_page + 1) * self.meta.page_size as u64
+        self.map.len() as u64
     }
 }
 
