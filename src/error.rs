@@ -9,7 +9,7 @@ use crate::record::{RecordError, RecordId};
 use crate::storage::StorageError;
 use crate::vectors::VectorError;
 
-/// `Result` with [`Error`].
+/// `Result` with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call failed. Nothing was changed by the call unless the variant says otherwise.

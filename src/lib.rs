@@ -27,6 +27,8 @@
 //!
 //! `ARCHITECTURE.md` tells how the parts fit; `storage-format.md` every byte of the file.
 
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+
 mod db;
 mod error;
 pub mod eval;

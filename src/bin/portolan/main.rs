@@ -4,6 +4,8 @@
 //! Results go to standard output, for people or with `--json` for scripts; messages and progress
 //! go to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+
 mod args;
 mod bench_ann;
 mod create;
