@@ -30,7 +30,7 @@ ci:
 
 # Before a release: many more cases per property, an hour of fuzzing, all benches.
 deep:
-    PROPTEST_CASES=4096 cargo test --workspace --all-features --release
+    PORTOLAN_DEEP=1 PROPTEST_CASES=4096 cargo test --workspace --all-features --release
     fuzz/smoke 900
     cargo bench --bench kernels
     cargo bench --bench search

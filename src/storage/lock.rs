@@ -167,13 +167,15 @@ impl FileLocks {
     /// After LMDB has closed: removes the side files if nobody else has the database open.
     /// Newcomers take the shared lock before they touch a side file, so none can slip in.
     pub(super) fn remove_side_files(&mut self) {
-        let alone = self.data.as_ref().is_some_and(|data| data.try_lock().is_ok());
-        if alone {
+        let Some(data) = self.data.take() else { return };
+        if data.try_lock().is_ok() {
             // A side file that stays behind does no harm, so a failure needs no report.
             let _ = std::fs::remove_file(beside(&self.path, "-lock"));
             let _ = std::fs::remove_file(beside(&self.path, "-writer"));
         }
-        self.data = None;
+        // Not left to the closing: a process that is just being started by another thread has a
+        // copy of the descriptor until it runs its program.
+        let _ = data.unlock();
     }
 }
 
@@ -204,7 +206,15 @@ impl Drop for WriterGuard<'_> {
 }
 
 /// The only handle on a file that is about to be replaced.
-pub(super) struct ExclusiveUse(#[expect(dead_code, reason = "held for its lock")] Option<File>);
+pub(super) struct ExclusiveUse(Option<File>);
+
+impl Drop for ExclusiveUse {
+    fn drop(&mut self) {
+        if let Some(file) = &self.0 {
+            let _ = file.unlock();
+        }
+    }
+}
 
 /// Takes the file for replacement: fails if any read-write handle has it open.
 pub(super) fn exclusive(path: &Path) -> Result<ExclusiveUse, StorageError> {
@@ -213,14 +223,15 @@ pub(super) fn exclusive(path: &Path) -> Result<ExclusiveUse, StorageError> {
         path: path.to_owned(),
         source,
     })?;
-    match file.try_lock() {
-        Ok(()) => Ok(ExclusiveUse(Some(file))),
-        Err(TryLockError::WouldBlock) => Err(StorageError::InUse {
-            path: path.to_owned(),
-            hint: "close it there before replacing it",
-        }),
-        Err(TryLockError::Error(_)) => Ok(ExclusiveUse(None)),
+    // Those who only look whether the file is in use hold it for a moment.
+    for _ in 0..50 {
+        match file.try_lock() {
+            Ok(()) => return Ok(ExclusiveUse(Some(file))),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(4)),
+            Err(TryLockError::Error(_)) => return Ok(ExclusiveUse(None)),
+        }
     }
+    Err(StorageError::InUse { path: path.to_owned(), hint: "close it there before replacing it" })
 }
 
 /// Whether a read-write handle has the file open now. Two probes at the same moment can see each

@@ -220,6 +220,16 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// The error of a page with the path, if the file is not LMDB's at all: nothing is damaged.
+    fn of_page(error: PageError, path: &std::path::Path) -> Self {
+        match error {
+            PageError::Magic => {
+                Self::NotADatabase { path: path.to_owned(), reason: error.to_string() }
+            }
+            other => other.into(),
+        }
+    }
+
     /// Whether the file itself is damaged or was made by something else.
     pub(crate) fn is_corruption(&self) -> bool {
         match self {

@@ -57,7 +57,7 @@ impl FileStore {
             return Err(PageError::TooShort { found: 0 }.into());
         }
         let map = Arc::new(map_file(&file).map_err(io)?);
-        let meta = newest_whole_meta(&map)?;
+        let meta = newest_whole_meta(&map).map_err(|error| StorageError::of_page(error, path))?;
         let empty = Tree { root: None, depth: 0, entries: 0 };
         let mut store = Self { path: path.to_owned(), map, meta, tables: [empty; Table::COUNT] };
         for table in Table::ALL {

@@ -56,5 +56,6 @@ fn read_meta(file: &File, path: &Path) -> Result<Option<(Meta, u64)>, StorageErr
     if file_len == 0 || head.is_empty() {
         return Ok(None);
     }
-    Ok(Some((newest_meta(&head, file_len)?, file_len)))
+    let meta = newest_meta(&head, file_len).map_err(|error| StorageError::of_page(error, path))?;
+    Ok(Some((meta, file_len)))
 }

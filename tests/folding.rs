@@ -1,0 +1,130 @@
+//! Folding while others write: what changes while a graph is built is right afterwards.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use portolan::eval::synthetic::Synthetic;
+use portolan::{
+    Collection, CollectionOptions, Database, DatabaseOptions, Error, Maintenance, Metric, Record,
+    RecordId,
+};
+
+const DIM: usize = 16;
+const ROWS: usize = 600;
+
+fn filled(dir: &tempfile::TempDir) -> (Database, Collection, Vec<Vec<f32>>) {
+    let options = DatabaseOptions::new().maintenance(Maintenance::Manual);
+    let db = options.open(dir.path().join("f.portolan")).unwrap();
+    let docs = db.create_collection("docs", CollectionOptions::new(DIM, Metric::Cosine)).unwrap();
+    let flat = Synthetic::with_clusters(DIM, 5, 20).vectors(2 * ROWS);
+    let vectors: Vec<Vec<f32>> = flat.chunks(DIM).map(<[f32]>::to_vec).collect();
+    let mut batch = docs.batch();
+    for (id, vector) in vectors.iter().take(ROWS).enumerate() {
+        batch.upsert(Record::new(id as i64).vector(vector.clone())).unwrap();
+    }
+    batch.commit().unwrap();
+    (db, docs, vectors)
+}
+
+/// Deletes the first 50 records, replaces the next 50, adds 50.
+fn change(docs: &Collection, vectors: &[Vec<f32>]) {
+    let mut batch = docs.batch();
+    for id in 0..50_i64 {
+        batch.delete(id);
+    }
+    for id in (50..100).chain(ROWS..ROWS + 50) {
+        let vector = vectors[(id + ROWS) % vectors.len()].clone();
+        batch.upsert(Record::new(id as i64).vector(vector)).unwrap();
+    }
+    batch.commit().unwrap();
+}
+
+fn check(db: &Database, docs: &Collection, vectors: &[Vec<f32>]) {
+    db.verify().unwrap();
+    assert_eq!(docs.count().unwrap(), ROWS as u64);
+    let all = docs.search(&vectors[0]).limit(2 * ROWS).exact().run().unwrap();
+    assert_eq!(all.len(), ROWS);
+    assert!(all.iter().all(|hit| !matches!(hit.id, RecordId::Int(0..50))));
+    for id in (50..100).chain(ROWS..ROWS + 50) {
+        let vector = &vectors[(id + ROWS) % vectors.len()];
+        let best = docs.search(vector).limit(1).exact().run().unwrap();
+        assert_eq!(best[0].id, RecordId::Int(id as i64));
+        assert!(best[0].score > 0.999);
+    }
+}
+
+#[test]
+fn records_changed_while_unsealed_vectors_are_folded_keep_the_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let (db, docs, vectors) = filled(&dir);
+    let changed = AtomicBool::new(false);
+    let fold = docs.maintain().graph_min_rows(0).progress(|_, _| {
+        if !changed.swap(true, Ordering::SeqCst) {
+            change(&docs, &vectors);
+        }
+        ControlFlow::Continue(())
+    });
+    let done = fold.run().unwrap();
+    assert!(changed.load(Ordering::SeqCst) && done.graph);
+    // 100 of the 600 rows were gone when the segment was published.
+    assert_eq!((done.rows, done.sealed), (600, 500));
+    assert_eq!(docs.info().unwrap().deleted, 100);
+    check(&db, &docs, &vectors);
+    assert_eq!(docs.maintain().run().unwrap().dropped, 100);
+    check(&db, &docs, &vectors);
+}
+
+#[test]
+fn records_changed_while_segments_are_merged_keep_the_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let (db, docs, vectors) = filled(&dir);
+    docs.maintain().run().unwrap();
+    docs.upsert(Record::new(-1_i64).vector(vectors[1].clone())).unwrap();
+    docs.delete(-1_i64).unwrap();
+    docs.upsert(Record::new(0_i64).vector(vectors[1].clone())).unwrap();
+    let changed = AtomicBool::new(false);
+    let fold = docs.maintain().graph_min_rows(0).progress(|_, _| {
+        if !changed.swap(true, Ordering::SeqCst) {
+            change(&docs, &vectors);
+        }
+        ControlFlow::Continue(())
+    });
+    let done = fold.run().unwrap();
+    assert_eq!((done.merged, done.dropped), (1, 1));
+    check(&db, &docs, &vectors);
+    drop((docs, db));
+    let db = Database::open(dir.path().join("f.portolan")).unwrap();
+    check(&db, &db.collection("docs").unwrap(), &vectors);
+}
+
+#[test]
+fn a_cancelled_fold_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (db, docs, _) = filled(&dir);
+    let before = docs.info().unwrap();
+    let cancel = docs.maintain().graph_min_rows(0).progress(|_, _| ControlFlow::Break(()));
+    assert!(matches!(cancel.run(), Err(Error::Cancelled)));
+    assert_eq!(docs.info().unwrap(), before);
+    db.verify().unwrap();
+}
+
+#[test]
+fn commits_of_rayon_tasks_set_off_folds_without_a_deadlock() {
+    let dir = tempfile::tempdir().unwrap();
+    let inline = Maintenance::Inline { threshold: 40 };
+    let options = DatabaseOptions::new().maintenance(inline);
+    let db = options.open(dir.path().join("f.portolan")).unwrap();
+    let docs = db.create_collection("docs", CollectionOptions::new(DIM, Metric::Dot)).unwrap();
+    let vectors = Synthetic::with_clusters(DIM, 9, 20).vectors(100);
+    rayon::scope(|tasks| {
+        for (id, vector) in vectors.chunks(DIM).enumerate() {
+            let docs = &docs;
+            tasks.spawn(move |_| {
+                docs.upsert(Record::new(id as i64).vector(vector)).unwrap();
+            });
+        }
+    });
+    assert_eq!(docs.count().unwrap(), 100);
+    assert!(docs.info().unwrap().segments > 0);
+    db.verify().unwrap();
+}
