@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use portolan::eval::synthetic::Synthetic;
 use portolan::{
-    Collection, CollectionOptions, Database, DatabaseOptions, Error, Maintenance, Metric, Record,
-    RecordId,
+    Collection, CollectionOptions, Database, DatabaseOptions, Error, Maintained, Maintenance,
+    Metric, Record, RecordId,
 };
 
 const DIM: usize = 16;
@@ -39,6 +39,20 @@ fn change(docs: &Collection, vectors: &[Vec<f32>]) {
     batch.commit().unwrap();
 }
 
+/// Folds everything into a graph and makes the changes while it is built.
+fn fold_while_changing(docs: &Collection, vectors: &[Vec<f32>]) -> Maintained {
+    let changed = AtomicBool::new(false);
+    let fold = docs.maintain().graph_min_rows(0).progress(|_, _| {
+        if !changed.swap(true, Ordering::SeqCst) {
+            change(docs, vectors);
+        }
+        ControlFlow::Continue(())
+    });
+    let done = fold.run().unwrap();
+    assert!(changed.load(Ordering::SeqCst));
+    done
+}
+
 fn check(db: &Database, docs: &Collection, vectors: &[Vec<f32>]) {
     db.verify().unwrap();
     assert_eq!(docs.count().unwrap(), ROWS as u64);
@@ -57,15 +71,8 @@ fn check(db: &Database, docs: &Collection, vectors: &[Vec<f32>]) {
 fn records_changed_while_unsealed_vectors_are_folded_keep_the_change() {
     let dir = tempfile::tempdir().unwrap();
     let (db, docs, vectors) = filled(&dir);
-    let changed = AtomicBool::new(false);
-    let fold = docs.maintain().graph_min_rows(0).progress(|_, _| {
-        if !changed.swap(true, Ordering::SeqCst) {
-            change(&docs, &vectors);
-        }
-        ControlFlow::Continue(())
-    });
-    let done = fold.run().unwrap();
-    assert!(changed.load(Ordering::SeqCst) && done.graph);
+    let done = fold_while_changing(&docs, &vectors);
+    assert!(done.graph);
     // 100 of the 600 rows were gone when the segment was published.
     assert_eq!((done.rows, done.sealed), (600, 500));
     assert_eq!(docs.info().unwrap().deleted, 100);
@@ -82,14 +89,7 @@ fn records_changed_while_segments_are_merged_keep_the_change() {
     docs.upsert(Record::new(-1_i64).vector(vectors[1].clone())).unwrap();
     docs.delete(-1_i64).unwrap();
     docs.upsert(Record::new(0_i64).vector(vectors[1].clone())).unwrap();
-    let changed = AtomicBool::new(false);
-    let fold = docs.maintain().graph_min_rows(0).progress(|_, _| {
-        if !changed.swap(true, Ordering::SeqCst) {
-            change(&docs, &vectors);
-        }
-        ControlFlow::Continue(())
-    });
-    let done = fold.run().unwrap();
+    let done = fold_while_changing(&docs, &vectors);
     assert_eq!((done.merged, done.dropped), (1, 1));
     check(&db, &docs, &vectors);
     drop((docs, db));

@@ -189,14 +189,6 @@ fn by_model(args: &IngestArgs, survey: &Survey) -> Result<(Collection, Ingested)
         }
     };
     check_metric(args, &collection)?;
-    // the library checks it when it commits: too late when there is nothing to commit
-    match collection.model()?.map(|contract| contract.model) {
-        Some(expected) if expected != embedder.model() => {
-            let (collection, found) = (args.collection.clone(), embedder.model().to_owned());
-            return Err(Error::ModelMismatch { collection, expected, found }.into());
-        }
-        _ => {}
-    }
     let done = runtime.block_on(embed(args, survey, &collection, &embedder, size))?;
     Ok((collection, done))
 }
