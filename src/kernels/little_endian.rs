@@ -7,6 +7,9 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
+use super::level::{Isa, level};
+#[cfg(target_arch = "x86_64")]
+use super::x86;
 use super::{dot_f32, l2sq_f32};
 
 /// Values decoded at a time where a row cannot be viewed in place.
@@ -48,20 +51,42 @@ pub fn f32_le<'a>(bytes: &'a [u8], len: usize, scratch: &'a mut Vec<f32>) -> &'a
 }
 
 /// Dot product of a little-endian f16 row with an f32 query of the same number of values.
-/// `scratch` is overwritten; reuse it to avoid allocation.
+/// `scratch` is overwritten where the row cannot be read in place; reuse it.
 #[must_use]
 pub fn dot_f16_le(row: &[u8], query: &[f32], scratch: &mut Vec<f32>) -> f32 {
-    scratch.resize(query.len(), 0.0);
-    f16_le_to_f32(row, scratch);
-    dot_f32(scratch, query)
+    match (level().isa(), f16_bits(row, query.len())) {
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2, Some(bits)) => x86::avx2::dot_f16(level(), bits, query),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512, Some(bits)) => x86::avx512::dot_f16(level(), bits, query),
+        _ => {
+            scratch.resize(query.len(), 0.0);
+            f16_le_to_f32(row, scratch);
+            dot_f32(scratch, query)
+        }
+    }
 }
 
 /// Squared Euclidean distance of a little-endian f16 row to an f32 query, as [`dot_f16_le`].
 #[must_use]
 pub fn l2sq_f16_le(row: &[u8], query: &[f32], scratch: &mut Vec<f32>) -> f32 {
-    scratch.resize(query.len(), 0.0);
-    f16_le_to_f32(row, scratch);
-    l2sq_f32(scratch, query)
+    match (level().isa(), f16_bits(row, query.len())) {
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2, Some(bits)) => x86::avx2::l2sq_f16(level(), bits, query),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512, Some(bits)) => x86::avx512::l2sq_f16(level(), bits, query),
+        _ => {
+            scratch.resize(query.len(), 0.0);
+            f16_le_to_f32(row, scratch);
+            l2sq_f32(scratch, query)
+        }
+    }
+}
+
+/// The first `len` f16 values of a row as they lie there, where host and alignment allow it.
+fn f16_bits(row: &[u8], len: usize) -> Option<&[u16]> {
+    let bytes = row.get(..len * size_of::<f16>())?;
+    bytemuck::try_cast_slice(bytes).ok().filter(|_| cfg!(target_endian = "little"))
 }
 
 #[cfg(test)]

@@ -5,8 +5,16 @@
 //! twin in [`scalar`] that the tests compare it with and that serves when the lengths differ.
 
 mod dense;
+mod int8;
+mod level;
 mod little_endian;
+pub mod nav;
 pub mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use dense::{dot_f32, dot_i8, l2sq_f32};
+pub use int8::{Panel, dot4_i8};
+pub use level::{Level, available, level};
 pub use little_endian::{dot_f16_le, f16_le_to_f32, f32_le, l2sq_f16_le};
+pub use nav::{NavQuery, prefetch};

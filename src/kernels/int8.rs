@@ -1,0 +1,167 @@
+//! Many int8 dot products at once: one row against four, and all pairs of two panels.
+
+use super::level::{Isa, Level};
+use super::scalar;
+#[cfg(target_arch = "x86_64")]
+use super::x86;
+
+/// Dot products of one row with four, exact for up to 65,536 values. The length of `query`
+/// counts; a shorter row is taken as far as it goes.
+#[inline]
+#[must_use]
+pub fn dot4_i8(level: Level, query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
+    if rows.iter().any(|row| row.len() < query.len()) {
+        return rows.map(|row| scalar::dot_i8(query, row));
+    }
+    match level.isa() {
+        Isa::Scalar => rows.map(|row| scalar::dot_i8(query, row)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => x86::avx2::dot4_i8(level, query, rows),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => x86::avx512::dot4_i8(level, query, rows),
+    }
+}
+
+/// Rows of int8 values side by side, each padded with zeros to whole cache lines: the operand
+/// of [`Panel::dots`].
+#[derive(Debug, Clone, Default)]
+pub struct Panel {
+    stride: usize,
+    values: Vec<i8>,
+}
+
+impl Panel {
+    /// An empty panel of rows of `dim` values.
+    #[must_use]
+    pub fn new(dim: usize) -> Self {
+        Self { stride: dim.next_multiple_of(64).max(64), values: Vec::new() }
+    }
+
+    /// Empties the panel; keeps its memory.
+    pub fn clear(&mut self) {
+        self.values.clear();
+    }
+
+    /// Adds a row; one that is longer than the stride is cut.
+    pub fn push(&mut self, row: &[i8]) {
+        let end = self.values.len() + self.stride;
+        self.values.extend_from_slice(&row[..row.len().min(self.stride)]);
+        self.values.resize(end, 0);
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.values.len().checked_div(self.stride).unwrap_or(0)
+    }
+
+    /// A row with its padding; empty past the end.
+    #[must_use]
+    pub fn row(&self, at: usize) -> &[i8] {
+        self.values.get(at * self.stride..(at + 1) * self.stride).unwrap_or_default()
+    }
+
+    /// Dot products of the rows `from..to` of this panel with all rows of the other, row after
+    /// row into `out`, which is overwritten. Panels of two strides have no dot products: `out`
+    /// is left empty.
+    pub fn dots(&self, level: Level, (from, to): (usize, usize), other: &Self, out: &mut Vec<i32>) {
+        out.clear();
+        if self.stride != other.stride || from >= to || to > self.len() {
+            return;
+        }
+        let columns = other.len();
+        out.resize((to - from) * columns, 0);
+        for first_column in (0..columns).step_by(4) {
+            for first_row in (from..to).step_by(4) {
+                // Past the end the last row is taken again and its result dropped.
+                let a = std::array::from_fn(|at| self.row((first_row + at).min(to - 1)));
+                let b = std::array::from_fn(|at| other.row((first_column + at).min(columns - 1)));
+                let dots = dot4x4_i8(level, a, b);
+                for (row, dots) in dots.chunks(4).enumerate().take(to - first_row) {
+                    let start = (first_row - from + row) * columns + first_column;
+                    let count = (columns - first_column).min(4);
+                    out[start..start + count].copy_from_slice(&dots[..count]);
+                }
+            }
+        }
+    }
+}
+
+/// All pairs of four rows with four others, all of one length.
+fn dot4x4_i8(level: Level, a: [&[i8]; 4], b: [&[i8]; 4]) -> [i32; 16] {
+    #[cfg(target_arch = "x86_64")]
+    if level.isa() == Isa::Avx512 {
+        return x86::avx512::dot4x4_i8(level, a, b);
+    }
+    let mut out = [0; 16];
+    for (out, a) in out.chunks_mut(4).zip(a) {
+        out.copy_from_slice(&dot4_i8(level, a, b));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernels::level::available;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+        #[test]
+        fn four_dot_products_are_bit_equal_to_their_twin(
+            len in 0_usize..700, bytes in proptest::collection::vec(any::<i8>(), 3510),
+            shift in 0_usize..8,
+        ) {
+            let query = &bytes[..len];
+            let rows = std::array::from_fn(|row| &bytes[shift + 700 * (row + 1)..][..len]);
+            let expected = rows.map(|row| scalar::dot_i8(query, row));
+            for level in available() {
+                prop_assert_eq!(dot4_i8(level, query, rows), expected, "{}", level.name());
+            }
+        }
+
+        #[test]
+        fn panels_agree_with_single_dot_products(
+            (rows, columns, dim) in (0_usize..11, 0_usize..11, 1_usize..200),
+            bytes in proptest::collection::vec(any::<i8>(), 11 * 200),
+        ) {
+            let panel = |count: usize, from: usize| {
+                let mut panel = Panel::new(dim);
+                for row in 0..count {
+                    panel.push(&bytes[(from + row) % 11 * 200..][..dim]);
+                }
+                panel
+            };
+            let (a, b) = (panel(rows, 0), panel(columns, 5));
+            let mut expected = Vec::new();
+            for row in 1..rows {
+                for column in 0..columns {
+                    expected.push(scalar::dot_i8(a.row(row), b.row(column)));
+                }
+            }
+            let mut out = vec![7; 3];
+            for level in available() {
+                a.dots(level, (1, rows), &b, &mut out);
+                prop_assert_eq!(&out, &expected, "{}", level.name());
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_values_do_not_overflow() {
+        let low = vec![i8::MIN; 65_536];
+        for level in available() {
+            assert_eq!(dot4_i8(level, &low, [&low; 4]), [65_536 * 128 * 128; 4]);
+        }
+    }
+
+    #[test]
+    fn rows_of_other_lengths_use_the_common_prefix() {
+        for level in available() {
+            let rows: [&[i8]; 4] = [&[4, 5], &[1, 1, 1, 9], &[], &[2, 2, 2]];
+            assert_eq!(dot4_i8(level, &[1, 2, 3], rows), [14, 6, 0, 12]);
+        }
+    }
+}

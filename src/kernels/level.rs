@@ -1,0 +1,81 @@
+//! Which instruction set the kernels run on: found once, at the first use.
+
+use std::sync::OnceLock;
+
+/// An instruction set that this processor has. Made by [`level`] and [`available`] only, so a
+/// value is the proof that its instructions may be executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level(Isa);
+
+/// The instruction sets that kernels are written for, worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Isa {
+    /// Plain Rust.
+    Scalar,
+    /// AVX2, FMA and F16C: x86-64 since 2013.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512 F, BW, VL and VNNI: since Ice Lake and Zen 4.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    /// Plain Rust, which every processor has.
+    pub const SCALAR: Self = Self(Isa::Scalar);
+
+    pub(super) fn isa(self) -> Isa {
+        self.0
+    }
+}
+
+/// The best level of this processor. `PORTOLAN_ISA=scalar` or `avx2` in the environment lowers
+/// it, to measure and to test the others; it never raises it.
+#[inline]
+#[must_use]
+pub fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        let wanted = std::env::var("PORTOLAN_ISA").unwrap_or_default();
+        let usable = available();
+        let named = usable.iter().find(|level| level.name() == wanted);
+        named.or(usable.last()).copied().unwrap_or(Level::SCALAR)
+    })
+}
+
+/// Every level of this processor, the best last. Tests compare them with one another.
+#[must_use]
+pub fn available() -> Vec<Level> {
+    let mut levels = vec![Level::SCALAR];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+        {
+            levels.push(Level(Isa::Avx2));
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni")
+            {
+                levels.push(Level(Isa::Avx512));
+            }
+        }
+    }
+    levels
+}
+
+impl Level {
+    /// The name that `PORTOLAN_ISA` takes.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Isa::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => "avx512",
+        }
+    }
+}

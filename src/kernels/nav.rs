@@ -1,0 +1,213 @@
+//! Scoring navigation codes: rows of whole cache lines that hold a low-precision image of a
+//! vector, 4 bits a coordinate in the first line and 2 bits in the others.
+//!
+//! ```text
+//! line 0       coordinate j < 128: nibble j / 64 of byte j % 64
+//! line l > 0   coordinate 128 + 256 (l - 1) + j: bits 2 (j / 64) of byte j % 64
+//! last line    holds 8 bytes less: fields of 56 bytes instead of 64, then
+//!              s1 (upper half of an f32), s2 (the same), t (f32), little-endian
+//! ```
+//! With `u` the unsigned fields and `q` the int8 query, the score is
+//! `t + s1 (scale1 sum(u q) - bias1) + s2 (scale2 sum(u q) - bias2)`, the first sum over line 0
+//! and the second over the others. A row of one line has 112 coordinates and no second part.
+
+use super::level::{Isa, Level};
+#[cfg(target_arch = "x86_64")]
+use super::x86;
+
+/// Bytes of a line.
+pub const LINE: usize = 64;
+/// Bytes of the factors at the end of a row.
+pub const FACTORS: usize = 8;
+/// Coordinates that line 0 holds, if it is not the last.
+pub const FINE_DIMS: usize = 128;
+/// Most lines a row may have.
+pub const MAX_LINES: usize = 8;
+
+/// Coordinates of a row of `lines` lines.
+#[must_use]
+pub const fn dims(lines: usize) -> usize {
+    match lines {
+        0 => 0,
+        1 => 2 * (LINE - FACTORS),
+        _ => FINE_DIMS + 4 * LINE * (lines - 2) + 4 * (LINE - FACTORS),
+    }
+}
+
+/// Where a coordinate lies in a row of `lines` lines: line, field in the byte, byte.
+#[must_use]
+pub const fn place(dim: usize, lines: usize) -> (usize, usize, usize) {
+    if lines == 1 {
+        return (0, dim / (LINE - FACTORS), dim % (LINE - FACTORS));
+    }
+    if dim < FINE_DIMS {
+        return (0, dim / LINE, dim % LINE);
+    }
+    let (line, at) = (1 + (dim - FINE_DIMS) / (4 * LINE), (dim - FINE_DIMS) % (4 * LINE));
+    let width = if line == lines - 1 { LINE - FACTORS } else { LINE };
+    (line, at / width, at % width)
+}
+
+/// A query laid out as the fields of a row are.
+#[derive(Debug, Clone, Default)]
+pub struct NavQuery {
+    lines: usize,
+    /// Two planes for line 0, then four for each further line; zero where no coordinate is.
+    planes: Vec<[i8; LINE]>,
+    /// What a unit of the two sums is worth.
+    pub scale: [f32; 2],
+    /// What is subtracted after that.
+    pub bias: [f32; 2],
+}
+
+impl NavQuery {
+    /// Zeros for rows of `lines` lines; keeps its memory.
+    pub fn reset(&mut self, lines: usize) {
+        self.lines = lines.clamp(1, MAX_LINES);
+        self.planes.clear();
+        self.planes.resize(2 + 4 * (self.lines - 1), [0; LINE]);
+        (self.scale, self.bias) = ([0.0; 2], [0.0; 2]);
+    }
+
+    /// Sets one coordinate.
+    pub fn set(&mut self, dim: usize, value: i8) {
+        let (line, field, byte) = place(dim, self.lines);
+        let plane = if line == 0 { field } else { 2 + 4 * (line - 1) + field };
+        if let Some(slot) = self.planes.get_mut(plane).and_then(|plane| plane.get_mut(byte)) {
+            *slot = value;
+        }
+    }
+
+    /// Bytes of the rows it scores.
+    #[inline]
+    #[must_use]
+    pub fn row_bytes(&self) -> usize {
+        self.lines * LINE
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn planes(&self) -> &[[i8; LINE]] {
+        &self.planes
+    }
+
+    /// Scores of four rows; a row shorter than [`NavQuery::row_bytes`] scores `f32::MIN`. The
+    /// same at every level, to the bit.
+    #[inline]
+    #[must_use]
+    pub fn score4(&self, level: Level, rows: [&[u8]; 4]) -> [f32; 4] {
+        if rows.iter().any(|row| row.len() < self.row_bytes()) || self.planes.is_empty() {
+            return rows.map(|row| self.score(row));
+        }
+        match level.isa() {
+            Isa::Scalar => rows.map(|row| self.score(row)),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => x86::avx2::nav4(level, self, rows),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => x86::avx512::nav4(level, self, rows),
+        }
+    }
+
+    /// The scalar twin: the definition of a score.
+    #[must_use]
+    pub fn score(&self, row: &[u8]) -> f32 {
+        let Some(row) = row.get(..self.row_bytes()).filter(|row| !row.is_empty()) else {
+            return f32::MIN;
+        };
+        let mut sums = [0_i32; 2];
+        for (at, line) in row.chunks(LINE).enumerate() {
+            let (first, count, bits) = if at == 0 { (0, 2, 4) } else { (4 * at - 2, 4, 2) };
+            for field in 0..count {
+                let plane = self.planes.get(first + field).map_or(&[0; LINE], |plane| plane);
+                let sum = line.iter().zip(plane).map(|(byte, q)| {
+                    i32::from(byte >> (bits * field) & ((1 << bits) - 1)) * i32::from(*q)
+                });
+                sums[at.min(1)] += sum.sum::<i32>();
+            }
+        }
+        let mut factors = [0; FACTORS];
+        factors.copy_from_slice(&row[row.len() - FACTORS..]);
+        let [a, b, c, d, t @ ..] = factors;
+        let (s1, s2) = (f32::from_le_bytes([0, 0, a, b]), f32::from_le_bytes([0, 0, c, d]));
+        let part = |at: usize| sums[at] as f32 * self.scale[at] - self.bias[at];
+        let fine = part(0) * s1 + f32::from_le_bytes(t);
+        if self.lines == 1 { fine } else { part(1) * s2 + fine }
+    }
+}
+
+/// Asks for the lines of a row to be brought into the cache; never fails, whatever the row.
+#[inline]
+pub fn prefetch(row: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch(row);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = row;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernels::level::available;
+
+    #[test]
+    fn every_coordinate_has_a_place_of_its_own_before_the_factors() {
+        for lines in 1..=MAX_LINES {
+            let mut seen = HashSet::new();
+            for dim in 0..dims(lines) {
+                let (line, field, byte) = place(dim, lines);
+                assert!(line < lines && field < if line == 0 { 2 } else { 4 });
+                assert!(byte < if line == lines - 1 { LINE - FACTORS } else { LINE });
+                assert!(seen.insert((line, field, byte)));
+            }
+        }
+        assert_eq!([dims(1), dims(2), dims(3), dims(4)], [112, 352, 608, 864]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn every_level_gives_the_same_bits(
+            lines in 1..=MAX_LINES,
+            bytes in proptest::collection::vec(any::<u8>(), 4 * MAX_LINES * LINE + 3),
+            values in proptest::collection::vec(any::<i8>(), dims(MAX_LINES)),
+            (scale, bias, shift) in (0.001_f32..2.0, -50.0_f32..50.0, 0_usize..4),
+        ) {
+            let mut query = NavQuery::default();
+            query.reset(lines);
+            for (dim, value) in values.iter().take(dims(lines)).enumerate() {
+                query.set(dim, *value);
+            }
+            (query.scale, query.bias) = ([scale, scale / 3.0], [bias, -bias]);
+            let stride = query.row_bytes();
+            let rows = std::array::from_fn(|row| &bytes[shift + row * stride..][..stride]);
+            let expected = rows.map(|row| query.score(row).to_bits());
+            let is_nan = rows.map(|row| query.score(row).is_nan());
+            for level in available() {
+                let found = query.score4(level, rows);
+                for row in 0..4 {
+                    prop_assert!(
+                        found[row].to_bits() == expected[row] || is_nan[row] && found[row].is_nan(),
+                        "{} row {row}: {} and {}", level.name(), found[row], query.score(rows[row])
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn short_rows_score_worst_at_every_level() {
+        let mut query = NavQuery::default();
+        query.reset(2);
+        let (long, short) = ([1_u8; 128], [1_u8; 127]);
+        for level in available() {
+            let scores = query.score4(level, [&long, &short, &long, &[]]);
+            assert_eq!([scores[1], scores[3]], [f32::MIN; 2]);
+            assert!(scores[0] > f32::MIN);
+        }
+        prefetch(&[]);
+        prefetch(&long);
+    }
+}
