@@ -60,6 +60,12 @@ pub enum SectionKind {
     Links = 4,
     /// Upper-layer rows of the graph.
     Upper = 5,
+    /// Navigation code of each row.
+    Nav = 6,
+    /// The projection that navigation codes are made with.
+    Projection = 7,
+    /// Navigation code of each upper-layer row.
+    UpperNav = 8,
 }
 
 impl SectionKind {
@@ -71,6 +77,9 @@ impl SectionKind {
             3 => Self::Raw,
             4 => Self::Links,
             5 => Self::Upper,
+            6 => Self::Nav,
+            7 => Self::Projection,
+            8 => Self::UpperNav,
             _ => return None,
         })
     }
@@ -84,6 +93,9 @@ impl fmt::Display for SectionKind {
             Self::Raw => "raw",
             Self::Links => "links",
             Self::Upper => "upper",
+            Self::Nav => "navigation codes",
+            Self::Projection => "projection",
+            Self::UpperNav => "upper navigation codes",
         })
     }
 }

@@ -47,8 +47,9 @@ mod vectors;
 
 pub use db::{
     Batch, Collection, CollectionInfo, CollectionOptions, Committed, Compacted, Database,
-    DatabaseInfo, DatabaseOptions, Hit, Hits, Maintain, Maintained, Maintenance,
-    MaintenanceOutcome, Page, Scan, Search, SearchReport, SpaceInfo, Verified,
+    DatabaseInfo, DatabaseOptions, Found, Hit, Hits, Maintain, Maintained, Maintenance,
+    MaintenanceOutcome, Page, Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo,
+    Verified,
 };
 pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};

@@ -11,7 +11,9 @@ mod maintenance;
 mod options;
 mod publish;
 mod registry;
+mod residency;
 mod search;
+mod search_batch;
 mod verify;
 mod view;
 
@@ -24,7 +26,10 @@ pub use collection::{Collection, CollectionOptions, Page, Scan};
 pub use compact::Compacted;
 pub use maintenance::{Maintain, Maintained, Maintenance};
 pub use options::DatabaseOptions;
+pub use residency::Residency;
+use residency::Residents;
 pub use search::{Hit, Hits, Search, SearchReport};
+pub use search_batch::{Found, SearchBatch};
 pub use verify::Verified;
 
 use crate::error::{Error, Result};
@@ -63,6 +68,7 @@ pub struct Database {
 struct Inner {
     store: StoreKind,
     views: Arc<Views>,
+    residents: Arc<Residents>,
     path: PathBuf,
     writer: WriterPolicy,
     maintenance: Maintenance,
@@ -139,6 +145,7 @@ impl Database {
         let inner = Inner {
             store: StoreKind::File(store),
             views: Arc::default(),
+            residents: Arc::default(),
             path,
             writer: WriterPolicy::Refuse,
             maintenance: Maintenance::Manual,

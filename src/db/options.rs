@@ -106,6 +106,7 @@ impl DatabaseOptions {
             let inner = Inner {
                 store: StoreKind::Lmdb(store),
                 views,
+                residents: Arc::default(),
                 path: path.clone(),
                 writer: self.writer,
                 maintenance: self.maintenance,

@@ -1,6 +1,9 @@
 //! Vector search over the segments and the delta of a collection: query to hits.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
+
+use roaring::RoaringBitmap;
 
 use super::Collection;
 use super::view::View;
@@ -109,7 +112,7 @@ pub struct Search<'q> {
 }
 
 /// Candidates the graph walk keeps by default: recall@10 about 0.98 on embedding-like vectors.
-const EF: usize = 96;
+pub(super) const EF: usize = 96;
 
 impl<'q> Search<'q> {
     pub(super) fn new(collection: Collection, vector: &'q [f32]) -> Self {
@@ -190,30 +193,19 @@ impl<'q> Search<'q> {
         &self,
         view: &View,
         query: &PreparedQuery,
-        allowed: &Slots,
+        slots: &Slots,
     ) -> Result<Vec<Vec<Neighbor>>> {
         if self.limit == 0 {
             return Ok(Vec::new());
         }
-        let dead = &view.dead;
-        let excluded;
-        let allow = match allowed {
-            Slots::Only(allowed) if dead.is_empty() => Allow::Only(allowed),
-            Slots::Only(allowed) => Allow::OnlyLive { allowed, dead },
-            Slots::Except(slots) if slots.is_empty() && dead.is_empty() => Allow::All,
-            Slots::Except(slots) if slots.is_empty() => Allow::Dead(dead),
-            Slots::Except(slots) => {
-                excluded = slots | dead;
-                Allow::Dead(&excluded)
-            }
-        };
+        let allow = allowed_of(view, slots);
         let params = SearchParams {
             exact: self.exact,
             ..SearchParams::new(self.limit, self.ef.max(self.limit))
         };
-        let mut found = vec![scan_delta(view, query, allowed)];
+        let mut found = vec![view.scan_delta(query, slots)];
         for segment in &view.segments {
-            let of_segment = segment.search(query, &params, allow);
+            let of_segment = segment.search(query, &params, allow.allow());
             found.push(of_segment.map_err(|source| Error::Index {
                 collection: self.collection.name().to_owned(),
                 source,
@@ -223,19 +215,48 @@ impl<'q> Search<'q> {
     }
 }
 
-fn scan_delta(view: &View, query: &PreparedQuery, allowed: &Slots) -> Vec<Neighbor> {
-    let originals = view.encoding.originals();
-    let mut scratch = Vec::new();
-    let rows = view.delta.iter().filter(|(slot, _)| allowed.contains(slot.0));
-    rows.map(|(slot, row)| {
-        let score = if originals == Originals::None {
-            query.score_code(row.code())
-        } else {
-            query.score_raw(row.raw(), originals, &mut scratch)
-        };
-        // As in a segment: rounded codes can put a squared distance slightly below zero.
-        let score = if query.metric() == Metric::L2 { score.min(0.0) } else { score };
-        Neighbor { slot: slot.0, score }
-    })
-    .collect()
+/// What passes a filter in a view: the matching slots less the dead ones.
+pub(super) struct Allowed<'v> {
+    matching: Option<&'v RoaringBitmap>,
+    dead: Cow<'v, RoaringBitmap>,
+}
+
+impl Allowed<'_> {
+    pub(super) fn allow(&self) -> Allow<'_> {
+        match self.matching {
+            Some(allowed) if self.dead.is_empty() => Allow::Only(allowed),
+            Some(allowed) => Allow::OnlyLive { allowed, dead: &self.dead },
+            None if self.dead.is_empty() => Allow::All,
+            None => Allow::Dead(&self.dead),
+        }
+    }
+}
+
+pub(super) fn allowed_of<'v>(view: &'v View, slots: &'v Slots) -> Allowed<'v> {
+    let dead = Cow::Borrowed(&view.dead);
+    match slots {
+        Slots::Only(allowed) => Allowed { matching: Some(allowed), dead },
+        Slots::Except(slots) if slots.is_empty() => Allowed { matching: None, dead },
+        Slots::Except(slots) => Allowed { matching: None, dead: Cow::Owned(slots | &view.dead) },
+    }
+}
+
+impl View {
+    /// Scores every unsealed vector that passes.
+    pub(super) fn scan_delta(&self, query: &PreparedQuery, allowed: &Slots) -> Vec<Neighbor> {
+        let originals = self.encoding.originals();
+        let mut scratch = Vec::new();
+        let rows = self.delta.iter().filter(|(slot, _)| allowed.contains(slot.0));
+        rows.map(|(slot, row)| {
+            let score = if originals == Originals::None {
+                query.score_code(row.code())
+            } else {
+                query.score_raw(row.raw(), originals, &mut scratch)
+            };
+            // As in a segment: rounded codes can put a squared distance slightly below zero.
+            let score = if query.metric() == Metric::L2 { score.min(0.0) } else { score };
+            Neighbor { slot: slot.0, score }
+        })
+        .collect()
+    }
 }

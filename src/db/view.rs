@@ -10,7 +10,7 @@ use roaring::RoaringBitmap;
 use super::Collection;
 use crate::error::{Error, Result};
 use crate::format::{CODEC_INT8, FormatError, SEAL_BYTES, SectionKind, rows_per_extent};
-use crate::index::{GraphHeader, GraphParts, IndexError, Segment, SegmentParts};
+use crate::index::{GraphHeader, GraphParts, IndexError, NavParts, Segment, SegmentParts};
 use crate::record::Slot;
 use crate::storage::keys as key;
 use crate::storage::tables::{self, GraphEntry, Manifest, SegmentEntry};
@@ -125,6 +125,15 @@ fn open_segment(
         None => None,
     };
     let encoding = collection.encoding;
+    // Files of before navigation codes have none, and are walked by int8 codes.
+    let nav = match take(SectionKind::Nav) {
+        Ok(rows) => {
+            let (projection, upper) =
+                (take(SectionKind::Projection)?, take(SectionKind::UpperNav)?);
+            Some(NavParts { projection, rows, upper })
+        }
+        Err(_) => None,
+    };
     let raw = match encoding.originals() {
         Originals::None => None,
         _ => Some(take(SectionKind::Raw)?),
@@ -133,7 +142,7 @@ fn open_segment(
     if slots.len() != entry.rows {
         return Err(damaged("rows", u64::from(entry.rows)).into());
     }
-    Segment::open(SegmentParts { encoding, slots, codes, raw, graph }).map_err(failed)
+    Segment::open(SegmentParts { encoding, slots, codes, raw, graph, nav }).map_err(failed)
 }
 
 fn graph_header(entry: &GraphEntry) -> GraphHeader {
@@ -204,6 +213,7 @@ impl Views {
         let view = Arc::new(View::build(collection, snapshot)?);
         let newest = views.get(&collection.id).is_none_or(|held| held.version < view.version);
         if newest {
+            collection.inner.residents.attend(collection.id, &view);
             views.insert(collection.id, Arc::clone(&view));
         }
         Ok(view)

@@ -178,9 +178,15 @@ impl SegmentBuilder {
         } else {
             None
         };
-        let (graph, links, upper) = match built {
-            Some(BuiltGraph { header, links, upper }) => (Some(header), links, upper),
-            None => (None, Vec::new(), Vec::new()),
+        let (graph, links, upper, nav) = match built {
+            Some(BuiltGraph { header, links, upper, nav }) => (Some(header), links, upper, nav),
+            None => (None, Vec::new(), Vec::new(), None),
+        };
+        let (nav_stride, nav, projection, upper_nav) = match nav {
+            Some((codes, upper)) => {
+                (codes.stride(), codes.bytes, codes.projection.to_bytes(), upper)
+            }
+            None => (1, Vec::new(), Vec::new(), Vec::new()),
         };
         let sections = [
             (SectionKind::Slots, size_of::<u32>(), Bytes::from(self.slots)),
@@ -188,6 +194,9 @@ impl SegmentBuilder {
             (SectionKind::Raw, raw_stride, Bytes::from(self.raw)),
             (SectionKind::Links, base_stride(params.m), le_bytes(links)),
             (SectionKind::Upper, upper_stride(params.m), le_bytes(upper)),
+            (SectionKind::Nav, nav_stride, Bytes::from(nav)),
+            (SectionKind::Projection, encoding.code_stride(), Bytes::from(projection)),
+            (SectionKind::UpperNav, nav_stride, Bytes::from(upper_nav)),
         ];
         let sections = sections
             .into_iter()

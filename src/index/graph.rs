@@ -7,12 +7,19 @@
 
 use super::builder::{check_len, check_stride};
 use super::params::{GraphHeader, MAX_LEVELS, base_stride, check_m, upper_stride};
-use super::pool::Scored;
 use super::scratch::Scratch;
 use super::walk::{Adjacency, Scorer, climb, walk};
-use super::{GraphParts, IndexError};
+use super::{GraphParts, IndexError, TopK};
 use crate::format::SectionKind;
+use crate::kernels::prefetch;
 use crate::vectors::Rows;
+
+/// Rows of level 1 that are all scored; more are walked.
+const SCANNED: u32 = 2_048;
+/// Candidates of the walk over level 1.
+const UPPER_EF: usize = 48;
+/// Base positions a walk starts from.
+const STARTS: usize = 2;
 
 /// The links of one segment.
 #[derive(Debug)]
@@ -23,8 +30,9 @@ pub struct Graph {
     upper: Upper,
 }
 
-#[derive(Debug)]
-struct Base(Rows);
+/// The base level, read in place.
+#[derive(Debug, Clone)]
+pub struct Base(Rows);
 
 #[derive(Debug)]
 struct Upper(Rows);
@@ -49,29 +57,70 @@ impl Graph {
         Ok(Self { entry, levels: level_counts.len(), base: Base(links), upper: Upper(upper) })
     }
 
-    /// Descends from the top, then walks the base with `ef` candidates. The candidates are left
-    /// in `scratch.pool`; `seen` is given each scored position once.
-    pub fn search<S: Scorer>(
+    /// Base positions to start a walk from: the best of level 1 that a small walk finds when its
+    /// rows have navigation codes, else where a descent from the top ends.
+    pub fn starts<S: Scorer>(
         &self,
         scorer: &S,
-        ef: usize,
+        upper: Option<&impl Scorer>,
         scratch: &mut Scratch,
-        seen: impl FnMut(Scored),
-    ) {
-        let start = self.descend(scorer, &mut scratch.links).unwrap_or(self.entry);
-        let start = if start < self.base.len() { start } else { self.entry };
-        walk(scorer, &self.base, start, ef, scratch, seen);
+    ) -> Vec<u32> {
+        let mut starts = Vec::with_capacity(STARTS);
+        match upper {
+            Some(upper) if self.levels == 1 && self.upper_rows() <= SCANNED => {
+                let mut top = TopK::new(STARTS);
+                let rows: Vec<&[u8]> = (0..self.upper_rows()).map(|row| upper.row(row)).collect();
+                let mut scores = vec![f32::MIN; rows.len()];
+                upper.score_all(&rows, &mut scores);
+                (0..).zip(scores).for_each(|(row, score)| top.push(row, score));
+                let best = top.into_sorted().into_iter();
+                starts.extend(best.filter_map(|(row, _)| self.upper.word(row, 1)));
+            }
+            Some(upper) if self.levels == 1 => {
+                walk(upper, &self.upper, &[0], UPPER_EF, scratch, |_| {});
+                let best = scratch.pool.iter().take(STARTS);
+                starts.extend(best.filter_map(|best| self.upper.word(best.id, 1)));
+            }
+            _ => starts.extend(self.descend(scorer)),
+        }
+        starts.retain(|&start| start < self.base.len());
+        if starts.is_empty() {
+            starts.push(self.entry);
+        }
+        starts
+    }
+
+    /// Number of upper rows.
+    pub fn upper_rows(&self) -> u32 {
+        self.upper.0.len()
+    }
+
+    /// The base level as another copy of its rows has it.
+    pub fn base_of(rows: Rows) -> Base {
+        Base(rows)
+    }
+
+    /// The base level.
+    pub fn base(&self) -> &Base {
+        &self.base
     }
 
     /// The base position below the best row of level 1; `None` when there is no upper level.
-    fn descend<S: Scorer>(&self, scorer: &S, links: &mut Vec<u32>) -> Option<u32> {
+    fn descend<S: Scorer>(&self, scorer: &S) -> Option<u32> {
         let scorer = UpperScorer { scorer, upper: &self.upper };
         let mut at = None;
         for _ in 0..self.levels {
-            let best = climb(&scorer, &self.upper, at.unwrap_or(0), links);
+            let best = climb(&scorer, &self.upper, at.unwrap_or(0));
             at = Some(self.upper.word(best, 1)?);
         }
         at
+    }
+}
+
+impl Base {
+    /// The rows of links.
+    pub fn rows(&self) -> &Rows {
+        &self.0
     }
 }
 
@@ -81,15 +130,24 @@ impl Adjacency for Base {
     }
 
     #[inline]
-    fn links(&self, id: u32, out: &mut Vec<u32>) {
-        let words = self.0.row(id).map_or(&[][..], |row| row.as_chunks().0);
-        out.extend(words.iter().map(|word| u32::from_le_bytes(*word)));
+    fn each_link(&self, id: u32, visit: impl FnMut(u32)) {
+        words(self.0.row(id)).for_each(visit);
     }
+
+    #[inline]
+    fn prefetch(&self, id: u32) {
+        prefetch(self.0.row(id).unwrap_or_default());
+    }
+}
+
+#[inline]
+fn words(row: Option<&[u8]>) -> impl Iterator<Item = u32> {
+    row.map_or(&[][..], |row| row.as_chunks().0).iter().map(|word| u32::from_le_bytes(*word))
 }
 
 impl Upper {
     fn word(&self, row: u32, at: usize) -> Option<u32> {
-        self.0.row(row)?.as_chunks().0.get(at).map(|word| u32::from_le_bytes(*word))
+        words(self.0.row(row)).nth(at)
     }
 }
 
@@ -98,9 +156,14 @@ impl Adjacency for Upper {
         self.0.len()
     }
 
-    fn links(&self, id: u32, out: &mut Vec<u32>) {
-        let words = self.0.row(id).map_or(&[][..], |row| row.as_chunks().0);
-        out.extend(words.iter().skip(2).map(|word| u32::from_le_bytes(*word)));
+    #[inline]
+    fn each_link(&self, id: u32, visit: impl FnMut(u32)) {
+        words(self.0.row(id)).skip(2).for_each(visit);
+    }
+
+    #[inline]
+    fn prefetch(&self, id: u32) {
+        prefetch(self.0.row(id).unwrap_or_default());
     }
 }
 
@@ -111,11 +174,11 @@ struct UpperScorer<'a, S> {
 }
 
 impl<S: Scorer> Scorer for UpperScorer<'_, S> {
-    fn score(&self, row: u32) -> f32 {
-        self.upper.word(row, 0).map_or(f32::MIN, |node| self.scorer.score(node))
+    fn row(&self, row: u32) -> &[u8] {
+        self.upper.word(row, 0).map_or(&[], |node| self.scorer.row(node))
     }
 
-    fn touch(&self, row: u32) -> u8 {
-        self.upper.word(row, 0).map_or(0, |node| self.scorer.touch(node))
+    fn score_all(&self, rows: &[&[u8]], out: &mut [f32]) {
+        self.scorer.score_all(rows, out);
     }
 }

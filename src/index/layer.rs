@@ -4,6 +4,7 @@
 use super::pool::Scored;
 use super::select::Selection;
 use super::walk::Adjacency;
+use crate::kernels::prefetch;
 
 /// Links of `len` nodes, at most `width` each.
 #[derive(Debug)]
@@ -85,7 +86,12 @@ impl Adjacency for Layer {
     }
 
     #[inline]
-    fn links(&self, id: u32, out: &mut Vec<u32>) {
-        out.extend_from_slice(self.linked(id));
+    fn each_link(&self, id: u32, visit: impl FnMut(u32)) {
+        self.linked(id).iter().copied().for_each(visit);
+    }
+
+    #[inline]
+    fn prefetch(&self, id: u32) {
+        prefetch(bytemuck::cast_slice(self.linked(id)));
     }
 }

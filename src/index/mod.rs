@@ -10,18 +10,26 @@
 mod allow;
 mod build;
 mod builder;
+mod candidates;
+mod connect;
+mod entries;
 mod error;
 mod exact;
 mod graph;
 mod layer;
+mod nav;
+mod neighbors;
 mod params;
+mod partition;
 mod plan;
 mod pool;
 mod reach;
+mod residency;
 mod scratch;
 mod segment;
 mod select;
 mod slots;
+mod space;
 mod walk;
 
 #[cfg(test)]
@@ -32,4 +40,5 @@ pub use builder::{SegmentBuilder, SegmentConfig, SegmentImage};
 pub use error::IndexError;
 pub use exact::TopK;
 pub use params::{GraphHeader, GraphParams, Progress, SearchParams};
-pub use segment::{GraphParts, Neighbor, Segment, SegmentParts, merge};
+pub use residency::Resident;
+pub use segment::{GraphParts, NavParts, Neighbor, Segment, SegmentParts, merge};

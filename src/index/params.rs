@@ -109,8 +109,8 @@ impl SearchParams {
         Self { k, ef: 0, exact: true }
     }
 
-    /// Candidates whose originals are read to order the hits.
+    /// Candidates whose originals are read to order the hits: int8 codes misplace few.
     pub(super) fn rescored(&self) -> usize {
-        self.k.saturating_mul(2).max(self.k.saturating_add(16))
+        self.k.saturating_add((self.k / 4).max(4))
     }
 }

@@ -22,19 +22,40 @@ impl Scored {
 /// At most `capacity` scored ids, best first, each with a mark "expanded".
 ///
 /// An array with binary search and shifting: for the few hundred entries of a walk it beats a
-/// heap, and it is already sorted at the end.
+/// heap, and it is already sorted at the end. An entry is one word that is greater for a better
+/// one: the score in an order of integers, the id turned around, and the mark.
 #[derive(Debug, Default)]
 pub struct Pool {
-    entries: Vec<Entry>,
+    entries: Vec<u64>,
     capacity: usize,
     /// Every entry before it is expanded.
     cursor: usize,
+    /// Entries must be greater than this to be kept.
+    limit: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    scored: Scored,
-    expanded: bool,
+const EXPANDED: u64 = 1;
+/// Ids stay below this.
+const IDS: u32 = 1 << 31;
+
+/// An entry that is not expanded.
+#[inline]
+fn entry(scored: Scored) -> u64 {
+    let bits = scored.score.to_bits();
+    // Negative numbers are turned around, so that integers are ordered as the floats are.
+    let ordered = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+    u64::from(ordered) << 32 | u64::from(IDS.wrapping_sub(1).wrapping_sub(scored.id) << 1)
+}
+
+#[inline]
+fn id_of(entry: u64) -> u32 {
+    (IDS - 1).wrapping_sub(entry as u32 >> 1)
+}
+
+fn scored(entry: u64) -> Scored {
+    let ordered = (entry >> 32) as u32;
+    let bits = if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered };
+    Scored { score: f32::from_bits(bits), id: id_of(entry) }
 }
 
 impl Pool {
@@ -44,30 +65,34 @@ impl Pool {
         self.entries.reserve(capacity.saturating_add(1));
         self.capacity = capacity;
         self.cursor = 0;
+        self.limit = if capacity == 0 { u64::MAX } else { 0 };
     }
 
     /// Whether [`Pool::push`] would keep it.
     #[inline]
     pub fn admits(&self, scored: Scored) -> bool {
-        match self.entries.last() {
-            Some(worst) if self.entries.len() >= self.capacity => {
-                scored.rank(&worst.scored) == Ordering::Less
-            }
-            _ => self.capacity > 0,
-        }
+        entry(scored) > self.limit
     }
 
     /// Inserts in order; drops the worst entry when over capacity. The caller never pushes the
-    /// same id twice.
+    /// same id twice. Whether it is now among the next to be expanded.
     #[inline]
-    pub fn push(&mut self, scored: Scored) {
-        if !self.admits(scored) {
-            return;
+    pub fn push(&mut self, scored: Scored) -> bool {
+        let new = entry(scored);
+        if new <= self.limit {
+            return false;
         }
-        let at = self.entries.partition_point(|e| e.scored.rank(&scored) == Ordering::Less);
-        self.entries.insert(at, Entry { scored, expanded: false });
-        self.entries.truncate(self.capacity);
+        let at = self.entries.partition_point(|&entry| entry > new);
+        if self.entries.len() == self.capacity {
+            self.entries.pop();
+        }
+        self.entries.insert(at, new);
+        if self.entries.len() == self.capacity {
+            self.limit = self.entries.last().map_or(0, |worst| worst & !EXPANDED);
+        }
+        let soon = at <= self.cursor + 1;
         self.cursor = self.cursor.min(at);
+        soon
     }
 
     /// The best id not expanded yet, marked as expanded now.
@@ -75,17 +100,23 @@ impl Pool {
     pub fn expand_next(&mut self) -> Option<u32> {
         while let Some(entry) = self.entries.get_mut(self.cursor) {
             self.cursor += 1;
-            if !entry.expanded {
-                entry.expanded = true;
-                return Some(entry.scored.id);
+            if *entry & EXPANDED == 0 {
+                *entry |= EXPANDED;
+                return Some(id_of(*entry));
             }
         }
         None
     }
 
+    /// What [`Pool::expand_next`] would give, if it follows the last.
+    #[inline]
+    pub fn peek_next(&self) -> Option<u32> {
+        self.entries.get(self.cursor).map(|&entry| id_of(entry))
+    }
+
     /// The entries, best first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Scored> + '_ {
-        self.entries.iter().map(|entry| entry.scored)
+        self.entries.iter().map(|&entry| scored(entry))
     }
 }
 
@@ -107,6 +138,21 @@ mod tests {
             [pool.expand_next(), pool.expand_next(), pool.expand_next()],
             [Some(7), Some(4), None]
         );
+    }
+
+    #[test]
+    fn scores_of_both_signs_and_equal_scores_keep_their_order() {
+        let scores = [f32::MAX, 1.5, 1e-40, 0.0, -1e-40, -2.0, f32::MIN];
+        let mut pool = Pool::default();
+        pool.reset(scores.len() * 2);
+        for (id, &score) in scores.iter().enumerate().rev() {
+            pool.push(Scored { score, id: id as u32 + 100 });
+            pool.push(Scored { score, id: id as u32 });
+        }
+        let found: Vec<Scored> = pool.iter().collect();
+        assert!(found.is_sorted_by(|a, b| a.rank(b).is_lt()));
+        assert_eq!(found.len(), scores.len() * 2);
+        assert_eq!(found[0], Scored { score: f32::MAX, id: 0 });
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::pool::Pool;
+use crate::kernels::NavQuery;
 
 /// Scratches kept for reuse; more threads than this at once allocate their own each time.
 const MAX_IDLE: usize = 64;
@@ -16,8 +17,11 @@ pub struct Scratch {
     pub pool: Pool,
     /// Candidates that also passed the filter.
     pub accepted: Pool,
-    /// Links of the node being expanded.
-    pub links: Vec<u32>,
+    /// Ids expanded by the last walk, in order.
+    pub trail: Vec<u32>,
+    /// The query as navigation codes are scored with, and its coordinates.
+    pub nav_query: NavQuery,
+    pub coordinates: Vec<f32>,
     /// A decoded raw row.
     pub values: Vec<f32>,
 }

@@ -2,15 +2,19 @@
 //! search over them.
 
 use super::builder::{check_len, check_stride};
+use std::sync::OnceLock;
+
 use super::graph::Graph;
-use super::plan::Plan;
 use super::pool::Scored;
-use super::scratch::{Scratch, ScratchPool};
+use super::residency::Resident;
+use super::scratch::ScratchPool;
 use super::slots::Slots;
-use super::walk::{Scorer, touch_row};
 use super::{Allow, GraphHeader, IndexError, SearchParams, TopK};
 use crate::format::SectionKind;
-use crate::vectors::{Encoding, Metric, Originals, PreparedQuery, Rows};
+use crate::kernels::nav::{LINE, MAX_LINES, dims};
+use crate::kernels::{Panel, prefetch};
+use crate::vectors::nav::lines_for;
+use crate::vectors::{Encoding, Metric, Originals, PreparedQuery, Projection, Rows};
 
 /// One hit of a search.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,6 +38,50 @@ pub struct SegmentParts {
     pub raw: Option<Rows>,
     /// The graph, if the segment has one.
     pub graph: Option<GraphParts>,
+    /// Navigation codes; segments written before format 1 had them are walked by int8 codes.
+    pub nav: Option<NavParts>,
+}
+
+/// Navigation codes as they are stored.
+#[derive(Debug)]
+pub struct NavParts {
+    /// The projection, stride [`Encoding::code_stride`].
+    pub projection: Rows,
+    /// Navigation codes of all positions, whole cache lines.
+    pub rows: Rows,
+    /// Navigation codes of the upper rows, the same stride.
+    pub upper: Rows,
+}
+
+/// Navigation codes, checked.
+#[derive(Debug)]
+pub(super) struct Nav {
+    pub(super) projection: Projection,
+    pub(super) lines: usize,
+    pub(super) rows: Rows,
+    pub(super) upper: Rows,
+}
+
+impl Nav {
+    fn open(
+        parts: NavParts,
+        encoding: Encoding,
+        (rows, upper): (u32, u32),
+    ) -> Result<Self, IndexError> {
+        let stride = parts.rows.stride();
+        let lines = stride / LINE;
+        let projection = Projection::open(&parts.projection, &encoding)?;
+        if !(1..=MAX_LINES).contains(&lines) || projection.len() > dims(lines) {
+            let expected = lines_for(encoding.dim()) * LINE;
+            let kind = SectionKind::Nav;
+            return Err(IndexError::WrongStride { kind, expected, found: stride });
+        }
+        check_stride(SectionKind::Nav, lines * LINE, stride)?;
+        check_stride(SectionKind::UpperNav, stride, parts.upper.stride())?;
+        check_len(SectionKind::Nav, u64::from(rows), parts.rows.len())?;
+        check_len(SectionKind::UpperNav, u64::from(upper), parts.upper.len())?;
+        Ok(Self { projection, lines, rows: parts.rows, upper: parts.upper })
+    }
 }
 
 /// A graph as it is stored.
@@ -51,10 +99,12 @@ pub struct GraphParts {
 #[derive(Debug)]
 pub struct Segment {
     encoding: Encoding,
-    slots: Slots,
-    codes: Rows,
+    pub(super) slots: Slots,
+    pub(super) codes: Rows,
     pub(super) raw: Option<Rows>,
-    graph: Option<Graph>,
+    pub(super) graph: Option<Graph>,
+    pub(super) nav: Option<Nav>,
+    pub(super) resident: OnceLock<Resident>,
     scratches: ScratchPool,
 }
 
@@ -65,7 +115,7 @@ impl Segment {
     /// [`IndexError::WrongStride`], [`IndexError::WrongLength`], [`IndexError::MissingSection`],
     /// [`IndexError::BadGraphHeader`], [`IndexError::GraphParameter`].
     pub fn open(parts: SegmentParts) -> Result<Self, IndexError> {
-        let SegmentParts { encoding, slots, codes, raw, graph } = parts;
+        let SegmentParts { encoding, slots, codes, raw, graph, nav } = parts;
         let rows = slots.len();
         check_stride(SectionKind::Slots, size_of::<u32>(), slots.stride())?;
         check_stride(SectionKind::Codes, encoding.code_stride(), codes.stride())?;
@@ -79,8 +129,19 @@ impl Segment {
             check_len(SectionKind::Raw, u64::from(rows), raw.len())?;
         }
         let graph = graph.map(|parts| Graph::open(parts, rows)).transpose()?;
+        let upper = graph.as_ref().map_or(0, Graph::upper_rows);
+        let nav = nav.map(|parts| Nav::open(parts, encoding, (rows, upper))).transpose()?;
         let scratches = ScratchPool::default();
-        Ok(Self { encoding, slots: Slots::new(slots), codes, raw, graph, scratches })
+        Ok(Self {
+            encoding,
+            slots: Slots::new(slots),
+            codes,
+            raw,
+            graph,
+            nav,
+            resident: OnceLock::new(),
+            scratches,
+        })
     }
 
     /// Number of rows.
@@ -134,8 +195,9 @@ impl Segment {
     /// The `k` best rows that pass, or all that pass when they are fewer: by descending score,
     /// ties by ascending slot.
     ///
-    /// Candidates come from a walk of the graph, or from a scan of the codes when there is no
-    /// graph or too few rows pass; the best `max(2k, k + 16)` are ordered by their originals.
+    /// Candidates come from a walk of the graph by navigation codes, or from a scan of the codes
+    /// when there is no graph or too few rows pass. The best of them by int8 code, a few more
+    /// than `k`, are ordered by their originals.
     /// An exact search scans the originals instead (the codes, if there are none).
     ///
     /// # Errors
@@ -143,6 +205,42 @@ impl Segment {
     pub fn search(
         &self,
         query: &PreparedQuery,
+        params: &SearchParams,
+        allow: Allow<'_>,
+    ) -> Result<Vec<Neighbor>, IndexError> {
+        self.search_projected(query, &[], params, allow)
+    }
+
+    /// [`Segment::search`] for several queries, which are projected together.
+    ///
+    /// # Errors
+    /// As [`Segment::search`].
+    pub fn search_many(
+        &self,
+        queries: &[PreparedQuery],
+        params: &SearchParams,
+        allow: Allow<'_>,
+    ) -> Result<Vec<Vec<Neighbor>>, IndexError> {
+        let (mut coordinates, mut width) = (Vec::new(), 0);
+        if let Some(nav) = &self.nav {
+            let mut panel = Panel::new(self.encoding.dim());
+            queries.iter().for_each(|query| panel.push(query.codes()));
+            let scales: Vec<f32> = queries.iter().map(PreparedQuery::scale).collect();
+            nav.projection.project_all(&panel, &scales, &mut Vec::new(), &mut coordinates);
+            width = nav.projection.len();
+        }
+        let search = |(at, query)| {
+            let own = coordinates.get(at * width..(at + 1) * width).unwrap_or_default();
+            self.search_projected(query, own, params, allow)
+        };
+        queries.iter().enumerate().map(search).collect()
+    }
+
+    /// A search for a query whose coordinates may be known.
+    fn search_projected(
+        &self,
+        query: &PreparedQuery,
+        coordinates: &[f32],
         params: &SearchParams,
         allow: Allow<'_>,
     ) -> Result<Vec<Neighbor>, IndexError> {
@@ -158,85 +256,49 @@ impl Segment {
         }
         Ok(self.scratches.with(|scratch| {
             let candidates = if params.exact {
-                self.scan(k, allow, |position| {
-                    self.fine_score(query, position, &mut scratch.values)
-                })
+                self.scan_exact(query, k, allow, &mut scratch.values)
             } else {
-                self.candidates(query, k, params, allow, scratch)
+                self.candidates(
+                    (query, coordinates),
+                    &SearchParams { k, ..*params },
+                    allow,
+                    scratch,
+                )
             };
             self.order(query, candidates, k, &mut scratch.values)
         }))
     }
 
-    /// The best candidates by code.
-    fn candidates(
+    /// The best of all positions that pass, by their originals.
+    fn scan_exact(
         &self,
         query: &PreparedQuery,
-        k: usize,
-        params: &SearchParams,
-        allow: Allow<'_>,
-        scratch: &mut Scratch,
-    ) -> Vec<u32> {
-        let keep = params.rescored().min(self.len() as usize);
-        let scorer = CodeScorer { query, codes: &self.codes };
-        if let Some(graph) = &self.graph {
-            let passing = self.slots.passing(allow);
-            if let Plan::Walk { ef } = Plan::choose(self.len(), passing, params.ef, keep) {
-                let found = self.walk(graph, &scorer, ef, keep, allow, scratch);
-                if found.len() >= k {
-                    return found;
-                }
-            }
-        }
-        self.scan(keep, allow, |position| scorer.score(position))
-    }
-
-    fn walk(
-        &self,
-        graph: &Graph,
-        scorer: &CodeScorer<'_>,
-        ef: usize,
         keep: usize,
         allow: Allow<'_>,
-        scratch: &mut Scratch,
-    ) -> Vec<u32> {
-        if matches!(allow, Allow::All) {
-            graph.search(scorer, ef, scratch, |_| {});
-            return scratch.pool.iter().take(keep).map(|scored| scored.id).collect();
-        }
-        let mut accepted = std::mem::take(&mut scratch.accepted);
-        accepted.reset(keep);
-        graph.search(scorer, ef, scratch, |scored| {
-            // The bitmap is asked only about what could be returned.
-            if accepted.admits(scored)
-                && self.slots.slot(scored.id).is_some_and(|slot| allow.contains(slot))
-            {
-                accepted.push(scored);
-            }
-        });
-        let found = accepted.iter().map(|scored| scored.id).collect();
-        scratch.accepted = accepted;
-        found
-    }
-
-    fn scan(&self, keep: usize, allow: Allow<'_>, mut score: impl FnMut(u32) -> f32) -> Vec<u32> {
+        values: &mut Vec<f32>,
+    ) -> Vec<Scored> {
         let mut top = TopK::new(keep);
-        self.slots.for_each(allow, |position| top.push(position, score(position)));
-        top.into_sorted().into_iter().map(|(position, _)| position).collect()
+        self.slots.for_each(allow, |position| {
+            top.push(position, self.fine_score(query, position, values));
+        });
+        top.into_sorted().into_iter().map(|(id, score)| Scored { score, id }).collect()
     }
 
     /// Orders candidates by their best scores and keeps `k`.
     fn order(
         &self,
         query: &PreparedQuery,
-        candidates: Vec<u32>,
+        candidates: Vec<Scored>,
         k: usize,
         values: &mut Vec<f32>,
     ) -> Vec<Neighbor> {
-        let mut scored: Vec<Scored> = candidates
-            .into_iter()
-            .map(|id| Scored { score: self.fine_score(query, id, values), id })
-            .collect();
+        let mut scored = candidates;
+        if let Some(raw) = &self.raw {
+            scored.iter().for_each(|of| prefetch(raw.row(of.id).unwrap_or_default()));
+        }
+        for candidate in &mut scored {
+            candidate.score = self.fine_score(query, candidate.id, values);
+        }
         scored.sort_unstable_by(Scored::rank);
         scored
             .into_iter()
@@ -255,24 +317,6 @@ impl Segment {
         let score = score.unwrap_or(f32::MIN);
         // Rounded codes can put a squared distance slightly below zero.
         if self.encoding.metric() == Metric::L2 { score.min(0.0) } else { score }
-    }
-}
-
-/// Scores positions by their codes against a query.
-struct CodeScorer<'a> {
-    query: &'a PreparedQuery,
-    codes: &'a Rows,
-}
-
-impl Scorer for CodeScorer<'_> {
-    #[inline]
-    fn score(&self, position: u32) -> f32 {
-        self.codes.row(position).map_or(f32::MIN, |row| self.query.score_code(row))
-    }
-
-    #[inline]
-    fn touch(&self, position: u32) -> u8 {
-        touch_row(self.codes.row(position))
     }
 }
 

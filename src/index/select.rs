@@ -1,12 +1,19 @@
-//! Which links a node keeps (Malkov and Yashunin, algorithm 4, with the pruned ones kept).
+//! Which links a node keeps: as spread as possible, and never fewer than fit a row.
 //!
-//! A candidate is *diverse* when no diverse link closer to the node is at least as close to the
-//! candidate as the node is. Diverse links come first; the rest of the row is filled with the
-//! best of the others, because a full row costs the same to read and finds more.
+//! A candidate is *diverse* when no link that is closer to the node is also closer to the
+//! candidate than the node is (Malkov and Yashunin, 2018, algorithm 4). The rest of a row is
+//! filled with candidates that fail this by little, then by more (SymphonyQG, Gou et al., 2025,
+//! fills by a relaxed angle as well), then with the nearest: a full row costs no more to read,
+//! and filling with the nearest alone lost whole clusters.
 
 use super::pool::Scored;
+use super::space::{Point, Space};
 
-/// The links of one node: the diverse ones best first, then the fill, best first.
+/// How much closer than the node another link must be to exclude a candidate, in distances
+/// squared, one round after the other.
+const RELAXED: [f32; 4] = [1.0, 1.03, 1.06, 1.1];
+
+/// The links of one node: the diverse ones best first, then the fill.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     pub links: Vec<Scored>,
@@ -14,112 +21,73 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Selects at most `width` of `candidates`, which come best first without repetition.
-    /// `pair` scores two candidates against each other.
-    pub fn new(
-        candidates: impl Iterator<Item = Scored>,
-        width: usize,
-        pair: impl Fn(u32, u32) -> f32,
-    ) -> Self {
+    /// Selects at most `width` of `candidates`, which come best first without repetition. Costs
+    /// up to `candidates * width` products.
+    pub fn new(space: &Space<'_>, candidates: &[Scored], width: usize) -> Self {
         let mut links: Vec<Scored> = Vec::with_capacity(width);
-        let mut fill = Vec::with_capacity(width);
-        for candidate in candidates {
-            if links.len() == width {
+        let mut points: Vec<Point<'_>> = Vec::with_capacity(width);
+        let mut left = candidates.to_vec();
+        let mut diverse = 0;
+        for factor in RELAXED {
+            left.retain(|candidate| {
+                if links.len() == width {
+                    return true;
+                }
+                let point = space.point(candidate.id);
+                // Scores are negative squared distances.
+                let excluded = space.any_above(&point, &points, candidate.score / factor);
+                if !excluded {
+                    links.push(*candidate);
+                    points.push(point);
+                }
+                excluded
+            });
+            if factor == RELAXED[0] {
+                diverse = links.len();
+            }
+            if links.len() == width || left.is_empty() {
                 break;
             }
-            if links.iter().any(|kept| pair(kept.id, candidate.id) >= candidate.score) {
-                if fill.len() < width {
-                    fill.push(candidate);
-                }
-            } else {
-                links.push(candidate);
-            }
         }
-        let diverse = links.len();
-        links.extend(fill.into_iter().take(width - diverse));
+        let missing = width - links.len();
+        links.extend(left.into_iter().take(missing));
         Self { links, diverse }
-    }
-
-    /// Offers one more link, keeping at most `width`. Costs about one score per diverse link,
-    /// a tenth of selecting anew; a link that a demoted one had pruned stays in the fill.
-    pub fn offer(&mut self, new: Scored, width: usize, pair: impl Fn(u32, u32) -> f32) {
-        if self.links.iter().any(|kept| kept.id == new.id) {
-            return;
-        }
-        let (diverse, fill) = self.links.split_at(self.diverse);
-        let closer = diverse.partition_point(|kept| kept.rank(&new).is_lt());
-        let pruned = diverse[..closer].iter().any(|kept| pair(kept.id, new.id) >= new.score);
-        if pruned {
-            let at = self.diverse + fill.partition_point(|kept| kept.rank(&new).is_lt());
-            self.links.insert(at, new);
-        } else {
-            self.links.insert(closer, new);
-            self.diverse += 1;
-            self.demote_after(closer, new, pair);
-        }
-        self.links.truncate(width);
-        self.diverse = self.diverse.min(width);
-    }
-
-    /// Moves the diverse links behind `at` that `new` prunes into the fill.
-    fn demote_after(&mut self, at: usize, new: Scored, pair: impl Fn(u32, u32) -> f32) {
-        let mut next = at + 1;
-        while next < self.diverse {
-            let link = self.links[next];
-            if pair(new.id, link.id) >= link.score {
-                self.links.remove(next);
-                self.diverse -= 1;
-                let fill = &self.links[self.diverse..];
-                let to = self.diverse + fill.partition_point(|kept| kept.rank(&link).is_lt());
-                self.links.insert(to, link);
-            } else {
-                next += 1;
-            }
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::vectors::{Encoding, Metric, Originals, Rows};
 
-    /// Points on a line around a node at 0; the score is the negative distance.
-    fn near(points: &[f32]) -> Vec<Scored> {
-        let mut links: Vec<Scored> = points
-            .iter()
-            .enumerate()
-            .map(|(id, x)| Scored { score: -x.abs(), id: id as u32 })
-            .collect();
-        links.sort_by(Scored::rank);
-        links
-    }
-
-    fn ids(selection: &Selection) -> Vec<u32> {
-        selection.links.iter().map(|link| link.id).collect()
-    }
-
-    const POINTS: [f32; 5] = [1.0, 1.5, -2.0, 3.0, -2.5];
-
-    fn pair(a: u32, b: u32) -> f32 {
-        -(POINTS[a as usize] - POINTS[b as usize]).abs()
+    /// Points on a line around a node at 0, the last of them.
+    fn selected(points: &[f32], width: usize) -> (Vec<u32>, usize) {
+        let encoding = Encoding::new(1, Metric::L2, Originals::None).unwrap();
+        let mut bytes = Vec::new();
+        for point in points.iter().chain(&[0.0]) {
+            bytes.extend(encoding.encode(&[*point]).unwrap().code);
+        }
+        let rows = Rows::contiguous(Bytes::from(bytes), encoding.code_stride()).unwrap();
+        let space = Space::new(&rows, encoding);
+        let ids: Vec<u32> = (0..points.len() as u32).collect();
+        let ranked = space.ranked(points.len() as u32, &ids);
+        let selection = Selection::new(&space, &ranked, width);
+        (selection.links.iter().map(|link| link.id).collect(), selection.diverse)
     }
 
     #[test]
     fn one_link_a_direction_is_diverse_and_the_nearest_of_the_rest_fill() {
-        let selection = Selection::new(near(&POINTS).into_iter(), 4, pair);
-        assert_eq!((ids(&selection), selection.diverse), (vec![0, 2, 1, 4], 2));
+        let points = [1.0, 1.5, -2.0, 3.0, -2.5];
+        assert_eq!(selected(&points, 4), (vec![0, 2, 1, 4], 2));
+        assert_eq!(selected(&points, 9).0.len(), 5);
+        assert_eq!(selected(&points, 1), (vec![0], 1));
     }
 
     #[test]
-    fn offering_one_by_one_in_any_order_selects_the_same() {
-        for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [3, 0, 4, 1, 2]] {
-            let mut selection = Selection::default();
-            for id in order {
-                let score = -POINTS[id as usize].abs();
-                selection.offer(Scored { score, id }, 4, pair);
-                selection.offer(Scored { score, id }, 4, pair);
-            }
-            assert_eq!((ids(&selection), selection.diverse), (vec![0, 2, 1, 4], 2));
-        }
+    fn a_link_that_is_nearly_diverse_comes_before_nearer_ones() {
+        // Seen from 1.0, the candidate 80.0 is nearly as far as from the node.
+        assert_eq!(selected(&[1.0, 1.2, 80.0], 2), (vec![0, 2], 1));
     }
 }

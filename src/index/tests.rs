@@ -58,7 +58,18 @@ fn open_image(image: SegmentImage) -> Result<Segment, IndexError> {
             header,
         }),
     };
+    let has_nav = sections.iter().any(|s| s.kind == SectionKind::Nav);
+    let nav = has_nav
+        .then(|| -> Result<NavParts, IndexError> {
+            Ok(NavParts {
+                projection: rows_of(&sections, SectionKind::Projection, encoding.code_stride())?,
+                rows: rows_of(&sections, SectionKind::Nav, 128)?,
+                upper: rows_of(&sections, SectionKind::UpperNav, 128)?,
+            })
+        })
+        .transpose()?;
     Segment::open(SegmentParts {
+        nav,
         encoding,
         slots: rows_of(&sections, SectionKind::Slots, size_of::<u32>())?,
         codes: rows_of(&sections, SectionKind::Codes, encoding.code_stride())?,
@@ -315,6 +326,7 @@ fn a_damaged_graph_gives_valid_slots_and_still_fills_k() {
         header.entry = entry;
         header.level_counts = vec![2, 7];
         let segment = Segment::open(SegmentParts {
+            nav: None,
             encoding,
             slots: rows_of(&sound.sections, SectionKind::Slots, 4).unwrap(),
             codes: rows_of(&sound.sections, SectionKind::Codes, encoding.code_stride()).unwrap(),

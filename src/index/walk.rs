@@ -1,89 +1,150 @@
 //! The walk: best-first search over any adjacency with any scorer (Malkov and Yashunin,
 //! algorithm 2). Building and searching run the same loop, monomorphized for each.
+//!
+//! The walk is one step behind itself: it asks for the rows of a node's links, then scores those
+//! of the node before, which have arrived meanwhile. That costs a few percent more steps and
+//! hides most of what a step spends waiting for memory.
 
-use std::hint::black_box;
-
-use super::pool::Scored;
+use super::pool::{Pool, Scored};
 use super::scratch::Scratch;
+use crate::kernels::prefetch;
+use crate::vectors::finite;
 
-/// Scores ids against something fixed: a query, or a node being inserted.
+/// Scores ids against something fixed: a query, or a node being linked.
 pub trait Scorer {
-    /// The score of `id`; finite, and higher is better.
-    fn score(&self, id: u32) -> f32;
+    /// The bytes that scoring `id` reads; empty when there is no such id.
+    fn row(&self, id: u32) -> &[u8];
 
-    /// Reads what scoring `id` will need, so that it is in the cache by then; the result means
-    /// nothing but must be used. Loads of several ids overlap, which is what a walk over more
-    /// rows than the cache holds spends its time on.
-    fn touch(&self, id: u32) -> u8;
+    /// The score of each row, into `out` of the same length. Higher is better; an empty row
+    /// scores worst.
+    fn score_all(&self, rows: &[&[u8]], out: &mut [f32]);
 }
 
 /// Who is linked to whom.
 pub trait Adjacency {
     /// Number of ids; links out of range are ignored.
     fn len(&self) -> u32;
-    /// Appends the links of `id` to `out`. May give padding (the id itself) and repetitions.
-    fn links(&self, id: u32, out: &mut Vec<u32>);
+    /// Visits the links of `id`. May give padding (the id itself) and repetitions.
+    fn each_link(&self, id: u32, visit: impl FnMut(u32));
+    /// Asks for the links of `id` to be brought into the cache.
+    fn prefetch(&self, id: u32);
+}
+
+/// Ids scored in one go, at most; a node with more links is scored in several.
+const WIDTH: usize = 64;
+
+/// Ids whose rows were asked for and that wait to be scored.
+struct Batch<'r> {
+    ids: [u32; WIDTH],
+    rows: [&'r [u8]; WIDTH],
+    scores: [f32; WIDTH],
+    len: usize,
+}
+
+impl<'r> Batch<'r> {
+    fn new() -> Self {
+        Self { ids: [0; WIDTH], rows: [&[]; WIDTH], scores: [0.0; WIDTH], len: 0 }
+    }
+
+    #[inline]
+    fn push(&mut self, id: u32, row: &'r [u8]) {
+        prefetch(row);
+        self.ids[self.len] = id;
+        self.rows[self.len] = row;
+        self.len += 1;
+    }
+
+    fn is_full(&self) -> bool {
+        self.len == WIDTH
+    }
+
+    /// Scores what waits and empties the batch.
+    #[inline]
+    fn score<S: Scorer>(&mut self, scorer: &S, mut take: impl FnMut(Scored)) {
+        scorer.score_all(&self.rows[..self.len], &mut self.scores[..self.len]);
+        for (&id, &score) in self.ids[..self.len].iter().zip(&self.scores) {
+            take(Scored { score: finite(score), id });
+        }
+        self.len = 0;
+    }
 }
 
 /// Climbs from `start` to a node whose links are all no better; the start of the level below.
 /// Ends because the score rises strictly with every step, whatever the links say.
-pub fn climb<S: Scorer, A: Adjacency>(
-    scorer: &S,
-    graph: &A,
-    start: u32,
-    links: &mut Vec<u32>,
-) -> u32 {
-    let mut best = Scored { score: scorer.score(start), id: start };
+pub fn climb<S: Scorer, A: Adjacency>(scorer: &S, graph: &A, start: u32) -> u32 {
+    let score = |id: u32| {
+        let mut score = [f32::MIN];
+        scorer.score_all(&[scorer.row(id)], &mut score);
+        finite(score[0])
+    };
+    let mut best = Scored { score: score(start), id: start };
     loop {
         let from = best.id;
-        links.clear();
-        graph.links(from, links);
-        for &id in links.iter().filter(|&&id| id < graph.len() && id != from) {
-            let score = scorer.score(id);
-            if score > best.score {
-                best = Scored { score, id };
+        graph.each_link(from, |id| {
+            if id < graph.len() && id != from {
+                let score = score(id);
+                if score > best.score {
+                    best = Scored { score, id };
+                }
             }
-        }
+        });
         if best.id == from {
             return from;
         }
     }
 }
 
-/// Walks from `start` keeping the `ef` best in `scratch.pool`, and hands every scored id to
-/// `seen` once. Each id is scored at most once, so the walk ends.
+/// Walks from `starts` keeping the `ef` best in `scratch.pool` and the expanded ids in
+/// `scratch.trail`, and hands every scored id to `seen` once. Each id is scored at most once, so
+/// the walk ends.
 pub fn walk<S: Scorer, A: Adjacency>(
     scorer: &S,
     graph: &A,
-    start: u32,
+    starts: &[u32],
     ef: usize,
     scratch: &mut Scratch,
     mut seen: impl FnMut(Scored),
 ) {
-    let Scratch { visited, pool, links, .. } = scratch;
+    let Scratch { visited, pool, trail, .. } = scratch;
     let len = graph.len();
     visited.reset(len);
     pool.reset(ef.min(len as usize));
-    if start < len && visited.insert(start) {
-        let scored = Scored { score: scorer.score(start), id: start };
-        pool.push(scored);
+    trail.clear();
+    let mut take = |pool: &mut Pool, scored: Scored| {
+        if pool.push(scored) {
+            graph.prefetch(scored.id);
+        }
         seen(scored);
-    }
-    while let Some(id) = pool.expand_next() {
-        links.clear();
-        graph.links(id, links);
-        links.retain(|&id| id < len && visited.insert(id));
-        black_box(links.iter().fold(0, |sum, &id| sum ^ scorer.touch(id)));
-        for &id in links.iter() {
-            let scored = Scored { score: scorer.score(id), id };
-            pool.push(scored);
-            seen(scored);
+    };
+    // The rows asked for by the last step, and by the one before it.
+    let (mut batches, mut now) = ([Batch::new(), Batch::new()], 0);
+    for &start in starts.iter().take(WIDTH) {
+        if start < len && visited.insert(start) {
+            batches[now].push(start, scorer.row(start));
         }
     }
-}
-
-/// Reads one byte of every cache line of a row.
-#[inline]
-pub fn touch_row(row: Option<&[u8]>) -> u8 {
-    row.map_or(0, |row| row.iter().step_by(64).fold(0, |sum, byte| sum ^ byte))
+    loop {
+        batches[now].score(scorer, |scored| take(pool, scored));
+        let asked = now;
+        now = 1 - now;
+        let Some(id) = pool.expand_next() else {
+            if batches[now].len == 0 {
+                return;
+            }
+            continue;
+        };
+        trail.push(id);
+        if let Some(next) = pool.peek_next() {
+            graph.prefetch(next);
+        }
+        let asked = &mut batches[asked];
+        graph.each_link(id, |link| {
+            if link < len && visited.insert(link) {
+                if asked.is_full() {
+                    asked.score(scorer, |scored| take(pool, scored));
+                }
+                asked.push(link, scorer.row(link));
+            }
+        });
+    }
 }

@@ -10,16 +10,23 @@ use super::x86;
 #[inline]
 #[must_use]
 pub fn dot4_i8(level: Level, query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
-    if rows.iter().any(|row| row.len() < query.len()) {
-        return rows.map(|row| scalar::dot_i8(query, row));
-    }
-    match level.isa() {
-        Isa::Scalar => rows.map(|row| scalar::dot_i8(query, row)),
+    let is_short = |row: &[i8]| row.len() < query.len();
+    // A short row, mostly an empty one that fills a group of four up, has the query take its
+    // place and is then taken as far as it goes.
+    let full = rows.map(|row| if is_short(row) { query } else { row });
+    let mut dots = match level.isa() {
+        Isa::Scalar => full.map(|row| scalar::dot_i8(query, row)),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => x86::avx2::dot4_i8(level, query, rows),
+        Isa::Avx2 => x86::avx2::dot4_i8(level, query, full),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => x86::avx512::dot4_i8(level, query, rows),
+        Isa::Avx512 => x86::avx512::dot4_i8(level, query, full),
+    };
+    for (dot, row) in dots.iter_mut().zip(rows) {
+        if is_short(row) {
+            *dot = scalar::dot_i8(query, row);
+        }
     }
+    dots
 }
 
 /// Rows of int8 values side by side, each padded with zeros to whole cache lines: the operand

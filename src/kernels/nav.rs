@@ -90,27 +90,29 @@ impl NavQuery {
         &self.planes
     }
 
-    /// Scores of four rows; a row shorter than [`NavQuery::row_bytes`] scores `f32::MIN`. The
-    /// same at every level, to the bit.
+    /// Scores rows into `out`, as many as the shorter of the two; a row shorter than
+    /// [`NavQuery::row_bytes`] scores `f32::MIN`. The same at every level, to the bit.
     #[inline]
-    #[must_use]
-    pub fn score4(&self, level: Level, rows: [&[u8]; 4]) -> [f32; 4] {
-        if rows.iter().any(|row| row.len() < self.row_bytes()) || self.planes.is_empty() {
-            return rows.map(|row| self.score(row));
+    pub fn score_all(&self, level: Level, rows: &[&[u8]], out: &mut [f32]) {
+        let len = rows.len().min(out.len());
+        let (rows, out) = (&rows[..len], &mut out[..len]);
+        if self.planes.is_empty() || rows.iter().any(|row| row.len() < self.row_bytes()) {
+            out.iter_mut().zip(rows).for_each(|(out, row)| *out = self.score(row));
+            return;
         }
         match level.isa() {
-            Isa::Scalar => rows.map(|row| self.score(row)),
+            Isa::Scalar => out.iter_mut().zip(rows).for_each(|(out, row)| *out = self.score(row)),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => x86::avx2::nav4(level, self, rows),
+            Isa::Avx2 => x86::avx2::nav_all(level, self, rows, out),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => x86::avx512::nav4(level, self, rows),
+            Isa::Avx512 => x86::avx512::nav_all(level, self, rows, out),
         }
     }
 
     /// The scalar twin: the definition of a score.
     #[must_use]
     pub fn score(&self, row: &[u8]) -> f32 {
-        let Some(row) = row.get(..self.row_bytes()).filter(|row| !row.is_empty()) else {
+        let Some(row) = row.get(..self.row_bytes()).filter(|_| !self.planes.is_empty()) else {
             return f32::MIN;
         };
         let mut sums = [0_i32; 2];
@@ -171,7 +173,8 @@ mod tests {
         #[test]
         fn every_level_gives_the_same_bits(
             lines in 1..=MAX_LINES,
-            bytes in proptest::collection::vec(any::<u8>(), 4 * MAX_LINES * LINE + 3),
+            count in 0_usize..7,
+            bytes in proptest::collection::vec(any::<u8>(), 6 * MAX_LINES * LINE + 3),
             values in proptest::collection::vec(any::<i8>(), dims(MAX_LINES)),
             (scale, bias, shift) in (0.001_f32..2.0, -50.0_f32..50.0, 0_usize..4),
         ) {
@@ -182,15 +185,18 @@ mod tests {
             }
             (query.scale, query.bias) = ([scale, scale / 3.0], [bias, -bias]);
             let stride = query.row_bytes();
-            let rows = std::array::from_fn(|row| &bytes[shift + row * stride..][..stride]);
-            let expected = rows.map(|row| query.score(row).to_bits());
-            let is_nan = rows.map(|row| query.score(row).is_nan());
+            let rows: Vec<&[u8]> = (0..count)
+                .map(|row| &bytes[shift + row * stride..][..stride])
+                .collect();
+            let expected: Vec<f32> = rows.iter().map(|row| query.score(row)).collect();
             for level in available() {
-                let found = query.score4(level, rows);
-                for row in 0..4 {
+                let mut found = vec![0.5; count];
+                query.score_all(level, &rows, &mut found);
+                for (found, expected) in found.iter().zip(&expected) {
                     prop_assert!(
-                        found[row].to_bits() == expected[row] || is_nan[row] && found[row].is_nan(),
-                        "{} row {row}: {} and {}", level.name(), found[row], query.score(rows[row])
+                        found.to_bits() == expected.to_bits()
+                            || found.is_nan() && expected.is_nan(),
+                        "{}: {found} and {expected}", level.name()
                     );
                 }
             }
@@ -203,7 +209,8 @@ mod tests {
         query.reset(2);
         let (long, short) = ([1_u8; 128], [1_u8; 127]);
         for level in available() {
-            let scores = query.score4(level, [&long, &short, &long, &[]]);
+            let mut scores = [0.0; 4];
+            query.score_all(level, &[&long, &short, &long, &[]], &mut scores);
             assert_eq!([scores[1], scores[3]], [f32::MIN; 2]);
             assert!(scores[0] > f32::MIN);
         }

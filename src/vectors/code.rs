@@ -64,8 +64,14 @@ impl<'a> CodeRow<'a> {
     #[inline]
     #[must_use]
     pub fn score(&self, other: &CodeRow<'_>, metric: Metric) -> f32 {
-        let sum = kernels::dot_i8(self.codes, other.codes) as f32;
-        let dot = self.scale * other.scale * sum;
+        self.score_of_dot(other, kernels::dot_i8(self.codes, other.codes), metric)
+    }
+
+    /// The score of two code rows from the product of their codes.
+    #[inline]
+    #[must_use]
+    pub fn score_of_dot(&self, other: &CodeRow<'_>, dot: i32, metric: Metric) -> f32 {
+        let dot = self.scale * other.scale * dot as f32;
         finite(match metric {
             Metric::Cosine | Metric::Dot => dot,
             Metric::L2 => 2.0 * dot - (self.norm_sq + other.norm_sq),
@@ -73,7 +79,7 @@ impl<'a> CodeRow<'a> {
     }
 
     /// The approximate values, in order.
-    pub fn values(&self) -> impl Iterator<Item = f32> + 'a {
+    pub fn values(self) -> impl Iterator<Item = f32> + 'a {
         let scale = self.scale;
         self.codes.iter().map(move |&code| f32::from(code) * scale)
     }
@@ -84,9 +90,11 @@ pub(super) fn quantize(values: &[f32]) -> (impl Iterator<Item = i8>, f32) {
     let largest = values.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
     let scale = largest / MAX_CODE;
     let scale = if scale.is_normal() { scale } else { 0.0 };
-    let code = move |x: &f32| {
-        if scale == 0.0 { 0 } else { (x / scale).round().clamp(-MAX_CODE, MAX_CODE) as i8 }
-    };
+    let per_unit = if scale == 0.0 { 0.0 } else { MAX_CODE / largest };
+    // The sum of a small number and 1.5 * 2^23 is rounded to a whole number, whose low byte is
+    // the low byte of the sum: a rounding that compiles to two vector instructions.
+    const ROUNDING: f32 = 12_582_912.0;
+    let code = move |x: &f32| (x * per_unit + ROUNDING).to_bits() as u8 as i8;
     (values.iter().map(code), scale)
 }
 

@@ -10,16 +10,21 @@ mod check;
 pub mod code;
 mod encoding;
 mod error;
+mod linear;
 mod metric;
+pub mod nav;
 mod originals;
+mod projection;
 mod query;
 mod rows;
 
 pub use check::MAX_DIM;
 pub use encoding::{EncodedVector, Encoding};
 pub use error::VectorError;
+pub use linear::Random;
 pub use metric::Metric;
 pub use originals::Originals;
+pub use projection::Projection;
 pub use query::PreparedQuery;
 pub use rows::Rows;
 

@@ -52,6 +52,31 @@ impl PreparedQuery {
         CodeRow::read(row, self.codes.len()).map_or(f32::MIN, |row| query.score(&row, self.metric))
     }
 
+    /// Approximate scores of four code rows; one that is too short scores worst.
+    #[inline]
+    #[must_use]
+    pub fn score_code4(&self, rows: [&[u8]; 4]) -> [f32; 4] {
+        let query = CodeRow { codes: &self.codes, scale: self.scale, norm_sq: self.norm_sq };
+        let rows = rows.map(|row| CodeRow::read(row, self.codes.len()));
+        let codes = rows.map(|row| row.map_or(&[][..], |row| row.codes));
+        let dots = kernels::dot4_i8(kernels::level(), &self.codes, codes);
+        std::array::from_fn(|at| {
+            rows[at].map_or(f32::MIN, |row| query.score_of_dot(&row, dots[at], self.metric))
+        })
+    }
+
+    /// The int8 code of the query.
+    #[must_use]
+    pub fn codes(&self) -> &[i8] {
+        &self.codes
+    }
+
+    /// What a unit of the code is worth.
+    #[must_use]
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
     /// Score of a raw row in f32 arithmetic. `scratch` is overwritten; reuse it to avoid
     /// allocation. With [`Originals::None`] there is nothing to score: the worst score.
     #[must_use]
@@ -59,10 +84,18 @@ impl PreparedQuery {
         if originals == Originals::None || row.len() < originals.row_len(self.dim()) {
             return f32::MIN;
         }
-        let values = originals.decode(row, self.dim(), scratch);
-        finite(match self.metric {
-            Metric::Cosine | Metric::Dot => kernels::dot_f32(values, &self.values),
-            Metric::L2 => -kernels::l2sq_f32(values, &self.values),
+        let product = self.metric != Metric::L2;
+        finite(match originals {
+            Originals::F16 if product => kernels::dot_f16_le(row, &self.values, scratch),
+            Originals::F16 => -kernels::l2sq_f16_le(row, &self.values, scratch),
+            _ => {
+                let values = originals.decode(row, self.dim(), scratch);
+                if product {
+                    kernels::dot_f32(values, &self.values)
+                } else {
+                    -kernels::l2sq_f32(values, &self.values)
+                }
+            }
         })
     }
 }

@@ -220,6 +220,16 @@ pub struct BenchAnnArgs {
     /// Keep the database in this new file [default: a temporary file]
     #[arg(long, value_name = "PATH")]
     pub db: Option<PathBuf>,
+    /// Searches for all queries in one call, for ids and scores without records; there are no
+    /// latencies of single queries then
+    #[arg(long)]
+    pub batch: bool,
+    /// Copies codes and links into memory before measuring
+    #[arg(long)]
+    pub resident: bool,
+    /// Measures the file that an earlier run left at --db instead of building it
+    #[arg(long, requires = "db")]
+    pub reuse: bool,
     /// Build no graph: scan all codes
     #[arg(long)]
     pub flat: bool,

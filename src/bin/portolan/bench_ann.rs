@@ -44,8 +44,9 @@ struct Measured {
     ef: usize,
     recall: f64,
     qps: f64,
-    p50_us: f64,
-    p99_us: f64,
+    /// Of single queries; absent in a batch.
+    p50_us: Option<f64>,
+    p99_us: Option<f64>,
 }
 
 /// A folder for the database file that goes when the command ends.
@@ -82,10 +83,13 @@ pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
             scratch.0.join("bench.portolan")
         }
     };
-    let build_s = build(args, &base, &path)?;
+    let build_s = if args.reuse { 0.0 } else { build(args, &base, &path)? };
     let db = Database::open_read_only(&path)?;
     let collection = db.collection("bench")?;
     let info = db.info()?;
+    if args.resident {
+        collection.make_resident()?;
+    }
     let rows = base.len() as f64;
     let resident: u64 =
         info.collections.iter().map(|of| of.space.codes + of.space.links + of.space.slots).sum();
@@ -116,10 +120,15 @@ pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
         pass(&collection, args, ef, &queries)?;
     }
     for &ef in efs {
-        let measured = measure(&collection, args, ef, &queries, &truth)?;
+        let measured = if args.batch {
+            measure_batch(&collection, args, ef, &queries, &truth)?
+        } else {
+            measure(&collection, args, ef, &queries, &truth)?
+        };
         out.result(&measured, |at| {
             let Measured { ef, recall, qps, p50_us, p99_us } = at;
-            format!("{ef:>6} {recall:>8.4} {qps:>10.0} {p50_us:>10.1} {p99_us:>10.1}")
+            let us = |us: &Option<f64>| us.map_or("-".to_owned(), |us| format!("{us:.1}"));
+            format!("{ef:>6} {recall:>8.4} {qps:>10.0} {:>10} {:>10}", us(p50_us), us(p99_us))
         })?;
     }
     Ok(())
@@ -272,9 +281,34 @@ fn measure(
         ef,
         recall: found,
         qps: latencies.len() as f64 / wall.as_secs_f64(),
-        p50_us: percentile_us(&latencies, 50),
-        p99_us: percentile_us(&latencies, 99),
+        p50_us: Some(percentile_us(&latencies, 50)),
+        p99_us: Some(percentile_us(&latencies, 99)),
     })
+}
+
+/// All queries in one call, as often as the time to measure takes.
+fn measure_batch(
+    collection: &Collection,
+    args: &BenchAnnArgs,
+    ef: usize,
+    queries: &[Vec<f32>],
+    truth: &[Vec<u32>],
+) -> Result<Measured> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads).build();
+    let pool = pool.map_err(|error| Failure::new(error.to_string()))?;
+    let search = || collection.search_batch(queries).limit(args.k).ef(ef).run();
+    let found = pool.install(search)?;
+    let right = found.iter().zip(truth).map(|(hits, truth)| {
+        hits.iter().filter_map(|hit| row_number(&hit.id)).filter(|row| truth.contains(row)).count()
+    });
+    let wanted: usize = truth.iter().map(Vec::len).sum();
+    let recall = right.sum::<usize>() as f64 / wanted.max(1) as f64;
+    let (begin, mut answered) = (Instant::now(), 0);
+    while begin.elapsed() < MEASURED_MIN {
+        answered += pool.install(search)?.len();
+    }
+    let qps = answered as f64 / begin.elapsed().as_secs_f64();
+    Ok(Measured { ef, recall, qps, p50_us: None, p99_us: None })
 }
 
 /// Query number, hits, latency.

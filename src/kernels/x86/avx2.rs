@@ -66,11 +66,10 @@ fn dot4_i8_inner(query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
     out
 }
 
-/// See [`NavQuery::score4`]; every row has the bytes of the query's rows.
-#[inline]
-pub fn nav4(_proof: Level, query: &NavQuery, rows: [&[u8]; 4]) -> [f32; 4] {
+/// See [`NavQuery::score_all`]; every row has the bytes of the query's rows.
+pub fn nav_all(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
     // SAFETY: as in `dot4_i8`.
-    unsafe { nav4_inner(query, rows) }
+    unsafe { nav_all_inner(query, rows, out) }
 }
 
 /// Adds the products of the fields of one line with their planes.
@@ -92,51 +91,52 @@ fn add_line<const BITS: i32>(sum: __m256i, line: &[i8; LINE], planes: &[[i8; LIN
     sum
 }
 
-#[inline]
 #[target_feature(enable = "avx2")]
-fn nav4_inner(query: &NavQuery, rows: [&[u8]; 4]) -> [f32; 4] {
+fn nav_all_inner(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
     let bytes = query.row_bytes();
-    let rows: [&[i8]; 4] = rows.map(|row| bytemuck::cast_slice(&row[..bytes]));
     let (planes, further) = query.planes().split_at(2);
-    let mut fine = [_mm256_setzero_si256(); 4];
-    let mut coarse = [_mm256_setzero_si256(); 4];
-    for ((fine, coarse), row) in fine.iter_mut().zip(&mut coarse).zip(rows) {
-        let Some((first, lines)) = row.as_chunks::<LINE>().0.split_first() else { continue };
-        *fine = add_line::<4>(*fine, first, planes);
-        for (line, planes) in lines.iter().zip(further.chunks_exact(4)) {
-            *coarse = add_line::<2>(*coarse, line, planes);
+    for (rows, out) in rows.chunks(4).zip(out.chunks_mut(4)) {
+        let mut fine = [_mm256_setzero_si256(); 4];
+        let mut coarse = [_mm256_setzero_si256(); 4];
+        let mut tails = [&[0; LINE]; 4];
+        for (at, row) in rows.iter().enumerate() {
+            let lines = bytemuck::cast_slice(&row[..bytes]).as_chunks::<LINE>().0;
+            let Some((first, others)) = lines.split_first() else { continue };
+            fine[at] = add_line::<4>(fine[at], first, planes);
+            for (line, planes) in others.iter().zip(further.chunks_exact(4)) {
+                coarse[at] = add_line::<2>(coarse[at], line, planes);
+            }
+            tails[at] = others.last().unwrap_or(first);
         }
+        let scores = combine(query, tails, sum4(fine), sum4(coarse));
+        out.copy_from_slice(&scores[..out.len()]);
     }
-    combine(query, rows, sum4(fine), sum4(coarse))
 }
 
-/// The two sums and the factors of four rows to their scores, in the order of the scalar twin.
+/// The two sums and the factors of four rows, at the end of their last lines, to their scores, in the order of the scalar twin.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn combine(
     query: &NavQuery,
-    rows: [&[i8]; 4],
+    tails: [&[i8; LINE]; 4],
     fine: __m128i,
     coarse: __m128i,
 ) -> [f32; 4] {
-    let factors = rows.map(|row| {
-        let tail = &row[row.len() - FACTORS..];
+    let mut factors = [_mm_setzero_si128(); 4];
+    for (factors, line) in factors.iter_mut().zip(tails) {
+        let tail = &line[LINE - FACTORS..];
         // SAFETY: the slice holds the 8 bytes that the load reads.
-        unsafe { _mm_loadl_epi64(tail.as_ptr().cast()) }
-    });
+        *factors = unsafe { _mm_loadl_epi64(tail.as_ptr().cast()) };
+    }
     let ab = _mm_unpacklo_epi32(factors[0], factors[1]);
     let cd = _mm_unpacklo_epi32(factors[2], factors[3]);
     let halves = _mm_unpacklo_epi64(ab, cd);
     let t = _mm_castsi128_ps(_mm_unpackhi_epi64(ab, cd));
     let s1 = _mm_castsi128_ps(_mm_slli_epi32::<16>(halves));
     let s2 = _mm_castsi128_ps(_mm_and_si128(halves, _mm_set1_epi32(0xFFFF_0000_u32 as i32)));
-    let part = |sums: __m128i, at: usize| {
-        let scaled = _mm_mul_ps(_mm_cvtepi32_ps(sums), _mm_set1_ps(query.scale[at]));
-        _mm_sub_ps(scaled, _mm_set1_ps(query.bias[at]))
-    };
-    let mut scores = _mm_add_ps(_mm_mul_ps(part(fine, 0), s1), t);
+    let mut scores = _mm_add_ps(_mm_mul_ps(part(query, fine, 0), s1), t);
     if query.planes().len() > 2 {
-        scores = _mm_add_ps(_mm_mul_ps(part(coarse, 1), s2), scores);
+        scores = _mm_add_ps(_mm_mul_ps(part(query, coarse, 1), s2), scores);
     }
     let mut out = [0.0; 4];
     // SAFETY: `out` has the 16 bytes that an unaligned store writes.
@@ -144,28 +144,31 @@ pub(super) fn combine(
     out
 }
 
+/// One part of four scores, before the row's own factor.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn part(query: &NavQuery, sums: __m128i, at: usize) -> __m128 {
+    let scaled = _mm_mul_ps(_mm_cvtepi32_ps(sums), _mm_set1_ps(query.scale[at]));
+    _mm_sub_ps(scaled, _mm_set1_ps(query.bias[at]))
+}
+
 /// Dot product of f16 values (as bits) with f32 values of the same number.
 #[inline]
 pub fn dot_f16(_proof: Level, row: &[u16], query: &[f32]) -> f32 {
     // SAFETY: as in `dot4_i8`; the level includes FMA and F16C.
-    unsafe { reduce_f16(row, query, |x, q, sum| _mm256_fmadd_ps(x, q, sum)) }
+    unsafe { reduce_f16::<false>(row, query) }
 }
 
 /// Squared Euclidean distance of f16 values (as bits) to f32 values of the same number.
 #[inline]
 pub fn l2sq_f16(_proof: Level, row: &[u16], query: &[f32]) -> f32 {
     // SAFETY: as in `dot_f16`.
-    unsafe {
-        reduce_f16(row, query, |x, q, sum| {
-            let difference = _mm256_sub_ps(x, q);
-            _mm256_fmadd_ps(difference, difference, sum)
-        })
-    }
+    unsafe { reduce_f16::<true>(row, query) }
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn reduce_f16(row: &[u16], query: &[f32], step: impl Fn(__m256, __m256, __m256) -> __m256) -> f32 {
+fn reduce_f16<const DIFFERENCE: bool>(row: &[u16], query: &[f32]) -> f32 {
     const WIDTH: usize = 8;
     let len = row.len().min(query.len());
     let (rows, row_tail) = row[..len].as_chunks::<WIDTH>();
@@ -179,7 +182,7 @@ fn reduce_f16(row: &[u16], query: &[f32], step: impl Fn(__m256, __m256, __m256) 
     for (at, (x, q)) in rows.iter().zip(queries).chain(tail).enumerate() {
         // SAFETY: each array has the 16 and 32 bytes that the unaligned loads read.
         let (x, q) = unsafe { (_mm_loadu_si128(x.as_ptr().cast()), _mm256_loadu_ps(q.as_ptr())) };
-        sums[at % 4] = step(_mm256_cvtph_ps(x), q, sums[at % 4]);
+        sums[at % 4] = step::<DIFFERENCE>(_mm256_cvtph_ps(x), q, sums[at % 4]);
     }
     let [a, b, c, d] = sums;
     let all = _mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, d));
@@ -187,4 +190,16 @@ fn reduce_f16(row: &[u16], query: &[f32], step: impl Fn(__m256, __m256, __m256) 
     // SAFETY: `lanes` has the 32 bytes that an unaligned store writes.
     unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), all) };
     lanes.iter().sum()
+}
+
+/// Adds the products, or the squares of the differences.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn step<const DIFFERENCE: bool>(x: __m256, q: __m256, sum: __m256) -> __m256 {
+    if DIFFERENCE {
+        let difference = _mm256_sub_ps(x, q);
+        _mm256_fmadd_ps(difference, difference, sum)
+    } else {
+        _mm256_fmadd_ps(x, q, sum)
+    }
 }

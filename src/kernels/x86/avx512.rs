@@ -8,20 +8,21 @@ use super::super::level::Level;
 use super::super::nav::{LINE, NavQuery};
 use super::avx2::combine;
 
-/// 64 bytes of a row; past its end zeros.
+/// A line of 64 bytes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(line: &[i8; LINE]) -> __m512i {
+    // SAFETY: the array has the 64 bytes that an unaligned load reads.
+    unsafe { _mm512_loadu_si512(line.as_ptr().cast()) }
+}
+
+/// A line that is not full; zeros past its end.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn load(row: &[i8], at: usize) -> __m512i {
-    match row.get(at..at + LINE) {
-        // SAFETY: the slice holds the 64 bytes that an unaligned load reads.
-        Some(line) => unsafe { _mm512_loadu_si512(line.as_ptr().cast()) },
-        None => {
-            let rest = row.get(at..).unwrap_or_default();
-            let mask = (1_u64 << rest.len().min(63)) - 1;
-            // SAFETY: a masked load reads only the bytes whose mask bit is set: `rest`.
-            unsafe { _mm512_maskz_loadu_epi8(mask, rest.as_ptr()) }
-        }
-    }
+fn load_tail(tail: &[i8]) -> __m512i {
+    let mask = (1_u64 << tail.len().min(LINE - 1)) - 1;
+    // SAFETY: a masked load reads only the bytes whose mask bit is set: those of `tail`.
+    unsafe { _mm512_maskz_loadu_epi8(mask, tail.as_ptr()) }
 }
 
 /// The sums of four vectors of i32 lanes.
@@ -62,14 +63,24 @@ pub fn dot4_i8(_proof: Level, query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn dot4_i8_inner(query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
     let flip = _mm512_set1_epi8(i8::MIN);
+    let one = _mm512_set1_epi8(1);
     let mut sums = [_mm512_setzero_si512(); 4];
     let mut of_query = _mm512_setzero_si512();
-    for at in (0..query.len()).step_by(LINE) {
-        // Zero past the end of the query, whatever the rows hold there.
-        let q = load(query, at);
-        of_query = _mm512_dpbusd_epi32(of_query, _mm512_set1_epi8(1), q);
-        for (sum, row) in sums.iter_mut().zip(rows) {
-            *sum = _mm512_dpbusd_epi32(*sum, _mm512_xor_si512(load(row, at), flip), q);
+    let (lines, tail) = query.as_chunks::<LINE>();
+    let [a, b, c, d] = rows.map(|row| row[..query.len()].as_chunks::<LINE>());
+    for ((((q, a), b), c), d) in lines.iter().zip(a.0).zip(b.0).zip(c.0).zip(d.0) {
+        let q = load(q);
+        of_query = _mm512_dpbusd_epi32(of_query, one, q);
+        for (sum, row) in sums.iter_mut().zip([a, b, c, d]) {
+            *sum = _mm512_dpbusd_epi32(*sum, _mm512_xor_si512(load(row), flip), q);
+        }
+    }
+    if !tail.is_empty() {
+        // Zero past the end of the query, whatever the flip makes of the rows there.
+        let q = load_tail(tail);
+        of_query = _mm512_dpbusd_epi32(of_query, one, q);
+        for (sum, row) in sums.iter_mut().zip([a.1, b.1, c.1, d.1]) {
+            *sum = _mm512_dpbusd_epi32(*sum, _mm512_xor_si512(load_tail(row), flip), q);
         }
     }
     let excess = _mm512_reduce_add_epi32(of_query).wrapping_mul(128);
@@ -84,19 +95,22 @@ pub fn dot4x4_i8(_proof: Level, a: [&[i8]; 4], b: [&[i8]; 4]) -> [i32; 16] {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn dot4x4_i8_inner(a: [&[i8]; 4], b: [&[i8]; 4]) -> [i32; 16] {
-    let len = a.iter().chain(&b).map(|row| row.len()).min().unwrap_or(0) / LINE * LINE;
-    let (a, b) = (a.map(|row| &row[..len]), b.map(|row| &row[..len]));
+    let len = a.iter().chain(&b).map(|row| row.len()).min().unwrap_or(0);
+    let [a0, a1, a2, a3] = a.map(|row| row[..len].as_chunks::<LINE>().0);
+    let [b0, b1, b2, b3] = b.map(|row| row[..len].as_chunks::<LINE>().0);
     let flip = _mm512_set1_epi8(i8::MIN);
     let one = _mm512_set1_epi8(1);
     let mut sums = [_mm512_setzero_si512(); 16];
     let mut of_b = [_mm512_setzero_si512(); 4];
-    for at in (0..len).step_by(LINE) {
-        let columns = b.map(|row| load(row, at));
+    let rows = a0.iter().zip(a1).zip(a2).zip(a3);
+    let columns = b0.iter().zip(b1).zip(b2).zip(b3);
+    for ((((a0, a1), a2), a3), (((b0, b1), b2), b3)) in rows.zip(columns) {
+        let columns = [load(b0), load(b1), load(b2), load(b3)];
         for (sum, column) in of_b.iter_mut().zip(columns) {
             *sum = _mm512_dpbusd_epi32(*sum, one, column);
         }
-        for (sums, row) in sums.chunks_exact_mut(4).zip(a) {
-            let row = _mm512_xor_si512(load(row, at), flip);
+        for (sums, row) in sums.as_chunks_mut::<4>().0.iter_mut().zip([a0, a1, a2, a3]) {
+            let row = _mm512_xor_si512(load(row), flip);
             for (sum, column) in sums.iter_mut().zip(columns) {
                 *sum = _mm512_dpbusd_epi32(*sum, row, column);
             }
@@ -113,73 +127,87 @@ fn dot4x4_i8_inner(a: [&[i8]; 4], b: [&[i8]; 4]) -> [i32; 16] {
     out
 }
 
-/// See [`NavQuery::score4`]; every row has the bytes of the query's rows.
+/// See [`NavQuery::score_all`]; every row has the bytes of the query's rows.
 #[inline]
-pub fn nav4(_proof: Level, query: &NavQuery, rows: [&[u8]; 4]) -> [f32; 4] {
+pub fn nav_all(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
     // SAFETY: as in `dot4_i8`.
-    unsafe { nav4_inner(query, rows) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn nav4_inner(query: &NavQuery, rows: [&[u8]; 4]) -> [f32; 4] {
-    let bytes = query.row_bytes();
-    let rows: [&[i8]; 4] = rows.map(|row| bytemuck::cast_slice(&row[..bytes]));
-    let Some((planes, further)) = query.planes().split_first_chunk::<2>() else {
-        return [f32::MIN; 4];
-    };
-    let nibble = _mm512_set1_epi8(15);
-    let [low, high] = [load(&planes[0], 0), load(&planes[1], 0)];
-    let fine = rows.map(|row| {
-        let line = load(row, 0);
-        let sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_and_si512(line, nibble), low);
-        let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(line), nibble);
-        _mm512_dpbusd_epi32(sum, upper, high)
-    });
-    let fine = sum4(fine[0], fine[1], fine[2], fine[3]);
-    let pair = _mm512_set1_epi8(3);
-    let mut coarse = [_mm512_setzero_si512(); 4];
-    for (at, planes) in further.chunks_exact(4).enumerate() {
-        let planes = [0, 1, 2, 3].map(|field| load(&planes[field], 0));
-        for (sum, row) in coarse.iter_mut().zip(rows) {
-            let line = load(row, (at + 1) * LINE);
-            let fields = [
-                line,
-                _mm512_srli_epi16::<2>(line),
-                _mm512_srli_epi16::<4>(line),
-                _mm512_srli_epi16::<6>(line),
-            ];
-            for (field, plane) in fields.into_iter().zip(planes) {
-                *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(field, pair), plane);
-            }
+    unsafe {
+        match query.row_bytes() / LINE {
+            1 => nav_all_inner::<1>(query, rows, out),
+            2 => nav_all_inner::<2>(query, rows, out),
+            3 => nav_all_inner::<3>(query, rows, out),
+            4 => nav_all_inner::<4>(query, rows, out),
+            5 => nav_all_inner::<5>(query, rows, out),
+            6 => nav_all_inner::<6>(query, rows, out),
+            7 => nav_all_inner::<7>(query, rows, out),
+            _ => nav_all_inner::<8>(query, rows, out),
         }
     }
-    let coarse = sum4(coarse[0], coarse[1], coarse[2], coarse[3]);
-    combine(query, rows, fine, coarse)
+}
+
+/// Scores rows of `N` lines, four at a time.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn nav_all_inner<const N: usize>(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
+    let Some((planes, further)) = query.planes().split_first_chunk::<2>() else { return };
+    let further = further.as_chunks::<4>().0;
+    let (low, high) = (load(&planes[0]), load(&planes[1]));
+    let (nibble, pair) = (_mm512_set1_epi8(15), _mm512_set1_epi8(3));
+    for (rows, out) in rows.chunks(4).zip(out.chunks_mut(4)) {
+        let mut lines: [&[[i8; LINE]; N]; 4] = [&[[0; LINE]; N]; 4];
+        for (lines, row) in lines.iter_mut().zip(rows) {
+            if let Some(row) = bytemuck::cast_slice(row).as_chunks::<LINE>().0.first_chunk::<N>() {
+                *lines = row;
+            }
+        }
+        // Loops, not closures: a closure is called through code without these instructions.
+        let mut fine = [_mm512_setzero_si512(); 4];
+        for (sum, row) in fine.iter_mut().zip(lines) {
+            let line = load(&row[0]);
+            let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(line), nibble);
+            *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(line, nibble), low);
+            *sum = _mm512_dpbusd_epi32(*sum, upper, high);
+        }
+        let mut coarse = [_mm512_setzero_si512(); 4];
+        for (at, planes) in further.iter().enumerate().take(N - 1) {
+            let planes = [load(&planes[0]), load(&planes[1]), load(&planes[2]), load(&planes[3])];
+            for (sum, row) in coarse.iter_mut().zip(lines) {
+                let line = load(&row[at + 1]);
+                let fields = [
+                    line,
+                    _mm512_srli_epi16::<2>(line),
+                    _mm512_srli_epi16::<4>(line),
+                    _mm512_srli_epi16::<6>(line),
+                ];
+                for (field, plane) in fields.into_iter().zip(planes) {
+                    *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(field, pair), plane);
+                }
+            }
+        }
+        let fine = sum4(fine[0], fine[1], fine[2], fine[3]);
+        let coarse = sum4(coarse[0], coarse[1], coarse[2], coarse[3]);
+        let tails = [&lines[0][N - 1], &lines[1][N - 1], &lines[2][N - 1], &lines[3][N - 1]];
+        let scores = combine(query, tails, fine, coarse);
+        out.copy_from_slice(&scores[..out.len()]);
+    }
 }
 
 /// Dot product of f16 values (as bits) with f32 values of the same number.
 #[inline]
 pub fn dot_f16(_proof: Level, row: &[u16], query: &[f32]) -> f32 {
     // SAFETY: as in `dot4_i8`.
-    unsafe { reduce_f16(row, query, |x, q, sum| _mm512_fmadd_ps(x, q, sum)) }
+    unsafe { reduce_f16::<false>(row, query) }
 }
 
 /// Squared Euclidean distance of f16 values (as bits) to f32 values of the same number.
 #[inline]
 pub fn l2sq_f16(_proof: Level, row: &[u16], query: &[f32]) -> f32 {
     // SAFETY: as in `dot4_i8`.
-    unsafe {
-        reduce_f16(row, query, |x, q, sum| {
-            let difference = _mm512_sub_ps(x, q);
-            _mm512_fmadd_ps(difference, difference, sum)
-        })
-    }
+    unsafe { reduce_f16::<true>(row, query) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn reduce_f16(row: &[u16], query: &[f32], step: impl Fn(__m512, __m512, __m512) -> __m512) -> f32 {
+fn reduce_f16<const DIFFERENCE: bool>(row: &[u16], query: &[f32]) -> f32 {
     const WIDTH: usize = 16;
     let len = row.len().min(query.len());
     let (row, query) = (&row[..len], &query[..len]);
@@ -190,7 +218,7 @@ fn reduce_f16(row: &[u16], query: &[f32], step: impl Fn(__m512, __m512, __m512) 
         // SAFETY: each array has the 32 and 64 bytes that the unaligned loads read.
         let (x, q) =
             unsafe { (_mm256_loadu_si256(x.as_ptr().cast()), _mm512_loadu_ps(q.as_ptr())) };
-        sums[at % 4] = step(_mm512_cvtph_ps(x), q, sums[at % 4]);
+        sums[at % 4] = step::<DIFFERENCE>(_mm512_cvtph_ps(x), q, sums[at % 4]);
     }
     let mask = (1_u16 << row_tail.len()) - 1;
     // SAFETY: masked loads read only the values whose mask bit is set: the tails.
@@ -200,7 +228,19 @@ fn reduce_f16(row: &[u16], query: &[f32], step: impl Fn(__m512, __m512, __m512) 
             _mm512_maskz_loadu_ps(mask, query_tail.as_ptr()),
         )
     };
-    sums[0] = step(_mm512_cvtph_ps(x), q, sums[0]);
+    sums[0] = step::<DIFFERENCE>(_mm512_cvtph_ps(x), q, sums[0]);
     let [a, b, c, d] = sums;
     _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, d)))
+}
+
+/// Adds the products, or the squares of the differences.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn step<const DIFFERENCE: bool>(x: __m512, q: __m512, sum: __m512) -> __m512 {
+    if DIFFERENCE {
+        let difference = _mm512_sub_ps(x, q);
+        _mm512_fmadd_ps(difference, difference, sum)
+    } else {
+        _mm512_fmadd_ps(x, q, sum)
+    }
 }

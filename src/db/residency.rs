@@ -1,0 +1,142 @@
+//! Where searches read the hot arrays of segments from: the file's map, or copies in memory.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::view::View;
+use super::{Collection, Database};
+use crate::error::{Error, Result};
+use crate::index::{Resident, Segment};
+use crate::storage::StorageError;
+
+/// Where searches read codes and links from. Set by [`Database::set_residency`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Residency {
+    /// In place, from the file's map: opening costs nothing and memory belongs to the page cache.
+    #[default]
+    Mapped,
+    /// From copies in huge pages, made on a thread of their own when a segment is first
+    /// searched; until they are there, in place. About twice as fast.
+    Resident,
+    /// As `Resident` while the copies take less than a quarter of the memory that is available
+    /// (on Linux, the only system where huge pages are asked for); otherwise in place.
+    Auto,
+}
+
+/// The copies of the segments of one handle, by collection and segment number.
+#[derive(Default)]
+pub(super) struct Residents {
+    mode: AtomicU8,
+    copies: Mutex<HashMap<(u32, u32), Resident>>,
+}
+
+impl Residents {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(u32, u32), Resident>> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mode(&self) -> Residency {
+        match self.mode.load(Ordering::Relaxed) {
+            1 => Residency::Resident,
+            2 => Residency::Auto,
+            _ => Residency::Mapped,
+        }
+    }
+
+    fn set(&self, mode: Residency) {
+        self.mode.store(mode as u8, Ordering::Relaxed);
+        if mode == Residency::Mapped {
+            self.lock().clear();
+        }
+    }
+
+    /// Gives the segments of a new view the copies there are, forgets those of segments that
+    /// are gone, and has the others copied if that is wanted.
+    pub(super) fn attend(self: &Arc<Self>, collection: u32, view: &Arc<View>) {
+        let mut copies = self.lock();
+        let numbers: Vec<u32> = view.manifest.segments.iter().map(|entry| entry.id).collect();
+        copies.retain(|(of, number), _| *of != collection || numbers.contains(number));
+        let mut missing = false;
+        for (number, segment) in numbers.iter().zip(&view.segments) {
+            match copies.get(&(collection, *number)) {
+                Some(resident) => segment.adopt(resident.clone()),
+                None => missing = true,
+            }
+        }
+        drop(copies);
+        if missing && self.is_wanted(view) {
+            let (residents, view) = (Arc::clone(self), Arc::clone(view));
+            // Without a thread or memory, searches go on in place.
+            let _ = std::thread::Builder::new()
+                .name("portolan-resident".to_owned())
+                .spawn(move || residents.copy(collection, &view));
+        }
+    }
+
+    fn is_wanted(&self, view: &View) -> bool {
+        match self.mode() {
+            Residency::Mapped => false,
+            Residency::Resident => true,
+            Residency::Auto => {
+                let wanted: u64 = view.segments.iter().map(Segment::resident_bytes).sum();
+                available_memory().is_some_and(|available| wanted < available / 4)
+            }
+        }
+    }
+
+    /// Copies what is missing; the bytes of all copies of the collection.
+    fn copy(&self, collection: u32, view: &View) -> std::io::Result<u64> {
+        let mut bytes = 0;
+        for (entry, segment) in view.manifest.segments.iter().zip(&view.segments) {
+            let at = (collection, entry.id);
+            let known = self.lock().get(&at).cloned();
+            let resident = match known {
+                Some(resident) => resident,
+                None => {
+                    let resident = segment.copy_resident()?;
+                    self.lock().insert(at, resident.clone());
+                    resident
+                }
+            };
+            bytes += resident.bytes();
+            segment.adopt(resident);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Memory that could be taken without swapping, in bytes.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+impl Database {
+    /// Where searches of this handle, and of its clones, read from. Default:
+    /// [`Residency::Mapped`]. Copies survive commits as long as their segment does.
+    pub fn set_residency(&self, residency: Residency) {
+        self.inner.residents.set(residency);
+        self.inner.views.clear();
+    }
+}
+
+impl Collection {
+    /// Copies the hot arrays of this collection into memory now, on this thread, whatever
+    /// [`Database::set_residency`] says; the bytes they take.
+    ///
+    /// # Errors
+    /// Storage; [`StorageError::Io`] when there is no memory for them.
+    pub fn make_resident(&self) -> Result<u64> {
+        let snapshot = self.inner.snapshot()?;
+        let view = self.view(snapshot.as_ref())?;
+        let failed = |source| {
+            let path = self.inner.path.clone();
+            Error::from(StorageError::Io { action: "copy to memory", path, source })
+        };
+        self.inner.residents.copy(self.id, &view).map_err(failed)
+    }
+}

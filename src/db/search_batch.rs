@@ -1,0 +1,130 @@
+//! Many vector searches at once: projected together, spread over threads, ids and scores only.
+
+use rayon::prelude::*;
+
+use super::Collection;
+use super::search::{EF, allowed_of};
+use super::view::View;
+use crate::error::{Error, Result};
+use crate::filter::{self, Filter, Slots};
+use crate::index::{Neighbor, SearchParams, merge};
+use crate::record::{RecordId, Slot};
+use crate::storage::{Snapshot, tables};
+use crate::vectors::PreparedQuery;
+
+/// One record that a batch search found.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Found {
+    /// The record's id.
+    pub id: RecordId,
+    /// Higher is better, as [`Hit::score`](super::Hit::score).
+    pub score: f32,
+}
+
+/// Searches for several vectors. Made by [`Collection::search_batch`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct SearchBatch<'q, V> {
+    collection: Collection,
+    vectors: &'q [V],
+    limit: usize,
+    ef: usize,
+    exact: bool,
+    filter: Option<Filter>,
+}
+
+/// Queries that one task projects and searches together.
+const TASK: usize = 16;
+
+impl Collection {
+    /// Searches for many vectors at once: faster than one [`Collection::search`] each, because
+    /// queries share the work of preparing them and records are not read, and spread over the
+    /// threads of the current rayon pool.
+    pub fn search_batch<'q, V: AsRef<[f32]> + Sync>(&self, vectors: &'q [V]) -> SearchBatch<'q, V> {
+        let collection = self.clone();
+        SearchBatch { collection, vectors, limit: 10, ef: EF, exact: false, filter: None }
+    }
+}
+
+impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
+    /// At most so many hits for each vector. Default: 10.
+    pub fn limit(mut self, hits: usize) -> Self {
+        self.limit = hits;
+        self
+    }
+
+    /// As [`Search::ef`](super::Search::ef). Default: 96.
+    pub fn ef(mut self, candidates: usize) -> Self {
+        self.ef = candidates;
+        self
+    }
+
+    /// As [`Search::exact`](super::Search::exact).
+    pub fn exact(mut self) -> Self {
+        self.exact = true;
+        self
+    }
+
+    /// Finds only records that match.
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Runs all searches on one version of the file: for each vector its hits, best first.
+    ///
+    /// # Errors
+    /// As [`Search::run`](super::Search::run); one bad vector fails the batch.
+    pub fn run(self) -> Result<Vec<Vec<Found>>> {
+        let collection = &self.collection;
+        let snapshot = collection.inner.snapshot()?;
+        let snapshot = snapshot.as_ref();
+        let view = collection.view(snapshot)?;
+        let allowed = match &self.filter {
+            Some(filter) => filter::evaluate(filter, snapshot, collection.id)?,
+            None => Slots::all(),
+        };
+        let search = |vectors: &[V]| self.task(&view, &allowed, vectors);
+        let found: Vec<Vec<Neighbor>> =
+            self.vectors.par_chunks(TASK).map(search).collect::<Result<Vec<_>>>()?.concat();
+        found.into_iter().map(|neighbors| named(collection, snapshot, neighbors)).collect()
+    }
+
+    /// The best of all segments and of the delta for each vector of a task.
+    fn task(&self, view: &View, allowed: &Slots, vectors: &[V]) -> Result<Vec<Vec<Neighbor>>> {
+        let prepare = |vector: &V| {
+            PreparedQuery::new(&view.encoding, vector.as_ref())
+                .map_err(|source| Error::Vector { id: None, source })
+        };
+        let queries: Vec<PreparedQuery> = vectors.iter().map(prepare).collect::<Result<_>>()?;
+        let params = SearchParams {
+            exact: self.exact,
+            ..SearchParams::new(self.limit, self.ef.max(self.limit))
+        };
+        let mut lists: Vec<Vec<Vec<Neighbor>>> =
+            queries.iter().map(|query| vec![view.scan_delta(query, allowed)]).collect();
+        let allowed = allowed_of(view, allowed);
+        for segment in &view.segments {
+            let found = segment.search_many(&queries, &params, allowed.allow());
+            let found = found.map_err(|source| Error::Index {
+                collection: self.collection.name().to_owned(),
+                source,
+            })?;
+            lists.iter_mut().zip(found).for_each(|(lists, found)| lists.push(found));
+        }
+        Ok(lists.into_iter().map(|lists| merge(lists, self.limit)).collect())
+    }
+}
+
+fn named(
+    collection: &Collection,
+    snapshot: &dyn Snapshot,
+    neighbors: Vec<Neighbor>,
+) -> Result<Vec<Found>> {
+    let id = |neighbor: Neighbor| {
+        let stored = tables::record(snapshot, collection.id, Slot(neighbor.slot))?;
+        Ok(Found { id: stored.record.id, score: neighbor.score })
+    };
+    neighbors.into_iter().map(id).collect()
+}

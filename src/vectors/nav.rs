@@ -1,0 +1,249 @@
+//! Navigation codes: what a walk of the graph scores its candidates by. 352 coordinates of a
+//! projection in two cache lines; the layout is that of [`crate::kernels::nav`].
+//!
+//! With `r = x - mean` and `q' = q - mean`, a cosine or dot product is `<q, mean> + <r, mean> +
+//! <q', r>`, and a negative squared distance `2 <q', r> - |r|^2 - |q'|^2`. What depends on the
+//! query alone is left out, as it changes no order; what depends on the row alone is stored
+//! exactly as its factor `t`; the rest is estimated from the code, whose two parts are scaled so
+//! that the estimate has no bias along the row itself.
+
+use super::code::{self, CodeRow};
+use super::{Metric, Projection};
+use crate::kernels::nav::{FACTORS, FINE_DIMS, LINE, place};
+use crate::kernels::{NavQuery, Panel};
+
+/// Steps tried for the 4-bit part, as shares of the step that reaches the largest coordinate.
+const FINE_STEPS: [f32; 5] = [0.55, 0.65, 0.75, 0.85, 1.0];
+/// The same for the 2-bit part.
+const COARSE_STEPS: [f32; 5] = [0.35, 0.42, 0.5, 0.6, 0.7];
+/// Middle of the 16 and of the 4 values of a field.
+const MIDDLE: [f32; 2] = [7.5, 1.5];
+
+/// Lines of the navigation codes of vectors of so many dimensions; 0 where they are walked by
+/// their int8 codes.
+#[must_use]
+pub const fn lines_for(dim: usize) -> usize {
+    match dim {
+        0..=112 => 1,
+        113..=super::projection::MAX_PROJECTED_DIM => 2,
+        _ => 0,
+    }
+}
+
+/// Encodes rows with a projection; keeps its memory between calls.
+#[derive(Debug)]
+pub struct NavEncoder<'p> {
+    projection: &'p Projection,
+    metric: Metric,
+    lines: usize,
+    panel: Panel,
+    scales: Vec<f32>,
+    dots: Vec<i32>,
+    coordinates: Vec<f32>,
+}
+
+impl<'p> NavEncoder<'p> {
+    /// An encoder to rows of `lines` lines.
+    #[must_use]
+    pub fn new(projection: &'p Projection, metric: Metric, lines: usize) -> Self {
+        Self {
+            projection,
+            metric,
+            lines,
+            panel: Panel::new(projection.mean().len()),
+            scales: Vec::new(),
+            dots: Vec::new(),
+            coordinates: Vec::new(),
+        }
+    }
+
+    /// Projects several rows at once, which costs a fraction of one by one.
+    fn project(&mut self, rows: &[CodeRow<'_>]) {
+        self.panel.clear();
+        self.scales.clear();
+        for row in rows {
+            self.panel.push(row.codes);
+            self.scales.push(row.scale);
+        }
+        let (dots, out) = (&mut self.dots, &mut self.coordinates);
+        self.projection.project_all(&self.panel, &self.scales, dots, out);
+    }
+
+    /// Writes the code of each row into `out`, `lines * 64` bytes each.
+    pub fn encode(&mut self, rows: &[CodeRow<'_>], out: &mut [u8]) {
+        self.project(rows);
+        let coordinates = self.coordinates.chunks(self.projection.len().max(1));
+        for ((row, coordinates), out) in
+            rows.iter().zip(coordinates).zip(out.chunks_mut(self.lines * LINE))
+        {
+            let mean = self.projection.mean();
+            let t: f32 = match self.metric {
+                Metric::Cosine | Metric::Dot => {
+                    row.values().zip(mean).map(|(x, mean)| (x - mean) * mean).sum()
+                }
+                Metric::L2 => -row.values().zip(mean).map(|(x, m)| (x - m).powi(2)).sum::<f32>(),
+            };
+            encode_row(coordinates, self.metric, t, out);
+        }
+    }
+
+    /// Prepares rows as queries and hands each to `visit` with its place.
+    pub fn queries(&mut self, rows: &[CodeRow<'_>], mut visit: impl FnMut(usize, &NavQuery)) {
+        self.project(rows);
+        let mut query = NavQuery::default();
+        let coordinates = self.coordinates.chunks(self.projection.len().max(1));
+        for (at, coordinates) in coordinates.enumerate().take(rows.len()) {
+            fill_query(coordinates, self.lines, &mut query);
+            visit(at, &query);
+        }
+    }
+}
+
+fn encode_row(coordinates: &[f32], metric: Metric, t: f32, out: &mut [u8]) {
+    let lines = out.len() / LINE;
+    out.fill(0);
+    let (fine, coarse) = coordinates.split_at(coordinates.len().min(FINE_DIMS));
+    // A squared distance counts the product twice.
+    let double = if metric == Metric::L2 { 2.0 } else { 1.0 };
+    let mut put = |dim: usize, bits: usize, field: u8| {
+        let (line, at, byte) = place(dim, lines);
+        out[line * LINE + byte] |= field << (bits * at);
+    };
+    let s1 = quantize(fine, MIDDLE[0], &FINE_STEPS, |at, field| put(at, 4, field));
+    let s2 = quantize(coarse, MIDDLE[1], &COARSE_STEPS, |at, field| put(FINE_DIMS + at, 2, field));
+    let factors = out.len() - FACTORS;
+    out[factors..factors + 2].copy_from_slice(&upper_half(double * s1));
+    out[factors + 2..factors + 4].copy_from_slice(&upper_half(double * s2));
+    out[factors + 4..].copy_from_slice(&super::finite(t).to_le_bytes());
+}
+
+/// The upper half of an f32, rounded: 8 bits of precision, which leaves 0.2 % of the estimate.
+fn upper_half(value: f32) -> [u8; 2] {
+    let rounded = value.to_bits().saturating_add(0x8000);
+    let [_, _, a, b] = if f32::from_bits(rounded).is_finite() {
+        rounded.to_le_bytes()
+    } else {
+        0.0_f32.to_le_bytes()
+    };
+    [a, b]
+}
+
+/// Puts each value into one of `2 * middle + 1` equal steps around zero, of the size among
+/// `steps` that keeps the direction best, and returns the factor that makes the product with the
+/// values themselves exact.
+fn quantize(values: &[f32], middle: f32, steps: &[f32], mut put: impl FnMut(usize, u8)) -> f32 {
+    let largest = values.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+    let per_step = middle / largest;
+    if !per_step.is_normal() {
+        (0..values.len()).for_each(|at| put(at, middle as u8));
+        return 0.0;
+    }
+    let field = |x: f32, per_step: f32| (x * per_step + middle + 0.5).clamp(0.0, 2.0 * middle);
+    let mut best = (f32::MIN, per_step, 0.0);
+    for step in steps {
+        let per_step = per_step / step;
+        let (mut along, mut norm) = (0.0, 0.0);
+        for &x in values {
+            let centered = (field(x, per_step) as i32) as f32 - middle;
+            along += centered * x;
+            norm += centered * centered;
+        }
+        let cosine = along / norm.sqrt();
+        if cosine > best.0 {
+            best = (cosine, per_step, along);
+        }
+    }
+    let (_, per_step, along) = best;
+    values.iter().enumerate().for_each(|(at, &x)| put(at, field(x, per_step) as u8));
+    let energy: f32 = values.iter().map(|x| x * x).sum();
+    let factor = energy / along;
+    if factor.is_finite() { factor } else { 0.0 }
+}
+
+/// Lays the coordinates of a query out for rows of `lines` lines.
+pub fn fill_query(coordinates: &[f32], lines: usize, query: &mut NavQuery) {
+    query.reset(lines);
+    let (fine, coarse) = coordinates.split_at(coordinates.len().min(FINE_DIMS));
+    for (part, (values, first)) in [(fine, 0), (coarse, FINE_DIMS)].into_iter().enumerate() {
+        let (codes, scale) = code::quantize(values);
+        let mut sum = 0_i32;
+        for (at, code) in codes.enumerate() {
+            query.set(first + at, code);
+            sum += i32::from(code);
+        }
+        query.scale[part] = scale;
+        query.bias[part] = MIDDLE[part] * sum as f32 * scale;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::vectors::linear::Random;
+    use crate::vectors::{Encoding, Originals, Rows};
+
+    /// How far estimates are from true scores, as a share of the spread of the scores.
+    fn error(dim: usize, metric: Metric, lines: usize, length: f32) -> f32 {
+        let encoding = Encoding::new(dim, metric, Originals::None).unwrap();
+        let mut random = Random::new(dim as u64);
+        let mut bytes = Vec::new();
+        for _ in 0..600 {
+            let mut values = random.normals(dim);
+            for (axis, value) in values.iter_mut().enumerate() {
+                *value = length * (*value / ((axis + 1) as f32).sqrt() + 0.3);
+            }
+            bytes.extend(encoding.encode(&values).unwrap().code);
+        }
+        let codes = Rows::contiguous(Bytes::from(bytes), encoding.code_stride()).unwrap();
+        let rows: Vec<CodeRow<'_>> = (0..codes.len())
+            .map(|at| CodeRow::read(codes.row(at).unwrap(), dim).unwrap())
+            .collect();
+        let projection = Projection::train(&codes, &encoding, lines, 1);
+        let mut encoder = NavEncoder::new(&projection, metric, lines);
+        let mut nav = vec![0; rows.len() * lines * LINE];
+        encoder.encode(&rows, &mut nav);
+        let (mut errors, mut spread) = (0.0, 0.0);
+        encoder.queries(&rows[..40], |at, query| {
+            let pairs: Vec<(f32, f32)> = (100..600)
+                .map(|other| {
+                    let estimate = query.score(&nav[other * lines * LINE..][..lines * LINE]);
+                    (estimate, rows[at].score(&rows[other], metric))
+                })
+                .collect();
+            // What depends on the query alone is not in the estimate.
+            let count = pairs.len() as f32;
+            let shift = pairs.iter().map(|(x, y)| x - y).sum::<f32>() / count;
+            let middle = pairs.iter().map(|(_, y)| y).sum::<f32>() / count;
+            errors += pairs.iter().map(|(x, y)| (x - y - shift).powi(2)).sum::<f32>();
+            spread += pairs.iter().map(|(_, y)| (y - middle).powi(2)).sum::<f32>();
+        });
+        (errors / spread).sqrt()
+    }
+
+    #[test]
+    fn estimates_are_near_the_true_scores_under_every_metric_and_length() {
+        for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+            for (dim, lines, largest) in [(48, 1, 0.12), (300, 2, 0.1), (700, 2, 0.1)] {
+                for length in [1.0, 1e-6, 1e6] {
+                    let error = error(dim, metric, lines, length);
+                    assert!(error < largest, "{metric} {dim} x {length}: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_vectors_and_zeros_encode_without_division_by_zero() {
+        for values in [[0.0; 8], [1.0; 8], [1e-40; 8]] {
+            let mut out = [1_u8; LINE];
+            encode_row(&values, Metric::L2, f32::NAN, &mut out);
+            let mut query = NavQuery::default();
+            fill_query(&values, 1, &mut query);
+            assert!(query.score(&out).is_finite());
+        }
+        assert_eq!(upper_half(1.0), [0x80, 0x3F]);
+        assert_eq!(upper_half(f32::MAX), [0, 0]);
+    }
+}
