@@ -69,6 +69,8 @@ pub struct SpaceInfo {
     pub links: u64,
     /// Slot numbers of the segments.
     pub slots: u64,
+    /// Navigation codes, those of the upper levels, and the projections they are made with.
+    pub navigation: u64,
 }
 
 impl Database {
@@ -113,6 +115,10 @@ impl Collection {
             originals: section_bytes(&manifest, &[SectionKind::Raw]),
             links: section_bytes(&manifest, &[SectionKind::Links, SectionKind::Upper]),
             slots: section_bytes(&manifest, &[SectionKind::Slots]),
+            navigation: section_bytes(
+                &manifest,
+                &[SectionKind::Nav, SectionKind::Projection, SectionKind::UpperNav],
+            ),
         };
         Ok(CollectionInfo {
             name: self.name.to_string(),

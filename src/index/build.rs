@@ -19,6 +19,7 @@ use super::reach::repair;
 use super::scratch::{Scratch, ScratchPool};
 use super::select::Selection;
 use super::space::{Point, Space};
+use super::upper::upper;
 use super::walk::{Scorer, walk};
 use crate::vectors::{Encoding, Random, Rows};
 
@@ -69,46 +70,29 @@ pub fn build(
         Some(nav) if !space.is_augmented() => entries(&space, nav, &base, params.seed),
         _ => some_entries(space.len(), params.seed),
     };
-    let upper = upper_rows(&space, &chosen, params)?;
+    let upper = upper(&space, chosen, params)?;
     report(total)?;
     let header = GraphHeader {
         entry: start,
-        level_counts: vec![chosen.len() as u32],
+        level_counts: upper.level_counts,
         m: params.m,
         ef_construction: params.ef_construction,
         seed: params.seed,
     };
-    let upper_nav =
-        rows.map(|nav| chosen.iter().flat_map(|&position| nav.row(position)).copied().collect());
+    let upper_nav = rows
+        .map(|nav| upper.nodes.iter().flat_map(|&position| nav.row(position)).copied().collect());
     let links = base.into_padded();
-    Ok(BuiltGraph { header, links, upper, nav: nav.zip(upper_nav) })
+    Ok(BuiltGraph { header, links, upper: upper.words, nav: nav.zip(upper_nav) })
 }
 
 /// A graph of the nearest, from the leaves alone.
-fn link(space: &Space<'_>, width: usize, seed: u64) -> Layer {
+pub fn link(space: &Space<'_>, width: usize, seed: u64) -> Layer {
     let candidates = candidates(space, &leaves(space, seed));
     let forward: Vec<Selection> = candidates
         .into_par_iter()
         .map(|candidates| Selection::new(space, &candidates, width))
         .collect();
     connect(space, forward, width)
-}
-
-/// The rows of the upper level: the chosen positions, linked among themselves.
-fn upper_rows(
-    space: &Space<'_>,
-    chosen: &[u32],
-    params: GraphParams,
-) -> Result<Vec<u32>, IndexError> {
-    let codes: Vec<u8> = chosen.iter().flat_map(|&at| space.bytes(at)).copied().collect();
-    let codes = Rows::contiguous(codes.into(), space.encoding().code_stride())?;
-    let m = params.m as usize;
-    let own = Space::new(&codes, space.encoding());
-    let links = link(&own, m, params.seed).into_padded();
-    let rows = chosen.iter().zip(links.chunks(m));
-    Ok(rows
-        .flat_map(|(&node, links)| [node, node].into_iter().chain(links.iter().copied()))
-        .collect())
 }
 
 /// One pass of refinement: a walk for every position over a finished graph.

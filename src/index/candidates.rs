@@ -86,7 +86,7 @@ impl Segment {
         allow: Allow<'_>,
         scratch: &mut Scratch,
     ) -> Vec<Scored> {
-        let starts = graph.starts(scorer, upper, scratch);
+        let starts = graph.starts(scorer, upper);
         let resident = self.resident.get().and_then(|copy| copy.links.as_ref());
         let base = resident.unwrap_or(graph.base());
         if matches!(allow, Allow::All) {

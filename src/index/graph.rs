@@ -5,27 +5,59 @@
 //! upper section, `down` is the row one level below, or at level 1 the base position. Links of a
 //! damaged file may say anything: what is out of range is skipped.
 
+use std::ops::Range;
+
 use super::builder::{check_len, check_stride};
 use super::params::{GraphHeader, MAX_LEVELS, base_stride, check_m, upper_stride};
-use super::scratch::Scratch;
-use super::walk::{Adjacency, Scorer, climb, walk};
+use super::pool::Scored;
+use super::walk::{Adjacency, Scorer, climb};
 use super::{GraphParts, IndexError, TopK};
 use crate::format::SectionKind;
 use crate::kernels::prefetch;
-use crate::vectors::Rows;
+use crate::vectors::{Rows, finite};
 
-/// Rows of level 1 that are all scored; more are walked.
-const SCANNED: u32 = 2_048;
-/// Candidates of the walk over level 1.
-const UPPER_EF: usize = 48;
-/// Base positions a walk starts from.
-const STARTS: usize = 2;
+/// Groups of level 1 whose rows are scored.
+const GROUPS: usize = 16;
+/// Rows scored at a time.
+const BLOCK: usize = 32;
+
+/// Scores a range of rows that lie one after another.
+fn scan<S: Scorer>(scorer: &S, rows: Range<u32>, mut take: impl FnMut(u32, f32)) {
+    let mut waiting = [&[][..]; BLOCK];
+    let mut scores = [f32::MIN; BLOCK];
+    for first in rows.clone().step_by(BLOCK) {
+        let count = (rows.end - first).min(BLOCK as u32) as usize;
+        for (row, at) in waiting[..count].iter_mut().zip(first..) {
+            *row = scorer.row(at);
+        }
+        scorer.score_all(&waiting[..count], &mut scores[..count]);
+        (first..).zip(&scores[..count]).for_each(|(row, score)| take(row, *score));
+    }
+}
+
+/// The two best of what was scored.
+#[derive(Default)]
+struct Best(Vec<Scored>);
+
+impl Best {
+    fn scan<S: Scorer>(&mut self, scorer: &S, rows: Range<u32>) {
+        scan(scorer, rows, |id, score| {
+            let new = Scored { score: finite(score), id };
+            if self.0.len() < 2 || self.0.last().is_some_and(|last| new.rank(last).is_lt()) {
+                self.0.push(new);
+                self.0.sort_unstable_by(Scored::rank);
+                self.0.truncate(2);
+            }
+        });
+    }
+}
 
 /// The links of one segment.
 #[derive(Debug)]
 pub struct Graph {
     entry: u32,
-    levels: usize,
+    /// Rows of each upper level, the top level first.
+    levels: Vec<u32>,
     base: Base,
     upper: Upper,
 }
@@ -54,40 +86,42 @@ impl Graph {
         if in_levels > 0 {
             check_stride(SectionKind::Upper, upper_stride(m), upper.stride())?;
         }
-        Ok(Self { entry, levels: level_counts.len(), base: Base(links), upper: Upper(upper) })
+        Ok(Self { entry, levels: level_counts, base: Base(links), upper: Upper(upper) })
     }
 
-    /// Base positions to start a walk from: the best of level 1 that a small walk finds when its
-    /// rows have navigation codes, else where a descent from the top ends.
-    pub fn starts<S: Scorer>(
-        &self,
-        scorer: &S,
-        upper: Option<&impl Scorer>,
-        scratch: &mut Scratch,
-    ) -> Vec<u32> {
-        let mut starts = Vec::with_capacity(STARTS);
-        match upper {
-            Some(upper) if self.levels == 1 && self.upper_rows() <= SCANNED => {
-                let mut top = TopK::new(STARTS);
-                let rows: Vec<&[u8]> = (0..self.upper_rows()).map(|row| upper.row(row)).collect();
-                let mut scores = vec![f32::MIN; rows.len()];
-                upper.score_all(&rows, &mut scores);
-                (0..).zip(scores).for_each(|(row, score)| top.push(row, score));
-                let best = top.into_sorted().into_iter();
-                starts.extend(best.filter_map(|(row, _)| self.upper.word(row, 1)));
+    /// Base positions to start a walk from: the best of the entries when they have navigation
+    /// codes, else where a descent from the top ends.
+    pub fn starts<S: Scorer>(&self, scorer: &S, upper: Option<&impl Scorer>) -> Vec<u32> {
+        let mut best = Best::default();
+        match (upper, self.levels.as_slice()) {
+            (Some(upper), [_]) => best.scan(upper, 0..self.upper_rows()),
+            (Some(upper), &[leaders, _]) => {
+                let mut groups = TopK::new(GROUPS);
+                scan(upper, 0..leaders, |row, score| groups.push(row, score));
+                for (group, _) in groups.into_sorted() {
+                    best.scan(upper, self.group(group, leaders));
+                }
             }
-            Some(upper) if self.levels == 1 => {
-                walk(upper, &self.upper, &[0], UPPER_EF, scratch, |_| {});
-                let best = scratch.pool.iter().take(STARTS);
-                starts.extend(best.filter_map(|best| self.upper.word(best.id, 1)));
-            }
-            _ => starts.extend(self.descend(scorer)),
+            _ => {}
+        }
+        let found = best.0.into_iter().filter_map(|best| self.upper.word(best.id, 0));
+        let mut starts: Vec<u32> = found.collect();
+        if starts.is_empty() {
+            starts.extend(self.descend(scorer));
         }
         starts.retain(|&start| start < self.base.len());
         if starts.is_empty() {
             starts.push(self.entry);
         }
         starts
+    }
+
+    /// The rows of level 1 that a row of level 2 leads.
+    fn group(&self, leader: u32, leaders: u32) -> Range<u32> {
+        let rows = self.upper_rows();
+        let first = self.upper.word(leader, 1).unwrap_or(rows).max(leaders);
+        let next = if leader + 1 < leaders { self.upper.word(leader + 1, 1) } else { None };
+        first..next.unwrap_or(rows).min(rows)
     }
 
     /// Number of upper rows.
@@ -109,7 +143,7 @@ impl Graph {
     fn descend<S: Scorer>(&self, scorer: &S) -> Option<u32> {
         let scorer = UpperScorer { scorer, upper: &self.upper };
         let mut at = None;
-        for _ in 0..self.levels {
+        for _ in 0..self.levels.len() {
             let best = climb(&scorer, &self.upper, at.unwrap_or(0));
             at = Some(self.upper.word(best, 1)?);
         }

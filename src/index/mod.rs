@@ -30,6 +30,7 @@ mod segment;
 mod select;
 mod slots;
 mod space;
+mod upper;
 mod walk;
 
 #[cfg(test)]

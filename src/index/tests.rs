@@ -224,7 +224,7 @@ fn building_gives_the_same_bytes_on_one_thread_and_on_four() {
     let first = build(1);
     assert_eq!(build(1), first);
     assert_eq!(build(4), first);
-    assert_eq!(first.1.len(), 4);
+    assert_eq!(first.1.len(), 7);
 }
 
 #[test]

@@ -25,7 +25,8 @@ const MIDDLE: [f32; 2] = [7.5, 1.5];
 pub const fn lines_for(dim: usize) -> usize {
     match dim {
         0..=112 => 1,
-        113..=super::projection::MAX_PROJECTED_DIM => 2,
+        113..=512 => 2,
+        513..=super::projection::MAX_PROJECTED_DIM => 3,
         _ => 0,
     }
 }

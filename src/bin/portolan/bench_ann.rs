@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use portolan::eval::vector_file::VectorFile;
 use portolan::{
     Collection, CollectionOptions, Database, DatabaseOptions, Hits, Maintenance, Record, RecordId,
+    SpaceInfo,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -91,8 +92,8 @@ pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
         collection.make_resident()?;
     }
     let rows = base.len() as f64;
-    let resident: u64 =
-        info.collections.iter().map(|of| of.space.codes + of.space.links + of.space.slots).sum();
+    let hot = |space: &SpaceInfo| space.codes + space.links + space.slots + space.navigation;
+    let resident: u64 = info.collections.iter().map(|of| hot(&of.space)).sum();
     let built = Built {
         build_s,
         bytes_per_vector: info.file_bytes as f64 / rows,

@@ -52,6 +52,7 @@ struct Space {
     codes: u64,
     originals: u64,
     links: u64,
+    navigation: u64,
     slots: u64,
 }
 
@@ -102,6 +103,7 @@ fn shape(info: CollectionInfo) -> Shape {
             codes: space.codes,
             originals: space.originals,
             links: space.links,
+            navigation: space.navigation,
             slots: space.slots,
         },
     }
@@ -129,7 +131,8 @@ fn info_text(info: &Info) -> String {
         for (name, value) in lines {
             let _ = writeln!(text, "  {name:<10} {value}");
         }
-        let Space { records, ids, fields, unsealed, codes, originals, links, slots } = of.space;
+        let Space { records, ids, fields, unsealed, codes, originals, links, navigation, slots } =
+            of.space;
         let parts = [
             ("records", records),
             ("ids", ids),
@@ -138,6 +141,7 @@ fn info_text(info: &Info) -> String {
             ("codes", codes),
             (of.originals, originals),
             ("links", links),
+            ("navigation", navigation),
             ("slots", slots),
         ];
         for (name, size) in parts.into_iter().filter(|(_, size)| *size > 0) {

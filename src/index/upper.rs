@@ -1,0 +1,93 @@
+//! The upper levels of a graph: the entries as level 1, sorted into groups, and the leaders of
+//! the groups as level 2. A search scores all leaders, then the groups of the best few: two
+//! sequential reads instead of a walk (one in ten of a walk's time at 100,000 rows).
+//!
+//! The first row of a group is its leader's own, so that the levels are also those of an HNSW
+//! graph: a row leads down to the same position one level below.
+
+use rayon::prelude::*;
+
+use super::IndexError;
+use super::build::link;
+use super::params::GraphParams;
+use super::pool::Scored;
+use super::space::Space;
+use crate::vectors::Rows;
+
+/// Entries that are not worth grouping.
+const UNGROUPED: usize = 256;
+
+/// The upper levels as they are stored.
+#[derive(Debug)]
+pub struct Upper {
+    /// Rows of each level, the top level first.
+    pub level_counts: Vec<u32>,
+    /// The base position of each row.
+    pub nodes: Vec<u32>,
+    /// Rows: node, down, `m` links.
+    pub words: Vec<u32>,
+}
+
+/// Groups and links the entries.
+pub fn upper(
+    space: &Space<'_>,
+    entries: Vec<u32>,
+    params: GraphParams,
+) -> Result<Upper, IndexError> {
+    let m = params.m as usize;
+    if entries.len() <= UNGROUPED {
+        let links = links(space, &entries, params)?;
+        let rows = entries.iter().zip(links.chunks(m));
+        let words = rows.flat_map(|(&node, links)| row(node, node, 0, links)).collect();
+        return Ok(Upper { level_counts: vec![entries.len() as u32], nodes: entries, words });
+    }
+    let (leaders, members) = group(space, &entries);
+    let above = leaders.len() as u32;
+    let of_leaders = links(space, &leaders, params)?;
+    let of_members = links(space, &members, params)?;
+    let mut words = Vec::with_capacity((leaders.len() + members.len()) * (m + 2));
+    for (&leader, links) in leaders.iter().zip(of_leaders.chunks(m)) {
+        let at = members.iter().position(|&member| member == leader).unwrap_or(0) as u32;
+        words.extend(row(leader, above + at, 0, links));
+    }
+    for (&member, links) in members.iter().zip(of_members.chunks(m)) {
+        words.extend(row(member, member, above, links));
+    }
+    let level_counts = vec![above, members.len() as u32];
+    Ok(Upper { level_counts, nodes: [leaders, members].concat(), words })
+}
+
+fn row(node: u32, down: u32, first: u32, links: &[u32]) -> Vec<u32> {
+    [node, down].into_iter().chain(links.iter().map(|link| first + link)).collect()
+}
+
+/// About the square root of the entries as leaders, and all entries group by group, each group
+/// begun by its leader.
+fn group(space: &Space<'_>, entries: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let count = entries.len().isqrt();
+    let leaders: Vec<u32> = (0..count).map(|at| entries[at * entries.len() / count]).collect();
+    let nearest = |&entry: &u32| {
+        if let Some(own) = leaders.iter().position(|&leader| leader == entry) {
+            return (own, false, entry);
+        }
+        let best = space.ranked(entry, &leaders).first().map_or(0, |best: &Scored| best.id);
+        let group = leaders.iter().position(|&leader| leader == best).unwrap_or(0);
+        (group, true, entry)
+    };
+    let mut grouped: Vec<(usize, bool, u32)> = entries.par_iter().map(nearest).collect();
+    grouped.sort_unstable();
+    let members = grouped.into_iter().map(|(_, _, entry)| entry).collect();
+    (leaders, members)
+}
+
+/// Links of some positions among themselves, `m` each, by their places.
+fn links(
+    space: &Space<'_>,
+    positions: &[u32],
+    params: GraphParams,
+) -> Result<Vec<u32>, IndexError> {
+    let codes: Vec<u8> = positions.iter().flat_map(|&at| space.bytes(at)).copied().collect();
+    let codes = Rows::contiguous(codes.into(), space.encoding().code_stride())?;
+    let own = Space::new(&codes, space.encoding());
+    Ok(link(&own, params.m as usize, params.seed).into_padded())
+}

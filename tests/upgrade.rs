@@ -1,0 +1,95 @@
+//! Files written by earlier versions of the library still open, and become current when they
+//! are maintained.
+
+use std::path::{Path, PathBuf};
+
+use portolan::{Database, Record, RecordId, Residency, Result};
+
+/// Written before graphs had navigation codes.
+const FOUNDATION: &str = "tests/fixtures/foundation.portolan";
+
+fn copy(folder: &Path) -> PathBuf {
+    let path = folder.join("old.portolan");
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(FOUNDATION), &path).unwrap();
+    path
+}
+
+/// Share of the true ten nearest that a search finds, over some of the stored vectors.
+fn recall(db: &Database) -> Result<f64> {
+    let collection = db.collection("bench")?;
+    let mut found = 0;
+    for id in (0..400).step_by(20) {
+        let record = collection.get(id)?.unwrap();
+        let vector = record.vector.unwrap();
+        let truth = collection.search(&vector).exact().run()?;
+        let hits = collection.search(&vector).ef(64).run()?;
+        assert_eq!(hits[0].id, RecordId::from(id));
+        found += hits.iter().filter(|hit| truth.iter().any(|true_| true_.id == hit.id)).count();
+    }
+    Ok(found as f64 / 200.0)
+}
+
+#[test]
+fn a_file_without_navigation_codes_is_searched_read_only_and_read_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = copy(folder.path());
+    let db = Database::open_read_only(&path).unwrap();
+    assert!(recall(&db).unwrap() > 0.97);
+    drop(db);
+    let db = Database::open(&path).unwrap();
+    assert!(recall(&db).unwrap() > 0.97);
+    db.verify().unwrap();
+}
+
+#[test]
+fn maintenance_brings_an_old_file_up_to_date_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Database::open(copy(folder.path())).unwrap();
+    let collection = db.collection("bench").unwrap();
+    let before = collection.get(7).unwrap().unwrap();
+    assert_eq!(db.info().unwrap().collections[0].space.navigation, 0);
+    // One change, as a clean segment with a graph is left alone.
+    collection.upsert(Record::new(400).vector(before.vector.clone().unwrap())).unwrap();
+    collection.maintain().graph_min_rows(0).run().unwrap();
+    // A line for each row, 24 directions and the mean, and a line for each entry.
+    assert!(db.info().unwrap().collections[0].space.navigation > (401 + 25) * 64);
+    assert_eq!(collection.get(7).unwrap().unwrap(), before);
+    assert!(recall(&db).unwrap() > 0.97);
+    db.verify().unwrap();
+}
+
+#[test]
+fn copies_in_memory_and_batches_give_the_same_hits_as_single_searches_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Database::open(copy(folder.path())).unwrap();
+    let collection = db.collection("bench").unwrap();
+    for graph in [false, true] {
+        if graph {
+            let vector = collection.get(3).unwrap().unwrap().vector.unwrap();
+            collection.upsert(Record::new(400).vector(vector)).unwrap();
+            collection.delete(11).unwrap();
+            collection.maintain().graph_min_rows(0).run().unwrap();
+        }
+        let vectors: Vec<Vec<f32>> =
+            (20..60).map(|id| collection.get(id).unwrap().unwrap().vector.unwrap()).collect();
+        let single = || -> Vec<Vec<(RecordId, f32)>> {
+            let hits = vectors.iter().map(|vector| collection.search(vector).run().unwrap());
+            hits.map(|hits| hits.iter().map(|hit| (hit.id.clone(), hit.score)).collect()).collect()
+        };
+        let batch = || -> Vec<Vec<(RecordId, f32)>> {
+            let found = collection.search_batch(&vectors).run().unwrap().into_iter();
+            found.map(|of| of.into_iter().map(|one| (one.id, one.score)).collect()).collect()
+        };
+        let expected = single();
+        assert_eq!(batch(), expected);
+        assert!(collection.make_resident().unwrap() > 0);
+        assert_eq!(single(), expected);
+        assert_eq!(batch(), expected);
+        db.set_residency(Residency::Mapped);
+        assert_eq!(single(), expected);
+    }
+    let wrong = [vec![1.0_f32; 24], vec![1.0; 23]];
+    assert!(collection.search_batch(&wrong).run().is_err());
+    let none: [Vec<f32>; 0] = [];
+    assert!(collection.search_batch(&none).run().unwrap().is_empty());
+}
