@@ -66,6 +66,8 @@ pub enum SectionKind {
     Projection = 7,
     /// Navigation code of each upper-layer row.
     UpperNav = 8,
+    /// Integer record id of each row.
+    Ids = 9,
 }
 
 impl SectionKind {
@@ -80,6 +82,7 @@ impl SectionKind {
             6 => Self::Nav,
             7 => Self::Projection,
             8 => Self::UpperNav,
+            9 => Self::Ids,
             _ => return None,
         })
     }
@@ -96,6 +99,7 @@ impl fmt::Display for SectionKind {
             Self::Nav => "navigation codes",
             Self::Projection => "projection",
             Self::UpperNav => "upper navigation codes",
+            Self::Ids => "ids",
         })
     }
 }

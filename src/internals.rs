@@ -7,7 +7,8 @@ use crate::storage::tables;
 /// The kernels and their scalar twins.
 pub mod kernels {
     pub use crate::kernels::{
-        dot_f16_le, dot_f32, dot_i8, f16_le_to_f32, f32_le, l2sq_f16_le, l2sq_f32, scalar,
+        Level, NavQuery, Panel, available, dot_f16_le, dot_f32, dot_i8, dot4_i8, f16_le_to_f32,
+        f32_le, l2sq_f16_le, l2sq_f32, nav, scalar,
     };
 }
 

@@ -46,7 +46,7 @@ mod storage;
 mod vectors;
 
 pub use db::{
-    Batch, Collection, CollectionInfo, CollectionOptions, Committed, Compacted, Database,
+    Audit, Batch, Collection, CollectionInfo, CollectionOptions, Committed, Compacted, Database,
     DatabaseInfo, DatabaseOptions, Found, Hit, Hits, Maintain, Maintained, Maintenance,
     MaintenanceOutcome, Page, Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo,
     Verified,

@@ -220,6 +220,12 @@ fn info_verify_and_compact_tell_what_is_in_the_file() {
     assert!(of["space"]["codes"].as_u64().unwrap() >= 600 * 384);
     let verified = json_of(&["verify", &db]);
     assert_eq!((&verified["ok"], &verified["records"]), (&json!(true), &json!(600)));
+    let audited = json_of(&["verify", &db, "--recall", "30"]);
+    let of = &audited["audits"][0];
+    assert_eq!((&of["samples"], &of["unreachable"]), (&json!(30), &json!(0)));
+    let share = |name: &str| of[name].as_f64().unwrap();
+    assert!(share("recall") > 0.9, "600 rows are scanned by int8 codes");
+    assert!(share("recall_low") <= share("recall") && share("recall") <= share("recall_high"));
     let compacted = json_of(&["compact", &db]);
     assert_eq!(compacted["before_bytes"].as_u64(), Some(bytes));
     let after = std::fs::metadata(&db).unwrap().len();

@@ -93,3 +93,20 @@ fn copies_in_memory_and_batches_give_the_same_hits_as_single_searches_in_place()
     let none: [Vec<f32>; 0] = [];
     assert!(collection.search_batch(&none).run().unwrap().is_empty());
 }
+
+#[test]
+fn an_audit_counts_what_searches_find_and_what_no_link_leads_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Database::open(copy(folder.path())).unwrap();
+    let collection = db.collection("bench").unwrap();
+    let audit = collection.audit(100).unwrap();
+    assert_eq!((audit.samples, audit.unreachable), (100, 0));
+    assert!(audit.recall > 0.97);
+    assert!(audit.interval.0 < audit.recall && audit.recall <= audit.interval.1);
+    let all = collection.audit_at(1_000, 400).unwrap();
+    assert_eq!((all.samples, all.recall), (400, 1.0));
+    let empty =
+        db.create_collection("empty", portolan::CollectionOptions::new(3, portolan::Metric::L2));
+    let none = empty.unwrap().audit(5).unwrap();
+    assert_eq!((none.samples, none.interval), (0, (0.0, 1.0)));
+}

@@ -14,7 +14,34 @@ fuzz_target!(|bytes: &[u8]| {
     let query: Vec<f32> = other.iter().map(|&byte| f32::from(byte as i8) / 16.0).collect();
     single(row, &query);
     half(row, &query);
+    batches(row, other);
 });
+
+/// Four int8 rows and rows of navigation codes, at every level of this processor.
+fn batches(rows: &[u8], query: &[u8]) {
+    let as_int8 = |bytes: &[u8]| -> Vec<i8> { bytes.iter().map(|&byte| byte as i8).collect() };
+    let (codes, values) = (as_int8(rows), as_int8(query));
+    let len = values.len().min(codes.len() / 4);
+    let four = std::array::from_fn(|at| &codes[at * len..][..len]);
+    let lines = query.first().map_or(1, |byte| usize::from(byte % 8) + 1);
+    let mut nav = kernels::NavQuery::default();
+    nav.reset(lines);
+    for (dim, value) in values.iter().take(kernels::nav::dims(lines)).enumerate() {
+        nav.set(dim, *value);
+    }
+    (nav.scale, nav.bias) = ([0.01, 0.02], [0.5, -0.5]);
+    let rows: Vec<&[u8]> = rows.chunks(nav.row_bytes()).collect();
+    for level in kernels::available() {
+        let dots = kernels::dot4_i8(level, &values[..len], four);
+        assert_eq!(dots, four.map(|row| scalar::dot_i8(&values[..len], row)));
+        let mut scores = vec![0.0; rows.len()];
+        nav.score_all(level, &rows, &mut scores);
+        for (score, row) in scores.iter().zip(&rows) {
+            let expected = nav.score(row);
+            assert!(score.to_bits() == expected.to_bits() || score.is_nan() && expected.is_nan());
+        }
+    }
+}
 
 fn int8(row: &[u8], other: &[u8]) {
     let as_int8 = |bytes: &[u8]| -> Vec<i8> { bytes.iter().map(|&byte| byte as i8).collect() };

@@ -2,6 +2,7 @@
 //! and filter; knows no model and no network. Everything here is synchronous and returns owned
 //! data: no map slice and no transaction outlives a call.
 
+mod audit;
 mod batch;
 mod check;
 mod collection;
@@ -20,6 +21,7 @@ mod view;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use audit::Audit;
 pub use batch::{Batch, Committed, MaintenanceOutcome};
 pub use check::{CollectionInfo, DatabaseInfo, SpaceInfo};
 pub use collection::{Collection, CollectionOptions, Page, Scan};

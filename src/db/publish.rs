@@ -11,6 +11,7 @@ use super::maintenance::Maintained;
 use crate::error::Result;
 use crate::format::{EXTENT_HEADER_BYTES, SEAL_BYTES, SectionKind, rows_per_extent};
 use crate::index::SegmentImage;
+use crate::record::RecordId;
 use crate::storage::extents::SectionPlace;
 use crate::storage::keys as key;
 use crate::storage::tables::{self, GraphEntry, Manifest, SectionEntry, SegmentEntry};
@@ -92,6 +93,14 @@ impl Publish<'_> {
             self.write_rows(place, self.fold.rows.len(), |rows| self.raw_rows(place.stride, rows))?;
             entries.push(section_entry(place, self.fold.rows.len()));
         }
+        if let Some(ids) = self.int_ids()? {
+            let place = self.place(segment, SectionKind::Ids, size_of::<i64>());
+            let bytes = |rows: std::ops::Range<usize>| {
+                Ok(ids[rows].iter().flat_map(|id| id.to_le_bytes()).collect())
+            };
+            self.write_rows(place, ids.len(), bytes)?;
+            entries.push(section_entry(place, ids.len()));
+        }
         entries.sort_by_key(|entry| entry.kind);
         Ok(entries)
     }
@@ -119,6 +128,25 @@ impl Publish<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// The ids of all rows, if they are integers, so that a search finds them beside the codes.
+    fn int_ids(&self) -> Result<Option<Vec<i64>>> {
+        let snapshot = self.collection.inner.snapshot()?;
+        let mut ids = Vec::with_capacity(self.fold.rows.len());
+        for row in &self.fold.rows {
+            let at = key::slot(self.collection.id, row.slot);
+            // A record that was deleted meanwhile leaves a zero: its slot is dead.
+            let id = match snapshot.get(Table::Records, &at)? {
+                Some(sealed) => tables::decode_record(sealed, &at)?.record.id,
+                None => RecordId::Int(0),
+            };
+            match id {
+                RecordId::Int(id) => ids.push(id),
+                RecordId::Text(_) => return Ok(None),
+            }
+        }
+        Ok((!ids.is_empty()).then_some(ids))
     }
 
     /// Full-precision rows from where they are now. The snapshot is held only while copying:

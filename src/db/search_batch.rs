@@ -88,7 +88,7 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
         let search = |vectors: &[V]| self.task(&view, &allowed, vectors);
         let found: Vec<Vec<Neighbor>> =
             self.vectors.par_chunks(TASK).map(search).collect::<Result<Vec<_>>>()?.concat();
-        found.into_iter().map(|neighbors| named(collection, snapshot, neighbors)).collect()
+        found.into_iter().map(|neighbors| named(collection, snapshot, &view, neighbors)).collect()
     }
 
     /// The best of all segments and of the delta for each vector of a task.
@@ -117,14 +117,19 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
     }
 }
 
+/// The ids of what was found: beside the codes, or else from the records.
 fn named(
     collection: &Collection,
     snapshot: &dyn Snapshot,
+    view: &View,
     neighbors: Vec<Neighbor>,
 ) -> Result<Vec<Found>> {
-    let id = |neighbor: Neighbor| {
-        let stored = tables::record(snapshot, collection.id, Slot(neighbor.slot))?;
-        Ok(Found { id: stored.record.id, score: neighbor.score })
+    let id = |Neighbor { slot, score, .. }: Neighbor| {
+        let id = match view.int_id(Slot(slot)) {
+            Some(id) => id,
+            None => tables::record(snapshot, collection.id, Slot(slot))?.record.id,
+        };
+        Ok(Found { id, score })
     };
     neighbors.into_iter().map(id).collect()
 }

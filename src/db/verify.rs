@@ -75,6 +75,9 @@ impl Collection {
             if key::id_of(at).as_ref() != Some(&stored.record.id) {
                 return Err(missing("the record of an id"));
             }
+            if view.int_id(slot).is_some_and(|id| id != stored.record.id) {
+                return Err(missing("the id of a sealed vector"));
+            }
             if stored.has_vector {
                 view.vector(slot)?;
                 vectors.insert(slot.0);

@@ -11,7 +11,7 @@ use super::Collection;
 use crate::error::{Error, Result};
 use crate::format::{CODEC_INT8, FormatError, SEAL_BYTES, SectionKind, rows_per_extent};
 use crate::index::{GraphHeader, GraphParts, IndexError, NavParts, Segment, SegmentParts};
-use crate::record::Slot;
+use crate::record::{RecordId, Slot};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, GraphEntry, Manifest, SegmentEntry};
 use crate::storage::{Snapshot, StorageError, Table, extents};
@@ -67,6 +67,11 @@ impl View {
     pub(super) fn unsealed(&self, slot: Slot) -> Option<&DeltaRow> {
         let at = self.delta.binary_search_by_key(&slot, |(slot, _)| *slot).ok()?;
         self.delta.get(at).map(|(_, row)| row)
+    }
+
+    /// The id of a sealed slot, where it stands beside the codes.
+    pub(super) fn int_id(&self, slot: Slot) -> Option<RecordId> {
+        self.segments.iter().find_map(|segment| segment.int_id(slot.0)).map(RecordId::Int)
     }
 
     /// The vector of a slot, as stored.
@@ -134,6 +139,7 @@ fn open_segment(
         }
         Err(_) => None,
     };
+    let ids = take(SectionKind::Ids).ok();
     let raw = match encoding.originals() {
         Originals::None => None,
         _ => Some(take(SectionKind::Raw)?),
@@ -142,7 +148,7 @@ fn open_segment(
     if slots.len() != entry.rows {
         return Err(damaged("rows", u64::from(entry.rows)).into());
     }
-    Segment::open(SegmentParts { encoding, slots, codes, raw, graph, nav }).map_err(failed)
+    Segment::open(SegmentParts { encoding, slots, codes, raw, graph, nav, ids }).map_err(failed)
 }
 
 fn graph_header(entry: &GraphEntry) -> GraphHeader {

@@ -124,6 +124,27 @@ impl Graph {
         first..next.unwrap_or(rows).min(rows)
     }
 
+    /// How many base rows no chain of links leads to from the entry and the upper rows.
+    pub fn unreachable(&self) -> u32 {
+        let len = self.base.len();
+        let mut reached = vec![false; len as usize];
+        let mut count = 0;
+        let mut waiting: Vec<u32> = Vec::new();
+        let upper = (0..self.upper_rows()).filter_map(|row| self.upper.word(row, 0));
+        let mut reach = |id: u32, waiting: &mut Vec<u32>| {
+            if let Some(reached) = reached.get_mut(id as usize).filter(|reached| !**reached) {
+                *reached = true;
+                count += 1;
+                waiting.push(id);
+            }
+        };
+        upper.chain([self.entry]).for_each(|id| reach(id, &mut waiting));
+        while let Some(id) = waiting.pop() {
+            words(self.base.0.row(id)).for_each(|link| reach(link, &mut waiting));
+        }
+        len - count
+    }
+
     /// Number of upper rows.
     pub fn upper_rows(&self) -> u32 {
         self.upper.0.len()

@@ -38,6 +38,8 @@ pub struct SegmentParts {
     pub raw: Option<Rows>,
     /// The graph, if the segment has one.
     pub graph: Option<GraphParts>,
+    /// Integer ids of the positions, stride 8, if all records have such ids.
+    pub ids: Option<Rows>,
     /// Navigation codes; segments written before format 1 had them are walked by int8 codes.
     pub nav: Option<NavParts>,
 }
@@ -105,6 +107,7 @@ pub struct Segment {
     pub(super) graph: Option<Graph>,
     pub(super) nav: Option<Nav>,
     pub(super) resident: OnceLock<Resident>,
+    ids: Option<Rows>,
     scratches: ScratchPool,
 }
 
@@ -115,7 +118,7 @@ impl Segment {
     /// [`IndexError::WrongStride`], [`IndexError::WrongLength`], [`IndexError::MissingSection`],
     /// [`IndexError::BadGraphHeader`], [`IndexError::GraphParameter`].
     pub fn open(parts: SegmentParts) -> Result<Self, IndexError> {
-        let SegmentParts { encoding, slots, codes, raw, graph, nav } = parts;
+        let SegmentParts { encoding, slots, codes, raw, graph, nav, ids } = parts;
         let rows = slots.len();
         check_stride(SectionKind::Slots, size_of::<u32>(), slots.stride())?;
         check_stride(SectionKind::Codes, encoding.code_stride(), codes.stride())?;
@@ -127,6 +130,10 @@ impl Segment {
         if let Some(raw) = &raw {
             check_stride(SectionKind::Raw, encoding.raw_stride(), raw.stride())?;
             check_len(SectionKind::Raw, u64::from(rows), raw.len())?;
+        }
+        if let Some(ids) = &ids {
+            check_stride(SectionKind::Ids, size_of::<i64>(), ids.stride())?;
+            check_len(SectionKind::Ids, u64::from(rows), ids.len())?;
         }
         let graph = graph.map(|parts| Graph::open(parts, rows)).transpose()?;
         let upper = graph.as_ref().map_or(0, Graph::upper_rows);
@@ -140,6 +147,7 @@ impl Segment {
             graph,
             nav,
             resident: OnceLock::new(),
+            ids,
             scratches,
         })
     }
@@ -170,10 +178,24 @@ impl Segment {
         self.slots.slot(position)
     }
 
+    /// The integer id of a slot, if this segment has the slot and ids; O(log n).
+    #[must_use]
+    pub fn int_id(&self, slot: u32) -> Option<i64> {
+        let row = self.ids.as_ref()?.row(self.position_of(slot)?)?;
+        row.first_chunk().map(|bytes| i64::from_le_bytes(*bytes))
+    }
+
     /// The position of a slot; O(log n).
     #[must_use]
     pub fn position_of(&self, slot: u32) -> Option<u32> {
         self.slots.position_of(slot)
+    }
+
+    /// How many rows of the graph no chain of links leads to; none without a graph. Costs a
+    /// look at every link.
+    #[must_use]
+    pub fn unreachable(&self) -> u32 {
+        self.graph.as_ref().map_or(0, Graph::unreachable)
     }
 
     /// The code row at a position, as it was pushed.

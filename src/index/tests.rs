@@ -70,6 +70,7 @@ fn open_image(image: SegmentImage) -> Result<Segment, IndexError> {
         .transpose()?;
     Segment::open(SegmentParts {
         nav,
+        ids: None,
         encoding,
         slots: rows_of(&sections, SectionKind::Slots, size_of::<u32>())?,
         codes: rows_of(&sections, SectionKind::Codes, encoding.code_stride())?,
@@ -327,6 +328,7 @@ fn a_damaged_graph_gives_valid_slots_and_still_fills_k() {
         header.level_counts = vec![2, 7];
         let segment = Segment::open(SegmentParts {
             nav: None,
+            ids: None,
             encoding,
             slots: rows_of(&sound.sections, SectionKind::Slots, 4).unwrap(),
             codes: rows_of(&sound.sections, SectionKind::Codes, encoding.code_stride()).unwrap(),

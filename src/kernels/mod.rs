@@ -15,6 +15,6 @@ mod x86;
 
 pub use dense::{dot_f32, dot_i8, l2sq_f32};
 pub use int8::{Panel, dot4_i8};
-pub use level::{Level, level};
+pub use level::{Level, available, level};
 pub use little_endian::{dot_f16_le, f16_le_to_f32, f32_le, l2sq_f16_le};
 pub use nav::{NavQuery, prefetch};

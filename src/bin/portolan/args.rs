@@ -36,13 +36,23 @@ pub enum Command {
     /// Tell counts, shapes and where the bytes are
     Info(FileArgs),
     /// Read everything and check every checksum
-    Verify(FileArgs),
+    Verify(VerifyArgs),
     /// Fold the collections and shrink the file
     Compact(FileArgs),
     /// Measure vector search: recall, throughput and latency by ef
     BenchAnn(BenchAnnArgs),
     /// Write embedding-like vectors from a seed, to measure with
     GenerateVectors(GenerateArgs),
+}
+
+/// Options of `verify`.
+#[derive(Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Also searches for N stored vectors of each collection and compares with exact search
+    #[arg(long, value_name = "N")]
+    pub recall: Option<usize>,
 }
 
 #[derive(Args)]

@@ -8,7 +8,7 @@ use portolan::{CollectionInfo, Database, FORMAT_VERSION, Originals, Roles};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::args::FileArgs;
+use crate::args::{FileArgs, VerifyArgs};
 use crate::failure::Result;
 use crate::open;
 use crate::output::{Output, bytes, printable};
@@ -157,19 +157,61 @@ struct Checked {
     records: u64,
     unsealed: u64,
     extent_bytes: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    audits: Vec<Audited>,
 }
 
-/// Reads everything; damage is a failure.
-pub fn verify(args: &FileArgs, out: &Output) -> Result<()> {
-    let read = open::read(&args.db)?.verify()?;
+#[derive(Serialize)]
+struct Audited {
+    collection: String,
+    samples: u64,
+    recall: f64,
+    recall_low: f64,
+    recall_high: f64,
+    unreachable: u64,
+}
+
+/// Reads everything; damage is a failure. With `--recall`, measures search as well.
+pub fn verify(args: &VerifyArgs, out: &Output) -> Result<()> {
+    let db = open::read(&args.file.db)?;
+    let read = db.verify()?;
+    let audits = match args.recall {
+        Some(samples) => audits(&db, samples)?,
+        None => Vec::new(),
+    };
     let (records, unsealed, extent_bytes) = (read.records, read.unsealed, read.extent_bytes);
-    out.result(&Checked { ok: true, records, unsealed, extent_bytes }, |_| {
-        format!(
+    out.result(&Checked { ok: true, records, unsealed, extent_bytes, audits }, |checked| {
+        let mut text = format!(
             "ok: {records} records, {unsealed} unsealed vectors and {} of sealed vectors and \
              graphs read, every checksum is right",
             bytes(extent_bytes)
-        )
+        );
+        for of in &checked.audits {
+            text.push_str(&format!(
+                "\n{}: recall@10 {:.4} over {} stored vectors ({:.4} to {:.4} with 95 % \
+                 confidence), {} rows that no link leads to",
+                of.collection, of.recall, of.samples, of.recall_low, of.recall_high, of.unreachable
+            ));
+        }
+        text
     })
+}
+
+fn audits(db: &Database, samples: usize) -> Result<Vec<Audited>> {
+    let mut audits = Vec::new();
+    for collection in db.collections()? {
+        let audit = db.collection(&collection)?.audit(samples)?;
+        let (recall_low, recall_high) = audit.interval;
+        audits.push(Audited {
+            collection,
+            samples: audit.samples,
+            recall: audit.recall,
+            recall_low,
+            recall_high,
+            unreachable: audit.unreachable,
+        });
+    }
+    Ok(audits)
 }
 
 #[derive(Serialize)]
