@@ -3,7 +3,8 @@
 use super::Collection;
 use super::search::EF;
 use crate::error::Result;
-use crate::record::Slot;
+use crate::record::{RecordId, Slot};
+use crate::storage::tables;
 use crate::vectors::Random;
 
 /// What [`Collection::audit`] measured.
@@ -28,6 +29,9 @@ const BATCH: usize = 256;
 /// Fixes the sample, so that an audit can be repeated.
 const SEED: u64 = 0x0061_7564_6974;
 
+/// A record and its vector.
+type Sample = (RecordId, Vec<f32>);
+
 impl Collection {
     /// Samples up to `samples` stored vectors and compares a default search with an exact one;
     /// also follows all links of all graphs. Costs an exact search for each sample.
@@ -45,13 +49,14 @@ impl Collection {
     pub fn audit_at(&self, samples: usize, ef: usize) -> Result<Audit> {
         let (sample, unreachable) = self.sample(samples)?;
         let (mut found, mut wanted) = (0_u64, 0_u64);
-        for vectors in sample.chunks(BATCH) {
-            let search = || self.search_batch(vectors).limit(NEIGHBORS + 1).ef(ef);
+        for sample in sample.chunks(BATCH) {
+            let (ids, vectors): (Vec<&RecordId>, Vec<&[f32]>) =
+                sample.iter().map(|(id, vector)| (id, vector.as_slice())).unzip();
+            let search = || self.search_batch(&vectors).limit(NEIGHBORS + 1).ef(ef);
             let (hits, truth) = (search().run()?, search().exact().run()?);
-            for (hits, truth) in hits.iter().zip(&truth) {
-                // The first is the vector itself, or one equal to it.
-                let truth = truth.iter().skip(1);
-                wanted += truth.len() as u64;
+            for ((hits, truth), own) in hits.iter().zip(&truth).zip(ids) {
+                let truth = truth.iter().filter(|true_| true_.id != *own).take(NEIGHBORS);
+                wanted += truth.clone().count() as u64;
                 found +=
                     truth.filter(|true_| hits.iter().any(|hit| hit.id == true_.id)).count() as u64;
             }
@@ -62,7 +67,7 @@ impl Collection {
     }
 
     /// Vectors drawn at random from those that are live, and how many rows no link leads to.
-    fn sample(&self, samples: usize) -> Result<(Vec<Vec<f32>>, u64)> {
+    fn sample(&self, samples: usize) -> Result<(Vec<Sample>, u64)> {
         let snapshot = self.inner.snapshot()?;
         let view = self.view(snapshot.as_ref())?;
         let unreachable = view.segments.iter().map(|of| u64::from(of.unreachable())).sum();
@@ -79,9 +84,12 @@ impl Collection {
             slots.swap(at, other as usize);
         }
         slots.truncate(count);
-        let vectors: Result<Vec<Vec<f32>>> =
-            slots.into_iter().map(|slot| view.vector(Slot(slot))).collect();
-        Ok((vectors?, unreachable))
+        let named = |slot: u32| {
+            let stored = tables::record(snapshot.as_ref(), self.id, Slot(slot))?;
+            Ok((stored.record.id, view.vector(Slot(slot))?))
+        };
+        let sample = slots.into_iter().map(named).collect::<Result<Vec<_>>>()?;
+        Ok((sample, unreachable))
     }
 }
 

@@ -262,6 +262,7 @@ impl Database {
                     txn.delete_prefix(table, &key::collection(definition.id))?;
                 }
             }
+            self.inner.residents.forget(definition.id);
             Ok(true)
         })
     }

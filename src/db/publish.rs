@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::Collection;
 use super::batch::Tombstones;
-use super::fold::Fold;
+use super::fold::{Fold, FoldRow};
 use super::maintenance::Maintained;
 use crate::error::Result;
 use crate::format::{EXTENT_HEADER_BYTES, SEAL_BYTES, SectionKind, rows_per_extent};
 use crate::index::SegmentImage;
 use crate::record::RecordId;
-use crate::storage::extents::SectionPlace;
+use crate::storage::extents::{self, SectionPlace};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, GraphEntry, Manifest, SectionEntry, SegmentEntry};
 use crate::storage::{Snapshot, StorageError, Table, WriteTxn, Writer};
@@ -93,13 +93,14 @@ impl Publish<'_> {
             self.write_rows(place, self.fold.rows.len(), |rows| self.raw_rows(place.stride, rows))?;
             entries.push(section_entry(place, self.fold.rows.len()));
         }
-        if let Some(ids) = self.int_ids()? {
+        if let Some(ids) = self.int_ids()?.filter(|ids| !ids.is_empty()) {
             let place = self.place(segment, SectionKind::Ids, size_of::<i64>());
-            let bytes = |rows: std::ops::Range<usize>| {
-                Ok(ids[rows].iter().flat_map(|id| id.to_le_bytes()).collect())
-            };
-            self.write_rows(place, ids.len(), bytes)?;
-            entries.push(section_entry(place, ids.len()));
+            let stride = place.stride;
+            let rows = ids.len() / stride;
+            self.write_rows(place, rows, |rows| {
+                Ok(ids.get(rows.start * stride..rows.end * stride).unwrap_or_default().to_vec())
+            })?;
+            entries.push(section_entry(place, rows));
         }
         entries.sort_by_key(|entry| entry.kind);
         Ok(entries)
@@ -130,23 +131,19 @@ impl Publish<'_> {
         Ok(())
     }
 
-    /// The ids of all rows, if they are integers, so that a search finds them beside the codes.
-    fn int_ids(&self) -> Result<Option<Vec<i64>>> {
+    /// The ids of all rows as they are stored, if all ids of the collection are integers, so that
+    /// a search finds them beside the codes. A row whose record is gone has a zero: it is dead.
+    fn int_ids(&self) -> Result<Option<Vec<u8>>> {
         let snapshot = self.collection.inner.snapshot()?;
-        let mut ids = Vec::with_capacity(self.fold.rows.len());
-        for row in &self.fold.rows {
-            let at = key::slot(self.collection.id, row.slot);
-            // A record that was deleted meanwhile leaves a zero: its slot is dead.
-            let id = match snapshot.get(Table::Records, &at)? {
-                Some(sealed) => tables::decode_record(sealed, &at)?.record.id,
-                None => RecordId::Int(0),
-            };
-            match id {
-                RecordId::Int(id) => ids.push(id),
-                RecordId::Text(_) => return Ok(None),
-            }
+        let prefix = key::collection(self.collection.id);
+        let mut ids = HashMap::new();
+        for entry in snapshot.range(Table::Ids, &prefix, &prefix)? {
+            let (at, sealed) = entry?;
+            let Some(RecordId::Int(id)) = key::id_of(at) else { return Ok(None) };
+            ids.insert(tables::decode_slot(sealed, at)?, id);
         }
-        Ok((!ids.is_empty()).then_some(ids))
+        let of = |row: &FoldRow| ids.get(&row.slot).copied().unwrap_or(0);
+        Ok(Some(self.fold.rows.iter().flat_map(|row| extents::id_row(of(row))).collect()))
     }
 
     /// Full-precision rows from where they are now. The snapshot is held only while copying:

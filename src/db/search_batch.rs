@@ -72,7 +72,9 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
         self
     }
 
-    /// Runs all searches on one version of the file: for each vector its hits, best first.
+    /// Runs all searches on one version of the file: for each vector its hits, best first. As
+    /// [`Maintain::run`](super::Maintain::run), it must not be called from a task that a rayon
+    /// worker may steal while another writes.
     ///
     /// # Errors
     /// As [`Search::run`](super::Search::run); one bad vector fails the batch.

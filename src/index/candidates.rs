@@ -140,6 +140,9 @@ impl Segment {
         params: &SearchParams,
     ) -> Vec<Scored> {
         let keep = params.rescored();
+        if found.len() <= keep {
+            return score_all_of(codes, found);
+        }
         let patience = (found.len() / PATIENCE_PART).max(PATIENCE_MIN);
         let mut best: Vec<Scored> = Vec::with_capacity(keep + 1);
         let mut idle = 0;
@@ -164,6 +167,17 @@ impl Segment {
         }
         best
     }
+}
+
+/// Scores everything that was found by int8 code, best first.
+fn score_all_of(codes: &CodeScorer<'_>, found: &[Scored]) -> Vec<Scored> {
+    let rows: Vec<&[u8]> = found.iter().map(|of| codes.row(of.id)).collect();
+    let mut scores = vec![f32::MIN; rows.len()];
+    codes.score_all(&rows, &mut scores);
+    let mut scored: Vec<Scored> =
+        found.iter().zip(scores).map(|(of, score)| Scored { score, id: of.id }).collect();
+    scored.sort_unstable_by(Scored::rank);
+    scored
 }
 
 /// Scores positions by their navigation codes against a query.

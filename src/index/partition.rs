@@ -15,6 +15,8 @@ const FAN: [usize; 2] = [4, 2];
 /// Leaders per leaf's worth of positions.
 const LEADERS_PER_LEAF: usize = 4;
 const MAX_LEADERS: usize = 1_000;
+/// Cuts deeper than this no longer tell positions apart: mostly equal vectors.
+const MAX_DEPTH: usize = 12;
 /// Positions of one task.
 const TASK: usize = 256;
 
@@ -42,7 +44,7 @@ fn cut(space: &Space<'_>, positions: Vec<u32>, depth: usize, seed: u64) -> Vec<V
         .into_par_iter()
         .enumerate()
         .flat_map_iter(|(at, group)| {
-            if group.len() == total {
+            if group.len() == total || depth + 1 >= MAX_DEPTH {
                 // No cut tells them apart: equal vectors, of which any order serves.
                 group.chunks(LEAF).map(<[u32]>::to_vec).collect()
             } else {

@@ -15,7 +15,11 @@ pub fn dot4_i8(level: Level, query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
     // place and is then taken as far as it goes.
     let full = rows.map(|row| if is_short(row) { query } else { row });
     let mut dots = match level.isa() {
+        #[cfg(target_arch = "x86_64")]
         Isa::Scalar => full.map(|row| scalar::dot_i8(query, row)),
+        // Until there are kernels of our own, one pair at a time through simsimd.
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Scalar => full.map(|row| super::dot_i8(query, row)),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => x86::avx2::dot4_i8(level, query, full),
         #[cfg(target_arch = "x86_64")]
@@ -60,6 +64,12 @@ impl Panel {
     #[must_use]
     pub fn len(&self) -> usize {
         self.values.len().checked_div(self.stride).unwrap_or(0)
+    }
+
+    /// Whether there are no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
     }
 
     /// A row with its padding; empty past the end.

@@ -11,6 +11,11 @@ use crate::format::{
     rows_per_extent, verify_extent,
 };
 
+/// A row of the section of ids.
+pub(crate) fn id_row(id: i64) -> [u8; 8] {
+    id.to_le_bytes()
+}
+
 /// A section read in place: the payloads of its extents, as slices of the map.
 pub(crate) struct Section {
     pub(crate) kind: SectionKind,

@@ -68,11 +68,14 @@ pub fn orthonormalize(rows: &mut [f32], width: usize, random: &mut Random) {
 pub fn principal(matrix: &[f32], width: usize, count: usize, random: &mut Random) -> Vec<f32> {
     let mut rows = random.normals(count * width);
     orthonormalize(&mut rows, width, random);
+    // Of any scale, the matrix has the same eigenvectors, but its squares may not fit f32.
+    let largest = matrix.iter().step_by(width + 1).fold(0.0_f32, |max, x| max.max(x.abs()));
+    let scale = if largest.is_normal() { largest.recip() } else { 1.0 };
     for _ in 0..ROUNDS {
         let mut next = vec![0.0; rows.len()];
         next.par_chunks_mut(width).zip(rows.par_chunks(width)).for_each(|(next, row)| {
             for (value, line) in next.iter_mut().zip(matrix.chunks_exact(width)) {
-                *value = dot_f32(line, row);
+                *value = dot_f32(line, row) * scale;
             }
         });
         rows = next;

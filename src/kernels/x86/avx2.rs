@@ -113,7 +113,8 @@ fn nav_all_inner(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
     }
 }
 
-/// The two sums and the factors of four rows, at the end of their last lines, to their scores, in the order of the scalar twin.
+/// The two sums and the factors of four rows, at the end of their last lines, to their scores, in
+/// the order of the scalar twin.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn combine(
