@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-/// An instruction set that this processor has. Made by [`level`] and [`available`] only, so a
+/// An instruction set that this processor has. Made by `level` and `available` only, so a
 /// value is the proof that its instructions may be executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level(Isa);
