@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::build::{BuiltGraph, build};
+use super::grow::{Inherited, grow};
 use super::params::{base_stride, upper_stride};
-use super::{GraphHeader, GraphParams, IndexError, Progress};
+use super::{GraphCopy, GraphHeader, GraphParams, IndexError, Progress};
 use crate::format::SectionKind;
 use crate::vectors::{Encoding, Rows};
 
@@ -103,8 +104,8 @@ pub struct SegmentImage {
 
 /// Collects rows and builds a segment from them.
 ///
-/// Peak memory: slots, codes, raw rows unless kept apart, and while the graph is built
-/// `m * 16` bytes a row (256 at `m = 16`), of which half remain as the links.
+/// Peak memory: slots, codes, raw rows unless kept apart, and while the graph is built about
+/// 1 KiB a row, of which the links (128 bytes at `m = 16`) and navigation codes remain.
 #[derive(Debug)]
 #[must_use]
 pub struct SegmentBuilder {
@@ -113,6 +114,7 @@ pub struct SegmentBuilder {
     slots: Vec<u8>,
     codes: Vec<u8>,
     raw: Vec<u8>,
+    inherited: Option<(GraphCopy, Vec<u32>)>,
 }
 
 impl SegmentBuilder {
@@ -129,6 +131,7 @@ impl SegmentBuilder {
             slots: room(size_of::<u32>()),
             codes: room(config.encoding.code_stride()),
             raw: room(config.raw_stride()),
+            inherited: None,
         })
     }
 
@@ -163,6 +166,14 @@ impl SegmentBuilder {
         Ok(())
     }
 
+    /// Lets the graph grow from another one instead of being built anew, if it has as many links
+    /// a row. `places` are the positions here of its rows, ascending, [`GONE`](super::GONE) for
+    /// those that were not pushed.
+    pub fn inherit(mut self, graph: GraphCopy, places: Vec<u32>) -> Self {
+        self.inherited = Some((graph, places));
+        self
+    }
+
     /// Builds the graph, in the current rayon pool, if there are enough rows.
     ///
     /// # Errors
@@ -174,7 +185,13 @@ impl SegmentBuilder {
         let codes = Bytes::from(self.codes);
         let built = if rows > graph_min_rows {
             let codes = Rows::contiguous(codes.clone(), encoding.code_stride())?;
-            Some(build(&codes, encoding, params, progress)?)
+            let inherited =
+                self.inherited.filter(|(graph, _)| graph.width() == params.base_links());
+            let inherited = inherited.and_then(|(graph, at)| Inherited::new(graph, at, rows));
+            Some(match inherited {
+                Some(inherited) => grow(&codes, encoding, (params, inherited), progress)?,
+                None => build(&codes, encoding, params, progress)?,
+            })
         } else {
             None
         };

@@ -4,7 +4,7 @@
 use super::builder::{check_len, check_stride};
 use std::sync::OnceLock;
 
-use super::graph::Graph;
+use super::graph::{Graph, GraphCopy};
 use super::pool::Scored;
 use super::residency::Resident;
 use super::scratch::ScratchPool;
@@ -196,6 +196,12 @@ impl Segment {
     #[must_use]
     pub fn unreachable(&self) -> u32 {
         self.graph.as_ref().map_or(0, Graph::unreachable)
+    }
+
+    /// The graph, for another segment to grow from; 128 bytes a row.
+    #[must_use]
+    pub fn graph_copy(&self) -> Option<GraphCopy> {
+        self.graph.as_ref().map(Graph::copy)
     }
 
     /// The code row at a position, as it was pushed.

@@ -12,6 +12,8 @@ use super::*;
 use crate::format::SectionKind;
 use crate::vectors::{Encoding, Metric, Originals, PreparedQuery, Rows};
 
+mod grow;
+
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
 
 fn go_on(_: u64, _: u64) -> ControlFlow<()> {
