@@ -128,3 +128,28 @@ fn commits_of_rayon_tasks_set_off_folds_without_a_deadlock() {
     assert!(docs.info().unwrap().segments > 0);
     db.verify().unwrap();
 }
+
+/// Replaces a third of the records again and again, folding what is due each time.
+#[test]
+fn a_graph_that_grows_under_churn_still_finds_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let (db, docs, vectors) = filled(&dir);
+    let done = docs.maintain().graph_min_rows(0).run().unwrap();
+    assert!(done.graph);
+    for round in 0..6_usize {
+        let mut batch = docs.batch();
+        for id in (0..ROWS).filter(|id| id % 6 == round || id % 6 == (round + 3) % 6) {
+            let vector = vectors[(id * 7 + round * 13) % vectors.len()].clone();
+            batch.upsert(Record::new(id as i64).vector(vector)).unwrap();
+        }
+        batch.commit().unwrap();
+        let done = docs.maintain().only_due().graph_min_rows(0).run().unwrap();
+        assert_eq!((done.sealed, done.dropped, done.merged), (200, 200, 1));
+        db.verify().unwrap();
+        let audit = docs.audit(100).unwrap();
+        assert_eq!(audit.unreachable, 0);
+        assert!(audit.recall >= 0.98, "round {round}: {audit:?}");
+    }
+    assert_eq!(docs.maintain().rebuild().graph_min_rows(0).run().unwrap().rows, ROWS as u64);
+    assert!(docs.maintain().graph_min_rows(0).run().unwrap().rows == 0, "nothing is left to do");
+}
