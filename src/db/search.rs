@@ -60,6 +60,8 @@ pub struct SearchReport {
     pub delta: usize,
     /// Candidates the search kept before the cut to the limit.
     pub candidates: usize,
+    /// Nodes whose links were followed, in all graphs; 0 where nothing but scans was needed.
+    pub steps: usize,
 }
 
 /// The hits of a search, best first; equal scores in order of insertion.
@@ -171,7 +173,7 @@ impl<'q> Search<'q> {
             Some(filter) => filter::evaluate(filter, snapshot, collection.id)?,
             None => Slots::all(),
         };
-        let found = self.candidates(&view, &query, &allowed)?;
+        let (found, steps) = self.candidates(&view, &query, &allowed)?;
         let candidates = found.iter().map(Vec::len).sum();
         let found = merge(found, self.limit);
         let mut hits = Vec::with_capacity(found.len());
@@ -184,34 +186,37 @@ impl<'q> Search<'q> {
             segments: view.segments.len(),
             delta: view.delta.len(),
             candidates,
+            steps,
         };
         Ok(Hits { hits, report })
     }
 
-    /// The best `limit` of each segment and of the delta.
+    /// The best `limit` of each segment and of the delta, and the steps of all walks.
     fn candidates(
         &self,
         view: &View,
         query: &PreparedQuery,
         slots: &Slots,
-    ) -> Result<Vec<Vec<Neighbor>>> {
+    ) -> Result<(Vec<Vec<Neighbor>>, usize)> {
         if self.limit == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         let allow = allowed_of(view, slots);
         let params = SearchParams {
             exact: self.exact,
             ..SearchParams::new(self.limit, self.ef.max(self.limit))
         };
-        let mut found = vec![view.scan_delta(query, slots)];
+        let (mut found, mut steps) = (vec![view.scan_delta(query, slots)], 0);
         for segment in &view.segments {
-            let of_segment = segment.search(query, &params, allow.allow());
-            found.push(of_segment.map_err(|source| Error::Index {
+            let of_segment = segment.search_counted(query, &params, allow.allow());
+            let (of_segment, own) = of_segment.map_err(|source| Error::Index {
                 collection: self.collection.name().to_owned(),
                 source,
-            })?);
+            })?;
+            found.push(of_segment);
+            steps += own;
         }
-        Ok(found)
+        Ok((found, steps))
     }
 }
 

@@ -105,7 +105,7 @@ pub fn walk<S: Scorer, A: Adjacency>(
     scratch: &mut Scratch,
     mut seen: impl FnMut(Scored),
 ) {
-    let Scratch { visited, pool, trail, .. } = scratch;
+    let Scratch { visited, pool, trail, steps, .. } = scratch;
     let len = graph.len();
     visited.reset(len);
     pool.reset(ef.min(len as usize));
@@ -129,6 +129,7 @@ pub fn walk<S: Scorer, A: Adjacency>(
         now = 1 - now;
         let Some(id) = pool.expand_next() else {
             if batches[now].len == 0 {
+                *steps += trail.len();
                 return;
             }
             continue;
