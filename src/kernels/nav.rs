@@ -11,6 +11,8 @@
 //! `t + s1 (scale1 sum(u q) - bias1) + s2 (scale2 sum(u q) - bias2)`, the first sum over line 0
 //! and the second over the others. A row of one line has 112 coordinates and no second part.
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64;
 use super::level::{Isa, Level};
 #[cfg(target_arch = "x86_64")]
 use super::x86;
@@ -85,7 +87,7 @@ impl NavQuery {
         self.lines * LINE
     }
 
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(super) fn planes(&self) -> &[[i8; LINE]] {
         &self.planes
     }
@@ -106,6 +108,8 @@ impl NavQuery {
             Isa::Avx2 => x86::avx2::nav_all(level, self, rows, out),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => x86::avx512::nav_all(level, self, rows, out),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => aarch64::neon::nav_all(level, self, rows, out),
         }
     }
 
@@ -126,8 +130,14 @@ impl NavQuery {
                 sums[at.min(1)] += sum.sum::<i32>();
             }
         }
+        self.finish(sums, &row[row.len() - FACTORS..])
+    }
+
+    /// The two sums of a row and its factors to its score.
+    #[inline]
+    pub(super) fn finish(&self, sums: [i32; 2], row_end: &[u8]) -> f32 {
         let mut factors = [0; FACTORS];
-        factors.copy_from_slice(&row[row.len() - FACTORS..]);
+        factors.copy_from_slice(row_end);
         let [a, b, c, d, t @ ..] = factors;
         let (s1, s2) = (f32::from_le_bytes([0, 0, a, b]), f32::from_le_bytes([0, 0, c, d]));
         let part = |at: usize| sums[at] as f32 * self.scale[at] - self.bias[at];
@@ -141,7 +151,9 @@ impl NavQuery {
 pub fn prefetch(row: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     x86::prefetch(row);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    aarch64::prefetch(row);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = row;
 }
 
