@@ -10,8 +10,10 @@
 mod allow;
 mod build;
 mod builder;
+mod calibrate;
 mod candidates;
 mod connect;
+mod curve;
 mod entries;
 mod error;
 mod exact;

@@ -4,6 +4,7 @@
 use super::builder::{check_len, check_stride};
 use std::sync::OnceLock;
 
+use super::curve::Curve;
 use super::graph::Graph;
 use super::pool::Scored;
 use super::residency::Resident;
@@ -42,6 +43,8 @@ pub struct SegmentParts {
     pub ids: Option<Rows>,
     /// Navigation codes; segments written before format 1 had them are walked by int8 codes.
     pub nav: Option<NavParts>,
+    /// The recall curve; segments without a graph have none, nor have old ones.
+    pub curve: Option<Rows>,
 }
 
 /// Navigation codes as they are stored.
@@ -100,7 +103,7 @@ pub struct GraphParts {
 /// An immutable set of vectors that can be searched from many threads at once.
 #[derive(Debug)]
 pub struct Segment {
-    encoding: Encoding,
+    pub(super) encoding: Encoding,
     pub(super) slots: Slots,
     pub(super) codes: Rows,
     pub(super) raw: Option<Rows>,
@@ -108,6 +111,7 @@ pub struct Segment {
     pub(super) nav: Option<Nav>,
     pub(super) resident: OnceLock<Resident>,
     ids: Option<Rows>,
+    curve: Option<Curve>,
     scratches: ScratchPool,
 }
 
@@ -118,7 +122,7 @@ impl Segment {
     /// [`IndexError::WrongStride`], [`IndexError::WrongLength`], [`IndexError::MissingSection`],
     /// [`IndexError::BadGraphHeader`], [`IndexError::GraphParameter`].
     pub fn open(parts: SegmentParts) -> Result<Self, IndexError> {
-        let SegmentParts { encoding, slots, codes, raw, graph, nav, ids } = parts;
+        let SegmentParts { encoding, slots, codes, raw, graph, nav, ids, curve } = parts;
         let rows = slots.len();
         check_stride(SectionKind::Slots, size_of::<u32>(), slots.stride())?;
         check_stride(SectionKind::Codes, encoding.code_stride(), codes.stride())?;
@@ -148,6 +152,7 @@ impl Segment {
             nav,
             resident: OnceLock::new(),
             ids,
+            curve: curve.as_ref().and_then(Curve::read),
             scratches,
         })
     }

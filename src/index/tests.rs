@@ -71,6 +71,7 @@ fn open_image(image: SegmentImage) -> Result<Segment, IndexError> {
     Segment::open(SegmentParts {
         nav,
         ids: None,
+        curve: None,
         encoding,
         slots: rows_of(&sections, SectionKind::Slots, size_of::<u32>())?,
         codes: rows_of(&sections, SectionKind::Codes, encoding.code_stride())?,
@@ -329,6 +330,7 @@ fn a_damaged_graph_gives_valid_slots_and_still_fills_k() {
         let segment = Segment::open(SegmentParts {
             nav: None,
             ids: None,
+            curve: None,
             encoding,
             slots: rows_of(&sound.sections, SectionKind::Slots, 4).unwrap(),
             codes: rows_of(&sound.sections, SectionKind::Codes, encoding.code_stride()).unwrap(),

@@ -1,0 +1,119 @@
+//! The recall curve of a segment: what share of the true neighbors a walk with so many candidates
+//! found when the segment was built, and from it the candidates that a recall target needs.
+//!
+//! A curve is a hint, as links are: one that contradicts itself is not used, and a segment
+//! without one is searched by a curve of cautious defaults.
+
+use crate::vectors::Rows;
+
+/// Numbers of hits whose recall a curve holds.
+pub const DEPTHS: [usize; 3] = [1, 10, 100];
+/// Bytes of a point: ef u32, one u16 for each depth, two zeros.
+pub const POINT_BYTES: usize = 12;
+/// Most points of a curve.
+const MAX_POINTS: usize = 64;
+/// Largest number of candidates a point may have.
+const MAX_EF: u32 = 1 << 20;
+/// A curve is not followed further than this many times its largest `ef`.
+const BEYOND: f64 = 4.0;
+/// The share that `u16::MAX` stands for is 1; misses are taken as at least half a step.
+const FULL: f64 = u16::MAX as f64;
+
+/// One measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Point {
+    /// Candidates of the walk.
+    pub ef: u32,
+    /// Recall of the first 1, 10 and 100 hits, in 65,535ths.
+    pub recall: [u16; DEPTHS.len()],
+}
+
+/// Points with ascending `ef`, whose recall never falls; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Curve(Vec<Point>);
+
+impl Curve {
+    /// A curve of these points. None if there are none or too many, `ef` does not ascend, or
+    /// recall falls.
+    pub fn new(points: Vec<Point>) -> Option<Self> {
+        let ascends = |pair: &[Point]| {
+            let falls = pair[0].recall.iter().zip(&pair[1].recall).any(|(a, b)| a > b);
+            pair[0].ef < pair[1].ef && !falls
+        };
+        let in_range = |point: &Point| (1..=MAX_EF).contains(&point.ef);
+        let sound = (1..=MAX_POINTS).contains(&points.len())
+            && points.iter().all(in_range)
+            && points.windows(2).all(ascends);
+        sound.then_some(Self(points))
+    }
+
+    /// Reads what [`Curve::to_bytes`] wrote; none where that is not a curve.
+    pub fn read(rows: &Rows) -> Option<Self> {
+        if rows.stride() != POINT_BYTES || rows.len() as usize > MAX_POINTS {
+            return None;
+        }
+        let points = (0..rows.len()).map(|at| {
+            let (ef, recall) = rows.row(at)?.split_first_chunk()?;
+            let shares: &[[u8; 2]] = recall.as_chunks().0;
+            let share = |at: usize| shares.get(at).map_or(0, |share| u16::from_le_bytes(*share));
+            Some(Point { ef: u32::from_le_bytes(*ef), recall: std::array::from_fn(share) })
+        });
+        Self::new(points.collect::<Option<_>>()?)
+    }
+
+    /// The points as rows of [`POINT_BYTES`].
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.0.len() * POINT_BYTES);
+        for point in &self.0 {
+            bytes.extend_from_slice(&point.ef.to_le_bytes());
+            point.recall.iter().for_each(|share| bytes.extend_from_slice(&share.to_le_bytes()));
+            bytes.resize(bytes.len().next_multiple_of(POINT_BYTES), 0);
+        }
+        bytes
+    }
+
+    /// The points.
+    pub fn points(&self) -> &[Point] {
+        &self.0
+    }
+
+    /// Candidates with which a search for `k` hits reaches `recall`: between two points on a line
+    /// of log(1 - recall) over log(ef), between two depths on one of log(ef) over log(k). Past
+    /// the last point the last slope is followed, to at most four times its `ef`; past 100 hits
+    /// `ef` grows as `k` does.
+    pub fn ef(&self, recall: f32, k: usize) -> usize {
+        let miss = (1.0 - f64::from(recall)).max(0.5 / FULL).ln();
+        let at = |depth: usize| self.ln_ef(miss, depth);
+        let ln_k = (k.max(1) as f64).ln();
+        let last = DEPTHS.len() - 1;
+        let depth = (0..last).find(|&depth| k <= DEPTHS[depth + 1]);
+        let ln_ef = match depth {
+            Some(depth) => {
+                let (low, high) = ((DEPTHS[depth] as f64).ln(), (DEPTHS[depth + 1] as f64).ln());
+                let share = (ln_k - low) / (high - low);
+                at(depth) + (at(depth + 1) - at(depth)).max(0.0) * share
+            }
+            None => at(last) + ln_k - (DEPTHS[last] as f64).ln(),
+        };
+        ln_ef.exp().round().clamp(1.0, f64::from(u32::MAX)) as usize
+    }
+
+    /// log(ef) at which log(1 - recall) of one depth falls to `miss`.
+    fn ln_ef(&self, miss: f64, depth: usize) -> f64 {
+        let of = |point: &Point| {
+            let share = point.recall.get(depth).copied().unwrap_or_default();
+            (f64::from(point.ef).ln(), (1.0 - f64::from(share) / FULL).max(0.5 / FULL).ln())
+        };
+        let reached = self.0.iter().position(|point| of(point).1 <= miss + 1e-9);
+        let (first, second) = match (reached, self.0.as_slice()) {
+            (Some(0), [first, ..]) | (None, [first]) => return of(first).0,
+            (Some(at), points) => (of(&points[at - 1]), of(&points[at])),
+            (None, points) => (of(&points[points.len() - 2]), of(&points[points.len() - 1])),
+        };
+        let ((ef0, miss0), (ef1, miss1)) = (first, second);
+        let limit = if reached.is_some() { ef1 } else { ef1 + BEYOND.ln() };
+        let slope = (ef1 - ef0) / (miss0 - miss1);
+        // Two points of equal recall have no slope.
+        if slope.is_finite() { (ef0 + slope * (miss0 - miss)).min(limit) } else { limit }
+    }
+}
