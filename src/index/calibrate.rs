@@ -22,13 +22,13 @@ use crate::vectors::nav::fill_query;
 use crate::vectors::{Encoding, Originals, PreparedQuery, Random, Rows};
 
 /// Vectors searched for.
-const SAMPLE: usize = 640;
+const SAMPLE: usize = 512;
 /// Candidates of the walks that are measured, until recall is good enough.
-const LADDER: [u32; 17] = [5, 7, 10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640, 896, 1280];
+const LADDER: [u32; 14] = [5, 9, 14, 20, 30, 45, 67, 100, 150, 225, 337, 506, 759, 1138];
 /// The ladder ends where this share of the first ten ...
-const ENOUGH: f64 = 0.998;
+const ENOUGH: f64 = 0.996;
 /// ... and this of the first hundred are found.
-const ENOUGH_DEEP: f64 = 0.99;
+const ENOUGH_DEEP: f64 = 0.98;
 /// Rows whose products with all of the sample are computed at a time.
 const BLOCK: u32 = 64;
 /// Queries of one task.
@@ -75,11 +75,7 @@ pub fn curve(
         slots: take(SectionKind::Slots)?,
         codes: take(SectionKind::Codes)?,
         raw: None,
-        graph: Some(GraphParts {
-            header: header.clone(),
-            links: take(SectionKind::Links)?,
-            upper,
-        }),
+        graph: Some(GraphParts { header: header.clone(), links: take(SectionKind::Links)?, upper }),
         nav,
         ids: None,
         curve: None,
@@ -97,7 +93,7 @@ impl Segment {
     /// Measures the recall of walks over this segment, in the current rayon pool; none without a
     /// graph. Recall is that of int8 codes: what originals would still change is left out.
     ///
-    /// Costs a product of each code with 640 others and as many walks as some thousand queries.
+    /// Costs a product of each code with 512 others and as many walks as some thousand queries.
     pub(super) fn calibrate(
         &self,
         seed: u64,
@@ -123,9 +119,8 @@ impl Segment {
                 std::array::from_fn(|at| found[at] as f64 / wanted[at] as f64);
             let last = points.last().map_or([0; DEPTHS.len()], |last| last.recall);
             // A wider walk can lose a neighbor by chance; a curve never falls.
-            let recall = std::array::from_fn(|at| {
-                last[at].max((share[at] * f64::from(u16::MAX)) as u16)
-            });
+            let recall =
+                std::array::from_fn(|at| last[at].max((share[at] * f64::from(u16::MAX)) as u16));
             points.push(Point { ef, recall });
             if share[1] >= ENOUGH && share[2] >= ENOUGH_DEEP || ef >= rows {
                 break;

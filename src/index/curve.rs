@@ -4,6 +4,8 @@
 //! A curve is a hint, as links are: one that contradicts itself is not used, and a segment
 //! without one is searched by a curve of cautious defaults.
 
+use std::sync::LazyLock;
+
 use crate::vectors::Rows;
 
 /// Numbers of hits whose recall a curve holds.
@@ -19,6 +21,17 @@ const BEYOND: f64 = 4.0;
 /// The share that `u16::MAX` stands for is 1; misses are taken as at least half a step.
 const FULL: f64 = u16::MAX as f64;
 
+/// Candidates, recall of the first one or ten hits and of the first hundred, of
+/// [`Curve::cautious`].
+const CAUTIOUS: [(u32, f64, f64); 6] = [
+    (32, 0.9, 0.3),
+    (64, 0.95, 0.6),
+    (96, 0.98, 0.8),
+    (192, 0.99, 0.95),
+    (384, 0.995, 0.98),
+    (768, 0.998, 0.99),
+];
+
 /// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
@@ -33,6 +46,20 @@ pub struct Point {
 pub struct Curve(Vec<Point>);
 
 impl Curve {
+    /// The curve of segments that have none: what 100,000 embedding-like vectors of 1,024
+    /// dimensions need, and half as much again.
+    pub fn cautious() -> &'static Self {
+        static CURVE: LazyLock<Curve> = LazyLock::new(|| {
+            let share = |share: f64| (share * FULL) as u16;
+            let point = |&(ef, few, many): &(u32, f64, f64)| Point {
+                ef,
+                recall: [share(few), share(few), share(many)],
+            };
+            Curve(CAUTIOUS.iter().map(point).collect())
+        });
+        &CURVE
+    }
+
     /// A curve of these points. None if there are none or too many, `ef` does not ascend, or
     /// recall falls.
     pub fn new(points: Vec<Point>) -> Option<Self> {
@@ -70,6 +97,11 @@ impl Curve {
             bytes.resize(bytes.len().next_multiple_of(POINT_BYTES), 0);
         }
         bytes
+    }
+
+    /// Candidates and the recall of ten hits.
+    pub fn of_ten(&self) -> impl Iterator<Item = (usize, f32)> + '_ {
+        self.0.iter().map(|point| (point.ef as usize, (f64::from(point.recall[1]) / FULL) as f32))
     }
 
     /// The points.

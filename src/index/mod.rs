@@ -42,6 +42,6 @@ pub use allow::Allow;
 pub use builder::{SegmentBuilder, SegmentConfig, SegmentImage};
 pub use error::IndexError;
 pub use exact::TopK;
-pub use params::{GraphHeader, GraphParams, Progress, SearchParams};
+pub use params::{Effort, GraphHeader, GraphParams, Progress, SearchParams};
 pub use residency::Resident;
 pub use segment::{GraphParts, NavParts, Neighbor, Segment, SegmentParts, merge};

@@ -10,7 +10,7 @@ use super::pool::Scored;
 use super::residency::Resident;
 use super::scratch::ScratchPool;
 use super::slots::Slots;
-use super::{Allow, GraphHeader, IndexError, SearchParams, TopK};
+use super::{Allow, Effort, GraphHeader, IndexError, SearchParams, TopK};
 use crate::format::SectionKind;
 use crate::kernels::nav::{LINE, MAX_LINES, dims};
 use crate::kernels::{Panel, prefetch};
@@ -152,6 +152,7 @@ impl Segment {
             nav,
             resident: OnceLock::new(),
             ids,
+            // A curve that is none is left aside, as a link that leads nowhere is.
             curve: curve.as_ref().and_then(Curve::read),
             scratches,
         })
@@ -165,9 +166,22 @@ impl Segment {
 
     /// Whether there is a graph to walk.
     #[must_use]
-    #[cfg(test)]
     pub fn has_graph(&self) -> bool {
         self.graph.is_some()
+    }
+
+    /// How to search for `k` hits with some effort.
+    #[must_use]
+    pub fn params(&self, k: usize, effort: Effort) -> SearchParams {
+        let curve = self.curve.as_ref().unwrap_or_else(|| Curve::cautious());
+        SearchParams::with_effort(k, effort, curve)
+    }
+
+    /// The recall curve as pairs of candidates and recall of ten hits, by ascending candidates;
+    /// none where the segment has no graph or was built before curves were measured.
+    #[must_use]
+    pub fn recall_curve(&self) -> Vec<(usize, f32)> {
+        self.curve.as_ref().map_or_else(Vec::new, |curve| curve.of_ten().collect())
     }
 
     /// Encoding of the rows.
