@@ -260,3 +260,85 @@ impl<S: Scorer> Scorer for Without<'_, S> {
         self.scorer.score_all(rows, out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{clustered, open_image, segment_of};
+    use super::super::{Allow, Effort, GraphParams, SegmentBuilder, SegmentConfig};
+    use super::*;
+    use crate::vectors::Metric;
+
+    /// Recall of ten hits over the queries, and the candidates it took.
+    fn reached(segment: &Segment, queries: &[Vec<f32>], target: f32) -> (f64, usize) {
+        let params = segment.params(10, Effort::Recall(target));
+        let mut right = 0;
+        for query in queries {
+            let query = PreparedQuery::new(&segment.encoding, query).unwrap();
+            let hits = segment.search(&query, &params, Allow::All).unwrap();
+            let truth = segment.search(&query, &SearchParams::exact(10), Allow::All).unwrap();
+            right += hits.iter().filter(|hit| truth.iter().any(|of| of.slot == hit.slot)).count();
+        }
+        (right as f64 / (10 * queries.len()) as f64, params.ef)
+    }
+
+    #[test]
+    fn a_search_by_recall_target_reaches_it_and_asks_for_more_candidates_to_find_more() {
+        let mut vectors = clustered(6_300, 64, 21);
+        let queries = vectors.split_off(6_000);
+        for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+            let encoding = Encoding::new(64, metric, Originals::F16).unwrap();
+            let segment = segment_of(&vectors, encoding, 1, 0);
+            let [low, middle, high] = [0.9, 0.95, 0.99].map(|target| {
+                let (recall, ef) = reached(&segment, &queries, target);
+                assert!(recall > f64::from(target) - 0.01, "{metric} {target}: {recall} at {ef}");
+                ef
+            });
+            assert!(low <= middle && middle < high, "{metric} {low} {middle} {high}");
+            assert!(high < 600, "{metric}: {high} candidates are a tenth of all");
+            assert_eq!(reached(&segment, &queries[..5], 1.0).0, 1.0);
+        }
+    }
+
+    #[test]
+    fn a_usual_search_has_64_candidates_at_least_and_an_uncalibrated_one_96() {
+        let encoding = Encoding::new(16, Metric::L2, Originals::None).unwrap();
+        let easy = segment_of(&clustered(1_000, 16, 22), encoding, 1, 0);
+        assert_eq!(easy.params(10, Effort::default()).ef, 64);
+        assert!(!easy.recall_curve().is_empty());
+        let flat = segment_of(&clustered(1_000, 16, 22), encoding, 1, u32::MAX);
+        assert!(flat.recall_curve().is_empty());
+        assert_eq!(flat.params(10, Effort::default()).ef, 96);
+    }
+
+    #[test]
+    fn segments_of_equal_or_few_vectors_are_measured_without_harm() {
+        let encoding = Encoding::new(8, Metric::Cosine, Originals::None).unwrap();
+        for vectors in [vec![vec![0.5; 8]; 300], clustered(1, 8, 1), clustered(2, 8, 1)] {
+            let segment = segment_of(&vectors, encoding, 1, 0);
+            let ef = segment.params(1, Effort::Recall(0.9)).ef;
+            assert!(segment.has_graph() && (5..=5_000).contains(&ef), "{ef}");
+        }
+    }
+
+    #[test]
+    fn a_build_that_is_cancelled_while_it_is_measured_gives_nothing() {
+        let encoding = Encoding::new(8, Metric::L2, Originals::None).unwrap();
+        let config = SegmentConfig::new(encoding).graph(GraphParams::default()).graph_min_rows(0);
+        let mut builder = SegmentBuilder::with_capacity(config, 0).unwrap();
+        for (slot, vector) in (0_u32..).zip(clustered(300, 8, 2)) {
+            builder.push(slot, &encoding.encode(&vector).unwrap().code, None).unwrap();
+        }
+        let ends = std::sync::atomic::AtomicUsize::new(0);
+        let stop = |done, total| {
+            let before =
+                ends.fetch_add(usize::from(done == total), std::sync::atomic::Ordering::SeqCst);
+            // The first end is that of the graph.
+            if done == total && before > 0 {
+                std::ops::ControlFlow::Break(())
+            } else {
+                std::ops::ControlFlow::Continue(())
+            }
+        };
+        assert_eq!(builder.finish(&stop).map(open_image).err(), Some(IndexError::Cancelled));
+    }
+}

@@ -123,7 +123,7 @@ impl Curve {
             Some(depth) => {
                 let (low, high) = ((DEPTHS[depth] as f64).ln(), (DEPTHS[depth + 1] as f64).ln());
                 let share = (ln_k - low) / (high - low);
-                at(depth) + (at(depth + 1) - at(depth)).max(0.0) * share
+                at(depth) + (at(depth + 1) - at(depth)) * share
             }
             None => at(last) + ln_k - (DEPTHS[last] as f64).ln(),
         };
@@ -147,5 +147,93 @@ impl Curve {
         let slope = (ef1 - ef0) / (miss0 - miss1);
         // Two points of equal recall have no slope.
         if slope.is_finite() { (ef0 + slope * (miss0 - miss)).min(limit) } else { limit }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rows(bytes: Vec<u8>) -> Rows {
+        Rows::contiguous(Bytes::from(bytes), POINT_BYTES).unwrap()
+    }
+
+    /// Any sound curve: ascending by construction.
+    fn curves() -> impl Strategy<Value = Curve> {
+        let step = (1_u32..200, [0_u16..20_000, 0_u16..20_000, 0_u16..20_000]);
+        proptest::collection::vec(step, 1..12).prop_map(|steps| {
+            let mut at = Point { ef: 0, recall: [0; DEPTHS.len()] };
+            let points = steps.into_iter().map(|(ef, more)| {
+                at.ef += ef;
+                at.recall = std::array::from_fn(|i| at.recall[i].saturating_add(more[i]));
+                at
+            });
+            Curve::new(points.collect()).unwrap()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn more_recall_never_needs_fewer_candidates_and_what_was_measured_no_more(
+            curve in curves(), a in 0.0_f32..1.0, b in 0.0_f32..1.0, k in 1_usize..300,
+        ) {
+            let (low, high) = (a.min(b), a.max(b));
+            prop_assert!(curve.ef(low, k) <= curve.ef(high, k));
+            let largest = curve.points().last().unwrap().ef as usize;
+            prop_assert!(curve.ef(high, k) <= 4 * largest * k.div_ceil(100) + 1);
+            for point in curve.points() {
+                let share = f64::from(point.recall[1]) / FULL;
+                prop_assert!(curve.ef(share as f32 - 1e-5, 10) <= point.ef as usize);
+            }
+        }
+
+        #[test]
+        fn bytes_of_any_kind_are_a_sound_curve_or_none(
+            bytes in proptest::collection::vec(any::<u8>(), 0..8 * POINT_BYTES), target in 0.0_f32..1.0,
+        ) {
+            let whole = bytes.len() / POINT_BYTES * POINT_BYTES;
+            if let Some(curve) = Curve::read(&rows(bytes[..whole].to_vec())) {
+                prop_assert!(curve.points().is_sorted_by(|a, b| a.ef < b.ef));
+                prop_assert!(curve.ef(target, 10) <= 4 << 20);
+            }
+        }
+
+        #[test]
+        fn a_curve_is_read_as_it_was_written(curve in curves()) {
+            prop_assert_eq!(Curve::read(&rows(curve.to_bytes())), Some(curve));
+        }
+    }
+
+    #[test]
+    fn a_curve_that_falls_stands_still_or_has_no_points_is_none() {
+        let point = |ef, share| Point { ef, recall: [share; DEPTHS.len()] };
+        assert!(Curve::new(vec![point(10, 5), point(20, 5)]).is_some());
+        for points in [
+            vec![],
+            vec![point(0, 5)],
+            vec![point(MAX_EF + 1, 5)],
+            vec![point(10, 5), point(10, 6)],
+            vec![point(20, 5), point(10, 6)],
+            vec![point(10, 5), point(20, 4)],
+            (1..=65).map(|ef| point(ef, 5)).collect(),
+        ] {
+            assert_eq!(Curve::new(points.clone()), None, "{points:?}");
+        }
+    }
+
+    #[test]
+    fn misses_between_two_points_are_halved_in_equal_steps_of_the_logarithm() {
+        let share = |miss: f64| ((1.0 - miss) * FULL).round() as u16;
+        let point = |ef, miss| Point { ef, recall: [share(miss); DEPTHS.len()] };
+        let curve = Curve::new(vec![point(16, 0.16), point(64, 0.04)]).unwrap();
+        assert_eq!(curve.ef(0.92, 10), 32);
+        // Past the end the slope goes on, to four times the last point.
+        assert_eq!((curve.ef(0.98, 10), curve.ef(0.999, 10)), (128, 256));
+        assert_eq!((curve.ef(0.5, 10), curve.ef(0.92, 200)), (16, 64));
+        let cautious = [0.95, 0.98, 0.99].map(|target| Curve::cautious().ef(target, 10));
+        assert_eq!(cautious, [64, 96, 192]);
     }
 }
