@@ -112,6 +112,12 @@ pub enum Error {
         /// The deadline, in milliseconds.
         deadline_ms: u64,
     },
+    /// A recall target is no share.
+    #[error("a recall target of {found} is refused: give a share above 0 and up to 1")]
+    RecallTarget {
+        /// The target.
+        found: f32,
+    },
     /// The query lacks something it needs.
     #[error("query cannot run: {reason}")]
     Query {
@@ -170,6 +176,7 @@ impl Error {
                 | Self::CollectionOptions { .. }
                 | Self::ModelMismatch { .. }
                 | Self::ModelId { .. }
+                | Self::RecallTarget { .. }
                 | Self::Query { .. }
         )
     }

@@ -68,6 +68,8 @@ pub enum SectionKind {
     UpperNav = 8,
     /// Integer record id of each row.
     Ids = 9,
+    /// Points of the recall curve.
+    Curve = 10,
 }
 
 impl SectionKind {
@@ -83,6 +85,7 @@ impl SectionKind {
             7 => Self::Projection,
             8 => Self::UpperNav,
             9 => Self::Ids,
+            10 => Self::Curve,
             _ => return None,
         })
     }
@@ -100,6 +103,7 @@ impl fmt::Display for SectionKind {
             Self::Projection => "projection",
             Self::UpperNav => "upper navigation codes",
             Self::Ids => "ids",
+            Self::Curve => "recall curve",
         })
     }
 }

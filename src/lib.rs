@@ -48,8 +48,8 @@ mod vectors;
 pub use db::{
     Audit, Batch, Collection, CollectionInfo, CollectionOptions, Committed, Compacted, Database,
     DatabaseInfo, DatabaseOptions, Found, Hit, Hits, Maintain, Maintained, Maintenance,
-    MaintenanceOutcome, Page, Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo,
-    Verified,
+    MaintenanceOutcome, Page, RecallPoint, Residency, Scan, Search, SearchBatch, SearchReport,
+    SpaceInfo, Verified,
 };
 pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};

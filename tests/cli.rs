@@ -337,6 +337,11 @@ fn bench_ann_streams_one_json_line_for_the_build_and_one_per_ef() {
         assert!(line["p99_us"].as_f64() >= line["p50_us"].as_f64());
     }
     assert!(lines[2]["recall"].as_f64().unwrap() > 0.95, "{}", lines[2]);
+    let args = ["bench-ann", "--base", &base, "--query", &queries, "--recall", "0.9", "--json"];
+    let lines = text(&portolan(&args).stdout);
+    let line: Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
+    assert_eq!(keys(&line), ["ef", "p50_us", "p99_us", "qps", "recall", "target"]);
+    assert!(line["ef"].as_u64().unwrap() >= 14 && line["recall"].as_f64().unwrap() > 0.85);
     let args = ["bench-ann", "--base", &base, "--query", &queries, "--truth", &queries];
     assert!(refusal(1, &args).contains("does not hold row numbers"));
 }

@@ -1,7 +1,7 @@
 //! How good a collection's search is, measured on its own vectors.
 
 use super::Collection;
-use super::search::EF;
+use super::SearchBatch;
 use crate::error::Result;
 use crate::record::{RecordId, Slot};
 use crate::storage::tables;
@@ -39,7 +39,7 @@ impl Collection {
     /// # Errors
     /// Storage; a damaged segment.
     pub fn audit(&self, samples: usize) -> Result<Audit> {
-        self.audit_at(samples, EF)
+        self.audit_by(samples, |search| search)
     }
 
     /// [`Collection::audit`] for a search with `ef` candidates.
@@ -47,12 +47,20 @@ impl Collection {
     /// # Errors
     /// As [`Collection::audit`].
     pub fn audit_at(&self, samples: usize, ef: usize) -> Result<Audit> {
+        self.audit_by(samples, |search| search.ef(ef))
+    }
+
+    fn audit_by(
+        &self,
+        samples: usize,
+        set: impl for<'v> Fn(SearchBatch<'v, &'v [f32]>) -> SearchBatch<'v, &'v [f32]>,
+    ) -> Result<Audit> {
         let (sample, unreachable) = self.sample(samples)?;
         let (mut found, mut wanted) = (0_u64, 0_u64);
         for sample in sample.chunks(BATCH) {
             let (ids, vectors): (Vec<&RecordId>, Vec<&[f32]>) =
                 sample.iter().map(|(id, vector)| (id, vector.as_slice())).unzip();
-            let search = || self.search_batch(&vectors).limit(NEIGHBORS + 1).ef(ef);
+            let search = || set(self.search_batch(&vectors).limit(NEIGHBORS + 1));
             let (hits, truth) = (search().run()?, search().exact().run()?);
             for ((hits, truth), own) in hits.iter().zip(&truth).zip(ids) {
                 let truth = truth.iter().filter(|true_| true_.id != *own).take(NEIGHBORS);

@@ -47,6 +47,19 @@ pub struct CollectionInfo {
     pub graphs: usize,
     /// Where the bytes are.
     pub space: SpaceInfo,
+    /// The recall curve of the largest segment that has one, by ascending candidates: what
+    /// [`Search::recall`](crate::Search::recall) goes by.
+    pub recall: Vec<RecallPoint>,
+}
+
+/// A point of a recall curve.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct RecallPoint {
+    /// Candidates of the walk.
+    pub ef: usize,
+    /// Share of the true ten nearest that were found.
+    pub recall: f32,
 }
 
 /// Bytes by purpose, keys included, the file's own overhead not.
@@ -120,6 +133,12 @@ impl Collection {
                 &[SectionKind::Nav, SectionKind::Projection, SectionKind::UpperNav],
             ),
         };
+        // A damaged segment is for searches and for `verify` to tell of.
+        let view = self.view(snapshot).ok();
+        let segments = view.iter().flat_map(|view| &view.segments);
+        let curves = segments.map(|segment| (segment.len(), segment.recall_curve()));
+        let measured = curves.filter(|(_, curve)| !curve.is_empty());
+        let curve = measured.max_by_key(|(rows, _)| *rows).map_or_else(Vec::new, |(_, of)| of);
         Ok(CollectionInfo {
             name: self.name.to_string(),
             dimensions: self.dimensions(),
@@ -133,6 +152,7 @@ impl Collection {
             segments: manifest.segments.len(),
             graphs: manifest.segments.iter().filter(|segment| segment.graph.is_some()).count(),
             space,
+            recall: curve.into_iter().map(|(ef, recall)| RecallPoint { ef, recall }).collect(),
         })
     }
 }

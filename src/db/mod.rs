@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 pub use audit::Audit;
 pub use batch::{Batch, Committed, MaintenanceOutcome};
-pub use check::{CollectionInfo, DatabaseInfo, SpaceInfo};
+pub use check::{CollectionInfo, DatabaseInfo, RecallPoint, SpaceInfo};
 pub use collection::{Collection, CollectionOptions, Page, Scan};
 pub use compact::Compacted;
 pub use maintenance::{Maintain, Maintained, Maintenance};

@@ -9,7 +9,7 @@ use super::Collection;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::filter::{self, Filter, Slots};
-use crate::index::{Allow, Neighbor, SearchParams, merge};
+use crate::index::{Allow, Effort, Neighbor, SearchParams, Segment, merge};
 use crate::record::{Metadata, Record, RecordId, Slot};
 use crate::storage::tables;
 use crate::vectors::{Metric, Originals, PreparedQuery};
@@ -62,6 +62,9 @@ pub struct SearchReport {
     pub candidates: usize,
     /// Nodes whose links were followed, in all graphs; 0 where nothing but scans was needed.
     pub steps: usize,
+    /// Candidates that the walks of graphs were to keep before filters widened them, the most of
+    /// all segments; 0 where there was no graph to walk.
+    pub ef: usize,
 }
 
 /// The hits of a search, best first; equal scores in order of insertion.
@@ -107,18 +110,26 @@ pub struct Search<'q> {
     collection: Collection,
     vector: &'q [f32],
     limit: usize,
-    ef: usize,
+    effort: Effort,
     exact: bool,
     filter: Option<Filter>,
     model: Option<String>,
 }
 
-/// Candidates the graph walk keeps by default: recall@10 about 0.98 on embedding-like vectors.
-pub(super) const EF: usize = 96;
+/// Refuses a recall target that is no share.
+pub(super) fn check_effort(effort: Effort) -> Result<()> {
+    match effort {
+        Effort::Recall(target) if !(target > 0.0 && target <= 1.0) => {
+            Err(Error::RecallTarget { found: target })
+        }
+        _ => Ok(()),
+    }
+}
 
 impl<'q> Search<'q> {
     pub(super) fn new(collection: Collection, vector: &'q [f32]) -> Self {
-        Self { collection, vector, limit: 10, ef: EF, exact: false, filter: None, model: None }
+        let effort = Effort::default();
+        Self { collection, vector, limit: 10, effort, exact: false, filter: None, model: None }
     }
 
     /// At most so many hits. Default: 10.
@@ -127,10 +138,25 @@ impl<'q> Search<'q> {
         self
     }
 
-    /// Candidates the graph walk keeps; more is slower and finds more. At least the limit is
-    /// used. Default: 96.
+    /// Candidates the graph walk keeps; more is slower and finds more. At least a few more than
+    /// the limit are used. Replaces [`Search::recall`]; without either, the search is for a
+    /// recall of 0.98 with 64 candidates or more.
     pub fn ef(mut self, candidates: usize) -> Self {
-        self.ef = candidates;
+        self.effort = Effort::Ef(candidates);
+        self
+    }
+
+    /// The share of the true neighbors that searches should find on average, above 0 and up to
+    /// 1: each graph is walked with the candidates that it took to find that share of the
+    /// neighbors of its own vectors when it was built. Queries that are unlike the stored
+    /// vectors can find less; measure with [`Collection::audit`] or queries of your own.
+    ///
+    /// A target above what was measured (about 0.996) is extrapolated, to at most four times the
+    /// most candidates measured; 1 is an exact search. Replaces [`Search::ef`]. Graphs of files
+    /// written before recall was measured are walked with 64 candidates for 0.95, 96 for 0.98
+    /// and 192 for 0.99.
+    pub fn recall(mut self, target: f32) -> Self {
+        self.effort = Effort::Recall(target);
         self
     }
 
@@ -157,9 +183,10 @@ impl<'q> Search<'q> {
     ///
     /// # Errors
     /// [`Error::Vector`] for another number of dimensions, NaN, infinity, or zero under cosine;
-    /// [`Error::ModelMismatch`]; [`Error::Filter`]; storage.
+    /// [`Error::RecallTarget`]; [`Error::ModelMismatch`]; [`Error::Filter`]; storage.
     pub fn run(self) -> Result<Hits> {
         let begin = Instant::now();
+        check_effort(self.effort)?;
         let collection = &self.collection;
         let query = PreparedQuery::new(&collection.encoding, self.vector)
             .map_err(|source| Error::Vector { id: None, source })?;
@@ -187,8 +214,16 @@ impl<'q> Search<'q> {
             delta: view.delta.len(),
             candidates,
             steps,
+            ef: self.widest(&view),
         };
         Ok(Hits { hits, report })
+    }
+
+    /// The most candidates that a graph is walked with.
+    fn widest(&self, view: &View) -> usize {
+        let graphs = view.segments.iter().filter(|segment| segment.has_graph());
+        let params = graphs.map(|graph| params(graph, self.limit, self.effort, self.exact));
+        params.filter(|params| !params.exact).map(|params| params.ef).max().unwrap_or(0)
     }
 
     /// The best `limit` of each segment and of the delta, and the steps of all walks.
@@ -202,12 +237,9 @@ impl<'q> Search<'q> {
             return Ok((Vec::new(), 0));
         }
         let allow = allowed_of(view, slots);
-        let params = SearchParams {
-            exact: self.exact,
-            ..SearchParams::new(self.limit, self.ef.max(self.limit))
-        };
         let (mut found, mut steps) = (vec![view.scan_delta(query, slots)], 0);
         for segment in &view.segments {
+            let params = params(segment, self.limit, self.effort, self.exact);
             let of_segment = segment.search_counted(query, &params, allow.allow());
             let (of_segment, own) = of_segment.map_err(|source| Error::Index {
                 collection: self.collection.name().to_owned(),
@@ -218,6 +250,12 @@ impl<'q> Search<'q> {
         }
         Ok((found, steps))
     }
+}
+
+/// How a segment is searched.
+pub(super) fn params(segment: &Segment, limit: usize, effort: Effort, exact: bool) -> SearchParams {
+    let params = segment.params(limit, effort);
+    SearchParams { exact: exact || params.exact, ..params }
 }
 
 /// What passes a filter in a view: the matching slots less the dead ones.

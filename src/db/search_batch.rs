@@ -3,11 +3,11 @@
 use rayon::prelude::*;
 
 use super::Collection;
-use super::search::{EF, allowed_of};
+use super::search::{allowed_of, check_effort, params};
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::filter::{self, Filter, Slots};
-use crate::index::{Neighbor, SearchParams, merge};
+use crate::index::{Effort, Neighbor, merge};
 use crate::record::{RecordId, Slot};
 use crate::storage::{Snapshot, tables};
 use crate::vectors::PreparedQuery;
@@ -29,7 +29,7 @@ pub struct SearchBatch<'q, V> {
     collection: Collection,
     vectors: &'q [V],
     limit: usize,
-    ef: usize,
+    effort: Effort,
     exact: bool,
     filter: Option<Filter>,
 }
@@ -43,7 +43,8 @@ impl Collection {
     /// threads of the current rayon pool.
     pub fn search_batch<'q, V: AsRef<[f32]> + Sync>(&self, vectors: &'q [V]) -> SearchBatch<'q, V> {
         let collection = self.clone();
-        SearchBatch { collection, vectors, limit: 10, ef: EF, exact: false, filter: None }
+        let effort = Effort::default();
+        SearchBatch { collection, vectors, limit: 10, effort, exact: false, filter: None }
     }
 }
 
@@ -54,9 +55,15 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
         self
     }
 
-    /// As [`Search::ef`](super::Search::ef). Default: 96.
+    /// As [`Search::ef`](super::Search::ef).
     pub fn ef(mut self, candidates: usize) -> Self {
-        self.ef = candidates;
+        self.effort = Effort::Ef(candidates);
+        self
+    }
+
+    /// As [`Search::recall`](super::Search::recall).
+    pub fn recall(mut self, target: f32) -> Self {
+        self.effort = Effort::Recall(target);
         self
     }
 
@@ -79,6 +86,7 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
     /// # Errors
     /// As [`Search::run`](super::Search::run); one bad vector fails the batch.
     pub fn run(self) -> Result<Vec<Vec<Found>>> {
+        check_effort(self.effort)?;
         let collection = &self.collection;
         let snapshot = collection.inner.snapshot()?;
         let snapshot = snapshot.as_ref();
@@ -100,14 +108,11 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
                 .map_err(|source| Error::Vector { id: None, source })
         };
         let queries: Vec<PreparedQuery> = vectors.iter().map(prepare).collect::<Result<_>>()?;
-        let params = SearchParams {
-            exact: self.exact,
-            ..SearchParams::new(self.limit, self.ef.max(self.limit))
-        };
         let mut lists: Vec<Vec<Vec<Neighbor>>> =
             queries.iter().map(|query| vec![view.scan_delta(query, allowed)]).collect();
         let allowed = allowed_of(view, allowed);
         for segment in &view.segments {
+            let params = params(segment, self.limit, self.effort, self.exact);
             let found = segment.search_many(&queries, &params, allowed.allow());
             let found = found.map_err(|source| Error::Index {
                 collection: self.collection.name().to_owned(),

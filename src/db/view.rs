@@ -140,6 +140,7 @@ fn open_segment(
         Err(_) => None,
     };
     let ids = take(SectionKind::Ids).ok();
+    let curve = take(SectionKind::Curve).ok();
     let raw = match encoding.originals() {
         Originals::None => None,
         _ => Some(take(SectionKind::Raw)?),
@@ -148,7 +149,8 @@ fn open_segment(
     if slots.len() != entry.rows {
         return Err(damaged("rows", u64::from(entry.rows)).into());
     }
-    Segment::open(SegmentParts { encoding, slots, codes, raw, graph, nav, ids }).map_err(failed)
+    Segment::open(SegmentParts { encoding, slots, codes, raw, graph, nav, ids, curve })
+        .map_err(failed)
 }
 
 fn graph_header(entry: &GraphEntry) -> GraphHeader {

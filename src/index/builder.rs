@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::build::{BuiltGraph, build};
+use super::calibrate::curve;
 use super::grow::{Inherited, grow};
 use super::params::{base_stride, upper_stride};
 use super::{GraphCopy, GraphHeader, GraphParams, IndexError, Progress};
@@ -215,7 +216,7 @@ impl SegmentBuilder {
             (SectionKind::Projection, encoding.code_stride(), Bytes::from(projection)),
             (SectionKind::UpperNav, nav_stride, Bytes::from(upper_nav)),
         ];
-        let sections = sections
+        let mut sections: Vec<Section> = sections
             .into_iter()
             .filter(|(.., bytes)| !bytes.is_empty())
             .map(|(kind, stride, bytes)| {
@@ -223,6 +224,13 @@ impl SegmentBuilder {
                 Section { kind, stride, rows, bytes }
             })
             .collect();
+        if let Some(header) = &graph {
+            let go_on = || match progress(u64::from(rows), u64::from(rows)).is_break() {
+                true => Err(IndexError::Cancelled),
+                false => Ok(()),
+            };
+            sections.extend(curve(encoding, header, &sections, &go_on)?);
+        }
         Ok(SegmentImage {
             #[cfg(test)]
             encoding,

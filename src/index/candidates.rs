@@ -133,7 +133,7 @@ impl Segment {
     }
 
     /// Orders what was found by int8 code, as far down as it pays.
-    fn refine(
+    pub(super) fn refine(
         &self,
         codes: &CodeScorer<'_>,
         found: &[Scored],
@@ -181,10 +181,10 @@ fn score_all_of(codes: &CodeScorer<'_>, found: &[Scored]) -> Vec<Scored> {
 }
 
 /// Scores positions by their navigation codes against a query.
-struct NavScorer<'a> {
-    query: &'a NavQuery,
-    rows: &'a Rows,
-    level: Level,
+pub(super) struct NavScorer<'a> {
+    pub(super) query: &'a NavQuery,
+    pub(super) rows: &'a Rows,
+    pub(super) level: Level,
 }
 
 impl Scorer for NavScorer<'_> {
@@ -200,9 +200,9 @@ impl Scorer for NavScorer<'_> {
 }
 
 /// Scores positions by their int8 codes against a query.
-struct CodeScorer<'a> {
-    query: &'a PreparedQuery,
-    codes: &'a Rows,
+pub(super) struct CodeScorer<'a> {
+    pub(super) query: &'a PreparedQuery,
+    pub(super) codes: &'a Rows,
 }
 
 impl Scorer for CodeScorer<'_> {

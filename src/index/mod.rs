@@ -10,8 +10,10 @@
 mod allow;
 mod build;
 mod builder;
+mod calibrate;
 mod candidates;
 mod connect;
+mod curve;
 mod entries;
 mod error;
 mod exact;
@@ -44,6 +46,6 @@ pub use error::IndexError;
 pub use exact::TopK;
 pub use graph::GraphCopy;
 pub use grow::GONE;
-pub use params::{GraphHeader, GraphParams, Progress, SearchParams};
+pub use params::{Effort, GraphHeader, GraphParams, Progress, SearchParams};
 pub use residency::Resident;
 pub use segment::{GraphParts, NavParts, Neighbor, Segment, SegmentParts, merge};

@@ -3,9 +3,15 @@
 use std::ops::ControlFlow;
 
 use super::IndexError;
+use super::curve::Curve;
 
 /// Told `(done, total)` rows from time to time while a graph is built; `Break` cancels.
 pub type Progress<'a> = dyn Fn(u64, u64) -> ControlFlow<()> + Sync + 'a;
+
+/// Recall of a search that was not told how hard to try ...
+const USUAL_RECALL: f32 = 0.98;
+/// ... and the candidates it has at least.
+const USUAL_EF_MIN: usize = 64;
 
 /// Most levels above the base; `m = 2` and 2^31 rows stay below it.
 pub(super) const MAX_LEVELS: usize = 32;
@@ -83,6 +89,20 @@ fn in_range(name: &'static str, found: u32, min: u32, max: u32) -> Result<(), In
     }
 }
 
+/// How hard a search tries to find the true neighbors.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Effort {
+    /// So many candidates.
+    Ef(usize),
+    /// As many candidates as this share of the true neighbors needs, by the curve of the
+    /// segment; all rows for a share of 1.
+    Recall(f32),
+    /// Recall of 0.98, with 64 candidates or more in case queries are harder than the vectors
+    /// the curve was measured with.
+    #[default]
+    Usual,
+}
+
 /// How a segment is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SearchParams {
@@ -107,6 +127,18 @@ impl SearchParams {
     #[cfg(test)]
     pub fn exact(k: usize) -> Self {
         Self { k, ef: 0, exact: true }
+    }
+
+    /// Search for `k` hits as hard as asked, by a segment's curve.
+    pub(super) fn with_effort(k: usize, effort: Effort, curve: &Curve) -> Self {
+        let mut params = match effort {
+            Effort::Ef(ef) => Self::new(k, ef),
+            Effort::Recall(recall) if recall >= 1.0 => Self { k, ef: 0, exact: true },
+            Effort::Recall(recall) => Self::new(k, curve.ef(recall, k)),
+            Effort::Usual => Self::new(k, curve.ef(USUAL_RECALL, k).max(USUAL_EF_MIN)),
+        };
+        params.ef = params.ef.max(params.rescored());
+        params
     }
 
     /// Candidates whose originals are read to order the hits: int8 codes misplace few.

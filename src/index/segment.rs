@@ -4,12 +4,13 @@
 use super::builder::{check_len, check_stride};
 use std::sync::OnceLock;
 
+use super::curve::Curve;
 use super::graph::{Graph, GraphCopy};
 use super::pool::Scored;
 use super::residency::Resident;
 use super::scratch::ScratchPool;
 use super::slots::Slots;
-use super::{Allow, GraphHeader, IndexError, SearchParams, TopK};
+use super::{Allow, Effort, GraphHeader, IndexError, SearchParams, TopK};
 use crate::format::SectionKind;
 use crate::kernels::nav::{LINE, MAX_LINES, dims};
 use crate::kernels::{Panel, prefetch};
@@ -42,6 +43,8 @@ pub struct SegmentParts {
     pub ids: Option<Rows>,
     /// Navigation codes; segments written before format 1 had them are walked by int8 codes.
     pub nav: Option<NavParts>,
+    /// The recall curve; segments without a graph have none, nor have old ones.
+    pub curve: Option<Rows>,
 }
 
 /// Navigation codes as they are stored.
@@ -100,7 +103,7 @@ pub struct GraphParts {
 /// An immutable set of vectors that can be searched from many threads at once.
 #[derive(Debug)]
 pub struct Segment {
-    encoding: Encoding,
+    pub(super) encoding: Encoding,
     pub(super) slots: Slots,
     pub(super) codes: Rows,
     pub(super) raw: Option<Rows>,
@@ -108,6 +111,7 @@ pub struct Segment {
     pub(super) nav: Option<Nav>,
     pub(super) resident: OnceLock<Resident>,
     ids: Option<Rows>,
+    curve: Option<Curve>,
     scratches: ScratchPool,
 }
 
@@ -118,7 +122,7 @@ impl Segment {
     /// [`IndexError::WrongStride`], [`IndexError::WrongLength`], [`IndexError::MissingSection`],
     /// [`IndexError::BadGraphHeader`], [`IndexError::GraphParameter`].
     pub fn open(parts: SegmentParts) -> Result<Self, IndexError> {
-        let SegmentParts { encoding, slots, codes, raw, graph, nav, ids } = parts;
+        let SegmentParts { encoding, slots, codes, raw, graph, nav, ids, curve } = parts;
         let rows = slots.len();
         check_stride(SectionKind::Slots, size_of::<u32>(), slots.stride())?;
         check_stride(SectionKind::Codes, encoding.code_stride(), codes.stride())?;
@@ -148,6 +152,8 @@ impl Segment {
             nav,
             resident: OnceLock::new(),
             ids,
+            // A curve that is none is left aside, as a link that leads nowhere is.
+            curve: curve.as_ref().and_then(Curve::read),
             scratches,
         })
     }
@@ -160,9 +166,22 @@ impl Segment {
 
     /// Whether there is a graph to walk.
     #[must_use]
-    #[cfg(test)]
     pub fn has_graph(&self) -> bool {
         self.graph.is_some()
+    }
+
+    /// How to search for `k` hits with some effort.
+    #[must_use]
+    pub fn params(&self, k: usize, effort: Effort) -> SearchParams {
+        let curve = self.curve.as_ref().unwrap_or_else(|| Curve::cautious());
+        SearchParams::with_effort(k, effort, curve)
+    }
+
+    /// The recall curve as pairs of candidates and recall of ten hits, by ascending candidates;
+    /// none where the segment has no graph or was built before curves were measured.
+    #[must_use]
+    pub fn recall_curve(&self) -> Vec<(usize, f32)> {
+        self.curve.as_ref().map_or_else(Vec::new, |curve| curve.of_ten().collect())
     }
 
     /// Encoding of the rows.

@@ -22,7 +22,7 @@ fn go_on(_: u64, _: u64) -> ControlFlow<()> {
 
 /// Vectors with the traits of embeddings that matter here: a common mean, clusters, and less and
 /// less variance from axis to axis.
-fn clustered(n: usize, dim: usize, seed: u64) -> Vec<Vec<f32>> {
+pub(super) fn clustered(n: usize, dim: usize, seed: u64) -> Vec<Vec<f32>> {
     let mut state = seed;
     let mut next = || {
         state =
@@ -44,7 +44,7 @@ fn rows_of(sections: &[Section], kind: SectionKind, stride: usize) -> Result<Row
     Ok(Rows::contiguous(bytes, stride)?)
 }
 
-fn open_image(image: SegmentImage) -> Result<Segment, IndexError> {
+pub(super) fn open_image(image: SegmentImage) -> Result<Segment, IndexError> {
     let SegmentImage { encoding, sections, graph } = image;
     let has_raw = sections.is_empty() || sections.iter().any(|s| s.kind == SectionKind::Raw);
     let raw = match encoding.originals() {
@@ -70,9 +70,12 @@ fn open_image(image: SegmentImage) -> Result<Segment, IndexError> {
             })
         })
         .transpose()?;
+    let has_curve = sections.iter().any(|s| s.kind == SectionKind::Curve);
+    let curve = has_curve.then(|| rows_of(&sections, SectionKind::Curve, 12)).transpose()?;
     Segment::open(SegmentParts {
         nav,
         ids: None,
+        curve,
         encoding,
         slots: rows_of(&sections, SectionKind::Slots, size_of::<u32>())?,
         codes: rows_of(&sections, SectionKind::Codes, encoding.code_stride())?,
@@ -97,7 +100,12 @@ fn image_of(
     builder.finish(&go_on).unwrap()
 }
 
-fn segment_of(vectors: &[Vec<f32>], encoding: Encoding, stride: u32, graph_above: u32) -> Segment {
+pub(super) fn segment_of(
+    vectors: &[Vec<f32>],
+    encoding: Encoding,
+    stride: u32,
+    graph_above: u32,
+) -> Segment {
     open_image(image_of(vectors, encoding, stride, graph_above)).unwrap()
 }
 
@@ -227,7 +235,7 @@ fn building_gives_the_same_bytes_on_one_thread_and_on_four() {
     let first = build(1);
     assert_eq!(build(1), first);
     assert_eq!(build(4), first);
-    assert_eq!(first.1.len(), 7);
+    assert_eq!(first.1.len(), 8);
 }
 
 #[test]
@@ -331,6 +339,7 @@ fn a_damaged_graph_gives_valid_slots_and_still_fills_k() {
         let segment = Segment::open(SegmentParts {
             nav: None,
             ids: None,
+            curve: None,
             encoding,
             slots: rows_of(&sound.sections, SectionKind::Slots, 4).unwrap(),
             codes: rows_of(&sound.sections, SectionKind::Codes, encoding.code_stride()).unwrap(),

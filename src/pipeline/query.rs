@@ -80,6 +80,7 @@ pub struct Query<'q> {
     candidates: Option<usize>,
     limit: usize,
     ef: Option<usize>,
+    recall: Option<f32>,
     filter: Option<Filter>,
     deadline: Option<Duration>,
     on_rerank_failure: OnRerankFailure,
@@ -100,6 +101,7 @@ impl Collection {
             candidates: None,
             limit: 10,
             ef: None,
+            recall: None,
             filter: None,
             deadline: None,
             on_rerank_failure: OnRerankFailure::default(),
@@ -140,7 +142,13 @@ impl<'q> Query<'q> {
 
     /// See [`Search::ef`](crate::Search::ef).
     pub fn ef(mut self, candidates: usize) -> Self {
-        self.ef = Some(candidates);
+        (self.ef, self.recall) = (Some(candidates), None);
+        self
+    }
+
+    /// See [`Search::recall`](crate::Search::recall).
+    pub fn recall(mut self, target: f32) -> Self {
+        (self.ef, self.recall) = (None, Some(target));
         self
     }
 
@@ -212,7 +220,7 @@ impl<'q> Query<'q> {
         } else {
             self.limit
         };
-        let (filter, ef) = (self.filter.clone(), self.ef);
+        let (filter, ef, recall) = (self.filter.clone(), self.ef, self.recall);
         let searching = blocking(move || {
             let mut search = collection.search(&vector).limit(limit);
             if let Some(filter) = filter {
@@ -220,6 +228,9 @@ impl<'q> Query<'q> {
             }
             if let Some(ef) = ef {
                 search = search.ef(ef);
+            }
+            if let Some(recall) = recall {
+                search = search.recall(recall);
             }
             if let Some(model) = model {
                 search = search.model(model);

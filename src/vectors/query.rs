@@ -65,6 +65,14 @@ impl PreparedQuery {
         })
     }
 
+    /// Approximate score of a code row from the product of the two codes.
+    #[inline]
+    #[must_use]
+    pub fn score_dot(&self, row: &CodeRow<'_>, dot: i32) -> f32 {
+        let query = CodeRow { codes: &self.codes, scale: self.scale, norm_sq: self.norm_sq };
+        query.score_of_dot(row, dot, self.metric)
+    }
+
     /// The int8 code of the query.
     #[must_use]
     pub fn codes(&self) -> &[i8] {

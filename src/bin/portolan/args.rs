@@ -163,6 +163,9 @@ pub struct SearchArgs {
     pub embed: EmbedArgs,
     #[command(flatten)]
     pub rerank: RerankArgs,
+    /// Share of the true neighbors to find, above 0 and up to 1 [default: 0.98]
+    #[arg(long, value_name = "R")]
+    pub recall: Option<f32>,
     /// Time for all stages together; a reranker that is late is left out
     #[arg(long, value_name = "N")]
     pub deadline_ms: Option<u64>,
@@ -197,6 +200,9 @@ pub struct EvalArgs {
     /// Candidates the graph walk keeps [default: the library's]
     #[arg(long, value_name = "N", value_parser = count)]
     pub ef: Option<usize>,
+    /// Share of the true neighbors to find, above 0 and up to 1, instead of --ef
+    #[arg(long, value_name = "R", conflicts_with = "ef")]
+    pub recall: Option<f32>,
     #[command(flatten)]
     pub embed: EmbedArgs,
     #[command(flatten)]
@@ -223,15 +229,13 @@ pub struct BenchAnnArgs {
     /// Neighbors to find
     #[arg(short, value_name = "K", default_value = "10", value_parser = count)]
     pub k: usize,
-    /// Candidates the graph walk keeps; below max(2k, k + 16) the library takes that
-    #[arg(
-        long,
-        value_name = "N,..",
-        value_delimiter = ',',
-        default_value = "10,16,24,32,48,64,96,128,200,300,400",
-        value_parser = count
-    )]
+    /// Candidates the graph walk keeps; the library takes a few more than k at least
+    /// [default: 10,16,24,32,48,64,96,128,200,300,400 unless --recall is given]
+    #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = count)]
     pub ef: Vec<usize>,
+    /// Recall targets: lines with the candidates the library takes and the recall it reaches
+    #[arg(long, value_name = "R,..", value_delimiter = ',')]
+    pub recall: Vec<f32>,
     /// Threads that search
     #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
     pub threads: usize,

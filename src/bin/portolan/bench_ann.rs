@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use portolan::eval::vector_file::VectorFile;
 use portolan::{
     Collection, CollectionOptions, Database, DatabaseOptions, Hits, Maintenance, Record, RecordId,
-    SpaceInfo,
+    Search, SpaceInfo,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -44,8 +44,21 @@ struct Built {
     flat: bool,
 }
 
+/// Efs measured unless others, or recall targets, are asked for.
+const EFS: [usize; 11] = [10, 16, 24, 32, 48, 64, 96, 128, 200, 300, 400];
+
+/// How hard searches try.
+#[derive(Clone, Copy)]
+enum Effort {
+    Ef(usize),
+    Recall(f32),
+}
+
 #[derive(Serialize)]
 struct Measured {
+    /// The recall target, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<f32>,
     ef: usize,
     recall: f64,
     qps: f64,
@@ -122,27 +135,60 @@ pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
         None => exact_truth(&collection, args.k, &queries)?,
     };
     out.note(&format!(
-        "{:>6} {:>8} {:>10} {:>10} {:>10}",
-        "ef", "recall", "qps", "p50 us", "p99 us"
+        "{:>6} {:>8} {:>10} {:>10} {:>10} {:>7}",
+        "ef", "recall", "qps", "p50 us", "p99 us", "target"
     ))?;
     // without a graph every ef is the same scan
-    let efs = if args.flat { args.ef.get(..1) } else { None }.unwrap_or(&args.ef);
-    if let Some(&ef) = efs.first() {
-        pass(&collection, args, ef, &queries)?;
+    let efforts = efforts(args);
+    let efforts = if args.flat { efforts.get(..1) } else { None }.unwrap_or(&efforts);
+    if let Some(&effort) = efforts.first() {
+        pass(&collection, args, effort, &queries)?;
     }
-    for &ef in efs {
+    for &effort in efforts {
         let measured = if args.batch {
-            measure_batch(&collection, args, ef, &queries, &truth)?
+            measure_batch(&collection, args, effort, &queries, &truth)?
         } else {
-            measure(&collection, args, ef, &queries, &truth)?
+            measure(&collection, args, effort, &queries, &truth)?
         };
         out.result(&measured, |at| {
-            let Measured { ef, recall, qps, p50_us, p99_us } = at;
+            let Measured { target, ef, recall, qps, p50_us, p99_us } = at;
             let us = |us: &Option<f64>| us.map_or("-".to_owned(), |us| format!("{us:.1}"));
-            format!("{ef:>6} {recall:>8.4} {qps:>10.0} {:>10} {:>10}", us(p50_us), us(p99_us))
+            let (p50, p99) = (us(p50_us), us(p99_us));
+            let target = target.map_or("-".to_owned(), |target| target.to_string());
+            format!("{ef:>6} {recall:>8.4} {qps:>10.0} {p50:>10} {p99:>10} {target:>7}")
         })?;
     }
     Ok(())
+}
+
+fn efforts(args: &BenchAnnArgs) -> Vec<Effort> {
+    let usual: &[usize] = if args.recall.is_empty() { &EFS } else { &[] };
+    let efs = if args.ef.is_empty() { usual } else { &args.ef };
+    let targets = args.recall.iter().copied().map(Effort::Recall);
+    efs.iter().copied().map(Effort::Ef).chain(targets).collect()
+}
+
+fn set(search: Search<'_>, effort: Effort) -> Search<'_> {
+    match effort {
+        Effort::Ef(ef) => search.ef(ef),
+        Effort::Recall(target) => search.recall(target),
+    }
+}
+
+/// The target, and the candidates that one search is walked with.
+fn asked(
+    collection: &Collection,
+    args: &BenchAnnArgs,
+    effort: Effort,
+    query: &[f32],
+) -> Result<(Option<f32>, usize)> {
+    match effort {
+        Effort::Ef(ef) => Ok((None, ef)),
+        Effort::Recall(target) => {
+            let search = collection.search(query).limit(args.k).recall(target);
+            Ok((Some(target), search.run()?.report.ef))
+        }
+    }
 }
 
 fn built_text(built: &Built) -> String {
@@ -273,23 +319,25 @@ fn row_number(id: &RecordId) -> Option<u32> {
 fn measure(
     collection: &Collection,
     args: &BenchAnnArgs,
-    ef: usize,
+    effort: Effort,
     queries: &[Vec<f32>],
     truth: &[Vec<u32>],
 ) -> Result<Measured> {
     let begin = Instant::now();
-    let first = pass(collection, args, ef, queries)?;
+    let first = pass(collection, args, effort, queries)?;
     let mut wall = begin.elapsed();
     let found = recall(&first, truth);
     let mut latencies: Vec<Duration> = first.into_iter().map(|(_, _, took)| took).collect();
     while wall < MEASURED_MIN {
         let begin = Instant::now();
-        let again = pass(collection, args, ef, queries)?;
+        let again = pass(collection, args, effort, queries)?;
         wall += begin.elapsed();
         latencies.extend(again.into_iter().map(|(_, _, took)| took));
     }
     latencies.sort_unstable();
+    let (target, ef) = asked(collection, args, effort, queries.first().map_or(&[], Vec::as_slice))?;
     Ok(Measured {
+        target,
         ef,
         recall: found,
         qps: latencies.len() as f64 / wall.as_secs_f64(),
@@ -302,13 +350,20 @@ fn measure(
 fn measure_batch(
     collection: &Collection,
     args: &BenchAnnArgs,
-    ef: usize,
+    effort: Effort,
     queries: &[Vec<f32>],
     truth: &[Vec<u32>],
 ) -> Result<Measured> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads).build();
     let pool = pool.map_err(|error| Failure::new(error.to_string()))?;
-    let search = || collection.search_batch(queries).limit(args.k).ef(ef).run();
+    let search = || {
+        let search = collection.search_batch(queries).limit(args.k);
+        match effort {
+            Effort::Ef(ef) => search.ef(ef),
+            Effort::Recall(target) => search.recall(target),
+        }
+        .run()
+    };
     let found = pool.install(search)?;
     let right = found.iter().zip(truth).map(|(hits, truth)| {
         hits.iter().filter_map(|hit| row_number(&hit.id)).filter(|row| truth.contains(row)).count()
@@ -320,7 +375,8 @@ fn measure_batch(
         answered += pool.install(search)?.len();
     }
     let qps = answered as f64 / begin.elapsed().as_secs_f64();
-    Ok(Measured { ef, recall, qps, p50_us: None, p99_us: None })
+    let (target, ef) = asked(collection, args, effort, queries.first().map_or(&[], Vec::as_slice))?;
+    Ok(Measured { target, ef, recall, qps, p50_us: None, p99_us: None })
 }
 
 /// Query number, hits, latency.
@@ -330,7 +386,7 @@ type Timed = (usize, Hits, Duration);
 fn pass(
     collection: &Collection,
     args: &BenchAnnArgs,
-    ef: usize,
+    effort: Effort,
     queries: &[Vec<f32>],
 ) -> Result<Vec<Timed>> {
     let worker = |first: usize| -> portolan::Result<Vec<Timed>> {
@@ -338,7 +394,7 @@ fn pass(
         let mut timed = Vec::with_capacity(queries.len() / args.threads + 1);
         for (number, query) in own {
             let begin = Instant::now();
-            let hits = collection.search(query).limit(args.k).ef(ef).run()?;
+            let hits = set(collection.search(query).limit(args.k), effort).run()?;
             timed.push((number, hits, begin.elapsed()));
         }
         Ok(timed)

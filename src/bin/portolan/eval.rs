@@ -41,6 +41,7 @@ struct Runs {
 /// What every first-stage search of an evaluation shares.
 struct Settings {
     ef: Option<usize>,
+    recall: Option<f32>,
     /// The model of the query vectors, if it is known: another than the collection's is refused.
     model: Option<String>,
 }
@@ -49,6 +50,10 @@ impl Settings {
     fn of<'q>(&self, search: Search<'q>) -> Search<'q> {
         let search = match self.ef {
             Some(ef) => search.ef(ef),
+            None => search,
+        };
+        let search = match self.recall {
+            Some(recall) => search.recall(recall),
             None => search,
         };
         match &self.model {
@@ -74,7 +79,7 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
         }
         (None, None) => return Err(Failure::Usage("--query-vectors is missing".to_owned())),
     };
-    let settings = Settings { ef: args.ef, model };
+    let settings = Settings { ef: args.ef, recall: args.recall, model };
 
     let mut report = EvalReport::default();
     let mut add = |mode: &str, runs: &Runs| {
@@ -209,6 +214,9 @@ fn reranked(
         let mut stages = stages.on_rerank_failure(OnRerankFailure::Fail);
         if let Some(ef) = args.ef {
             stages = stages.ef(ef);
+        }
+        if let Some(recall) = args.recall {
+            stages = stages.recall(recall);
         }
         let answer = runtime.block_on(stages.run())?;
         runs.took += answer.report.took + *embedding;

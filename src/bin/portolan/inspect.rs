@@ -35,6 +35,8 @@ struct Shape {
     segments: usize,
     graphs: usize,
     space: Space,
+    /// Pairs of candidates and recall of ten hits, as measured when the largest graph was built.
+    recall: Vec<(usize, f32)>,
 }
 
 #[derive(Serialize)]
@@ -106,6 +108,7 @@ fn shape(info: CollectionInfo) -> Shape {
             navigation: space.navigation,
             slots: space.slots,
         },
+        recall: info.recall.iter().map(|point| (point.ef, point.recall)).collect(),
     }
 }
 
@@ -130,6 +133,12 @@ fn info_text(info: &Info) -> String {
         let _ = writeln!(text, "\n{}: {} records", printable(&of.name), of.records);
         for (name, value) in lines {
             let _ = writeln!(text, "  {name:<10} {value}");
+        }
+        if !of.recall.is_empty() {
+            let points = of.recall.iter().skip_while(|(_, recall)| *recall < 0.9);
+            let points = points.map(|(ef, recall)| format!("{recall:.3} at ef {ef}"));
+            let points = points.collect::<Vec<_>>().join(", ");
+            let _ = writeln!(text, "  {:<10} {points}", "recall@10");
         }
         let Space { records, ids, fields, unsealed, codes, originals, links, navigation, slots } =
             of.space;

@@ -69,6 +69,9 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
     if let Some(reranker) = &models.reranker {
         query = query.reranker(reranker).candidates(args.rerank.candidates);
     }
+    if let Some(recall) = args.recall {
+        query = query.recall(recall);
+    }
     if let Some(deadline) = args.deadline_ms {
         query = query.deadline(Duration::from_millis(deadline));
     }
