@@ -27,7 +27,7 @@ fn batches(rows: &[u8], query: &[u8]) {
     let mut nav = kernels::NavQuery::default();
     nav.reset(lines);
     for (dim, value) in values.iter().take(kernels::nav::dims(lines)).enumerate() {
-        nav.set(dim, *value);
+        nav.set(dim, &[*value]);
     }
     (nav.scale, nav.bias) = ([0.01, 0.02], [0.5, -0.5]);
     let rows: Vec<&[u8]> = rows.chunks(nav.row_bytes()).collect();

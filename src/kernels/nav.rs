@@ -71,12 +71,19 @@ impl NavQuery {
         (self.scale, self.bias) = ([0.0; 2], [0.0; 2]);
     }
 
-    /// Sets one coordinate.
-    pub fn set(&mut self, dim: usize, value: i8) {
-        let (line, field, byte) = place(dim, self.lines);
-        let plane = if line == 0 { field } else { 2 + 4 * (line - 1) + field };
-        if let Some(slot) = self.planes.get_mut(plane).and_then(|plane| plane.get_mut(byte)) {
-            *slot = value;
+    /// Sets the coordinates from `first` on; what the rows have no room for is left out.
+    pub fn set(&mut self, first: usize, values: &[i8]) {
+        let (mut dim, mut values) = (first, values);
+        while !values.is_empty() {
+            let (line, field, byte) = place(dim, self.lines);
+            let plane = if line == 0 { field } else { 2 + 4 * (line - 1) + field };
+            let width = if line + 1 == self.lines { LINE - FACTORS } else { LINE };
+            let (run, rest) = values.split_at((width - byte).min(values.len()));
+            let Some(plane) = self.planes.get_mut(plane).filter(|_| line < self.lines) else {
+                return;
+            };
+            plane[byte..byte + run.len()].copy_from_slice(run);
+            (dim, values) = (dim + run.len(), rest);
         }
     }
 
@@ -192,9 +199,14 @@ mod tests {
         ) {
             let mut query = NavQuery::default();
             query.reset(lines);
+            // More values than there is room for.
+            query.set(0, &values);
+            let mut apart = NavQuery::default();
+            apart.reset(lines);
             for (dim, value) in values.iter().take(dims(lines)).enumerate() {
-                query.set(dim, *value);
+                apart.set(dim, &[*value]);
             }
+            prop_assert_eq!(&apart.planes, &query.planes);
             (query.scale, query.bias) = ([scale, scale / 3.0], [bias, -bias]);
             let stride = query.row_bytes();
             let rows: Vec<&[u8]> = (0..count)
