@@ -5,13 +5,18 @@ use bytes::Bytes;
 use super::build::{BuiltGraph, build};
 use super::calibrate::curve;
 use super::grow::{Inherited, grow};
+use super::nav::NavCodes;
 use super::params::{base_stride, upper_stride};
+use super::space::Space;
 use super::{GraphCopy, GraphHeader, GraphParams, IndexError, Progress};
 use crate::format::SectionKind;
 use crate::vectors::{Encoding, Rows};
 
 /// Rows below which a scan of the codes is as fast as a walk.
 const DEFAULT_GRAPH_MIN_ROWS: u32 = 20_000;
+/// Rows from which a segment without a graph has navigation codes: a scan reads a fifth of the
+/// bytes, and training their projection takes as long as some thousand such scans.
+pub(super) const NAV_MIN_ROWS: u32 = 4_096;
 /// Positions stay below this, so that a bit of a u32 remains free.
 const MAX_ROWS: u32 = 1 << 31;
 
@@ -184,21 +189,23 @@ impl SegmentBuilder {
         let raw_stride = self.config.raw_stride();
         let rows = self.len() as u32;
         let codes = Bytes::from(self.codes);
-        let built = if rows > graph_min_rows {
-            let codes = Rows::contiguous(codes.clone(), encoding.code_stride())?;
+        let code_rows = Rows::contiguous(codes.clone(), encoding.code_stride())?;
+        let (graph, links, upper, nav) = if rows > graph_min_rows {
             let inherited =
                 self.inherited.filter(|(graph, _)| graph.width() == params.base_links());
             let inherited = inherited.and_then(|(graph, at)| Inherited::new(graph, at, rows));
-            Some(match inherited {
-                Some(inherited) => grow(&codes, encoding, (params, inherited), progress)?,
-                None => build(&codes, encoding, params, progress)?,
-            })
+            let built = match inherited {
+                Some(inherited) => grow(&code_rows, encoding, (params, inherited), progress)?,
+                None => build(&code_rows, encoding, params, progress)?,
+            };
+            let BuiltGraph { header, links, upper, nav } = built;
+            (Some(header), links, upper, nav)
+        } else if rows >= NAV_MIN_ROWS {
+            let space = Space::new(&code_rows, encoding);
+            let nav = NavCodes::build(&space, &code_rows, params.seed);
+            (None, Vec::new(), Vec::new(), nav.map(|codes| (codes, Vec::new())))
         } else {
-            None
-        };
-        let (graph, links, upper, nav) = match built {
-            Some(BuiltGraph { header, links, upper, nav }) => (Some(header), links, upper, nav),
-            None => (None, Vec::new(), Vec::new(), None),
+            (None, Vec::new(), Vec::new(), None)
         };
         let (nav_stride, nav, projection, upper_nav) = match nav {
             Some((codes, upper)) => {
