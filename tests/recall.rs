@@ -59,7 +59,8 @@ fn the_curve_survives_reopening_and_compaction_and_a_merge_measures_anew() {
     assert!(efs[0] < efs[2], "{efs:?}");
     drop((db, docs));
     Database::compact(&path).unwrap();
-    for db in [Database::open(&path).unwrap(), Database::open_read_only(&path).unwrap()] {
+    for open in [|path: &Path| Database::open(path), |path: &Path| Database::open_read_only(path)] {
+        let db = open(&path).unwrap();
         assert_eq!(curve(&db), second);
         let docs = db.collection("docs").unwrap();
         assert_eq!([0.9, 0.95, 0.99].map(|target| ef(&docs, target)), efs);

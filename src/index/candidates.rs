@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::pool::Scored;
 use super::scratch::Scratch;
 use super::segment::Segment;
-use super::walk::{Scorer, walk};
+use super::walk::{Scorer, Stop, walk, walk_until};
 use super::{Allow, SearchParams, TopK};
 use crate::kernels::{Level, NavQuery, level, prefetch};
 use crate::vectors::nav::fill_query;
@@ -52,8 +52,9 @@ impl Segment {
         }
         let level = level();
         let rows = resident.and_then(|copy| copy.nav.as_ref()).unwrap_or(&nav.rows);
-        let scorer = NavScorer { query: &nav_query, rows, level };
-        let upper = NavScorer { query: &nav_query, rows: &nav.upper, level };
+        let best = nav.projection.best_score(query.codes(), query.scale(), query.metric());
+        let scorer = NavScorer { query: &nav_query, rows, level, best };
+        let upper = NavScorer { query: &nav_query, rows: &nav.upper, level, best };
         let found = self.found(&scorer, Some(&upper), params, allow, scratch);
         scratch.nav_query = nav_query;
         self.refine(&codes, &found, params)
@@ -73,7 +74,7 @@ impl Segment {
         if let Some(graph) = &self.graph {
             let passing = self.slots.passing(allow);
             if let Plan::Walk { ef } = Plan::choose(self.len(), passing, params.ef, keep) {
-                let found = self.walk(graph, (scorer, upper), (ef, wide), allow, scratch);
+                let found = self.walk(graph, (scorer, upper), (ef, keep, wide), allow, scratch);
                 if found.len() >= params.k.min(self.len() as usize) {
                     return found;
                 }
@@ -91,7 +92,7 @@ impl Segment {
         &self,
         graph: &Graph,
         (scorer, upper): (&S, Option<&impl Scorer>),
-        (ef, wide): (usize, usize),
+        (ef, wanted, wide): (usize, usize, usize),
         allow: Allow<'_>,
         scratch: &mut Scratch,
     ) -> Vec<Scored> {
@@ -99,7 +100,8 @@ impl Segment {
         let resident = self.resident.get().and_then(|copy| copy.links.as_ref());
         let base = resident.unwrap_or(graph.base());
         if matches!(allow, Allow::All) {
-            walk(scorer, base, &starts, ef, scratch, |_| {});
+            let stop = Stop::new(scorer, wanted, ef);
+            walk_until(scorer, base, &starts, (ef, stop), scratch, |_| {});
             return scratch.pool.iter().collect();
         }
         let mut accepted = std::mem::take(&mut scratch.accepted);
@@ -194,6 +196,7 @@ pub(super) struct NavScorer<'a> {
     pub(super) query: &'a NavQuery,
     pub(super) rows: &'a Rows,
     pub(super) level: Level,
+    pub(super) best: Option<f32>,
 }
 
 impl Scorer for NavScorer<'_> {
@@ -205,6 +208,11 @@ impl Scorer for NavScorer<'_> {
     #[inline]
     fn score_all(&self, rows: &[&[u8]], out: &mut [f32]) {
         self.query.score_all(self.level, rows, out);
+    }
+
+    #[inline]
+    fn best(&self) -> Option<f32> {
+        self.best
     }
 }
 

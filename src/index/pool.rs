@@ -108,6 +108,18 @@ impl Pool {
         None
     }
 
+    /// The score of what [`Pool::expand_next`] gave last, if nothing was pushed since.
+    #[inline]
+    pub fn last_score(&self) -> Option<f32> {
+        self.entries.get(self.cursor.checked_sub(1)?).map(|&entry| scored(entry).score)
+    }
+
+    /// The score of the entry at a place, the best at 0.
+    #[inline]
+    pub fn score_at(&self, place: usize) -> Option<f32> {
+        self.entries.get(place).map(|&entry| scored(entry).score)
+    }
+
     /// What [`Pool::expand_next`] would give, if it follows the last.
     #[inline]
     pub fn peek_next(&self) -> Option<u32> {

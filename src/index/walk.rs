@@ -18,6 +18,42 @@ pub trait Scorer {
     /// The score of each row, into `out` of the same length. Higher is better; an empty row
     /// scores worst.
     fn score_all(&self, rows: &[&[u8]], out: &mut [f32]);
+
+    /// What a row equal to the query would score, where no row can score more.
+    fn best(&self) -> Option<f32> {
+        None
+    }
+}
+
+/// When a walk may end before its pool is expanded: when the next candidate is further from the
+/// query than the last one wanted by more than a share of that one's distance. The share grows
+/// with `ef`, so that wider walks are also more patient ones (the rule of Al-Jazzazi et al.,
+/// 2025, "Distance adaptive beam search", for squared distances).
+#[derive(Debug, Clone, Copy)]
+pub struct Stop {
+    best: f32,
+    wanted: usize,
+    share: f32,
+}
+
+/// Candidates for which the share is one.
+const EF_PER_SHARE: f32 = 1_000.0;
+
+impl Stop {
+    /// The rule for a walk with `ef` candidates of which the first `wanted` count; none where
+    /// scores do not tell distances.
+    pub fn new(scorer: &impl Scorer, wanted: usize, ef: usize) -> Option<Self> {
+        Some(Self { best: scorer.best()?, wanted, share: ef as f32 / EF_PER_SHARE })
+    }
+
+    /// Whether what was taken from the pool last is not worth expanding. The last one wanted
+    /// only gets better, so what is not worth it once never is.
+    #[inline]
+    fn is_due(&self, pool: &Pool) -> bool {
+        let last_wanted = pool.score_at(self.wanted.saturating_sub(1));
+        let (Some(next), Some(last)) = (pool.last_score(), last_wanted) else { return false };
+        next < last - self.share * (self.best - last).max(0.0)
+    }
 }
 
 /// Who is linked to whom.
@@ -103,6 +139,18 @@ pub fn walk<S: Scorer, A: Adjacency>(
     starts: &[u32],
     ef: usize,
     scratch: &mut Scratch,
+    seen: impl FnMut(Scored),
+) {
+    walk_until(scorer, graph, starts, (ef, None), scratch, seen);
+}
+
+/// [`walk`] that may end early.
+pub fn walk_until<S: Scorer, A: Adjacency>(
+    scorer: &S,
+    graph: &A,
+    starts: &[u32],
+    (ef, stop): (usize, Option<Stop>),
+    scratch: &mut Scratch,
     mut seen: impl FnMut(Scored),
 ) {
     let Scratch { visited, pool, trail, steps, .. } = scratch;
@@ -127,7 +175,9 @@ pub fn walk<S: Scorer, A: Adjacency>(
         batches[now].score(scorer, |scored| take(pool, scored));
         let asked = now;
         now = 1 - now;
-        let Some(id) = pool.expand_next() else {
+        let next = pool.expand_next();
+        // What was asked for already is scored in any case.
+        let Some(id) = next.filter(|_| !stop.is_some_and(|stop| stop.is_due(pool))) else {
             if batches[now].len == 0 {
                 *steps += trail.len();
                 return;

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::code::{self, CodeRow};
 use super::linear::{Random, mix, orthonormalize, principal};
-use super::{Encoding, Rows, VectorError};
+use super::{Encoding, Metric, Rows, VectorError};
 use crate::kernels::nav::{FINE_DIMS, dims};
 use crate::kernels::{Panel, dot_f32, dot4_i8, level};
 
@@ -112,6 +112,24 @@ impl Projection {
     #[must_use]
     pub fn mean(&self) -> &[f32] {
         &self.mean
+    }
+
+    /// What a row equal to a query, given as int8 code, would score by its navigation code, if
+    /// nothing were lost to rounding: no row scores more. None under the dot product, where
+    /// longer vectors do. One pass over the mean.
+    #[must_use]
+    pub fn best_score(&self, codes: &[i8], scale: f32, metric: Metric) -> Option<f32> {
+        let (mut own, mut along) = (0.0_f32, 0.0_f32);
+        for (code, mean) in codes.iter().zip(&self.mean) {
+            let centered = f32::from(*code) * scale - mean;
+            own += centered * centered;
+            along += centered * mean;
+        }
+        match metric {
+            Metric::Cosine => Some(own + along),
+            Metric::L2 => Some(own),
+            Metric::Dot => None,
+        }
     }
 
     /// The coordinates of one vector, given as int8 code, less those of the mean.
