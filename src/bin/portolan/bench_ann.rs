@@ -194,7 +194,8 @@ fn asked(
 fn built_text(built: &Built) -> String {
     let peak = built.build_peak_mib.map_or(String::new(), |mib| format!(" and {mib:.0} MiB"));
     format!(
-        "{} x {} {} built in {:.1} s{peak}: {:.0} bytes per vector in the file, {:.0} to keep resident",
+        "{} x {} {} built in {:.1} s{peak}: {:.0} bytes per vector in the file, \
+         {:.0} to keep resident",
         built.rows,
         built.dim,
         built.metric,

@@ -192,9 +192,7 @@ impl Bench<'_> {
         let opened = begin.elapsed();
         let buckets = self.args.seconds * (1000 / BUCKET.as_millis() as usize);
         let mut counts = vec![0_usize; buckets];
-        let mut order = (0..self.queries.len()).cycle();
-        loop {
-            let Some(query) = order.next() else { break };
+        for query in (0..self.queries.len()).cycle() {
             self.is_right(&collection, query)?;
             // an answer counts where it ended
             let at = (begin.elapsed() - opened).as_nanos() / BUCKET.as_nanos();
