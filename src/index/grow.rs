@@ -17,7 +17,6 @@ use super::graph::GraphCopy;
 use super::layer::Layer;
 use super::nav::NavCodes;
 use super::params::{GraphParams, Progress};
-use super::pool::Scored;
 use super::reach::repair;
 use super::refine::Refine;
 use super::select::Selection;
@@ -25,7 +24,7 @@ use super::space::Space;
 use crate::vectors::{Encoding, Random, Rows};
 
 /// Deleted links whose own links become candidates, at most: the nearest ones.
-const DEAD_LINKS: usize = 8;
+const DEAD_LINKS: usize = 4;
 
 /// The graph of an earlier segment, and where its positions are now.
 #[derive(Debug)]
@@ -54,8 +53,8 @@ impl Inherited {
         self.places.get(old as usize).copied().filter(|&place| place != GONE)
     }
 
-    /// The links an old position has now: those that are left, and if some are not, candidates
-    /// for the rest.
+    /// The links an old position has now: those that are left, and in place of the others the
+    /// best of what those led to.
     fn row(&self, space: &Space<'_>, old: u32, own: u32, width: usize) -> Selection {
         let mut ids = Vec::with_capacity(width);
         let mut dead = Vec::new();
@@ -66,17 +65,23 @@ impl Inherited {
             }
         }
         ids.retain(|&id| id != own);
-        if dead.is_empty() {
-            // Nobody asks for the scores of links that were not selected now.
-            let links: Vec<Scored> = ids.into_iter().map(|id| Scored { score: 0.0, id }).collect();
-            let diverse = links.len();
-            return Selection { links, diverse };
-        }
         let beyond = dead.iter().take(DEAD_LINKS).flat_map(|&dead| self.graph.row(dead));
-        ids.extend(beyond.filter_map(|&link| self.place(link)).filter(|&id| id != own));
-        ids.sort_unstable();
-        ids.dedup();
-        Selection::new(space, &space.ranked(own, &ids), width)
+        let mut new: Vec<u32> = beyond
+            .filter_map(|&link| self.place(link))
+            .filter(|id| *id != own && !ids.contains(id))
+            .collect();
+        new.sort_unstable();
+        new.dedup();
+        if ids.len() < dead.len() {
+            // Too little is left to build on.
+            new.extend(&ids);
+            new.sort_unstable();
+            new.dedup();
+            return Selection::new(space, &space.ranked(own, &new), width);
+        }
+        let mut candidates = space.ranked(own, &new);
+        candidates.truncate(width);
+        Selection::refill(space, &ids, &candidates, width)
     }
 
     /// All rows that are carried over; new positions have none yet.
