@@ -1,15 +1,13 @@
 //! Vector search over the segments and the delta of a collection: query to hits.
 
-use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use roaring::RoaringBitmap;
-
 use super::Collection;
-use super::view::View;
+use super::matching::Matching;
+use super::view::{DeltaRow, View};
 use crate::error::{Error, Result};
-use crate::filter::{self, Filter, Slots};
-use crate::index::{Allow, Neighbor, SearchParams, merge};
+use crate::filter::Filter;
+use crate::index::{Neighbor, SearchParams, SearchPath, merge};
 use crate::record::{Metadata, Record, RecordId, Slot};
 use crate::storage::tables;
 use crate::vectors::{Metric, Originals, PreparedQuery};
@@ -60,6 +58,10 @@ pub struct SearchReport {
     pub delta: usize,
     /// Candidates the search kept before the cut to the limit.
     pub candidates: usize,
+    /// Records with a vector that could be found: those that match the filter, or all.
+    pub passing: u64,
+    /// How each segment was searched, in their order.
+    pub paths: Vec<SearchPath>,
 }
 
 /// The hits of a search, best first; equal scores in order of insertion.
@@ -167,11 +169,8 @@ impl<'q> Search<'q> {
         if let Some(model) = &self.model {
             collection.check_model(&view.manifest, model)?;
         }
-        let allowed = match &self.filter {
-            Some(filter) => filter::evaluate(filter, snapshot, collection.id)?,
-            None => Slots::all(),
-        };
-        let found = self.candidates(&view, &query, &allowed)?;
+        let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
+        let (found, paths) = self.candidates(&view, &query, &matching)?;
         let candidates = found.iter().map(Vec::len).sum();
         let found = merge(found, self.limit);
         let mut hits = Vec::with_capacity(found.len());
@@ -184,70 +183,47 @@ impl<'q> Search<'q> {
             segments: view.segments.len(),
             delta: view.delta.len(),
             candidates,
+            passing: matching.passing,
+            paths,
         };
         Ok(Hits { hits, report })
     }
 
-    /// The best `limit` of each segment and of the delta.
+    /// The best `limit` of each segment and of the delta, and how segments were searched.
     fn candidates(
         &self,
         view: &View,
         query: &PreparedQuery,
-        slots: &Slots,
-    ) -> Result<Vec<Vec<Neighbor>>> {
+        matching: &Matching,
+    ) -> Result<(Vec<Vec<Neighbor>>, Vec<SearchPath>)> {
         if self.limit == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
-        let allow = allowed_of(view, slots);
         let params = SearchParams {
             exact: self.exact,
             ..SearchParams::new(self.limit, self.ef.max(self.limit))
         };
-        let mut found = vec![view.scan_delta(query, slots)];
-        for segment in &view.segments {
-            let of_segment = segment.search(query, &params, allow.allow());
-            found.push(of_segment.map_err(|source| Error::Index {
+        let mut found = vec![view.scan_delta(query, matching)];
+        let mut paths = Vec::with_capacity(view.segments.len());
+        for (segment, passing) in view.segments.iter().zip(&matching.segments) {
+            let searched = segment.search_passing(query, &params, passing);
+            let searched = searched.map_err(|source| Error::Index {
                 collection: self.collection.name().to_owned(),
                 source,
-            })?);
+            })?;
+            found.push(searched.hits);
+            paths.push(searched.path);
         }
-        Ok(found)
-    }
-}
-
-/// What passes a filter in a view: the matching slots less the dead ones.
-pub(super) struct Allowed<'v> {
-    matching: Option<&'v RoaringBitmap>,
-    dead: Cow<'v, RoaringBitmap>,
-}
-
-impl Allowed<'_> {
-    pub(super) fn allow(&self) -> Allow<'_> {
-        match self.matching {
-            Some(allowed) if self.dead.is_empty() => Allow::Only(allowed),
-            Some(allowed) => Allow::OnlyLive { allowed, dead: &self.dead },
-            None if self.dead.is_empty() => Allow::All,
-            None => Allow::Dead(&self.dead),
-        }
-    }
-}
-
-pub(super) fn allowed_of<'v>(view: &'v View, slots: &'v Slots) -> Allowed<'v> {
-    let dead = Cow::Borrowed(&view.dead);
-    match slots {
-        Slots::Only(allowed) => Allowed { matching: Some(allowed), dead },
-        Slots::Except(slots) if slots.is_empty() => Allowed { matching: None, dead },
-        Slots::Except(slots) => Allowed { matching: None, dead: Cow::Owned(slots | &view.dead) },
+        Ok((found, paths))
     }
 }
 
 impl View {
     /// Scores every unsealed vector that passes.
-    pub(super) fn scan_delta(&self, query: &PreparedQuery, allowed: &Slots) -> Vec<Neighbor> {
+    pub(super) fn scan_delta(&self, query: &PreparedQuery, matching: &Matching) -> Vec<Neighbor> {
         let originals = self.encoding.originals();
         let mut scratch = Vec::new();
-        let rows = self.delta.iter().filter(|(slot, _)| allowed.contains(slot.0));
-        rows.map(|(slot, row)| {
+        let score = |(slot, row): &(Slot, DeltaRow)| {
             let score = if originals == Originals::None {
                 query.score_code(row.code())
             } else {
@@ -256,7 +232,13 @@ impl View {
             // As in a segment: rounded codes can put a squared distance slightly below zero.
             let score = if query.metric() == Metric::L2 { score.min(0.0) } else { score };
             Neighbor { slot: slot.0, score }
-        })
-        .collect()
+        };
+        match &matching.delta {
+            None => self.delta.iter().map(score).collect(),
+            Some(places) => {
+                let rows = places.iter().filter_map(|&place| self.delta.get(place as usize));
+                rows.map(score).collect()
+            }
+        }
     }
 }

@@ -1,13 +1,15 @@
 //! From a query to the positions worth comparing exactly: a walk or a scan by navigation codes,
 //! then the best of what was found by int8 codes.
 
+use super::filtered::{filtered_walk, local_share};
 use super::graph::Graph;
-use super::plan::Plan;
+use super::plan::{Plan, SearchPath, walk_through};
 use super::pool::Scored;
+use super::scan::{scan, scan_copy};
 use super::scratch::Scratch;
 use super::segment::Segment;
 use super::walk::{Scorer, walk};
-use super::{Allow, SearchParams, TopK};
+use super::{Passing, SearchParams};
 use crate::kernels::{Level, NavQuery, level, prefetch};
 use crate::vectors::nav::fill_query;
 use crate::vectors::{PreparedQuery, Rows};
@@ -17,8 +19,6 @@ use crate::vectors::{PreparedQuery, Rows};
 const PATIENCE_MIN: usize = 16;
 /// ... and at least this part of what was found, as a wider walk asks for more recall.
 const PATIENCE_PART: usize = 2;
-/// Rows that a scan scores at a time.
-const BLOCK: usize = 16;
 /// Rows asked for ahead of the one being scored.
 const AHEAD: usize = 8;
 /// Candidates of a scan or a filtered walk that are scored by int8 code, at least.
@@ -31,13 +31,13 @@ impl Segment {
         &self,
         (query, coordinates): (&PreparedQuery, &[f32]),
         params: &SearchParams,
-        allow: Allow<'_>,
+        passing: &Passing,
         scratch: &mut Scratch,
-    ) -> Vec<Scored> {
+    ) -> (Vec<Scored>, SearchPath) {
         let resident = self.resident.get();
         let codes = CodeScorer { query, codes: resident.map_or(&self.codes, |copy| &copy.codes) };
         let Some(nav) = &self.nav else {
-            return self.found(&codes, None::<&NavScorer<'_>>, params, allow, scratch);
+            return self.found(&codes, None::<&NavScorer<'_>>, params, passing, scratch);
         };
         let mut nav_query = std::mem::take(&mut scratch.nav_query);
         if coordinates.len() == nav.projection.len() {
@@ -50,86 +50,65 @@ impl Segment {
         let rows = resident.and_then(|copy| copy.nav.as_ref()).unwrap_or(&nav.rows);
         let scorer = NavScorer { query: &nav_query, rows, level };
         let upper = NavScorer { query: &nav_query, rows: &nav.upper, level };
-        let found = self.found(&scorer, Some(&upper), params, allow, scratch);
+        let few = Plan::choose(passing, params.ef, params.rescored()) == Plan::Scan;
+        let is_scan = few || self.graph.is_none();
+        let (found, path) = match is_scan.then(|| passing.copied.get(passing, rows)).flatten() {
+            Some(copy) => {
+                let scorer = NavScorer { rows: &copy.rows, ..scorer };
+                let wide = params.rescored().max(REFINED);
+                (scan_copy(&scorer, copy, wide), SearchPath::Scan)
+            }
+            None => self.found(&scorer, Some(&upper), params, passing, scratch),
+        };
         scratch.nav_query = nav_query;
-        self.refine(&codes, &found, params)
+        (self.refine(&codes, &found, params), path)
     }
 
-    /// Candidates by one scorer, best first.
+    /// Candidates by one scorer, best first, and how they were found.
     fn found<S: Scorer>(
         &self,
         scorer: &S,
         upper: Option<&impl Scorer>,
         params: &SearchParams,
-        allow: Allow<'_>,
+        passing: &Passing,
         scratch: &mut Scratch,
-    ) -> Vec<Scored> {
+    ) -> (Vec<Scored>, SearchPath) {
         let keep = params.rescored().min(self.len() as usize);
         let wide = if upper.is_some() { keep.max(REFINED) } else { keep };
-        if let Some(graph) = &self.graph {
-            let passing = self.slots.passing(allow);
-            if let Plan::Walk { ef } = Plan::choose(self.len(), passing, params.ef, keep) {
-                let found = self.walk(graph, (scorer, upper), (ef, wide), allow, scratch);
-                if found.len() >= params.k.min(self.len() as usize) {
-                    return found;
-                }
+        let plan = Plan::choose(passing, params.ef, keep);
+        if let (Some(graph), Plan::Walk { ef }) = (&self.graph, plan) {
+            let walked = self.walk(graph, (scorer, upper), (ef, keep), passing, scratch);
+            // Rows that no links join may all have been missed: then the scan finds them.
+            if walked.0.len() >= params.k.min(passing.count() as usize) {
+                return walked;
             }
         }
-        self.scan(wide, allow, scorer)
+        (scan(scorer, passing, wide), SearchPath::Scan)
     }
 
     fn walk<S: Scorer>(
         &self,
         graph: &Graph,
         (scorer, upper): (&S, Option<&impl Scorer>),
-        (ef, wide): (usize, usize),
-        allow: Allow<'_>,
+        (ef, keep): (usize, usize),
+        passing: &Passing,
         scratch: &mut Scratch,
-    ) -> Vec<Scored> {
+    ) -> (Vec<Scored>, SearchPath) {
         let starts = graph.starts(scorer, upper);
         let resident = self.resident.get().and_then(|copy| copy.links.as_ref());
         let base = resident.unwrap_or(graph.base());
-        if matches!(allow, Allow::All) {
-            walk(scorer, base, &starts, ef, scratch, |_| {});
-            return scratch.pool.iter().collect();
-        }
-        let mut accepted = std::mem::take(&mut scratch.accepted);
-        accepted.reset(wide);
-        walk(scorer, base, &starts, ef, scratch, |scored| {
-            // The bitmap is asked only about what could be returned.
-            if accepted.admits(scored)
-                && self.slots.slot(scored.id).is_some_and(|slot| allow.contains(slot))
-            {
-                accepted.push(scored);
-            }
-        });
-        let found = accepted.iter().collect();
-        scratch.accepted = accepted;
-        found
-    }
-
-    /// The best of all positions that pass.
-    fn scan<S: Scorer>(&self, keep: usize, allow: Allow<'_>, scorer: &S) -> Vec<Scored> {
-        let mut top = TopK::new(keep);
-        let mut waiting = ([0; BLOCK], 0);
-        let mut flush = |ids: [u32; BLOCK], count: usize| {
-            let mut scores = [f32::MIN; BLOCK];
-            let rows = ids.map(|id| scorer.row(id));
-            scorer.score_all(&rows[..count], &mut scores[..count]);
-            ids.into_iter().zip(scores).take(count).for_each(|(id, score)| top.push(id, score));
+        let (path, ef) = if passing.is_all() {
+            (SearchPath::Walk, ef)
+        } else {
+            walk_through(passing, local_share(base, &starts, passing), ef, keep)
         };
-        self.slots.for_each(allow, |position| {
-            let (ids, count) = &mut waiting;
-            prefetch(scorer.row(position));
-            ids[*count] = position;
-            *count += 1;
-            if *count == ids.len() {
-                flush(*ids, *count);
-                *count = 0;
-            }
-        });
-        flush(waiting.0, waiting.1);
-        top.into_sorted().into_iter().map(|(id, score)| Scored { score, id }).collect()
+        if path == SearchPath::FilteredWalk {
+            filtered_walk(scorer, base, passing, &starts, ef, scratch);
+        } else {
+            walk(scorer, base, &starts, ef, scratch, |_| {});
+        }
+        let found = scratch.pool.iter().filter(|found| passing.contains(found.id));
+        (found.collect(), path)
     }
 
     /// Orders what was found by int8 code, as far down as it pays.

@@ -1,51 +1,77 @@
 //! Whether to walk or to scan, decided by how many rows pass the filter.
 
-/// What one step of a walk costs, in rows of a scan: it scores about half of its 32 links at
-/// random addresses, and a scan reads rows in order.
-const ROWS_PER_STEP: f64 = 24.0;
+use super::Passing;
+
+/// How the candidates of a search were found in one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SearchPath {
+    /// Every row that passes was scored by its code: there is no graph, or few rows pass.
+    Scan,
+    /// The graph was walked; every row passes.
+    Walk,
+    /// The graph was walked through rows that pass, crossing others only to reach them.
+    FilteredWalk,
+    /// The graph was walked as without a filter; what does not pass was left out.
+    MaskedWalk,
+    /// Every row that passes was scored at full precision.
+    Exact,
+}
+
+impl SearchPath {
+    /// The name in reports: `scan`, `walk`, `filtered_walk`, `masked_walk` or `exact`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scan => "scan",
+            Self::Walk => "walk",
+            Self::FilteredWalk => "filtered_walk",
+            Self::MaskedWalk => "masked_walk",
+            Self::Exact => "exact",
+        }
+    }
+}
+
+impl std::fmt::Display for SearchPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+fn env(name: &'static str, default: usize) -> usize {
+    super::filtered::env(name, default)
+}
 
 /// How a search finds its candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan {
     /// Score every passing row.
     Scan,
-    /// Walk the graph with this many candidates, returning those that pass.
+    /// Walk the graph with this many candidates.
     Walk {
-        /// Capacity of the pool of candidates, passing or not.
+        /// Capacity of the pool of candidates.
         ef: usize,
     },
 }
 
 impl Plan {
-    /// Chooses for `passing` of `rows` rows, where `ef` candidates would do without a filter
-    /// and `keep` passing ones are needed at least.
-    ///
-    /// A filter that lets the share s pass needs `ef / sqrt(s)` candidates for the same recall,
-    /// and at least `keep / s` to find enough.
-    pub fn choose(rows: u32, passing: u32, ef: usize, keep: usize) -> Self {
-        let share = f64::from(passing) / f64::from(rows.max(1));
-        let ef = (ef.max(keep) as f64 / share.sqrt()).max(keep as f64 / share);
-        // Not a number or infinite when nothing passes: then the scan, of nothing.
-        if ef * ROWS_PER_STEP < f64::from(passing) {
-            Self::Walk { ef: ef.ceil() as usize }
+    pub fn choose(passing: &Passing, ef: usize, keep: usize) -> Self {
+        let ef = ef.max(keep);
+        let rows = if passing.is_all() { 24 } else { env("P_ROWS", 160) };
+        if ef.saturating_mul(rows) < passing.count() as usize {
+            Self::Walk { ef }
         } else {
             Self::Scan
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn few_passing_rows_are_scanned_and_many_are_walked() {
-        assert_eq!(Plan::choose(100_000, 100_000, 100, 26), Plan::Walk { ef: 100 });
-        assert_eq!(Plan::choose(100_000, 25_000, 100, 26), Plan::Walk { ef: 200 });
-        assert_eq!(Plan::choose(100_000, 2_000, 100, 26), Plan::Scan);
-        assert_eq!(Plan::choose(100_000, 0, 100, 26), Plan::Scan);
-        assert_eq!(Plan::choose(0, 0, 100, 26), Plan::Scan);
-        assert_eq!(Plan::choose(1_000, 1_000, 100, 26), Plan::Scan);
-        assert_eq!(Plan::choose(100_000, 100_000, 100, 50_000), Plan::Scan);
+pub fn walk_through(passing: &Passing, local: f64, ef: usize, keep: usize) -> (SearchPath, usize) {
+    let share = f64::from(passing.count()) / f64::from(passing.len().max(1));
+    let few = local < share / 4.0;
+    if !few && share.min(local) * ef as f64 >= 1.5 * keep as f64 && env("P_NOMASK", 0) == 0 {
+        return (SearchPath::MaskedWalk, ef);
     }
+    let tenths = if few { env("P_FAR", 30) } else { env("P_MID", 15) };
+    (SearchPath::FilteredWalk, ef * tenths / 10)
 }

@@ -9,7 +9,9 @@ use super::pool::Scored;
 use super::residency::Resident;
 use super::scratch::ScratchPool;
 use super::slots::Slots;
-use super::{Allow, GraphHeader, IndexError, SearchParams, TopK};
+use super::{
+    Allow, GraphHeader, IndexError, Passing, SearchParams, SearchPath, TopK, copied,
+};
 use crate::format::SectionKind;
 use crate::kernels::nav::{LINE, MAX_LINES, dims};
 use crate::kernels::{Panel, prefetch};
@@ -23,6 +25,15 @@ pub struct Neighbor {
     pub slot: u32,
     /// Its score: higher is better, always finite. A cosine can pass 1 by rounding.
     pub score: f32,
+}
+
+/// What a search of one segment found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Searched {
+    /// Best first.
+    pub hits: Vec<Neighbor>,
+    /// How.
+    pub path: SearchPath,
 }
 
 /// What a segment is opened from.
@@ -214,34 +225,47 @@ impl Segment {
         }
     }
 
+    /// The positions that pass, to be given to searches. Costs a step per slot of the bitmaps.
+    #[must_use]
+    pub fn passing(&self, allow: Allow<'_>) -> Passing {
+        self.slots.passing(allow)
+    }
+
+    /// Bytes that what passes takes in memory, once searched.
+    #[must_use]
+    pub fn bytes_of(&self, passing: &Passing) -> usize {
+        let copied = self.nav.as_ref().map_or(0, |nav| copied::bytes(passing, nav.rows.stride()));
+        passing.bytes() + copied
+    }
+
     /// The `k` best rows that pass, or all that pass when they are fewer: by descending score,
     /// ties by ascending slot.
     ///
     /// Candidates come from a walk of the graph by navigation codes, or from a scan of the codes
-    /// when there is no graph or too few rows pass. The best of them by int8 code, a few more
-    /// than `k`, are ordered by their originals.
+    /// when there is no graph or too few rows pass ([`SearchPath`]). The best of them by int8
+    /// code, a few more than `k`, are ordered by their originals.
     /// An exact search scans the originals instead (the codes, if there are none).
     ///
     /// # Errors
     /// [`IndexError::OtherEncoding`] for a query prepared for another metric or dimension.
-    pub fn search(
+    pub fn search_passing(
         &self,
         query: &PreparedQuery,
         params: &SearchParams,
-        allow: Allow<'_>,
-    ) -> Result<Vec<Neighbor>, IndexError> {
-        self.search_projected(query, &[], params, allow)
+        passing: &Passing,
+    ) -> Result<Searched, IndexError> {
+        self.search_projected(query, &[], params, passing)
     }
 
-    /// [`Segment::search`] for several queries, which are projected together.
+    /// [`Segment::search_passing`] for several queries, which are projected together.
     ///
     /// # Errors
-    /// As [`Segment::search`].
+    /// As [`Segment::search_passing`].
     pub fn search_many(
         &self,
         queries: &[PreparedQuery],
         params: &SearchParams,
-        allow: Allow<'_>,
+        passing: &Passing,
     ) -> Result<Vec<Vec<Neighbor>>, IndexError> {
         let (mut coordinates, mut width) = (Vec::new(), 0);
         if let Some(nav) = &self.nav {
@@ -253,7 +277,7 @@ impl Segment {
         }
         let search = |(at, query)| {
             let own = coordinates.get(at * width..(at + 1) * width).unwrap_or_default();
-            self.search_projected(query, own, params, allow)
+            Ok(self.search_projected(query, own, params, passing)?.hits)
         };
         queries.iter().enumerate().map(search).collect()
     }
@@ -264,30 +288,27 @@ impl Segment {
         query: &PreparedQuery,
         coordinates: &[f32],
         params: &SearchParams,
-        allow: Allow<'_>,
-    ) -> Result<Vec<Neighbor>, IndexError> {
+        passing: &Passing,
+    ) -> Result<Searched, IndexError> {
         if query.dim() != self.encoding.dim() || query.metric() != self.encoding.metric() {
             return Err(IndexError::OtherEncoding {
                 expected: (self.encoding.metric(), self.encoding.dim()),
                 found: (query.metric(), query.dim()),
             });
         }
-        let k = params.k.min(self.len() as usize);
+        let k = params.k.min(passing.count() as usize);
         if k == 0 {
-            return Ok(Vec::new());
+            return Ok(Searched { hits: Vec::new(), path: SearchPath::Scan });
         }
         Ok(self.scratches.with(|scratch| {
-            let candidates = if params.exact {
-                self.scan_exact(query, k, allow, &mut scratch.values)
+            let (candidates, path) = if params.exact {
+                let found = self.scan_exact(query, k, passing, &mut scratch.values);
+                (found, SearchPath::Exact)
             } else {
-                self.candidates(
-                    (query, coordinates),
-                    &SearchParams { k, ..*params },
-                    allow,
-                    scratch,
-                )
+                let params = SearchParams { k, ..*params };
+                self.candidates((query, coordinates), &params, passing, scratch)
             };
-            self.order(query, candidates, k, &mut scratch.values)
+            Searched { hits: self.order(query, candidates, k, &mut scratch.values), path }
         }))
     }
 
@@ -296,11 +317,11 @@ impl Segment {
         &self,
         query: &PreparedQuery,
         keep: usize,
-        allow: Allow<'_>,
+        passing: &Passing,
         values: &mut Vec<f32>,
     ) -> Vec<Scored> {
         let mut top = TopK::new(keep);
-        self.slots.for_each(allow, |position| {
+        passing.for_each(|position| {
             top.push(position, self.fine_score(query, position, values));
         });
         top.into_sorted().into_iter().map(|(id, score)| Scored { score, id }).collect()

@@ -99,6 +99,18 @@ fn segment_of(vectors: &[Vec<f32>], encoding: Encoding, stride: u32, graph_above
     open_image(image_of(vectors, encoding, stride, graph_above)).unwrap()
 }
 
+impl Segment {
+    /// The hits of a search of what bitmaps of slots let pass.
+    fn search(
+        &self,
+        query: &PreparedQuery,
+        params: &SearchParams,
+        allow: Allow<'_>,
+    ) -> Result<Vec<Neighbor>, IndexError> {
+        Ok(self.search_passing(query, params, &self.passing(allow))?.hits)
+    }
+}
+
 fn slots(hits: &[Neighbor]) -> Vec<u32> {
     hits.iter().map(|hit| hit.slot).collect()
 }

@@ -8,6 +8,7 @@
 
 mod args;
 mod bench_ann;
+mod bench_filter;
 mod create;
 mod documents;
 mod eval;
@@ -71,6 +72,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Verify(args) => inspect::verify(&args, &out),
         Command::Compact(args) => inspect::compact(&args, &out),
         Command::BenchAnn(args) => bench_ann::run(&args, &out),
+        Command::BenchFilter(args) => bench_filter::run(&args, &out),
         Command::GenerateVectors(args) => generate::run(&args, &out),
     }
 }
