@@ -93,9 +93,7 @@ fn every_share_and_kind_of_filter_fills_the_limit_and_finds_the_true_neighbors()
                 let hits = search().run().unwrap();
                 assert_eq!(hits.len(), exact.len(), "{field} {share}");
                 assert_eq!(exact.len() as u64, exact.report.passing.min(10));
-                let fits = |hit: &portolan::Hit| {
-                    matches!(hit.metadata()[field], portolan::Value::Int(at) if at < share)
-                };
+                let fits = |hit: &portolan::Hit| matches!(hit.metadata()[field], portolan::Value::Int(at) if at < share);
                 assert!(hits.iter().all(fits));
                 wanted += exact.len();
                 found += ids(&hits).intersection(&ids(&exact)).count();
@@ -178,7 +176,8 @@ fn many_filters_in_turn_each_find_their_own() {
         for value in 0..200_i64 {
             let filter = Filter::eq("random", value);
             let hits = docs.search(&vectors[0]).limit(10).filter(filter).run().unwrap();
-            let expected = RecordId::Int((0..1_000).find(|row| row * 7919 % 1000 == value).unwrap());
+            let expected =
+                RecordId::Int((0..1_000).find(|row| row * 7919 % 1000 == value).unwrap());
             assert_eq!(ids(&hits), [expected].into());
             if round == 0 {
                 first.insert(value, hits.hits);

@@ -30,13 +30,18 @@ pub(super) struct Matching {
 impl Matching {
     fn new(view: &View, slots: &Slots) -> Self {
         let merged;
-        let allow = match slots {
-            Slots::Only(allowed) => Allow::OnlyLive { allowed, dead: &view.dead },
-            Slots::Except(none) if none.is_empty() => Allow::Dead(&view.dead),
-            Slots::Except(others) => {
+        let dead = match slots {
+            Slots::Except(others) if !others.is_empty() => {
                 merged = others | &view.dead;
-                Allow::Dead(&merged)
+                &merged
             }
+            _ => &view.dead,
+        };
+        let allow = match slots {
+            Slots::Only(allowed) if dead.is_empty() => Allow::Only(allowed),
+            Slots::Only(allowed) => Allow::OnlyLive { allowed, dead },
+            Slots::Except(_) if dead.is_empty() => Allow::All,
+            Slots::Except(_) => Allow::Dead(dead),
         };
         let segments: Vec<Passing> =
             view.segments.iter().map(|segment| segment.passing(allow)).collect();
@@ -129,5 +134,90 @@ impl View {
         let matching = Arc::new(Matching::new(self, &slots));
         lock().insert(key, &matching, matching.bytes(self));
         Ok(matching)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{Collection, CollectionOptions, Database};
+    use crate::record::Record;
+    use crate::vectors::Metric;
+
+    fn filled(dir: &tempfile::TempDir) -> Collection {
+        let db = Database::open(dir.path().join("m.portolan")).unwrap();
+        let options = CollectionOptions::new(4, Metric::L2);
+        let docs = db.create_collection("docs", options).unwrap();
+        let mut batch = docs.batch();
+        for id in 0..100_i64 {
+            batch.upsert(Record::new(id).field("at", id).vector(vec![id as f32; 4])).unwrap();
+        }
+        batch.commit().unwrap();
+        docs
+    }
+
+    fn matching(docs: &Collection, filter: Option<Filter>) -> Arc<Matching> {
+        let snapshot = docs.inner.snapshot().unwrap();
+        let view = docs.view(snapshot.as_ref()).unwrap();
+        view.matching(filter.as_ref(), snapshot.as_ref(), docs.id).unwrap()
+    }
+
+    #[test]
+    fn equal_filters_share_what_passes_until_a_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let docs = filled(&dir);
+        let filter = || Some(Filter::lt("at", 40));
+        let first = matching(&docs, filter());
+        assert_eq!(first.passing, 40);
+        assert!(Arc::ptr_eq(&first, &matching(&docs, filter())));
+        assert!(!Arc::ptr_eq(&first, &matching(&docs, Some(Filter::lt("at", 41)))));
+        let all = matching(&docs, None);
+        assert_eq!(all.passing, 100);
+        assert!(Arc::ptr_eq(&all, &matching(&docs, None)));
+        docs.delete(7_i64).unwrap();
+        assert_eq!(matching(&docs, filter()).passing, 39);
+        docs.maintain().run().unwrap();
+        let sealed = matching(&docs, filter());
+        assert_eq!((sealed.passing, sealed.segments[0].count()), (39, 39));
+        docs.delete(8_i64).unwrap();
+        assert_eq!(matching(&docs, filter()).passing, 38);
+        assert_eq!(matching(&docs, None).passing, 98);
+        assert_eq!(matching(&docs, filter().map(Filter::negate)).passing, 60);
+    }
+
+    fn entry(number: i64) -> (FilterKey, Arc<Matching>) {
+        let key = FilterKey::new(&Filter::eq("at", number)).unwrap();
+        let (segments, delta) = (Vec::new(), None);
+        (key, Arc::new(Matching { segments, delta, passing: number as u64 }))
+    }
+
+    #[test]
+    fn filters_used_longest_ago_go_when_there_are_too_many() {
+        let mut entries = Entries::default();
+        for number in 0..=ENTRIES_MAX as i64 {
+            let (key, matching) = entry(number);
+            entries.insert(key, &matching, 1);
+            // The first is used again and again, so the second goes.
+            assert!(entries.get(&entry(0).0).is_some());
+        }
+        assert_eq!(entries.entries.len(), ENTRIES_MAX);
+        assert!(entries.get(&entry(1).0).is_none());
+        assert_eq!(entries.get(&entry(2).0).map(|kept| kept.passing), Some(2));
+    }
+
+    #[test]
+    fn filters_take_no_more_bytes_than_their_bound() {
+        let mut entries = Entries::default();
+        for number in 0..20 {
+            let (key, matching) = entry(number);
+            entries.insert(key.clone(), &matching, BYTES_MAX / 4);
+            entries.insert(key, &matching, BYTES_MAX / 4);
+            assert!(entries.bytes <= BYTES_MAX && entries.entries.len() <= 3);
+            let sum: usize = entries.entries.iter().map(|entry| entry.bytes).sum();
+            assert_eq!(entries.bytes, sum);
+        }
+        let (key, matching) = entry(99);
+        entries.insert(key.clone(), &matching, BYTES_MAX);
+        assert!(entries.get(&key).is_none());
     }
 }

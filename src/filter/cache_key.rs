@@ -123,8 +123,11 @@ fn same(a: &Filter, b: &Filter) -> bool {
         (
             Filter::Range { field, lower, upper },
             Filter::Range { field: other, lower: from, upper: to },
-        ) => field == other && same_bound(lower.as_ref(), from.as_ref())
-            && same_bound(upper.as_ref(), to.as_ref()),
+        ) => {
+            field == other
+                && same_bound(lower.as_ref(), from.as_ref())
+                && same_bound(upper.as_ref(), to.as_ref())
+        }
         (Filter::Exists(field), Filter::Exists(other)) => field == other,
         (Filter::And(all), Filter::And(others)) | (Filter::Or(all), Filter::Or(others)) => {
             all.len() == others.len() && all.iter().zip(others).all(|(a, b)| same(a, b))

@@ -2,8 +2,7 @@
 //! then the best of what was found by int8 codes.
 
 use super::filtered::{filtered_walk, local_share};
-use super::graph::Graph;
-use super::plan::{Plan, SearchPath, walk_through};
+use super::plan::{Plan, SearchPath, few_pass};
 use super::pool::Scored;
 use super::scan::{scan, scan_copy};
 use super::scratch::Scratch;
@@ -37,7 +36,9 @@ impl Segment {
         let resident = self.resident.get();
         let codes = CodeScorer { query, codes: resident.map_or(&self.codes, |copy| &copy.codes) };
         let Some(nav) = &self.nav else {
-            return self.found(&codes, None::<&NavScorer<'_>>, params, passing, scratch);
+            let walked = self.walked(&codes, None::<&NavScorer<'_>>, params, passing, scratch);
+            let scan = || (scan(&codes, passing, params.rescored()), SearchPath::Scan);
+            return walked.unwrap_or_else(scan);
         };
         let mut nav_query = std::mem::take(&mut scratch.nav_query);
         if coordinates.len() == nav.projection.len() {
@@ -50,65 +51,54 @@ impl Segment {
         let rows = resident.and_then(|copy| copy.nav.as_ref()).unwrap_or(&nav.rows);
         let scorer = NavScorer { query: &nav_query, rows, level };
         let upper = NavScorer { query: &nav_query, rows: &nav.upper, level };
-        let few = Plan::choose(passing, params.ef, params.rescored()) == Plan::Scan;
-        let is_scan = few || self.graph.is_none();
-        let (found, path) = match is_scan.then(|| passing.copied.get(passing, rows)).flatten() {
-            Some(copy) => {
-                let scorer = NavScorer { rows: &copy.rows, ..scorer };
-                let wide = params.rescored().max(REFINED);
-                (scan_copy(&scorer, copy, wide), SearchPath::Scan)
-            }
-            None => self.found(&scorer, Some(&upper), params, passing, scratch),
-        };
+        let walked = self.walked(&scorer, Some(&upper), params, passing, scratch);
+        let (found, path) = walked.unwrap_or_else(|| {
+            let keep = params.rescored().max(REFINED);
+            let found = match passing.copied.get(passing, rows) {
+                Some(copy) => scan_copy(&nav_query, level, copy, keep),
+                None => scan(&scorer, passing, keep),
+            };
+            (found, SearchPath::Scan)
+        });
         scratch.nav_query = nav_query;
         (self.refine(&codes, &found, params), path)
     }
 
-    /// Candidates by one scorer, best first, and how they were found.
-    fn found<S: Scorer>(
+    /// What a walk of the graph finds, best first; none where a scan is cheaper, or finds more
+    /// because too much of what passes cannot be reached.
+    fn walked<S: Scorer>(
         &self,
         scorer: &S,
         upper: Option<&impl Scorer>,
         params: &SearchParams,
         passing: &Passing,
         scratch: &mut Scratch,
-    ) -> (Vec<Scored>, SearchPath) {
-        let keep = params.rescored().min(self.len() as usize);
-        let wide = if upper.is_some() { keep.max(REFINED) } else { keep };
-        let plan = Plan::choose(passing, params.ef, keep);
-        if let (Some(graph), Plan::Walk { ef }) = (&self.graph, plan) {
-            let walked = self.walk(graph, (scorer, upper), (ef, keep), passing, scratch);
-            // Rows that no links join may all have been missed: then the scan finds them.
-            if walked.0.len() >= params.k.min(passing.count() as usize) {
-                return walked;
-            }
-        }
-        (scan(scorer, passing, wide), SearchPath::Scan)
-    }
-
-    fn walk<S: Scorer>(
-        &self,
-        graph: &Graph,
-        (scorer, upper): (&S, Option<&impl Scorer>),
-        (ef, keep): (usize, usize),
-        passing: &Passing,
-        scratch: &mut Scratch,
-    ) -> (Vec<Scored>, SearchPath) {
+    ) -> Option<(Vec<Scored>, SearchPath)> {
+        let keep = params.rescored().min(passing.count() as usize);
+        let ef = params.ef.max(params.rescored());
+        let graph = self.graph.as_ref().filter(|_| !few_pass(passing, ef))?;
         let starts = graph.starts(scorer, upper);
         let resident = self.resident.get().and_then(|copy| copy.links.as_ref());
         let base = resident.unwrap_or(graph.base());
-        let (path, ef) = if passing.is_all() {
-            (SearchPath::Walk, ef)
-        } else {
-            walk_through(passing, local_share(base, &starts, passing), ef, keep)
-        };
-        if path == SearchPath::FilteredWalk {
-            filtered_walk(scorer, base, passing, &starts, ef, scratch);
-        } else {
-            walk(scorer, base, &starts, ef, scratch, |_| {});
+        let mut plan = Plan { path: SearchPath::Walk, ef };
+        if !passing.is_all() {
+            plan = Plan::choose(passing, local_share(base, &starts, passing), ef, keep);
         }
-        let found = scratch.pool.iter().filter(|found| passing.contains(found.id));
-        (found.collect(), path)
+        if matches!(plan.path, SearchPath::Walk | SearchPath::MaskedWalk) {
+            walk(scorer, base, &starts, plan.ef, scratch, |_| {});
+            let found: Vec<Scored> =
+                scratch.pool.iter().filter(|found| passing.contains(found.id)).collect();
+            if found.len() >= keep {
+                return Some((found, plan.path));
+            }
+            plan = Plan::far(ef);
+        }
+        if plan.path == SearchPath::FilteredWalk {
+            filtered_walk(scorer, base, passing, &starts, plan.ef, scratch);
+            let found: Vec<Scored> = scratch.pool.iter().collect();
+            return (found.len() >= keep).then_some((found, plan.path));
+        }
+        None
     }
 
     /// Orders what was found by int8 code, as far down as it pays.

@@ -1,6 +1,6 @@
 //! The filter-first walk: only rows that pass are scored and kept, and rows that do not are
-//! crossed to reach the ones behind them (Patel and others, ACORN, 2024). A filter that lets few
-//! pass then costs a walk less, not more, as long as what passes is linked within two links.
+//! crossed to reach the ones behind them (Patel and others, ACORN, 2024). A step then sees as
+//! many rows that pass as it would see rows without a filter.
 //!
 //! A walk starts from a sample of what passes as well as from the usual entries, so that rows
 //! that pass far from the query, or in several places that no links join, are found too.
@@ -10,19 +10,13 @@ use super::pool::{Pool, Scored};
 use super::scratch::{Scratch, Visited};
 use super::walk::{Adjacency, Batch, Scorer};
 
-/// New rows that pass of one step, after which it crosses no more rows that do not.
-pub fn env(name: &'static str, default: usize) -> usize {
-    use std::sync::OnceLock; use std::collections::HashMap;
-    static VALUES: OnceLock<HashMap<String, usize>> = OnceLock::new();
-    let values = VALUES.get_or_init(|| std::env::vars().filter(|(k, _)| k.starts_with("P_")).filter_map(|(k, v)| Some((k, v.parse().ok()?))).collect());
-    values.get(name).copied().unwrap_or(default)
-}
-/// Links of a row, about.
-const LINKS: f64 = 32.0;
+/// Rows that pass that a step wants to see, scored before or not: as many as a row has links.
+/// With half as many, three to five of a hundred neighbors are lost.
+const WANTED: usize = 32;
 /// Rows of the sample that are scored at a time.
 const BLOCK: usize = 32;
 
-/// The share of what is linked from `starts` that passes, and of the starts themselves.
+/// The share of what is linked from `starts` that passes.
 pub fn local_share<A: Adjacency>(graph: &A, starts: &[u32], passing: &Passing) -> f64 {
     let (mut all, mut pass) = (0_u32, 0_u32);
     for &start in starts {
@@ -45,82 +39,77 @@ pub fn filtered_walk<S: Scorer, A: Adjacency>(
     scratch: &mut Scratch,
 ) {
     let Scratch { visited, pool, crossings, .. } = scratch;
-    let len = graph.len().min(passing.len());
-    visited.reset(len);
-    pool.reset(ef.min(len as usize));
-    let share = f64::from(passing.count()) / f64::from(len.max(1));
-    let wanted = env("P_WANTED", 32);
-    let crossed = env("P_CROSSED", 32);
-    let each = LINKS * share;
-    let reach = Reach { graph, scorer, passing, len, wanted, crossed, each };
-    let mut batches = [Batch::new(), Batch::new()];
-    let mut now = 0;
-    let sample = env("P_SAMPLE", 64);
-    for &id in passing.sample().iter().step_by((256 / sample).max(1)) {
-        if id < len && visited.insert(id) {
-            if batches[now].len() == BLOCK {
-                now = 1 - now;
-                batches[now].score(scorer, |scored| _ = pool.push(scored));
-            }
-            batches[now].push(id, scorer.row(id));
-        }
-    }
-    batches.iter_mut().for_each(|batch| batch.score(scorer, |scored| _ = pool.push(scored)));
-    let mut roots = starts.iter().copied().filter(|&start| start < len);
-    let mut steps = 0;
+    let reach = Reach::new(scorer, graph, passing);
+    visited.reset(reach.len);
+    pool.reset(ef.min(reach.len as usize));
+    reach.score_sample(visited, pool);
+    let mut roots = starts.iter().copied().filter(|&start| start < reach.len);
+    // The rows asked for by this step, and by the one before.
+    let (mut asked, mut waiting) = (&mut Batch::new(), &mut Batch::new());
     loop {
-        let (asked, waiting) = {
-            let [a, b] = &mut batches;
-            if now == 0 { (b, a) } else { (a, b) }
-        };
         // What a walk usually starts from is expanded whether it passes or not.
         let root = roots.next();
         if let Some(root) = root.filter(|&root| passing.contains(root) && visited.insert(root)) {
             asked.push(root, scorer.row(root));
         }
-        let next = root.or_else(|| pool.expand_next());
-        let mut seen = usize::MAX;
-        if let Some(id) = next {
-            steps += 1;
-            seen = reach.links(id, visited, asked, crossings);
-            if let Some(next) = pool.peek_next() {
-                graph.prefetch(next);
+        let Some(id) = root.or_else(|| pool.expand_next()) else {
+            if waiting.len() == 0 {
+                return;
             }
-        } else if waiting.len() == 0 {
-            break;
+            waiting.score(scorer, |scored| reach.keep(pool, scored));
+            continue;
+        };
+        let seen = reach.ask(id, visited, asked, crossings);
+        if let Some(next) = pool.peek_next() {
+            graph.prefetch(next);
         }
         // Scored while the links of the rows to cross arrive.
-        waiting.score(scorer, |scored| take(pool, graph, scored));
-        reach.cross(visited, pool, asked, crossings, seen);
-        now = 1 - now;
-    }
-    let _ = steps;
-}
-
-#[inline]
-fn take(pool: &mut Pool, graph: &impl Adjacency, scored: Scored) {
-    if pool.push(scored) {
-        graph.prefetch(scored.id);
+        waiting.score(scorer, |scored| reach.keep(pool, scored));
+        reach.cross(seen, crossings, visited, asked, pool);
+        std::mem::swap(&mut asked, &mut waiting);
     }
 }
 
 /// How a step gets from a row to those that pass.
 struct Reach<'w, S, A> {
-    graph: &'w A,
     scorer: &'w S,
+    graph: &'w A,
     passing: &'w Passing,
     len: u32,
-    wanted: usize,
-    /// Rows that a step crosses, at most.
-    crossed: usize,
-    /// Links of a row that pass, on average over the segment.
-    each: f64,
+    /// Share of all rows that pass.
+    share: f64,
 }
 
 impl<'w, S: Scorer, A: Adjacency> Reach<'w, S, A> {
-    /// Asks for the linked rows that pass, and for the links of those that do not.
+    fn new(scorer: &'w S, graph: &'w A, passing: &'w Passing) -> Self {
+        let len = graph.len().min(passing.len());
+        let share = f64::from(passing.count()) / f64::from(len.max(1));
+        Self { scorer, graph, passing, len, share }
+    }
+
+    fn score_sample(&self, visited: &mut Visited, pool: &mut Pool) {
+        let mut batch = Batch::new();
+        for sample in self.passing.sample().chunks(BLOCK) {
+            for &id in sample {
+                if visited.insert(id) {
+                    batch.push(id, self.scorer.row(id));
+                }
+            }
+            batch.score(self.scorer, |scored| _ = pool.push(scored));
+        }
+    }
+
     #[inline]
-    fn links(
+    fn keep(&self, pool: &mut Pool, scored: Scored) {
+        if pool.push(scored) {
+            self.graph.prefetch(scored.id);
+        }
+    }
+
+    /// Asks for the linked rows that pass, and for the links of the rows to cross; how many of
+    /// the linked rows pass.
+    #[inline]
+    fn ask(
         &self,
         id: u32,
         visited: &mut Visited,
@@ -128,12 +117,10 @@ impl<'w, S: Scorer, A: Adjacency> Reach<'w, S, A> {
         crossings: &mut Vec<u32>,
     ) -> usize {
         crossings.clear();
-        let mut seen = 0;
+        let (mut seen, mut links) = (0, 0);
         self.graph.each_link(id, |link| {
-            if link >= self.len {
-                return;
-            }
-            if self.passing.contains(link) {
+            links += 1;
+            if self.passing.contains(link) && link < self.len {
                 seen += 1;
                 if !asked.is_full() && visited.insert(link) {
                     asked.push(link, self.scorer.row(link));
@@ -142,37 +129,37 @@ impl<'w, S: Scorer, A: Adjacency> Reach<'w, S, A> {
                 crossings.push(link);
             }
         });
-        // Crossing a row finds about as much as this one did.
-        let missing = self.wanted.saturating_sub(seen) as f64;
-        let each = self.each.max(seen as f64);
-        crossings.truncate(((missing / each).ceil() as usize).min(self.crossed));
+        // Crossing a row shows about as many as this one did, or as is usual.
+        let each = (self.share * f64::from(links)).max(seen as f64);
+        let missing = WANTED.saturating_sub(seen) as f64;
+        crossings.truncate((missing / each).ceil() as usize);
         crossings.iter().for_each(|&row| self.graph.prefetch(row));
         seen
     }
 
-    /// Asks for what passes behind the rows to cross, until it is enough.
+    /// Asks for what passes behind the rows to cross, until enough was seen.
     #[inline]
     fn cross(
         &self,
-        visited: &mut Visited,
-        pool: &mut Pool,
-        asked: &mut Batch<'w>,
-        crossings: &[u32],
         mut seen: usize,
+        crossings: &[u32],
+        visited: &mut Visited,
+        asked: &mut Batch<'w>,
+        pool: &mut Pool,
     ) {
         for &id in crossings {
-            if seen >= self.wanted {
+            if seen >= WANTED {
                 return;
             }
             visited.insert(id);
             self.graph.each_link(id, |link| {
-                if !self.passing.contains(link) {
+                if !self.passing.contains(link) || link >= self.len {
                     return;
                 }
                 seen += 1;
-                if link < self.len && visited.insert(link) {
+                if visited.insert(link) {
                     if asked.is_full() {
-                        asked.score(self.scorer, |scored| take(pool, self.graph, scored));
+                        asked.score(self.scorer, |scored| self.keep(pool, scored));
                     }
                     asked.push(link, self.scorer.row(link));
                 }

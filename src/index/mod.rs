@@ -48,4 +48,4 @@ pub use params::{GraphHeader, GraphParams, Progress, SearchParams};
 pub use passing::Passing;
 pub use plan::SearchPath;
 pub use residency::Resident;
-pub use segment::{GraphParts, NavParts, Neighbor, Searched, Segment, SegmentParts, merge};
+pub use segment::{GraphParts, NavParts, Neighbor, Segment, SegmentParts, merge};

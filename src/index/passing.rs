@@ -10,9 +10,9 @@
 use super::copied::Copied;
 
 /// Positions of the sample, at most.
-const SAMPLE: u32 = 256;
+const SAMPLE: u32 = 64;
 
-/// Which positions of a segment pass. Takes `len / 8` bytes and 1 KiB, or nothing when all pass.
+/// Which positions of a segment pass. Takes `len / 8` bytes and little more, or nothing when all pass.
 #[derive(Debug)]
 pub struct Passing {
     len: u32,
@@ -116,7 +116,7 @@ impl Words {
     /// Every position.
     pub fn all(len: u32) -> Self {
         let mut words = vec![u64::MAX; len.div_ceil(u64::BITS) as usize];
-        if let Some(last) = words.last_mut().filter(|_| len % u64::BITS != 0) {
+        if let Some(last) = words.last_mut().filter(|_| !len.is_multiple_of(u64::BITS)) {
             *last = (1 << (len % u64::BITS)) - 1;
         }
         Self { len, words }

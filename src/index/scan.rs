@@ -4,6 +4,7 @@ use super::copied::Copy;
 use super::pool::Scored;
 use super::walk::{Batch, Scorer};
 use super::{Passing, TopK};
+use crate::kernels::{Level, NavQuery};
 
 /// Rows asked for before the first of them is scored.
 const BLOCK: usize = 16;
@@ -25,11 +26,20 @@ pub fn scan<S: Scorer>(scorer: &S, passing: &Passing, keep: usize) -> Vec<Scored
     top.into_sorted().into_iter().map(|(id, score)| Scored { score, id }).collect()
 }
 
-/// [`scan`] over the copied rows of what passes.
-pub fn scan_copy<S: Scorer>(scorer: &S, copy: &Copy, keep: usize) -> Vec<Scored> {
-    let mut found = scan(scorer, &Passing::all(copy.rows.len()), keep);
-    for scored in &mut found {
-        scored.id = copy.positions.get(scored.id as usize).copied().unwrap_or(u32::MAX);
+/// The `keep` best of what was copied, best first.
+pub fn scan_copy(query: &NavQuery, level: Level, copy: &Copy, keep: usize) -> Vec<Scored> {
+    let mut top = TopK::new(keep);
+    let mut scores = [f32::MIN; BLOCK];
+    let blocks = copy.codes.chunks(BLOCK * copy.stride).zip(copy.positions.chunks(BLOCK));
+    for (codes, positions) in blocks {
+        let mut rows = [&[][..]; BLOCK];
+        rows.iter_mut().zip(codes.chunks(copy.stride)).for_each(|(row, codes)| *row = codes);
+        query.score_all(level, &rows[..positions.len()], &mut scores);
+        for (&position, &score) in positions.iter().zip(&scores) {
+            if !top.refuses(score) {
+                top.push(position, score);
+            }
+        }
     }
-    found
+    top.into_sorted().into_iter().map(|(id, score)| Scored { score, id }).collect()
 }

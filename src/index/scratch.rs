@@ -15,8 +15,6 @@ pub struct Scratch {
     pub visited: Visited,
     /// Candidates of the walk.
     pub pool: Pool,
-    /// Candidates that also passed the filter.
-    pub accepted: Pool,
     /// Rows that a filter-first walk is about to cross.
     pub crossings: Vec<u32>,
     /// Ids expanded by the last walk, in order.

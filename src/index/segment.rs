@@ -9,9 +9,7 @@ use super::pool::Scored;
 use super::residency::Resident;
 use super::scratch::ScratchPool;
 use super::slots::Slots;
-use super::{
-    Allow, GraphHeader, IndexError, Passing, SearchParams, SearchPath, TopK, copied,
-};
+use super::{Allow, GraphHeader, IndexError, Passing, SearchParams, SearchPath, TopK, copied};
 use crate::format::SectionKind;
 use crate::kernels::nav::{LINE, MAX_LINES, dims};
 use crate::kernels::{Panel, prefetch};

@@ -1,5 +1,7 @@
 //! Tests of whole segments: recall, filters, determinism, damaged graphs, small sizes.
 
+mod filtered;
+
 use std::ops::ControlFlow;
 
 use bytes::Bytes;

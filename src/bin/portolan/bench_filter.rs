@@ -104,7 +104,16 @@ pub fn run(args: &BenchFilterArgs, out: &Output) -> Result<()> {
     let ef = unfiltered(args, &base, &path, &queries, out)?;
     out.note(&format!(
         "{:>6} {:>6} {:>8} {:>13} {:>7} {:>7} {:>7} {:>7} {:>10} {:>6} {:>9}",
-        "kind", "%", "passing", "path", "recall", "qps", "p50 us", "p99 us", "unfiltered", "ratio",
+        "kind",
+        "%",
+        "passing",
+        "path",
+        "recall",
+        "qps",
+        "p50 us",
+        "p99 us",
+        "unfiltered",
+        "ratio",
         "first ms"
     ))?;
     for case in cases(args.metric, &queries, &pivots) {
@@ -233,9 +242,6 @@ fn cases(metric: Metric, queries: &[Vec<f32>], pivots: &[Vec<f32>]) -> Vec<Case>
             cases.push(Case { kind, share, jobs: jobs.collect() });
         }
     }
-    if let Ok(only) = std::env::var("P_ONLY") {
-        cases.retain(|case| only.split(',').any(|o| o == format!("{}{}", case.kind, case.share)));
-    }
     cases
 }
 
@@ -256,7 +262,6 @@ fn unfiltered(
     queries: &[Vec<f32>],
     out: &Output,
 ) -> Result<usize> {
-    if std::env::var("P_FAST").is_ok() { return Ok(args.ef.unwrap_or(60)); }
     let db = Database::open_read_only(path)?;
     let collection = db.collection("bench")?;
     let all: Vec<usize> = (0..queries.len()).collect();
@@ -335,9 +340,10 @@ fn measure(
             first.push(begin.elapsed());
         }
     }
-    let truth = case.jobs.par_iter().map(|(query, filter)| {
-        rows(&collection, args.k, &queries[*query], Some(filter))
-    });
+    let truth = case
+        .jobs
+        .par_iter()
+        .map(|(query, filter)| rows(&collection, args.k, &queries[*query], Some(filter)));
     let truth = truth.collect::<Result<Vec<_>>>()?;
     let found = case.jobs.iter().map(search).collect::<portolan::Result<Vec<Hits>>>()?;
     let (mut times, mut rates) = (Vec::new(), [Vec::new(), Vec::new()]);
