@@ -55,7 +55,7 @@ pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};
 pub use format::{FORMAT_VERSION, FormatError};
 pub use fusion::{RRF_K, fuse};
-pub use index::{GraphParams, IndexError};
+pub use index::{GraphParams, IndexError, SearchPath};
 #[cfg(feature = "nim")]
 pub use pipeline::{
     Answer, BoxFuture, Embedded, Embedder, Ingest, IngestProgress, IngestReport, OnRerankFailure,

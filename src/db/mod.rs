@@ -9,6 +9,7 @@ mod collection;
 mod compact;
 mod fold;
 mod maintenance;
+mod matching;
 mod options;
 mod publish;
 mod registry;

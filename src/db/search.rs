@@ -1,15 +1,13 @@
 //! Vector search over the segments and the delta of a collection: query to hits.
 
-use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use roaring::RoaringBitmap;
-
 use super::Collection;
-use super::view::View;
+use super::matching::Matching;
+use super::view::{DeltaRow, View};
 use crate::error::{Error, Result};
-use crate::filter::{self, Filter, Slots};
-use crate::index::{Allow, Effort, Neighbor, SearchParams, Segment, merge};
+use crate::filter::Filter;
+use crate::index::{Effort, Neighbor, SearchParams, SearchPath, Segment, merge};
 use crate::record::{Metadata, Record, RecordId, Slot};
 use crate::storage::tables;
 use crate::vectors::{Metric, Originals, PreparedQuery};
@@ -65,6 +63,10 @@ pub struct SearchReport {
     /// Candidates that the walks of graphs were to keep before filters widened them, the most of
     /// all segments; 0 where there was no graph to walk.
     pub ef: usize,
+    /// Records with a vector that could be found: those that match the filter, or all.
+    pub passing: u64,
+    /// How each segment was searched, in their order.
+    pub paths: Vec<SearchPath>,
 }
 
 /// The hits of a search, best first; equal scores in order of insertion.
@@ -196,11 +198,8 @@ impl<'q> Search<'q> {
         if let Some(model) = &self.model {
             collection.check_model(&view.manifest, model)?;
         }
-        let allowed = match &self.filter {
-            Some(filter) => filter::evaluate(filter, snapshot, collection.id)?,
-            None => Slots::all(),
-        };
-        let (found, steps) = self.candidates(&view, &query, &allowed)?;
+        let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
+        let (found, paths, steps) = self.candidates(&view, &query, &matching)?;
         let candidates = found.iter().map(Vec::len).sum();
         let found = merge(found, self.limit);
         let mut hits = Vec::with_capacity(found.len());
@@ -215,6 +214,8 @@ impl<'q> Search<'q> {
             candidates,
             steps,
             ef: self.widest(&view),
+            passing: matching.passing,
+            paths,
         };
         Ok(Hits { hits, report })
     }
@@ -226,29 +227,31 @@ impl<'q> Search<'q> {
         params.filter(|params| !params.exact).map(|params| params.ef).max().unwrap_or(0)
     }
 
-    /// The best `limit` of each segment and of the delta, and the steps of all walks.
+    /// The best `limit` of each segment and of the delta, how segments were searched, and the
+    /// steps of all walks.
     fn candidates(
         &self,
         view: &View,
         query: &PreparedQuery,
-        slots: &Slots,
-    ) -> Result<(Vec<Vec<Neighbor>>, usize)> {
+        matching: &Matching,
+    ) -> Result<(Vec<Vec<Neighbor>>, Vec<SearchPath>, usize)> {
         if self.limit == 0 {
-            return Ok((Vec::new(), 0));
+            return Ok((Vec::new(), Vec::new(), 0));
         }
-        let allow = allowed_of(view, slots);
-        let (mut found, mut steps) = (vec![view.scan_delta(query, slots)], 0);
-        for segment in &view.segments {
+        let mut found = vec![view.scan_delta(query, matching)];
+        let (mut paths, mut steps) = (Vec::with_capacity(view.segments.len()), 0);
+        for (segment, passing) in view.segments.iter().zip(&matching.segments) {
             let params = params(segment, self.limit, self.effort, self.exact);
-            let of_segment = segment.search_counted(query, &params, allow.allow());
-            let (of_segment, own) = of_segment.map_err(|source| Error::Index {
+            let searched = segment.search_passing(query, &params, passing);
+            let searched = searched.map_err(|source| Error::Index {
                 collection: self.collection.name().to_owned(),
                 source,
             })?;
-            found.push(of_segment);
-            steps += own;
+            found.push(searched.hits);
+            paths.push(searched.path);
+            steps += searched.steps;
         }
-        Ok((found, steps))
+        Ok((found, paths, steps))
     }
 }
 
@@ -258,39 +261,12 @@ pub(super) fn params(segment: &Segment, limit: usize, effort: Effort, exact: boo
     SearchParams { exact: exact || params.exact, ..params }
 }
 
-/// What passes a filter in a view: the matching slots less the dead ones.
-pub(super) struct Allowed<'v> {
-    matching: Option<&'v RoaringBitmap>,
-    dead: Cow<'v, RoaringBitmap>,
-}
-
-impl Allowed<'_> {
-    pub(super) fn allow(&self) -> Allow<'_> {
-        match self.matching {
-            Some(allowed) if self.dead.is_empty() => Allow::Only(allowed),
-            Some(allowed) => Allow::OnlyLive { allowed, dead: &self.dead },
-            None if self.dead.is_empty() => Allow::All,
-            None => Allow::Dead(&self.dead),
-        }
-    }
-}
-
-pub(super) fn allowed_of<'v>(view: &'v View, slots: &'v Slots) -> Allowed<'v> {
-    let dead = Cow::Borrowed(&view.dead);
-    match slots {
-        Slots::Only(allowed) => Allowed { matching: Some(allowed), dead },
-        Slots::Except(slots) if slots.is_empty() => Allowed { matching: None, dead },
-        Slots::Except(slots) => Allowed { matching: None, dead: Cow::Owned(slots | &view.dead) },
-    }
-}
-
 impl View {
     /// Scores every unsealed vector that passes.
-    pub(super) fn scan_delta(&self, query: &PreparedQuery, allowed: &Slots) -> Vec<Neighbor> {
+    pub(super) fn scan_delta(&self, query: &PreparedQuery, matching: &Matching) -> Vec<Neighbor> {
         let originals = self.encoding.originals();
         let mut scratch = Vec::new();
-        let rows = self.delta.iter().filter(|(slot, _)| allowed.contains(slot.0));
-        rows.map(|(slot, row)| {
+        let score = |(slot, row): &(Slot, DeltaRow)| {
             let score = if originals == Originals::None {
                 query.score_code(row.code())
             } else {
@@ -299,7 +275,13 @@ impl View {
             // As in a segment: rounded codes can put a squared distance slightly below zero.
             let score = if query.metric() == Metric::L2 { score.min(0.0) } else { score };
             Neighbor { slot: slot.0, score }
-        })
-        .collect()
+        };
+        match &matching.delta {
+            None => self.delta.iter().map(score).collect(),
+            Some(places) => {
+                let rows = places.iter().filter_map(|&place| self.delta.get(place as usize));
+                rows.map(score).collect()
+            }
+        }
     }
 }

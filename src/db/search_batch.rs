@@ -3,10 +3,11 @@
 use rayon::prelude::*;
 
 use super::Collection;
-use super::search::{allowed_of, check_effort, params};
+use super::matching::Matching;
+use super::search::{check_effort, params};
 use super::view::View;
 use crate::error::{Error, Result};
-use crate::filter::{self, Filter, Slots};
+use crate::filter::Filter;
 use crate::index::{Effort, Neighbor, merge};
 use crate::record::{RecordId, Slot};
 use crate::storage::{Snapshot, tables};
@@ -91,29 +92,25 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
         let snapshot = collection.inner.snapshot()?;
         let snapshot = snapshot.as_ref();
         let view = collection.view(snapshot)?;
-        let allowed = match &self.filter {
-            Some(filter) => filter::evaluate(filter, snapshot, collection.id)?,
-            None => Slots::all(),
-        };
-        let search = |vectors: &[V]| self.task(&view, &allowed, vectors);
+        let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
+        let search = |vectors: &[V]| self.task(&view, &matching, vectors);
         let found: Vec<Vec<Neighbor>> =
             self.vectors.par_chunks(TASK).map(search).collect::<Result<Vec<_>>>()?.concat();
         found.into_iter().map(|neighbors| named(collection, snapshot, &view, neighbors)).collect()
     }
 
     /// The best of all segments and of the delta for each vector of a task.
-    fn task(&self, view: &View, allowed: &Slots, vectors: &[V]) -> Result<Vec<Vec<Neighbor>>> {
+    fn task(&self, view: &View, matching: &Matching, vectors: &[V]) -> Result<Vec<Vec<Neighbor>>> {
         let prepare = |vector: &V| {
             PreparedQuery::new(&view.encoding, vector.as_ref())
                 .map_err(|source| Error::Vector { id: None, source })
         };
         let queries: Vec<PreparedQuery> = vectors.iter().map(prepare).collect::<Result<_>>()?;
         let mut lists: Vec<Vec<Vec<Neighbor>>> =
-            queries.iter().map(|query| vec![view.scan_delta(query, allowed)]).collect();
-        let allowed = allowed_of(view, allowed);
-        for segment in &view.segments {
+            queries.iter().map(|query| vec![view.scan_delta(query, matching)]).collect();
+        for (segment, passing) in view.segments.iter().zip(&matching.segments) {
             let params = params(segment, self.limit, self.effort, self.exact);
-            let found = segment.search_many(&queries, &params, allowed.allow());
+            let found = segment.search_many(&queries, &params, passing);
             let found = found.map_err(|source| Error::Index {
                 collection: self.collection.name().to_owned(),
                 source,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::Collection;
+use super::matching::Matches;
 use crate::error::{Error, Result};
 use crate::format::{CODEC_INT8, FormatError, SEAL_BYTES, SectionKind, rows_per_extent};
 use crate::index::{GraphHeader, GraphParts, IndexError, NavParts, Segment, SegmentParts};
@@ -27,6 +28,8 @@ pub(super) struct View {
     pub(super) dead: RoaringBitmap,
     /// Vectors that are not sealed yet, by slot: code row, then raw row.
     pub(super) delta: Vec<(Slot, DeltaRow)>,
+    /// What passes the filters that were searched with.
+    pub(super) matches: Matches,
 }
 
 /// The rows of one unsealed vector, in place.
@@ -60,6 +63,7 @@ impl View {
             dead: read_dead(collection.id, snapshot)?,
             delta: read_delta(collection.id, encoding, snapshot)?,
             manifest,
+            matches: Matches::default(),
         })
     }
 

@@ -1,10 +1,12 @@
 //! Predicates over metadata, and their evaluation over the field index to a set of slots.
 //! Knows tables and slots; not vectors, not collections.
 
+mod cache_key;
 mod slots;
 
 use roaring::RoaringBitmap;
 
+pub use cache_key::FilterKey;
 pub use slots::Slots;
 
 use crate::record::{RecordError, Value, check_field_name};

@@ -1,13 +1,14 @@
 //! From a query to the positions worth comparing exactly: a walk or a scan by navigation codes,
 //! then the best of what was found by int8 codes.
 
-use super::graph::Graph;
-use super::plan::Plan;
+use super::filtered::{filtered_walk, local_share};
+use super::plan::{Plan, SearchPath, few_pass};
 use super::pool::Scored;
+use super::scan::{scan, scan_copy};
 use super::scratch::Scratch;
 use super::segment::Segment;
-use super::walk::{Scorer, Stop, walk, walk_until};
-use super::{Allow, SearchParams, TopK};
+use super::walk::{Scorer, Stop, walk_until};
+use super::{Passing, SearchParams};
 use crate::kernels::{Level, NavQuery, level, prefetch};
 use crate::vectors::nav::fill_query;
 use crate::vectors::{PreparedQuery, Rows};
@@ -17,11 +18,9 @@ use crate::vectors::{PreparedQuery, Rows};
 const PATIENCE_MIN: usize = 16;
 /// ... and at least this part of what was found, as a wider walk asks for more recall.
 const PATIENCE_PART: usize = 2;
-/// Rows that a scan scores at a time.
-const BLOCK: usize = 16;
 /// Rows asked for ahead of the one being scored.
 const AHEAD: usize = 8;
-/// Candidates of a filtered walk that are scored by int8 code, at least.
+/// Candidates of a filtered scan that are scored by int8 code, at least.
 const REFINED: usize = 100;
 /// Candidates of a scan by navigation codes that are scored by int8 code: at least so many ...
 const SCAN_REFINED: usize = 200;
@@ -35,13 +34,15 @@ impl Segment {
         &self,
         (query, coordinates): (&PreparedQuery, &[f32]),
         params: &SearchParams,
-        allow: Allow<'_>,
+        passing: &Passing,
         scratch: &mut Scratch,
-    ) -> Vec<Scored> {
+    ) -> (Vec<Scored>, SearchPath) {
         let resident = self.resident.get();
         let codes = CodeScorer { query, codes: resident.map_or(&self.codes, |copy| &copy.codes) };
         let Some(nav) = &self.nav else {
-            return self.found(&codes, None::<&NavScorer<'_>>, params, allow, scratch);
+            let walked = self.walked(&codes, None::<&NavScorer<'_>>, params, passing, scratch);
+            let scan = || (scan(&codes, passing, params.rescored()), SearchPath::Scan);
+            return walked.unwrap_or_else(scan);
         };
         let mut nav_query = std::mem::take(&mut scratch.nav_query);
         if coordinates.len() == nav.projection.len() {
@@ -55,92 +56,60 @@ impl Segment {
         let best = nav.projection.best_score(query.codes(), query.scale(), query.metric());
         let scorer = NavScorer { query: &nav_query, rows, level, best };
         let upper = NavScorer { query: &nav_query, rows: &nav.upper, level, best };
-        let found = self.found(&scorer, Some(&upper), params, allow, scratch);
+        let walked = self.walked(&scorer, Some(&upper), params, passing, scratch);
+        let (found, path) = walked.unwrap_or_else(|| {
+            let keep = if passing.is_all() {
+                params.rescored().saturating_mul(SCAN_REFINED_EACH).max(SCAN_REFINED)
+            } else {
+                params.rescored().max(REFINED)
+            };
+            let found = match passing.copied.get(passing, rows) {
+                Some(copy) => scan_copy(&nav_query, level, copy, keep),
+                None => scan(&scorer, passing, keep),
+            };
+            (found, SearchPath::Scan)
+        });
         scratch.nav_query = nav_query;
-        self.refine(&codes, &found, params)
+        (self.refine(&codes, &found, params), path)
     }
 
-    /// Candidates by one scorer, best first.
-    fn found<S: Scorer>(
+    /// What a walk of the graph finds, best first; none where a scan is cheaper, or finds more
+    /// because too much of what passes cannot be reached.
+    fn walked<S: Scorer>(
         &self,
         scorer: &S,
         upper: Option<&impl Scorer>,
         params: &SearchParams,
-        allow: Allow<'_>,
+        passing: &Passing,
         scratch: &mut Scratch,
-    ) -> Vec<Scored> {
-        let keep = params.rescored().min(self.len() as usize);
-        let wide = if upper.is_some() { keep.max(REFINED) } else { keep };
-        if let Some(graph) = &self.graph {
-            let passing = self.slots.passing(allow);
-            if let Plan::Walk { ef } = Plan::choose(self.len(), passing, params.ef, keep) {
-                let found = self.walk(graph, (scorer, upper), (ef, keep, wide), allow, scratch);
-                if found.len() >= params.k.min(self.len() as usize) {
-                    return found;
-                }
-            }
-        }
-        let all = if upper.is_some() {
-            keep.saturating_mul(SCAN_REFINED_EACH).max(SCAN_REFINED)
-        } else {
-            keep
-        };
-        self.scan(all, allow, scorer)
-    }
-
-    fn walk<S: Scorer>(
-        &self,
-        graph: &Graph,
-        (scorer, upper): (&S, Option<&impl Scorer>),
-        (ef, wanted, wide): (usize, usize, usize),
-        allow: Allow<'_>,
-        scratch: &mut Scratch,
-    ) -> Vec<Scored> {
+    ) -> Option<(Vec<Scored>, SearchPath)> {
+        let keep = params.rescored().min(passing.count() as usize);
+        let ef = params.ef.max(params.rescored());
+        let graph = self.graph.as_ref().filter(|_| !few_pass(passing, ef))?;
         let starts = graph.starts(scorer, upper);
         let resident = self.resident.get().and_then(|copy| copy.links.as_ref());
         let base = resident.unwrap_or(graph.base());
-        if matches!(allow, Allow::All) {
-            let stop = Stop::new(scorer, wanted, ef);
-            walk_until(scorer, base, &starts, (ef, stop), scratch, |_| {});
-            return scratch.pool.iter().collect();
+        let mut plan = Plan { path: SearchPath::Walk, ef, wanted: keep };
+        if !passing.is_all() {
+            plan = Plan::choose(passing, local_share(base, &starts, passing), ef, keep);
         }
-        let mut accepted = std::mem::take(&mut scratch.accepted);
-        accepted.reset(wide);
-        walk(scorer, base, &starts, ef, scratch, |scored| {
-            // The bitmap is asked only about what could be returned.
-            if accepted.admits(scored)
-                && self.slots.slot(scored.id).is_some_and(|slot| allow.contains(slot))
-            {
-                accepted.push(scored);
+        if matches!(plan.path, SearchPath::Walk | SearchPath::MaskedWalk) {
+            let stop = Stop::new(scorer, plan.wanted, plan.ef);
+            walk_until(scorer, base, &starts, (plan.ef, stop), scratch, |_| {});
+            let found: Vec<Scored> =
+                scratch.pool.iter().filter(|found| passing.contains(found.id)).collect();
+            if found.len() >= keep {
+                return Some((found, plan.path));
             }
-        });
-        let found = accepted.iter().collect();
-        scratch.accepted = accepted;
-        found
-    }
-
-    /// The best of all positions that pass.
-    fn scan<S: Scorer>(&self, keep: usize, allow: Allow<'_>, scorer: &S) -> Vec<Scored> {
-        let mut top = TopK::new(keep);
-        let mut waiting = ([0; BLOCK], 0);
-        let mut flush = |ids: [u32; BLOCK], count: usize| {
-            let mut scores = [f32::MIN; BLOCK];
-            let rows = ids.map(|id| scorer.row(id));
-            scorer.score_all(&rows[..count], &mut scores[..count]);
-            ids.into_iter().zip(scores).take(count).for_each(|(id, score)| top.push(id, score));
-        };
-        self.slots.for_each(allow, |position| {
-            let (ids, count) = &mut waiting;
-            prefetch(scorer.row(position));
-            ids[*count] = position;
-            *count += 1;
-            if *count == ids.len() {
-                flush(*ids, *count);
-                *count = 0;
-            }
-        });
-        flush(waiting.0, waiting.1);
-        top.into_sorted().into_iter().map(|(id, score)| Scored { score, id }).collect()
+            plan = Plan::far(ef, keep);
+        }
+        if plan.path == SearchPath::FilteredWalk {
+            let stop = Stop::new(scorer, plan.wanted, plan.ef);
+            filtered_walk(scorer, base, passing, &starts, (plan.ef, stop), scratch);
+            let found: Vec<Scored> = scratch.pool.iter().collect();
+            return (found.len() >= keep).then_some((found, plan.path));
+        }
+        None
     }
 
     /// Orders what was found by int8 code, as far down as it pays.

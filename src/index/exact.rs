@@ -34,6 +34,13 @@ impl TopK {
         }
     }
 
+    /// Whether a score is too low for any id; cheaper than to offer it.
+    #[inline]
+    #[must_use]
+    pub fn refuses(&self, score: f32) -> bool {
+        self.threshold.is_some_and(|worst| score < worst.score)
+    }
+
     fn cut(&mut self) {
         if let Some(last) = self.k.checked_sub(1).filter(|last| *last < self.entries.len()) {
             self.entries.select_nth_unstable_by(last, Scored::rank);

@@ -1,51 +1,142 @@
-//! Whether to walk or to scan, decided by how many rows pass the filter.
+//! Whether to walk or to scan, and how, decided by how many rows pass the filter and how many of
+//! them near the query. Costs are counted in candidates of a walk without a filter
+//! (`docs/index-performance.md` has the measurements).
 
-/// What one step of a walk costs, in rows of a scan: it scores about half of its 32 links at
-/// random addresses, and a scan reads rows in order.
-const ROWS_PER_STEP: f64 = 24.0;
+use super::Passing;
 
-/// How a search finds its candidates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plan {
-    /// Score every passing row.
+/// How the candidates of a search were found in one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SearchPath {
+    /// Every row that passes was scored by its code: there is no graph, or few rows pass.
     Scan,
-    /// Walk the graph with this many candidates, returning those that pass.
-    Walk {
-        /// Capacity of the pool of candidates, passing or not.
-        ef: usize,
-    },
+    /// The graph was walked; every row passes.
+    Walk,
+    /// The graph was walked through rows that pass, crossing others only to reach them.
+    FilteredWalk,
+    /// The graph was walked as without a filter; what does not pass was left out.
+    MaskedWalk,
+    /// Every row that passes was scored at full precision.
+    Exact,
+}
+
+impl SearchPath {
+    /// The name in reports: `scan`, `walk`, `filtered_walk`, `masked_walk` or `exact`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scan => "scan",
+            Self::Walk => "walk",
+            Self::FilteredWalk => "filtered_walk",
+            Self::MaskedWalk => "masked_walk",
+            Self::Exact => "exact",
+        }
+    }
+}
+
+impl std::fmt::Display for SearchPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Rows that a scan of everything scores while a walk takes one candidate further.
+const ROWS: usize = 24;
+/// The same for a scan of copied codes, which the caches of the processor hold.
+const ROWS_COPIED: usize = 100;
+/// What passes of the pool of a masked walk, to what is needed: some of what is needed is not
+/// among the best by navigation code.
+const SPARE: f64 = 1.5;
+/// Candidates of a filter-first walk, to those of a walk without a filter: links across rows
+/// that do not pass are none that the build chose.
+const WIDER: f64 = 1.5;
+/// The same where hardly anything passes near the query. What passes is then about equally far
+/// away in many places, of which each holds one or two of the neighbors.
+const WIDER_FAR: f64 = 3.0;
+/// The query is far from what passes when near it this part of the usual share passes.
+const FAR: f64 = 0.4;
+/// What a candidate of a filter-first walk costs, to one of a walk: links of crossed rows.
+const CROSSING: f64 = 1.2;
+
+/// Whether so few rows pass that scanning them is cheaper than any walk with `ef` candidates.
+pub fn few_pass(passing: &Passing, ef: usize) -> bool {
+    let rows = if passing.is_all() { ROWS } else { ROWS_COPIED };
+    passing.count() as usize <= ef.saturating_mul(rows)
+}
+
+/// How a search of a segment with a graph finds its candidates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    pub path: SearchPath,
+    /// Candidates of a walk.
+    pub ef: usize,
+    /// How many of them count: the walk may end when no more of these are to be expected.
+    pub wanted: usize,
 }
 
 impl Plan {
-    /// Chooses for `passing` of `rows` rows, where `ef` candidates would do without a filter
-    /// and `keep` passing ones are needed at least.
-    ///
-    /// A filter that lets the share s pass needs `ef / sqrt(s)` candidates for the same recall,
-    /// and at least `keep / s` to find enough.
-    pub fn choose(rows: u32, passing: u32, ef: usize, keep: usize) -> Self {
-        let share = f64::from(passing) / f64::from(rows.max(1));
-        let ef = (ef.max(keep) as f64 / share.sqrt()).max(keep as f64 / share);
-        // Not a number or infinite when nothing passes: then the scan, of nothing.
-        if ef * ROWS_PER_STEP < f64::from(passing) {
-            Self::Walk { ef: ef.ceil() as usize }
+    /// Chooses the cheapest path for what a filter lets pass: `local` is the share that passes
+    /// near the query, `ef` candidates would do without a filter, and `keep` that pass are needed.
+    pub fn choose(passing: &Passing, local: f64, ef: usize, keep: usize) -> Self {
+        let share = f64::from(passing.count()) / f64::from(passing.len().max(1));
+        let scanned = f64::from(passing.count()) / ROWS_COPIED as f64;
+        // Infinite where nothing passes, and then not chosen.
+        let needed = SPARE * keep as f64 / local;
+        let masked = needed.max(ef as f64);
+        let is_far = local < FAR * share;
+        let filtered = ef as f64 * if is_far { WIDER_FAR } else { WIDER };
+        if !is_far && masked <= scanned.min(filtered * CROSSING) {
+            let wanted = needed.ceil() as usize;
+            Self { path: SearchPath::MaskedWalk, ef: masked.ceil() as usize, wanted }
+        } else if filtered * CROSSING <= scanned {
+            Self { path: SearchPath::FilteredWalk, ef: filtered.ceil() as usize, wanted: keep }
         } else {
-            Self::Scan
+            Self { path: SearchPath::Scan, ef, wanted: keep }
         }
+    }
+
+    /// A filter-first walk where a masked one found too little.
+    pub fn far(ef: usize, keep: usize) -> Self {
+        let ef = (ef as f64 * WIDER_FAR).ceil() as usize;
+        Self { path: SearchPath::FilteredWalk, ef, wanted: keep }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::passing::Words;
     use super::*;
 
+    fn of(rows: u32, passing: u32) -> Passing {
+        let mut words = Words::none(rows);
+        (0..passing).for_each(|position| words.insert(position));
+        words.finish()
+    }
+
+    fn path(passing: &Passing, local: f64) -> (SearchPath, usize) {
+        let plan = Plan::choose(passing, local, 60, 14);
+        (plan.path, plan.ef)
+    }
+
     #[test]
-    fn few_passing_rows_are_scanned_and_many_are_walked() {
-        assert_eq!(Plan::choose(100_000, 100_000, 100, 26), Plan::Walk { ef: 100 });
-        assert_eq!(Plan::choose(100_000, 25_000, 100, 26), Plan::Walk { ef: 200 });
-        assert_eq!(Plan::choose(100_000, 2_000, 100, 26), Plan::Scan);
-        assert_eq!(Plan::choose(100_000, 0, 100, 26), Plan::Scan);
-        assert_eq!(Plan::choose(0, 0, 100, 26), Plan::Scan);
-        assert_eq!(Plan::choose(1_000, 1_000, 100, 26), Plan::Scan);
-        assert_eq!(Plan::choose(100_000, 100_000, 100, 50_000), Plan::Scan);
+    fn few_rows_are_scanned_whatever_the_query() {
+        assert!(few_pass(&of(100_000, 6_000), 60) && few_pass(&of(100_000, 0), 60));
+        assert!(!few_pass(&of(100_000, 6_001), 60));
+        assert!(few_pass(&Passing::all(1_440), 60) && !few_pass(&Passing::all(1_441), 60));
+        assert!(few_pass(&Passing::all(0), 0));
+    }
+
+    #[test]
+    fn most_rows_are_masked_and_some_are_walked_first() {
+        let (half, fifth, tenth) = (of(100_000, 50_000), of(100_000, 20_000), of(100_000, 10_000));
+        assert_eq!(path(&of(100_000, 99_000), 0.99), (SearchPath::MaskedWalk, 60));
+        assert_eq!(path(&half, 0.5), (SearchPath::MaskedWalk, 60));
+        assert_eq!(path(&half, 0.1), (SearchPath::FilteredWalk, 180));
+        assert_eq!(path(&half, 0.0), (SearchPath::FilteredWalk, 180));
+        assert_eq!(path(&fifth, 0.2), (SearchPath::MaskedWalk, 105));
+        assert_eq!(path(&fifth, 0.1), (SearchPath::FilteredWalk, 90));
+        assert_eq!(path(&tenth, 1.0), (SearchPath::MaskedWalk, 60));
+        assert_eq!(path(&tenth, 0.1).0, SearchPath::Scan);
+        assert_eq!(path(&of(1_000_000, 100_000), 0.1), (SearchPath::FilteredWalk, 90));
     }
 }

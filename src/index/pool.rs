@@ -68,12 +68,6 @@ impl Pool {
         self.limit = if capacity == 0 { u64::MAX } else { 0 };
     }
 
-    /// Whether [`Pool::push`] would keep it.
-    #[inline]
-    pub fn admits(&self, scored: Scored) -> bool {
-        entry(scored) > self.limit
-    }
-
     /// Inserts in order; drops the worst entry when over capacity. The caller never pushes the
     /// same id twice. Whether it is now among the next to be expanded.
     #[inline]

@@ -15,8 +15,8 @@ pub struct Scratch {
     pub visited: Visited,
     /// Candidates of the walk.
     pub pool: Pool,
-    /// Candidates that also passed the filter.
-    pub accepted: Pool,
+    /// Rows that a filter-first walk is about to cross.
+    pub crossings: Vec<u32>,
     /// Ids expanded by the last walk, in order.
     pub trail: Vec<u32>,
     /// Ids expanded by all walks of one search.
@@ -46,6 +46,13 @@ impl Visited {
         if self.words.len() < needed {
             self.words.resize(needed, 0);
         }
+    }
+
+    /// Whether an id was added.
+    #[inline]
+    pub fn contains(&self, id: u32) -> bool {
+        let word = self.words.get((id / u64::BITS) as usize);
+        word.is_some_and(|word| word >> (id % u64::BITS) & 1 == 1)
     }
 
     /// Adds an id; whether it is new. An id out of range is never new.

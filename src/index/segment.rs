@@ -10,7 +10,9 @@ use super::pool::Scored;
 use super::residency::Resident;
 use super::scratch::ScratchPool;
 use super::slots::Slots;
-use super::{Allow, Effort, GraphHeader, IndexError, SearchParams, TopK};
+use super::{
+    Allow, Effort, GraphHeader, IndexError, Passing, SearchParams, SearchPath, TopK, copied,
+};
 use crate::format::SectionKind;
 use crate::kernels::nav::{LINE, MAX_LINES, dims};
 use crate::kernels::{Panel, prefetch};
@@ -24,6 +26,17 @@ pub struct Neighbor {
     pub slot: u32,
     /// Its score: higher is better, always finite. A cosine can pass 1 by rounding.
     pub score: f32,
+}
+
+/// What a search of one segment found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Searched {
+    /// Best first.
+    pub hits: Vec<Neighbor>,
+    /// How.
+    pub path: SearchPath,
+    /// Nodes that walks expanded.
+    pub steps: usize,
 }
 
 /// What a segment is opened from.
@@ -239,48 +252,49 @@ impl Segment {
         }
     }
 
+    /// The positions that pass, to be given to searches. Costs a step per slot of the bitmaps.
+    #[must_use]
+    pub fn passing(&self, allow: Allow<'_>) -> Passing {
+        self.slots.passing(allow)
+    }
+
+    /// Bytes that what passes takes in memory, once searched.
+    #[must_use]
+    pub fn bytes_of(&self, passing: &Passing) -> usize {
+        let copied = self.nav.as_ref().map_or(0, |nav| copied::bytes(passing, nav.rows.stride()));
+        passing.bytes() + copied
+    }
+
     /// The `k` best rows that pass, or all that pass when they are fewer: by descending score,
     /// ties by ascending slot.
     ///
     /// Candidates come from a walk of the graph by navigation codes, or from a scan of the codes
-    /// when there is no graph or too few rows pass. The best of them by int8 code, a few more
-    /// than `k`, are ordered by their originals.
+    /// when there is no graph or too few rows pass ([`SearchPath`]). The best of them by int8
+    /// code, a few more than `k`, are ordered by their originals.
     /// An exact search scans the originals instead (the codes, if there are none).
     ///
     /// Beside the rows: how many nodes the walk expanded.
     ///
     /// # Errors
     /// [`IndexError::OtherEncoding`] for a query prepared for another metric or dimension.
-    pub fn search_counted(
+    pub fn search_passing(
         &self,
         query: &PreparedQuery,
         params: &SearchParams,
-        allow: Allow<'_>,
-    ) -> Result<(Vec<Neighbor>, usize), IndexError> {
-        self.search_projected(query, &[], params, allow)
+        passing: &Passing,
+    ) -> Result<Searched, IndexError> {
+        self.search_projected(query, &[], params, passing)
     }
 
-    /// [`Segment::search_counted`] without the count.
-    #[cfg(test)]
-    pub fn search(
-        &self,
-        query: &PreparedQuery,
-        params: &SearchParams,
-        allow: Allow<'_>,
-    ) -> Result<Vec<Neighbor>, IndexError> {
-        self.search_counted(query, params, allow).map(|(found, _)| found)
-    }
-
-    /// [`Segment::search_counted`] for several queries, which are projected together, without
-    /// the counts.
+    /// [`Segment::search_passing`] for several queries, which are projected together.
     ///
     /// # Errors
-    /// As [`Segment::search_counted`].
+    /// As [`Segment::search_passing`].
     pub fn search_many(
         &self,
         queries: &[PreparedQuery],
         params: &SearchParams,
-        allow: Allow<'_>,
+        passing: &Passing,
     ) -> Result<Vec<Vec<Neighbor>>, IndexError> {
         let (mut coordinates, mut width) = (Vec::new(), 0);
         if let Some(nav) = &self.nav {
@@ -292,7 +306,7 @@ impl Segment {
         }
         let search = |(at, query)| {
             let own = coordinates.get(at * width..(at + 1) * width).unwrap_or_default();
-            self.search_projected(query, own, params, allow).map(|(found, _)| found)
+            Ok(self.search_projected(query, own, params, passing)?.hits)
         };
         queries.iter().enumerate().map(search).collect()
     }
@@ -303,31 +317,29 @@ impl Segment {
         query: &PreparedQuery,
         coordinates: &[f32],
         params: &SearchParams,
-        allow: Allow<'_>,
-    ) -> Result<(Vec<Neighbor>, usize), IndexError> {
+        passing: &Passing,
+    ) -> Result<Searched, IndexError> {
         if query.dim() != self.encoding.dim() || query.metric() != self.encoding.metric() {
             return Err(IndexError::OtherEncoding {
                 expected: (self.encoding.metric(), self.encoding.dim()),
                 found: (query.metric(), query.dim()),
             });
         }
-        let k = params.k.min(self.len() as usize);
+        let k = params.k.min(passing.count() as usize);
         if k == 0 {
-            return Ok((Vec::new(), 0));
+            return Ok(Searched { hits: Vec::new(), path: SearchPath::Scan, steps: 0 });
         }
         Ok(self.scratches.with(|scratch| {
             scratch.steps = 0;
-            let candidates = if params.exact {
-                self.scan_exact(query, k, allow, &mut scratch.values)
+            let (candidates, path) = if params.exact {
+                let found = self.scan_exact(query, k, passing, &mut scratch.values);
+                (found, SearchPath::Exact)
             } else {
-                self.candidates(
-                    (query, coordinates),
-                    &SearchParams { k, ..*params },
-                    allow,
-                    scratch,
-                )
+                let params = SearchParams { k, ..*params };
+                self.candidates((query, coordinates), &params, passing, scratch)
             };
-            (self.order(query, candidates, k, &mut scratch.values), scratch.steps)
+            let hits = self.order(query, candidates, k, &mut scratch.values);
+            Searched { hits, path, steps: scratch.steps }
         }))
     }
 
@@ -336,11 +348,11 @@ impl Segment {
         &self,
         query: &PreparedQuery,
         keep: usize,
-        allow: Allow<'_>,
+        passing: &Passing,
         values: &mut Vec<f32>,
     ) -> Vec<Scored> {
         let mut top = TopK::new(keep);
-        self.slots.for_each(allow, |position| {
+        passing.for_each(|position| {
             top.push(position, self.fine_score(query, position, values));
         });
         top.into_sorted().into_iter().map(|(id, score)| Scored { score, id }).collect()

@@ -1,5 +1,7 @@
 //! Tests of whole segments: recall, filters, determinism, damaged graphs, small sizes.
 
+mod filtered;
+
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -109,6 +111,18 @@ pub(super) fn segment_of(
     graph_above: u32,
 ) -> Segment {
     open_image(image_of(vectors, encoding, stride, graph_above)).unwrap()
+}
+
+impl Segment {
+    /// The hits of a search of what bitmaps of slots let pass.
+    pub fn search(
+        &self,
+        query: &PreparedQuery,
+        params: &SearchParams,
+        allow: Allow<'_>,
+    ) -> Result<Vec<Neighbor>, IndexError> {
+        Ok(self.search_passing(query, params, &self.passing(allow))?.hits)
+    }
 }
 
 fn slots(hits: &[Neighbor]) -> Vec<u32> {
@@ -481,7 +495,7 @@ fn a_walk_tells_its_steps_and_a_scan_has_none() {
     let encoding = Encoding::new(16, Metric::Cosine, Originals::None).unwrap();
     let query = PreparedQuery::new(&encoding, &vectors[77]).unwrap();
     let steps = |segment: &Segment, params: &SearchParams| {
-        segment.search_counted(&query, params, Allow::All).unwrap().1
+        segment.search_passing(&query, params, &segment.passing(Allow::All)).unwrap().steps
     };
     let graph = segment_of(&vectors, encoding, 1, 0);
     let (few, many) = (SearchParams::new(10, 20), SearchParams::new(10, 60));

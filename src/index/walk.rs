@@ -49,7 +49,7 @@ impl Stop {
     /// Whether what was taken from the pool last is not worth expanding. The last one wanted
     /// only gets better, so what is not worth it once never is.
     #[inline]
-    fn is_due(&self, pool: &Pool) -> bool {
+    pub fn is_due(&self, pool: &Pool) -> bool {
         let last_wanted = pool.score_at(self.wanted.saturating_sub(1));
         let (Some(next), Some(last)) = (pool.last_score(), last_wanted) else { return false };
         next < last - self.share * (self.best - last).max(0.0)
@@ -67,10 +67,10 @@ pub trait Adjacency {
 }
 
 /// Ids scored in one go, at most; a node with more links is scored in several.
-const WIDTH: usize = 64;
+pub const WIDTH: usize = 64;
 
 /// Ids whose rows were asked for and that wait to be scored.
-struct Batch<'r> {
+pub struct Batch<'r> {
     ids: [u32; WIDTH],
     rows: [&'r [u8]; WIDTH],
     scores: [f32; WIDTH],
@@ -78,25 +78,29 @@ struct Batch<'r> {
 }
 
 impl<'r> Batch<'r> {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { ids: [0; WIDTH], rows: [&[]; WIDTH], scores: [0.0; WIDTH], len: 0 }
     }
 
     #[inline]
-    fn push(&mut self, id: u32, row: &'r [u8]) {
+    pub fn push(&mut self, id: u32, row: &'r [u8]) {
         prefetch(row);
         self.ids[self.len] = id;
         self.rows[self.len] = row;
         self.len += 1;
     }
 
-    fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.len == WIDTH
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     /// Scores what waits and empties the batch.
     #[inline]
-    fn score<S: Scorer>(&mut self, scorer: &S, mut take: impl FnMut(Scored)) {
+    pub fn score<S: Scorer>(&mut self, scorer: &S, mut take: impl FnMut(Scored)) {
         scorer.score_all(&self.rows[..self.len], &mut self.scores[..self.len]);
         for (&id, &score) in self.ids[..self.len].iter().zip(&self.scores) {
             take(Scored { score: finite(score), id });

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::blocking;
 use super::stage::{Embedder, RankedPassage, Reranker, Role};
-use crate::db::{Collection, Hit, Hits};
+use crate::db::{Collection, Hit, Hits, SearchReport};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 
@@ -53,6 +53,8 @@ pub struct QueryReport {
     pub stages: Vec<StageReport>,
     /// Candidates that the search gave to the next stage.
     pub candidates: usize,
+    /// What the search did.
+    pub search: SearchReport,
     /// Whether the hits are in the reranker's order.
     pub reranked: bool,
     /// Wall time of all.
@@ -239,6 +241,7 @@ impl<'q> Query<'q> {
         });
         let found = run.bounded(searching).await.ok_or_else(|| run.late("search"))??;
         run.report.candidates = found.hits.len();
+        run.report.search = found.report.clone();
         run.report("search", StageOutcome::Done, stage, None);
         Ok(found)
     }

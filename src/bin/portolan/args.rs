@@ -49,6 +49,8 @@ pub enum Command {
     BenchOpen(BenchOpenArgs),
     /// Measure how steps and time per query grow with the size of a collection
     BenchGrowth(BenchGrowthArgs),
+    /// Measure filtered search: recall and speed by the share of records that pass
+    BenchFilter(BenchFilterArgs),
     /// Write embedding-like vectors from a seed, to measure with
     GenerateVectors(GenerateArgs),
 }
@@ -255,6 +257,32 @@ pub struct BenchAnnArgs {
     /// Build no graph: scan all codes
     #[arg(long)]
     pub flat: bool,
+}
+
+#[derive(Args)]
+pub struct BenchFilterArgs {
+    /// Vectors to search in (.npy, .fvecs or .bvecs)
+    #[arg(long, value_name = "B.npy")]
+    pub base: PathBuf,
+    /// Vectors to search for, at least 10
+    #[arg(long, value_name = "Q.npy")]
+    pub query: PathBuf,
+    /// How vectors are compared: cosine, dot or l2
+    #[arg(long, default_value = "cosine")]
+    pub metric: Metric,
+    /// Neighbors to find
+    #[arg(short, value_name = "K", default_value = "10", value_parser = count)]
+    pub k: usize,
+    /// Candidates the graph walk keeps, with and without a filter [default: as few as find 0.99
+    /// of the neighbors without a filter]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub ef: Option<usize>,
+    /// Keep the database in this new file [default: a temporary file]
+    #[arg(long, value_name = "PATH")]
+    pub db: Option<PathBuf>,
+    /// Measures the file that an earlier run left at --db instead of building it
+    #[arg(long, requires = "db")]
+    pub reuse: bool,
 }
 
 #[derive(Args)]

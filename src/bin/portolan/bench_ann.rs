@@ -71,6 +71,7 @@ struct Measured {
 pub struct Scratch(PathBuf);
 
 impl Scratch {
+    /// An empty folder among the temporary files.
     pub fn new() -> Result<Self> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let nanos = now.map_or(0, |time| time.as_nanos());
@@ -310,7 +311,8 @@ fn exact_truth(collection: &Collection, k: usize, queries: &[Vec<f32>]) -> Resul
     truth.collect()
 }
 
-fn row_number(id: &RecordId) -> Option<u32> {
+/// The row of the base that an id stands for.
+pub fn row_number(id: &RecordId) -> Option<u32> {
     match id {
         RecordId::Int(row) => u32::try_from(*row).ok(),
         RecordId::Text(_) => None,

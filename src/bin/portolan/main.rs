@@ -10,6 +10,7 @@ mod args;
 mod bench_ann;
 mod bench_args;
 mod bench_churn;
+mod bench_filter;
 mod bench_growth;
 mod bench_open;
 mod create;
@@ -81,6 +82,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::BenchChurn(args) => bench_churn::run(&args, &out),
         Command::BenchOpen(args) => bench_open::run(&args, &out),
         Command::BenchGrowth(args) => bench_growth::run(&args, &out),
+        Command::BenchFilter(args) => bench_filter::run(&args, &out),
         Command::GenerateVectors(args) => generate::run(&args, &out),
     }
 }

@@ -37,6 +37,10 @@ struct FoundHit {
 struct Report {
     stages: Vec<Stage>,
     candidates: usize,
+    /// Records with a vector that could be found.
+    passing: u64,
+    /// How each segment was searched.
+    paths: Vec<&'static str>,
     reranked: bool,
     took_ms: f64,
 }
@@ -106,6 +110,8 @@ fn report(report: QueryReport) -> Report {
     Report {
         stages: stages.collect(),
         candidates: report.candidates,
+        passing: report.search.passing,
+        paths: report.search.paths.iter().map(|path| path.name()).collect(),
         reranked: report.reranked,
         took_ms: millis(report.took),
     }

@@ -1,0 +1,223 @@
+//! What passes a filter in a view, evaluated once and kept while the view lives: the second
+//! search with a filter reads no field index and no bitmap of slots.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::view::View;
+use crate::error::Result;
+use crate::filter::{self, Filter, FilterKey, Slots};
+use crate::index::{Allow, Passing};
+use crate::storage::Snapshot;
+
+/// Filters kept of one view, at most.
+const ENTRIES_MAX: usize = 64;
+/// Bytes that they may take together. What one filter lets pass takes an eighth of a byte per
+/// sealed vector, and up to 4 MiB per segment for copied codes; a filter that takes more than all
+/// of this is evaluated every time.
+const BYTES_MAX: usize = 64 << 20;
+
+/// What a search may return of one view.
+#[derive(Debug)]
+pub(super) struct Matching {
+    /// For each segment, in their order.
+    pub(super) segments: Vec<Passing>,
+    /// Places in the delta; `None` when all of it passes.
+    pub(super) delta: Option<Vec<u32>>,
+    /// Records with a vector that pass.
+    pub(super) passing: u64,
+}
+
+impl Matching {
+    fn new(view: &View, slots: &Slots) -> Self {
+        let merged;
+        let dead = match slots {
+            Slots::Except(others) if !others.is_empty() => {
+                merged = others | &view.dead;
+                &merged
+            }
+            _ => &view.dead,
+        };
+        let allow = match slots {
+            Slots::Only(allowed) if dead.is_empty() => Allow::Only(allowed),
+            Slots::Only(allowed) => Allow::OnlyLive { allowed, dead },
+            Slots::Except(_) if dead.is_empty() => Allow::All,
+            Slots::Except(_) => Allow::Dead(dead),
+        };
+        let segments: Vec<Passing> =
+            view.segments.iter().map(|segment| segment.passing(allow)).collect();
+        let places = (0..).zip(&view.delta).filter(|(_, (slot, _))| slots.contains(slot.0));
+        let delta: Vec<u32> = places.map(|(place, _)| place).collect();
+        let sealed: u64 = segments.iter().map(|passing| u64::from(passing.count())).sum();
+        let passing = sealed + delta.len() as u64;
+        let delta = if delta.len() == view.delta.len() { None } else { Some(delta) };
+        Self { segments, delta, passing }
+    }
+
+    fn bytes(&self, view: &View) -> usize {
+        let delta = self.delta.as_ref().map_or(0, |places| places.len() * size_of::<u32>());
+        let segments = view.segments.iter().zip(&self.segments);
+        let segments = segments.map(|(segment, passing)| segment.bytes_of(passing));
+        size_of::<Self>() + delta + segments.sum::<usize>()
+    }
+}
+
+/// One filter that was searched with.
+struct Entry {
+    key: FilterKey,
+    matching: Arc<Matching>,
+    bytes: usize,
+    last_used: u64,
+}
+
+#[derive(Default)]
+struct Entries {
+    entries: Vec<Entry>,
+    bytes: usize,
+    uses: u64,
+}
+
+/// The filters that were searched with last.
+#[derive(Default)]
+pub(super) struct Matches {
+    unfiltered: OnceLock<Arc<Matching>>,
+    filtered: Mutex<Entries>,
+}
+
+impl Entries {
+    fn get(&mut self, key: &FilterKey) -> Option<Arc<Matching>> {
+        self.uses += 1;
+        let entry = self.entries.iter_mut().find(|entry| entry.key == *key)?;
+        entry.last_used = self.uses;
+        Some(Arc::clone(&entry.matching))
+    }
+
+    /// Keeps what a filter lets pass and lets go of what was used longest ago. Two threads may
+    /// have evaluated the same filter at once; the first stays.
+    fn insert(&mut self, key: FilterKey, matching: &Arc<Matching>, bytes: usize) {
+        let bytes = size_of::<Entry>() + key.bytes() + bytes;
+        if bytes > BYTES_MAX || self.entries.iter().any(|entry| entry.key == key) {
+            return;
+        }
+        self.bytes += bytes;
+        let matching = Arc::clone(matching);
+        self.entries.push(Entry { key, matching, bytes, last_used: self.uses });
+        while self.bytes > BYTES_MAX || self.entries.len() > ENTRIES_MAX {
+            let oldest = (0..).zip(&self.entries).min_by_key(|(_, entry)| entry.last_used);
+            let Some((at, _)) = oldest else { return };
+            self.bytes -= self.entries.swap_remove(at).bytes;
+        }
+    }
+}
+
+impl View {
+    /// What a filter lets pass, or what is alive without one.
+    ///
+    /// # Errors
+    /// [`Error::Filter`](crate::Error::Filter).
+    pub(super) fn matching(
+        &self,
+        filter: Option<&Filter>,
+        snapshot: &dyn Snapshot,
+        collection: u32,
+    ) -> Result<Arc<Matching>> {
+        let Some(filter) = filter else {
+            let unfiltered = || Arc::new(Matching::new(self, &Slots::all()));
+            return Ok(Arc::clone(self.matches.unfiltered.get_or_init(unfiltered)));
+        };
+        let key = FilterKey::new(filter)?;
+        let lock = || self.matches.filtered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().get(&key) {
+            return Ok(known);
+        }
+        // Not under the lock: other filters need not wait for the field index.
+        let slots = filter::evaluate(filter, snapshot, collection)?;
+        let matching = Arc::new(Matching::new(self, &slots));
+        lock().insert(key, &matching, matching.bytes(self));
+        Ok(matching)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{Collection, CollectionOptions, Database};
+    use crate::record::Record;
+    use crate::vectors::Metric;
+
+    fn filled(dir: &tempfile::TempDir) -> Collection {
+        let db = Database::open(dir.path().join("m.portolan")).unwrap();
+        let options = CollectionOptions::new(4, Metric::L2);
+        let docs = db.create_collection("docs", options).unwrap();
+        let mut batch = docs.batch();
+        for id in 0..100_i64 {
+            batch.upsert(Record::new(id).field("at", id).vector(vec![id as f32; 4])).unwrap();
+        }
+        batch.commit().unwrap();
+        docs
+    }
+
+    fn matching(docs: &Collection, filter: Option<Filter>) -> Arc<Matching> {
+        let snapshot = docs.inner.snapshot().unwrap();
+        let view = docs.view(snapshot.as_ref()).unwrap();
+        view.matching(filter.as_ref(), snapshot.as_ref(), docs.id).unwrap()
+    }
+
+    #[test]
+    fn equal_filters_share_what_passes_until_a_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let docs = filled(&dir);
+        let filter = || Some(Filter::lt("at", 40));
+        let first = matching(&docs, filter());
+        assert_eq!(first.passing, 40);
+        assert!(Arc::ptr_eq(&first, &matching(&docs, filter())));
+        assert!(!Arc::ptr_eq(&first, &matching(&docs, Some(Filter::lt("at", 41)))));
+        let all = matching(&docs, None);
+        assert_eq!(all.passing, 100);
+        assert!(Arc::ptr_eq(&all, &matching(&docs, None)));
+        docs.delete(7_i64).unwrap();
+        assert_eq!(matching(&docs, filter()).passing, 39);
+        docs.maintain().run().unwrap();
+        let sealed = matching(&docs, filter());
+        assert_eq!((sealed.passing, sealed.segments[0].count()), (39, 39));
+        docs.delete(8_i64).unwrap();
+        assert_eq!(matching(&docs, filter()).passing, 38);
+        assert_eq!(matching(&docs, None).passing, 98);
+        assert_eq!(matching(&docs, filter().map(Filter::negate)).passing, 60);
+    }
+
+    fn entry(number: i64) -> (FilterKey, Arc<Matching>) {
+        let key = FilterKey::new(&Filter::eq("at", number)).unwrap();
+        let (segments, delta) = (Vec::new(), None);
+        (key, Arc::new(Matching { segments, delta, passing: number as u64 }))
+    }
+
+    #[test]
+    fn filters_used_longest_ago_go_when_there_are_too_many() {
+        let mut entries = Entries::default();
+        for number in 0..=ENTRIES_MAX as i64 {
+            let (key, matching) = entry(number);
+            entries.insert(key, &matching, 1);
+            // The first is used again and again, so the second goes.
+            assert!(entries.get(&entry(0).0).is_some());
+        }
+        assert_eq!(entries.entries.len(), ENTRIES_MAX);
+        assert!(entries.get(&entry(1).0).is_none());
+        assert_eq!(entries.get(&entry(2).0).map(|kept| kept.passing), Some(2));
+    }
+
+    #[test]
+    fn filters_take_no_more_bytes_than_their_bound() {
+        let mut entries = Entries::default();
+        for number in 0..20 {
+            let (key, matching) = entry(number);
+            entries.insert(key.clone(), &matching, BYTES_MAX / 4);
+            entries.insert(key, &matching, BYTES_MAX / 4);
+            assert!(entries.bytes <= BYTES_MAX && entries.entries.len() <= 3);
+            let sum: usize = entries.entries.iter().map(|entry| entry.bytes).sum();
+            assert_eq!(entries.bytes, sum);
+        }
+        let (key, matching) = entry(99);
+        entries.insert(key.clone(), &matching, BYTES_MAX);
+        assert!(entries.get(&key).is_none());
+    }
+}
