@@ -20,6 +20,10 @@ doc:
 fuzz-smoke seconds="15":
     fuzz/smoke {{seconds}}
 
+# Kernels, codes and index on other processors, emulated; installs Debian packages.
+emulated:
+    .ci/emulated
+
 # One bench of kernels, search, ingest, reader: `just bench search`.
 bench name:
     cargo bench --bench {{name}}
@@ -32,6 +36,7 @@ ci:
 deep:
     PORTOLAN_DEEP=1 PROPTEST_CASES=4096 cargo test --workspace --all-features --release
     fuzz/smoke 900
+    .ci/emulated
     cargo bench --bench kernels
     cargo bench --bench search
     cargo bench --bench ingest

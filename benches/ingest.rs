@@ -19,7 +19,7 @@ const BATCHES: [usize; 3] = [1, 100, 1_000];
 const COMMITS_MAX: usize = 500;
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
-    let corpus = Corpus::from_environment()?;
+    let corpus = Corpus::new(figures::setting("PORTOLAN_BENCH_DIM", 384, 384))?;
     println!("{} rows x {}", corpus.rows, corpus.dimensions);
     let queries = corpus.queries(5);
     println!(

@@ -59,7 +59,7 @@ fn navigation(passes: usize) {
         let mut query = kernels::NavQuery::default();
         query.reset(lines);
         for (dim, value) in wave(kernels::nav::dims(lines)).enumerate() {
-            query.set(dim, (value * 127.0) as i8);
+            query.set(dim, &[(value * 127.0) as i8]);
         }
         let rows: Vec<&[u8]> = bytes.chunks_exact(query.row_bytes()).collect();
         let mut scores = vec![0.0; rows.len()];

@@ -15,7 +15,7 @@ use corpus::{Corpus, NAME};
 const ROUNDS: usize = 5;
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
-    let corpus = Corpus::from_environment()?;
+    let corpus = Corpus::new(figures::setting("PORTOLAN_BENCH_DIM", 384, 384))?;
     let queries = corpus.queries(figures::setting("PORTOLAN_BENCH_QUERIES", 200, 5));
     let (db, collection) = corpus.create("built.portolan")?;
     corpus.fill(&collection, corpus.rows, 1_000)?;

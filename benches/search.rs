@@ -1,13 +1,18 @@
-//! Recall@10 against exact search and queries per second on one thread: the graph at several
-//! `ef`, the exact scan, filters of 50, 10, 1 and 0.1 %, and the first query of a fresh handle.
+//! Searches of 20,000 rows (`PORTOLAN_BENCH_ROWS`) at two dimensions: one query, a batch, filters
+//! of several shares, codes without a graph, the exact scan, and a file that is opened anew. Each
+//! collection is built once; the recall of the graph is told beside the times, which mean
+//! nothing without it.
 
-use std::collections::HashSet;
 use std::error::Error;
 use std::path::Path;
 use std::process::Command;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use portolan::{Collection, Database, Filter, RecordId, Result, Search};
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use portolan::{Collection, Database, Filter, Result};
 
 #[path = "shared/corpus.rs"]
 mod corpus;
@@ -17,88 +22,132 @@ mod figures;
 use corpus::{BUCKETS, Corpus, NAME};
 
 const K: usize = 10;
-const EFS: [usize; 6] = [16, 32, 64, 96, 128, 256];
-/// Thousandths of the rows that pass a filter.
-const PASSING: [i64; 4] = [500, 100, 10, 1];
+const DIMENSIONS: [usize; 2] = [384, 1024];
+/// Thousandths of the rows that pass a filter, at each number of dimensions.
+const FILTERED: [(usize, i64); 8] =
+    [(384, 500), (384, 100), (384, 10), (384, 1), (1024, 500), (1024, 100), (1024, 10), (1024, 1)];
+
+/// One collection with a graph and one without, of the same rows.
+struct Shape {
+    corpus: Corpus,
+    queries: Vec<Vec<f32>>,
+    graph: Collection,
+    flat: Collection,
+    /// The query whose turn it is.
+    turn: AtomicUsize,
+}
+
+/// Filled before and emptied after the benches: a static is never dropped, and its files would
+/// stay.
+static SHAPES: RwLock<Vec<Shape>> = RwLock::new(Vec::new());
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
-    let corpus = Corpus::from_environment()?;
-    let queries = corpus.queries(figures::setting("PORTOLAN_BENCH_QUERIES", 200, 5));
-    println!("{} rows x {}, {} queries, k = {K}", corpus.rows, corpus.dimensions, queries.len());
-    let collection = build(&corpus)?;
-    println!("\n{:<18}{:>11}{:>12}", "search", "recall@10", "queries/s");
-    graph(&collection, &queries)?;
-    filtered(&collection, &queries)?;
-    drop(collection);
-    first_query(&corpus.path("search.portolan"), &queries)?;
-    Ok(())
-}
-
-fn build(corpus: &Corpus) -> Result<Collection> {
-    let begin = Instant::now();
-    let (_, collection) = corpus.create("search.portolan")?;
-    corpus.fill(&collection, corpus.rows, 1_000)?;
-    let written = begin.elapsed().as_secs_f64();
-    let done = collection.maintain().graph_min_rows(0).run()?;
-    println!("written in {written:.1} s, graph in {:.1} s", done.took.as_secs_f64());
-    Ok(collection)
-}
-
-fn graph(collection: &Collection, queries: &[Vec<f32>]) -> Result<()> {
-    let exact = |query: &[f32]| ids(collection.search(query).limit(K).exact().run()?);
-    let truth = run("exact", queries, None, exact)?;
-    for ef in EFS {
-        let search = |query: &[f32]| ids(collection.search(query).limit(K).ef(ef).run()?);
-        run(&format!("ef {ef}"), queries, Some(&truth), search)?;
+    let is_bench = std::env::args().any(|argument| argument == "--bench");
+    let shapes = DIMENSIONS.into_iter().map(Shape::build);
+    let shapes = shapes.collect::<std::result::Result<Vec<_>, _>>()?;
+    *SHAPES.write().map_err(|error| error.to_string())? = shapes;
+    let benches = divan::Divan::from_args();
+    if is_bench {
+        benches.run_benches()
+    } else {
+        benches.test_benches()
+    }
+    let shapes = std::mem::take(&mut *SHAPES.write().map_err(|error| error.to_string())?);
+    for Shape { corpus, queries, graph, flat, .. } in shapes {
+        drop((graph, flat));
+        first_query(&corpus.path("graph.portolan"), &queries)?;
     }
     Ok(())
 }
 
-fn filtered(collection: &Collection, queries: &[Vec<f32>]) -> Result<()> {
-    for passing in PASSING {
-        let percent = passing as f64 * 100.0 / BUCKETS as f64;
-        let name = format!("filter {percent} %");
-        let exact = |query: &[f32]| ids(among(collection, query, passing).exact().run()?);
-        let truth = run(&format!("{name} exact"), queries, None, exact)?;
-        run(&name, queries, Some(&truth), |query| ids(among(collection, query, passing).run()?))?;
+impl Shape {
+    fn build(dimensions: usize) -> std::result::Result<Self, Box<dyn Error>> {
+        let corpus = Corpus::new(dimensions)?;
+        let queries = corpus.queries(figures::setting("PORTOLAN_BENCH_QUERIES", 200, 5));
+        let collection = |name: &str, graph_min_rows| -> Result<Collection> {
+            let (_, collection) = corpus.create(name)?;
+            corpus.fill(&collection, corpus.rows, 1_000)?;
+            collection.maintain().graph_min_rows(graph_min_rows).run()?;
+            Ok(collection)
+        };
+        let graph = collection("graph.portolan", 0)?;
+        let flat = collection("flat.portolan", u32::MAX)?;
+        let shape = Self { corpus, queries, graph, flat, turn: AtomicUsize::new(0) };
+        let recall = shape.recall()?;
+        let Corpus { rows, dimensions, .. } = &shape.corpus;
+        println!("{rows} rows x {dimensions}, recall@{K} of the graph {recall:.4}");
+        Ok(shape)
     }
-    Ok(())
+
+    /// Share of the true neighbors that the graph finds.
+    fn recall(&self) -> Result<f64> {
+        let truth = self.graph.search_batch(&self.queries).limit(K).exact().run()?;
+        let found = self.graph.search_batch(&self.queries).limit(K).run()?;
+        let right = truth.iter().zip(&found).map(|(truth, found)| {
+            found.iter().filter(|hit| truth.iter().any(|other| other.id == hit.id)).count()
+        });
+        let all: usize = truth.iter().map(Vec::len).sum();
+        Ok(right.sum::<usize>() as f64 / all.max(1) as f64)
+    }
+
+    /// Another query each time.
+    fn query(&self) -> &[f32] {
+        &self.queries[self.turn.fetch_add(1, Ordering::Relaxed) % self.queries.len()]
+    }
 }
 
-/// A search among so many thousandths of the rows.
-fn among<'q>(collection: &Collection, query: &'q [f32], passing: i64) -> Search<'q> {
-    collection.search(query).limit(K).filter(Filter::lt("bucket", passing))
+/// Runs a bench on the shape of so many dimensions.
+fn on(dimensions: usize, bench: impl FnOnce(&Shape)) {
+    let shapes = SHAPES.read().expect("no bench panicked");
+    bench(shapes.iter().find(|shape| shape.corpus.dimensions == dimensions).expect("it was built"));
 }
 
-fn ids(hits: portolan::Hits) -> Result<Vec<RecordId>> {
-    Ok(hits.into_iter().map(|hit| hit.id).collect())
-}
-
-/// Runs all queries once to warm up and once for the clock; prints a line.
-fn run(
-    name: &str,
-    queries: &[Vec<f32>],
-    truth: Option<&[Vec<RecordId>]>,
-    search: impl Fn(&[f32]) -> Result<Vec<RecordId>>,
-) -> Result<Vec<Vec<RecordId>>> {
-    let all = || queries.iter().map(|query| search(query)).collect::<Result<Vec<_>>>();
-    all()?;
-    let begin = Instant::now();
-    let found = all()?;
-    let rate = queries.len() as f64 / begin.elapsed().as_secs_f64();
-    let recall = truth.map_or_else(String::new, |truth| format!("{:.4}", recall(&found, truth)));
-    println!("{name:<18}{recall:>11}{rate:>12.0}");
-    Ok(found)
-}
-
-fn recall(found: &[Vec<RecordId>], truth: &[Vec<RecordId>]) -> f64 {
-    let pairs = found.iter().zip(truth);
-    let shared = pairs.map(|(found, truth)| {
-        let truth: HashSet<&RecordId> = truth.iter().collect();
-        found.iter().filter(|id| truth.contains(id)).count()
+#[divan::bench(args = DIMENSIONS, max_time = 2)]
+fn one_query(bencher: Bencher<'_, '_>, dimensions: usize) {
+    on(dimensions, |shape| {
+        bencher
+            .counter(ItemsCount::new(1_usize))
+            .bench(|| shape.graph.search(shape.query()).limit(K).run().expect("a search"));
     });
-    let all: usize = truth.iter().map(Vec::len).sum();
-    shared.sum::<usize>() as f64 / all.max(1) as f64
+}
+
+#[divan::bench(args = DIMENSIONS, max_time = 2)]
+fn batch(bencher: Bencher<'_, '_>, dimensions: usize) {
+    on(dimensions, |shape| {
+        bencher
+            .counter(ItemsCount::new(shape.queries.len()))
+            .bench(|| shape.graph.search_batch(&shape.queries).limit(K).run().expect("a search"));
+    });
+}
+
+#[divan::bench(args = FILTERED, max_time = 2)]
+fn filtered(bencher: Bencher<'_, '_>, (dimensions, passing): (usize, i64)) {
+    // thousandths of the rows
+    assert_eq!(BUCKETS, 1_000);
+    on(dimensions, |shape| {
+        bencher.counter(ItemsCount::new(1_usize)).bench(|| {
+            let search = shape.graph.search(shape.query()).limit(K);
+            search.filter(Filter::lt("bucket", passing)).run().expect("a search")
+        });
+    });
+}
+
+#[divan::bench(args = DIMENSIONS, max_time = 2)]
+fn flat(bencher: Bencher<'_, '_>, dimensions: usize) {
+    on(dimensions, |shape| {
+        bencher
+            .counter(ItemsCount::new(1_usize))
+            .bench(|| shape.flat.search(shape.query()).limit(K).run().expect("a search"));
+    });
+}
+
+#[divan::bench(args = DIMENSIONS, max_time = 2)]
+fn exact(bencher: Bencher<'_, '_>, dimensions: usize) {
+    on(dimensions, |shape| {
+        bencher
+            .counter(ItemsCount::new(1_usize))
+            .bench(|| shape.graph.search(shape.query()).limit(K).exact().run().expect("a search"));
+    });
 }
 
 /// Opens the file anew and asks once, with its pages in the cache of the system and without.
@@ -116,8 +165,9 @@ fn first_query(file: &Path, queries: &[Vec<f32>]) -> Result<()> {
         };
         (0..5).map(round).collect()
     };
-    println!("\nopen and first query: {:.2} ms", figures::median(rounds(false)?));
-    println!("the same from disk:   {:.2} ms", figures::median(rounds(true)?));
+    let dimensions = query.len();
+    println!("open and first query at {dimensions}: {:.2} ms", figures::median(rounds(false)?));
+    println!("the same from disk: {:.2} ms", figures::median(rounds(true)?));
     Ok(())
 }
 

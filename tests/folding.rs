@@ -128,3 +128,61 @@ fn commits_of_rayon_tasks_set_off_folds_without_a_deadlock() {
     assert!(docs.info().unwrap().segments > 0);
     db.verify().unwrap();
 }
+
+/// Replaces a third of the records again and again, folding what is due each time.
+#[test]
+fn a_graph_that_grows_under_churn_still_finds_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let (db, docs, vectors) = filled(&dir);
+    let done = docs.maintain().graph_min_rows(0).run().unwrap();
+    assert!(done.graph);
+    for round in 0..6_usize {
+        let mut batch = docs.batch();
+        for id in (0..ROWS).filter(|id| id % 6 == round || id % 6 == (round + 3) % 6) {
+            let vector = vectors[(id * 7 + round * 13) % vectors.len()].clone();
+            batch.upsert(Record::new(id as i64).vector(vector)).unwrap();
+        }
+        batch.commit().unwrap();
+        let done = docs.maintain().only_due().graph_min_rows(0).run().unwrap();
+        assert_eq!((done.sealed, done.dropped, done.merged), (200, 200, 1));
+        db.verify().unwrap();
+        let audit = docs.audit(100).unwrap();
+        assert_eq!(audit.unreachable, 0);
+        assert!(audit.recall >= 0.98, "round {round}: {audit:?}");
+    }
+    assert_eq!(docs.maintain().rebuild().graph_min_rows(0).run().unwrap().rows, ROWS as u64);
+    assert!(docs.maintain().graph_min_rows(0).run().unwrap().rows == 0, "nothing is left to do");
+}
+
+#[test]
+fn a_large_fold_without_a_graph_is_scanned_by_navigation_codes_in_both_readers() {
+    const MANY: usize = 2_048;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.portolan");
+    let db = DatabaseOptions::new().maintenance(Maintenance::Manual).open(&path).unwrap();
+    let docs = db.create_collection("docs", CollectionOptions::new(DIM, Metric::L2)).unwrap();
+    let flat = Synthetic::with_clusters(DIM, 5, 20).vectors(MANY);
+    let mut batch = docs.batch();
+    for (id, vector) in flat.chunks(DIM).enumerate() {
+        batch.upsert(Record::new(id as i64).vector(vector.to_vec())).unwrap();
+    }
+    batch.commit().unwrap();
+    assert!(!docs.maintain().run().unwrap().graph);
+    assert!(docs.info().unwrap().space.navigation > 0);
+    db.verify().unwrap();
+    drop((docs, db));
+    let open: [fn(&std::path::Path) -> portolan::Result<Database>; 2] =
+        [|path| Database::open(path), |path| Database::open_read_only(path)];
+    for open in open {
+        let db = open(&path).unwrap();
+        let docs = db.collection("docs").unwrap();
+        for query in flat.chunks(DIM).step_by(41) {
+            let near = docs.search(query).limit(10).run().unwrap();
+            let exact = docs.search(query).limit(10).exact().run().unwrap();
+            let ids = |hits: &[portolan::Hit]| -> Vec<RecordId> {
+                hits.iter().map(|hit| hit.id.clone()).collect()
+            };
+            assert_eq!(ids(&near), ids(&exact));
+        }
+    }
+}

@@ -4,10 +4,15 @@ the reported size is that of the store, records included.
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import memory
 import numpy as np
 from peers import Job, Peer, Setting, row_batches
 
@@ -22,6 +27,86 @@ class Database(Peer):
 
     def stored(self, folder: Path) -> Path:
         return self.store
+
+
+class Hannoy(Database):
+    """hannoy: HNSW on float32 in LMDB, by the command in the folder `hannoy`, which cargo makes.
+
+    One process builds; another one, begun once this process keeps to its core, searches.
+    """
+
+    label = "hannoy"
+    crate = Path(__file__).resolve().parent / "hannoy"
+    links = 16
+    ef = 200
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        cargo = shutil.which("cargo")
+        if cargo is None:
+            raise ModuleNotFoundError("no cargo", name="cargo")
+        folder = self.crate / "target"
+        manifest = str(self.crate / "Cargo.toml")
+        make = [cargo, "build", "--release", "--locked", "--manifest-path", manifest]
+        subprocess.run([*make, "--target-dir", str(folder)], check=True)
+        self.command = str(folder / "release" / "peer-hannoy")
+        self.searching: subprocess.Popen[str] | None = None
+        self.peak_mib = 0.0
+
+    def version(self) -> str:
+        """The one that the lock file holds."""
+        locked = (self.crate / "Cargo.lock").read_text()
+        found = re.search(r'name = "hannoy"\nversion = "([^"]+)"', locked)
+        return found.group(1) if found else "unknown"
+
+    def build(self, base: np.ndarray) -> None:
+        # The command reads a file; writing it belongs to the build.
+        rows = self.job.folder / "rows.f32"
+        base.tofile(rows)
+        sizes = [str(size) for size in (self.links, self.ef, self.job.threads)]
+        command = [self.command, "build", str(rows), str(self.job.dim), self.job.metric]
+        process = subprocess.Popen([*command, *sizes, str(self.store)])
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        rows.unlink()
+        if process.returncode != 0:
+            raise RuntimeError(f"hannoy ended with status {process.returncode}")
+        self.peak_mib = memory.rusage_mib(usage)
+
+    def build_peak_mib(self) -> float:
+        """Of the command alone, which holds no more than a row of the vectors at a time."""
+        return self.peak_mib
+
+    def ask(self, queries: np.ndarray, request: str) -> str:
+        """The reply to one line; the first request begins the process."""
+        if self.searching is None:
+            file = self.job.folder / "queries.f32"
+            queries.tofile(file)
+            command = [self.command, "search", str(file), str(self.job.dim), self.job.metric]
+            self.searching = subprocess.Popen(
+                [*command, str(self.job.k), str(self.store)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        assert self.searching.stdin is not None and self.searching.stdout is not None
+        self.searching.stdin.write(request + "\n")
+        self.searching.stdin.flush()
+        reply = self.searching.stdout.readline()
+        if not reply:
+            raise RuntimeError("hannoy ended")
+        return reply
+
+    def prepare(self, queries: np.ndarray, setting: Setting) -> Callable[[], Any]:
+        def search() -> np.ndarray:
+            self.ask(queries, str(setting["ef"]))
+            return queries
+
+        return search
+
+    def ids(self, raw: Any) -> np.ndarray:
+        found = np.array(self.ask(raw, "ids").split(), dtype=np.int64)
+        return found.reshape(len(raw), self.job.k)
 
 
 class Lancedb(Database):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from databases import Lancedb, Qdrant
+from databases import Hannoy, Lancedb, Qdrant
 from peers import Faiss, Hnswlib, Job, Peer, Svs, Symqg, Usearch
 
 FAMILIES: dict[str, dict[str, Callable[[Job], Peer]]] = {
@@ -16,6 +16,7 @@ FAMILIES: dict[str, dict[str, Callable[[Job], Peer]]] = {
         "usearch-i8": lambda job: Usearch(job, "i8"),
     },
     "faiss": {"faiss": Faiss},
+    "hannoy": {"hannoy": Hannoy},
     "lancedb": {
         "lancedb": lambda job: Lancedb(job, 0),
         "lancedb-refine": lambda job: Lancedb(job, 2),

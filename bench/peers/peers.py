@@ -7,11 +7,13 @@ objects, search parameters) and `ids` after it are not timed.
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import memory
 import numpy as np
 
 Setting = dict[str, int]
@@ -44,9 +46,17 @@ class Peer:
     def __init__(self, job: Job) -> None:
         self.job = job
 
+    def version(self) -> str:
+        """The version of the system."""
+        return importlib.metadata.version(self.package)
+
     def build(self, base: np.ndarray) -> None:
         """Builds the index of all rows on `job.threads` threads."""
         raise NotImplementedError
+
+    def build_peak_mib(self) -> float:
+        """The most that was resident while building."""
+        return memory.peak_mib()
 
     def save(self, folder: Path) -> None:
         """Writes the index into a folder."""

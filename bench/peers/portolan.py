@@ -70,7 +70,7 @@ class PortolanSession:
             built = {
                 "version": version(self.request["portolan"]),
                 "build_s": head["build_s"],
-                "build_peak_mib": peak_mib,
+                "build_peak_mib": head.get("build_peak_mib") or peak_mib,
                 "bytes_per_vector": head["bytes_per_vector"],
                 "resident_bytes_per_vector": head["resident_bytes_per_vector"],
             }

@@ -7,7 +7,6 @@ error.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import shutil
@@ -48,9 +47,9 @@ class PeerSession:
         build_s = time.perf_counter() - begin
         built = {
             "label": peer.label,
-            "version": importlib.metadata.version(peer.package),
+            "version": peer.version(),
             "build_s": build_s,
-            "build_peak_mib": memory.peak_mib(),
+            "build_peak_mib": peer.build_peak_mib(),
             "before_mib": before_mib,
         }
         saved = folder / "saved"

@@ -29,10 +29,9 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// `PORTOLAN_BENCH_ROWS` (20,000) vectors of `PORTOLAN_BENCH_DIM` (384) components.
-    pub fn from_environment() -> std::io::Result<Self> {
+    /// `PORTOLAN_BENCH_ROWS` (20,000) vectors of so many components.
+    pub fn new(dimensions: usize) -> std::io::Result<Self> {
         let rows = setting("PORTOLAN_BENCH_ROWS", 20_000, 500);
-        let dimensions = setting("PORTOLAN_BENCH_DIM", 384, 384);
         let source = Synthetic::with_clusters(dimensions, SEED, (rows / 50).max(1));
         let vectors = source.vectors(rows);
         Ok(Self { folder: tempfile::tempdir()?, source, vectors, dimensions, rows })

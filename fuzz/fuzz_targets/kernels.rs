@@ -27,13 +27,14 @@ fn batches(rows: &[u8], query: &[u8]) {
     let mut nav = kernels::NavQuery::default();
     nav.reset(lines);
     for (dim, value) in values.iter().take(kernels::nav::dims(lines)).enumerate() {
-        nav.set(dim, *value);
+        nav.set(dim, &[*value]);
     }
     (nav.scale, nav.bias) = ([0.01, 0.02], [0.5, -0.5]);
     let rows: Vec<&[u8]> = rows.chunks(nav.row_bytes()).collect();
     for level in kernels::available() {
         let dots = kernels::dot4_i8(level, &values[..len], four);
         assert_eq!(dots, four.map(|row| scalar::dot_i8(&values[..len], row)));
+        panels(level, four, &values[..len]);
         let mut scores = vec![0.0; rows.len()];
         nav.score_all(level, &rows, &mut scores);
         for (score, row) in scores.iter().zip(&rows) {
@@ -41,6 +42,18 @@ fn batches(rows: &[u8], query: &[u8]) {
             assert!(score.to_bits() == expected.to_bits() || score.is_nan() && expected.is_nan());
         }
     }
+}
+
+/// All pairs of two panels: rows against rows and the query.
+fn panels(level: kernels::Level, rows: [&[i8]; 4], query: &[i8]) {
+    let (mut a, mut b) = (kernels::Panel::new(query.len()), kernels::Panel::new(query.len()));
+    rows.iter().for_each(|row| a.push(row));
+    rows.iter().chain([&query]).for_each(|row| b.push(row));
+    let mut dots = Vec::new();
+    a.dots(level, (0, a.len()), &b, &mut dots);
+    let columns = || (0..b.len()).map(|at| b.row(at));
+    let expected = rows.iter().flat_map(|row| columns().map(|other| scalar::dot_i8(row, other)));
+    assert!(dots.into_iter().eq(expected));
 }
 
 fn int8(row: &[u8], other: &[u8]) {

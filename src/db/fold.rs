@@ -2,7 +2,7 @@
 
 use super::maintenance::has_many_dead;
 use super::view::View;
-use crate::index::Segment;
+use crate::index::{GONE, GraphCopy, Segment};
 use crate::record::Slot;
 use crate::storage::tables::Manifest;
 
@@ -30,6 +30,30 @@ impl<'v> Sources<'v> {
         Some(Self { view, segments })
     }
 
+    /// The graph that most rows of the fold are in already, and where its rows are in the fold;
+    /// none if half of them or more are not in any one.
+    pub(super) fn graph_of(&self, fold: &Fold) -> Option<(GraphCopy, Vec<u32>)> {
+        let mut counts = vec![0_usize; self.segments.len()];
+        for (source, _) in fold.rows.iter().filter_map(|row| row.from) {
+            counts[source as usize] += 1;
+        }
+        let (source, &count) = counts.iter().enumerate().max_by_key(|(_, count)| **count)?;
+        if count * 2 <= fold.rows.len() {
+            return None;
+        }
+        let segment = self.segments.get(source)?;
+        let graph = segment.graph_copy()?;
+        let mut places = vec![GONE; segment.len() as usize];
+        for (place, row) in (0_u32..).zip(&fold.rows) {
+            if let Some((of, position)) = row.from
+                && of as usize == source
+            {
+                places[position as usize] = place;
+            }
+        }
+        Some((graph, places))
+    }
+
     pub(super) fn code(&self, row: &FoldRow) -> Option<&'v [u8]> {
         match row.from {
             Some((segment, position)) => self.segments.get(segment as usize)?.code_row(position),
@@ -53,7 +77,7 @@ impl Fold {
     /// None if there is nothing to do.
     pub(super) fn plan(
         view: &View,
-        only_due: bool,
+        (only_due, rebuild): (bool, bool),
         needs_graph: impl Fn(u32) -> bool,
     ) -> Option<Self> {
         let manifest = &view.manifest;
@@ -66,7 +90,7 @@ impl Fold {
             [] => true,
             [only] => {
                 let entry = &manifest.segments[*only];
-                entry.graph.is_some() || !needs_graph(entry.rows)
+                !needs_graph(entry.rows) || entry.graph.is_some() && !rebuild
             }
             _ => false,
         };
@@ -103,8 +127,13 @@ fn all_segments(manifest: &Manifest) -> Vec<usize> {
     (0..manifest.segments.len()).collect()
 }
 
+/// How many times as many rows as were collected a segment with a graph may have to take them
+/// in: they are inserted one by one, but all its rows are written anew.
+const GROWTH: u64 = 8;
+
 /// Segments of which more than 30 % is dead; and, like a binary counter: what is collected so far
-/// takes in a segment of no more than its size.
+/// takes in a segment of no more than its size, or goes into a graph of no more than
+/// [`GROWTH`] times its size.
 fn due_segments(view: &View) -> Vec<usize> {
     let manifest = &view.manifest;
     let mostly_dead = |place: &usize| {
@@ -123,7 +152,8 @@ fn due_segments(view: &View) -> Vec<usize> {
     let mut rows = manifest.delta;
     for place in by_size {
         let more = u64::from(manifest.segments[place].rows);
-        if more > rows {
+        let has_graph = manifest.segments[place].graph.is_some();
+        if more > if has_graph { rows.saturating_mul(GROWTH) } else { rows } {
             break;
         }
         rows += more;

@@ -126,6 +126,7 @@ type ProgressFn<'p> = dyn Fn(u64, u64) -> ControlFlow<()> + Sync + 'p;
 pub struct Maintain<'p> {
     collection: Collection,
     only_due: bool,
+    rebuild: bool,
     graph_min_rows: Option<u32>,
     progress: Option<Box<ProgressFn<'p>>>,
 }
@@ -136,15 +137,28 @@ impl Collection {
     /// pool; searches and writes go on meanwhile.
     pub fn maintain<'p>(&self) -> Maintain<'p> {
         let collection = self.clone();
-        Maintain { collection, only_due: false, graph_min_rows: None, progress: None }
+        Maintain {
+            collection,
+            only_due: false,
+            rebuild: false,
+            graph_min_rows: None,
+            progress: None,
+        }
     }
 }
 
 impl<'p> Maintain<'p> {
-    /// Does only what is worth it now: seals the unsealed vectors and merges segments of about
-    /// their number. A vector is rewritten about log2(n / 2048) times in its life.
+    /// Does only what is worth it now: seals the unsealed vectors, merges small segments of about
+    /// their number, and takes all that into the next graph once it is an eighth of it.
     pub fn only_due(mut self) -> Self {
         self.only_due = true;
+        self
+    }
+
+    /// Builds the graph anew, even where one could take in what changed: the same file whatever
+    /// happened to the collection before.
+    pub fn rebuild(mut self) -> Self {
+        self.rebuild = true;
         self
     }
 
@@ -210,7 +224,9 @@ impl<'p> Maintain<'p> {
         let snapshot = collection.inner.snapshot()?;
         let view = collection.view(snapshot.as_ref())?;
         let needs_graph = |rows: u32| rows > config.graph_min_rows;
-        let Some(fold) = Fold::plan(&view, self.only_due, needs_graph) else { return Ok(None) };
+        let Some(fold) = Fold::plan(&view, (self.only_due, self.rebuild), needs_graph) else {
+            return Ok(None);
+        };
         let builder = SegmentBuilder::with_capacity(config, fold.rows.len());
         let mut builder = builder.map_err(failed)?;
         let gone = StorageError::Missing { what: "a segment" };
@@ -218,6 +234,11 @@ impl<'p> Maintain<'p> {
         for row in &fold.rows {
             let code = sources.code(row).ok_or(StorageError::Missing { what: "a code row" })?;
             builder.push(row.slot.0, code, None).map_err(failed)?;
+        }
+        if !self.rebuild
+            && let Some((graph, places)) = sources.graph_of(&fold)
+        {
+            builder = builder.inherit(graph, places);
         }
         drop((view, snapshot));
         let go_on = |_, _| ControlFlow::Continue(());

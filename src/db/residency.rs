@@ -100,17 +100,32 @@ impl Residents {
         for place in 0.. {
             let Some(view) = view.upgrade() else { return };
             let Some(entry) = view.manifest.segments.get(place) else { return };
-            let (at, segment) = ((collection, entry.id), &view.segments[place]);
-            if self.lock().contains_key(&at) {
-                continue;
-            }
-            let Ok(resident) = segment.copy_resident() else { return };
-            if self.mode() == Residency::Mapped {
+            let copied = self.copy_segment((collection, entry.id), &view.segments[place]);
+            if copied.is_err() {
                 return;
             }
-            self.lock().insert(at, resident.clone());
-            segment.adopt(resident);
+            if self.mode() == Residency::Mapped {
+                // Asked for no more while it was made.
+                self.lock().clear();
+                return;
+            }
         }
+    }
+
+    /// Gives a segment its copy, made now if there is none; the bytes it takes.
+    fn copy_segment(&self, at: (u32, u32), segment: &Segment) -> std::io::Result<u64> {
+        let known = self.lock().get(&at).cloned();
+        let resident = match known {
+            Some(resident) => resident,
+            None => {
+                let resident = segment.copy_resident()?;
+                self.lock().insert(at, resident.clone());
+                resident
+            }
+        };
+        let bytes = resident.bytes();
+        segment.adopt(resident);
+        Ok(bytes)
     }
 
     /// Forgets the copies of a collection that is gone.
@@ -120,22 +135,8 @@ impl Residents {
 
     /// Copies what is missing; the bytes of all copies of the collection.
     fn copy(&self, collection: u32, view: &View) -> std::io::Result<u64> {
-        let mut bytes = 0;
-        for (entry, segment) in view.manifest.segments.iter().zip(&view.segments) {
-            let at = (collection, entry.id);
-            let known = self.lock().get(&at).cloned();
-            let resident = match known {
-                Some(resident) => resident,
-                None => {
-                    let resident = segment.copy_resident()?;
-                    self.lock().insert(at, resident.clone());
-                    resident
-                }
-            };
-            bytes += resident.bytes();
-            segment.adopt(resident);
-        }
-        Ok(bytes)
+        let segments = view.manifest.segments.iter().zip(&view.segments);
+        segments.map(|(entry, segment)| self.copy_segment((collection, entry.id), segment)).sum()
     }
 }
 

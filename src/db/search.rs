@@ -60,6 +60,8 @@ pub struct SearchReport {
     pub delta: usize,
     /// Candidates the search kept before the cut to the limit.
     pub candidates: usize,
+    /// Nodes whose links were followed, in all graphs; 0 where nothing but scans was needed.
+    pub steps: usize,
     /// Candidates that the walks of graphs were to keep before filters widened them, the most of
     /// all segments; 0 where there was no graph to walk.
     pub ef: usize,
@@ -198,7 +200,7 @@ impl<'q> Search<'q> {
             Some(filter) => filter::evaluate(filter, snapshot, collection.id)?,
             None => Slots::all(),
         };
-        let found = self.candidates(&view, &query, &allowed)?;
+        let (found, steps) = self.candidates(&view, &query, &allowed)?;
         let candidates = found.iter().map(Vec::len).sum();
         let found = merge(found, self.limit);
         let mut hits = Vec::with_capacity(found.len());
@@ -211,6 +213,7 @@ impl<'q> Search<'q> {
             segments: view.segments.len(),
             delta: view.delta.len(),
             candidates,
+            steps,
             ef: self.widest(&view),
         };
         Ok(Hits { hits, report })
@@ -223,27 +226,29 @@ impl<'q> Search<'q> {
         params.filter(|params| !params.exact).map(|params| params.ef).max().unwrap_or(0)
     }
 
-    /// The best `limit` of each segment and of the delta.
+    /// The best `limit` of each segment and of the delta, and the steps of all walks.
     fn candidates(
         &self,
         view: &View,
         query: &PreparedQuery,
         slots: &Slots,
-    ) -> Result<Vec<Vec<Neighbor>>> {
+    ) -> Result<(Vec<Vec<Neighbor>>, usize)> {
         if self.limit == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         let allow = allowed_of(view, slots);
-        let mut found = vec![view.scan_delta(query, slots)];
+        let (mut found, mut steps) = (vec![view.scan_delta(query, slots)], 0);
         for segment in &view.segments {
             let params = params(segment, self.limit, self.effort, self.exact);
-            let of_segment = segment.search(query, &params, allow.allow());
-            found.push(of_segment.map_err(|source| Error::Index {
+            let of_segment = segment.search_counted(query, &params, allow.allow());
+            let (of_segment, own) = of_segment.map_err(|source| Error::Index {
                 collection: self.collection.name().to_owned(),
                 source,
-            })?);
+            })?;
+            found.push(of_segment);
+            steps += own;
         }
-        Ok(found)
+        Ok((found, steps))
     }
 }
 

@@ -130,11 +130,17 @@ fn open_segment(
         None => None,
     };
     let encoding = collection.encoding;
-    // Files of before navigation codes have none, and are walked by int8 codes.
+    // Small segments and files of before navigation codes have none: int8 codes do their work.
     let nav = match take(SectionKind::Nav) {
         Ok(rows) => {
-            let (projection, upper) =
-                (take(SectionKind::Projection)?, take(SectionKind::UpperNav)?);
+            let projection = take(SectionKind::Projection)?;
+            // Without an upper level there is nothing to write; where there is one, the segment
+            // refuses codes of another number of rows.
+            let upper = match take(SectionKind::UpperNav) {
+                Ok(upper) => upper,
+                Err(_) => Rows::contiguous(Bytes::new(), rows.stride())
+                    .map_err(|source| failed(source.into()))?,
+            };
             Some(NavParts { projection, rows, upper })
         }
         Err(_) => None,

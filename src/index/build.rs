@@ -8,25 +8,18 @@ use rayon::prelude::*;
 
 use super::IndexError;
 use super::connect::connect;
-use super::entries::{entries, some_entries};
+use super::entries::{Search, entries, some_entries};
 use super::layer::Layer;
-use super::nav::{NavCodes, NavRows};
+use super::nav::NavCodes;
 use super::neighbors::candidates;
 use super::params::{GraphHeader, GraphParams, Progress};
 use super::partition::leaves;
-use super::pool::Scored;
 use super::reach::repair;
-use super::scratch::{Scratch, ScratchPool};
+use super::refine::Refine;
 use super::select::Selection;
-use super::space::{Point, Space};
+use super::space::Space;
 use super::upper::upper;
-use super::walk::{Scorer, walk};
 use crate::vectors::{Encoding, Random, Rows};
-
-/// Positions searched for between two reports of progress.
-const BATCH: u32 = 16_384;
-/// Positions of one task.
-const TASK: usize = 128;
 
 /// A graph in memory, words in host order.
 #[derive(Debug)]
@@ -41,7 +34,7 @@ pub struct BuiltGraph {
 }
 
 /// Builds the graph of `codes` in the current rayon pool. Peak memory beside the codes: the
-/// navigation codes, and while links are selected about `m * 48` bytes a row.
+/// navigation codes, and while links are selected about 1 KiB a row.
 pub fn build(
     codes: &Rows,
     encoding: Encoding,
@@ -50,28 +43,46 @@ pub fn build(
 ) -> Result<BuiltGraph, IndexError> {
     params.check()?;
     let total = u64::from(codes.len());
-    let report = |done: u64| match progress(done.min(total), total).is_break() {
-        true => Err(IndexError::Cancelled),
-        false => Ok(()),
-    };
-    report(0)?;
+    let report = Report { progress, total };
+    report.share(0.0)?;
     let space = Space::new(codes, encoding);
     let nav = NavCodes::build(&space, codes, params.seed);
-    let rows = nav.as_ref().map(NavCodes::rows);
-    report(total / 20)?;
+    report.share(0.05)?;
+    let all: Vec<u32> = (0..space.len()).collect();
     let first = link(&space, params.base_links(), params.seed);
-    report(total / 4)?;
+    report.share(0.25)?;
     let start = (Random::new(params.seed).next_u64() % total.max(1)) as u32;
-    let refine = Refine { space: &space, nav: rows, layer: &first, start, params };
-    let mut base = refine.run(&|done| report(total / 4 + done * 7 / 10))?;
+    let rows = nav.as_ref().map(NavCodes::rows);
+    let ef = params.ef_construction as usize;
+    let refine = Refine { space: &space, nav: rows, layer: &first, start, ef };
+    let forward = refine.run(&all, &|done| report.within(0.25, 0.85, done, total))?;
     drop(first);
+    let mut base = connect(&space, forward, params.base_links());
     repair(&mut base, start);
+    let chosen = some_entries(&all, params.seed);
+    finish((&space, nav), base, (start, chosen), &all, (params, &report))
+}
+
+/// The last step of building and of growing: finds the entries among `positions`, adds them to
+/// those `known`, and puts all parts together.
+pub fn finish(
+    (space, nav): (&Space<'_>, Option<NavCodes>),
+    base: Layer,
+    (start, known): (u32, Vec<u32>),
+    positions: &[u32],
+    (params, report): (GraphParams, &Report<'_>),
+) -> Result<BuiltGraph, IndexError> {
+    let rows = nav.as_ref().map(NavCodes::rows);
     let chosen = match &rows {
-        Some(nav) if !space.is_augmented() => entries(&space, nav, &base, params.seed),
-        _ => some_entries(space.len(), params.seed),
+        Some(nav) if !space.is_augmented() => {
+            let search = Search { space, nav, base: &base };
+            let len = positions.len() as u64;
+            entries(&search, known, positions, &|done| report.within(0.85, 1.0, done, len))?
+        }
+        _ => known,
     };
-    let upper = upper(&space, chosen, params)?;
-    report(total)?;
+    let upper = upper(space, chosen, params)?;
+    report.share(1.0)?;
     let header = GraphHeader {
         entry: start,
         level_counts: upper.level_counts,
@@ -85,6 +96,28 @@ pub fn build(
     Ok(BuiltGraph { header, links, upper: upper.words, nav: nav.zip(upper_nav) })
 }
 
+/// Progress in rows of the whole, whatever the steps count.
+pub struct Report<'a> {
+    pub progress: &'a Progress<'a>,
+    pub total: u64,
+}
+
+impl Report<'_> {
+    /// That a share of the work is done.
+    pub fn share(&self, share: f64) -> Result<(), IndexError> {
+        let done = (share * self.total as f64) as u64;
+        match (self.progress)(done.min(self.total), self.total).is_break() {
+            true => Err(IndexError::Cancelled),
+            false => Ok(()),
+        }
+    }
+
+    /// That `done` of `of` are done of the step that leads from one share to another.
+    pub fn within(&self, from: f64, to: f64, done: u64, of: u64) -> Result<(), IndexError> {
+        self.share(from + (to - from) * done as f64 / of.max(1) as f64)
+    }
+}
+
 /// A graph of the nearest, from the leaves alone.
 pub fn link(space: &Space<'_>, width: usize, seed: u64) -> Layer {
     let candidates = candidates(space, &leaves(space, seed));
@@ -95,84 +128,15 @@ pub fn link(space: &Space<'_>, width: usize, seed: u64) -> Layer {
     connect(space, forward, width)
 }
 
-/// One pass of refinement: a walk for every position over a finished graph.
-struct Refine<'a> {
-    space: &'a Space<'a>,
-    nav: Option<NavRows<'a>>,
-    layer: &'a Layer,
-    /// Where all walks start: far from most positions, so that a walk also meets what links
-    /// between clusters need.
-    start: u32,
-    params: GraphParams,
-}
-
-impl Refine<'_> {
-    fn run(&self, report: &dyn Fn(u64) -> Result<(), IndexError>) -> Result<Layer, IndexError> {
-        let len = self.space.len();
-        let scratches = ScratchPool::default();
-        let mut forward = Vec::with_capacity(len as usize);
-        for first in (0..len).step_by(BATCH as usize) {
-            let batch: Vec<u32> = (first..(first + BATCH).min(len)).collect();
-            forward.par_extend(
-                batch
-                    .par_chunks(TASK)
-                    .flat_map_iter(|task| scratches.with(|scratch| self.select(task, scratch))),
-            );
-            report(u64::from(first))?;
-        }
-        Ok(connect(self.space, forward, self.layer.width()))
-    }
-
-    fn select(&self, task: &[u32], scratch: &mut Scratch) -> Vec<Selection> {
-        let mut selected = Vec::with_capacity(task.len());
-        match &self.nav {
-            // Under the dot product positions are not compared as queries are: by codes.
-            Some(nav) if !self.space.is_augmented() => {
-                nav.each_query(self.space, task, |position, query| {
-                    selected.push(self.links(position, &nav.scorer(query), scratch));
-                });
-            }
-            _ => {
-                for &position in task {
-                    let scorer =
-                        PointScorer { space: self.space, point: self.space.point(position) };
-                    selected.push(self.links(position, &scorer, scratch));
-                }
-            }
-        }
-        selected
-    }
-
-    fn links<S: Scorer>(&self, position: u32, scorer: &S, scratch: &mut Scratch) -> Selection {
-        let ef = self.params.ef_construction as usize;
-        walk(scorer, self.layer, &[self.start], ef, scratch, |_| {});
-        let met = scratch.pool.iter().map(|scored| scored.id);
-        let mut ids: Vec<u32> = met
-            .chain(scratch.trail.iter().copied())
-            .chain(self.layer.linked(position).iter().copied())
-            .filter(|&id| id != position)
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let ranked: Vec<Scored> = self.space.ranked(position, &ids);
-        Selection::new(self.space, &ranked, self.layer.width())
-    }
-}
-
-/// Scores positions against one of them by their codes.
-struct PointScorer<'a> {
-    space: &'a Space<'a>,
-    point: Point<'a>,
-}
-
-impl Scorer for PointScorer<'_> {
-    #[inline]
-    fn row(&self, id: u32) -> &[u8] {
-        self.space.bytes(id)
-    }
-
-    #[inline]
-    fn score_all(&self, rows: &[&[u8]], out: &mut [f32]) {
-        self.space.score_all(&self.point, rows, out);
-    }
+/// A graph of the nearest among some positions, its nodes numbered by their places there. Copies
+/// their codes.
+pub fn link_among(
+    space: &Space<'_>,
+    positions: &[u32],
+    width: usize,
+    seed: u64,
+) -> Result<Layer, IndexError> {
+    let codes: Vec<u8> = positions.iter().flat_map(|&at| space.bytes(at)).copied().collect();
+    let codes = Rows::contiguous(codes.into(), space.encoding().code_stride())?;
+    Ok(link(&Space::new(&codes, space.encoding()), width, seed))
 }

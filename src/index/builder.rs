@@ -4,13 +4,21 @@ use bytes::Bytes;
 
 use super::build::{BuiltGraph, build};
 use super::calibrate::curve;
+use super::grow::{Inherited, grow};
+use super::nav::NavCodes;
 use super::params::{base_stride, upper_stride};
-use super::{GraphHeader, GraphParams, IndexError, Progress};
+use super::space::Space;
+use super::{GraphCopy, GraphHeader, GraphParams, IndexError, Progress};
 use crate::format::SectionKind;
 use crate::vectors::{Encoding, Rows};
 
 /// Rows below which a scan of the codes is as fast as a walk.
 const DEFAULT_GRAPH_MIN_ROWS: u32 = 20_000;
+/// A segment without a graph has navigation codes from so many rows on ...
+pub(super) const NAV_MIN_ROWS: usize = 2_048;
+/// ... and so many for each dimension: training a projection costs the square of the dimensions
+/// and more, which folds of few rows would not pay back by their scans.
+const NAV_MIN_ROWS_PER_DIM: usize = 8;
 /// Positions stay below this, so that a bit of a u32 remains free.
 const MAX_ROWS: u32 = 1 << 31;
 
@@ -104,8 +112,8 @@ pub struct SegmentImage {
 
 /// Collects rows and builds a segment from them.
 ///
-/// Peak memory: slots, codes, raw rows unless kept apart, and while the graph is built
-/// `m * 16` bytes a row (256 at `m = 16`), of which half remain as the links.
+/// Peak memory: slots, codes, raw rows unless kept apart, and while the graph is built about
+/// 1 KiB a row, of which the links (128 bytes at `m = 16`) and navigation codes remain.
 #[derive(Debug)]
 #[must_use]
 pub struct SegmentBuilder {
@@ -114,6 +122,7 @@ pub struct SegmentBuilder {
     slots: Vec<u8>,
     codes: Vec<u8>,
     raw: Vec<u8>,
+    inherited: Option<(GraphCopy, Vec<u32>)>,
 }
 
 impl SegmentBuilder {
@@ -130,6 +139,7 @@ impl SegmentBuilder {
             slots: room(size_of::<u32>()),
             codes: room(config.encoding.code_stride()),
             raw: room(config.raw_stride()),
+            inherited: None,
         })
     }
 
@@ -164,6 +174,14 @@ impl SegmentBuilder {
         Ok(())
     }
 
+    /// Lets the graph grow from another one instead of being built anew, if it has as many links
+    /// a row. `places` are the positions here of its rows, ascending, [`GONE`](super::GONE) for
+    /// those that were not pushed.
+    pub fn inherit(mut self, graph: GraphCopy, places: Vec<u32>) -> Self {
+        self.inherited = Some((graph, places));
+        self
+    }
+
     /// Builds the graph, in the current rayon pool, if there are enough rows.
     ///
     /// # Errors
@@ -173,15 +191,23 @@ impl SegmentBuilder {
         let raw_stride = self.config.raw_stride();
         let rows = self.len() as u32;
         let codes = Bytes::from(self.codes);
-        let built = if rows > graph_min_rows {
-            let codes = Rows::contiguous(codes.clone(), encoding.code_stride())?;
-            Some(build(&codes, encoding, params, progress)?)
+        let code_rows = Rows::contiguous(codes.clone(), encoding.code_stride())?;
+        let (graph, links, upper, nav) = if rows > graph_min_rows {
+            let inherited =
+                self.inherited.filter(|(graph, _)| graph.width() == params.base_links());
+            let inherited = inherited.and_then(|(graph, at)| Inherited::new(graph, at, rows));
+            let built = match inherited {
+                Some(inherited) => grow(&code_rows, encoding, (params, inherited), progress)?,
+                None => build(&code_rows, encoding, params, progress)?,
+            };
+            let BuiltGraph { header, links, upper, nav } = built;
+            (Some(header), links, upper, nav)
+        } else if rows as usize >= NAV_MIN_ROWS.max(NAV_MIN_ROWS_PER_DIM * encoding.dim()) {
+            let space = Space::new(&code_rows, encoding);
+            let nav = NavCodes::build(&space, &code_rows, params.seed);
+            (None, Vec::new(), Vec::new(), nav.map(|codes| (codes, Vec::new())))
         } else {
-            None
-        };
-        let (graph, links, upper, nav) = match built {
-            Some(BuiltGraph { header, links, upper, nav }) => (Some(header), links, upper, nav),
-            None => (None, Vec::new(), Vec::new(), None),
+            (None, Vec::new(), Vec::new(), None)
         };
         let (nav_stride, nav, projection, upper_nav) = match nav {
             Some((codes, upper)) => {

@@ -21,8 +21,12 @@ const PATIENCE_PART: usize = 2;
 const BLOCK: usize = 16;
 /// Rows asked for ahead of the one being scored.
 const AHEAD: usize = 8;
-/// Candidates of a scan or a filtered walk that are scored by int8 code, at least.
+/// Candidates of a filtered walk that are scored by int8 code, at least.
 const REFINED: usize = 100;
+/// Candidates of a scan by navigation codes that are scored by int8 code: at least so many ...
+const SCAN_REFINED: usize = 200;
+/// ... and so many for each that is kept.
+const SCAN_REFINED_EACH: usize = 4;
 
 impl Segment {
     /// At most `params.rescored()` positions that pass, best first by int8 code. The query is
@@ -76,7 +80,12 @@ impl Segment {
                 }
             }
         }
-        self.scan(wide, allow, scorer)
+        let all = if upper.is_some() {
+            keep.saturating_mul(SCAN_REFINED_EACH).max(SCAN_REFINED)
+        } else {
+            keep
+        };
+        self.scan(all, allow, scorer)
     }
 
     fn walk<S: Scorer>(

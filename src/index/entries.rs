@@ -10,59 +10,74 @@ use std::collections::HashSet;
 
 use rayon::prelude::*;
 
+use super::IndexError;
 use super::layer::Layer;
 use super::nav::NavRows;
 use super::pool::Scored;
 use super::scratch::ScratchPool;
 use super::space::Space;
+use super::upper::{GROUPS, group};
 use super::walk::{Scorer, walk};
 use crate::kernels::NavQuery;
 use crate::vectors::Random;
 
 /// One in so many positions is an entry from the start.
-const SHARE: u32 = 256;
+const SHARE: usize = 256;
 /// At least one position in so many is not an entry, whatever is not found.
 const MAX_SHARE: usize = 16;
 /// Candidates of the walk that looks for a position: as few as a fast search would have.
 const EF: usize = 12;
 /// Positions looked for before the entries found missing are added.
-const BATCH: u32 = 8_192;
+const BATCH: usize = 8_192;
 /// Positions of one task.
 const TASK: usize = 128;
 
-/// The entries for a finished base level, in the order they were found.
-pub fn entries(space: &Space<'_>, nav: &NavRows<'_>, base: &Layer, seed: u64) -> Vec<u32> {
-    let len = space.len();
-    let mut entries = some_entries(len, seed);
+/// What positions are looked for in.
+pub struct Search<'a> {
+    pub space: &'a Space<'a>,
+    pub nav: &'a NavRows<'a>,
+    pub base: &'a Layer,
+}
+
+/// The entries for a finished base level, in the order they were found: those `known`, and
+/// what is not found of `positions`. `report` is told how many were looked for.
+pub fn entries(
+    search: &Search<'_>,
+    known: Vec<u32>,
+    positions: &[u32],
+    report: &dyn Fn(u64) -> Result<(), IndexError>,
+) -> Result<Vec<u32>, IndexError> {
+    let mut entries = known;
     let mut known: HashSet<u32> = entries.iter().copied().collect();
     let scratches = ScratchPool::default();
-    let most = len as usize / MAX_SHARE;
-    for first in (0..len).step_by(BATCH as usize) {
-        let batch: Vec<u32> = (first..(first + BATCH).min(len)).collect();
+    let most = search.space.len() as usize / MAX_SHARE;
+    for (done, batch) in positions.chunks(BATCH).enumerate() {
+        report((done * BATCH) as u64)?;
+        let grouped = Grouped::new(search.space, &entries);
         let missed: Vec<u32> = batch
             .par_chunks(TASK)
-            .flat_map_iter(|task| missed(space, nav, base, &entries, task, &scratches))
+            .flat_map_iter(|task| search.missed(&grouped, task, &scratches))
             .collect();
         // A position next to one that was just added would be found from there.
         let mut added = HashSet::new();
         for position in missed {
-            let near = base.linked(position).iter().any(|link| added.contains(link));
+            let near = search.base.linked(position).iter().any(|link| added.contains(link));
             if !near && entries.len() < most && known.insert(position) {
                 added.insert(position);
                 entries.push(position);
             }
         }
     }
-    entries
+    Ok(entries)
 }
 
 /// One position in 256, drawn at random.
-pub fn some_entries(len: u32, seed: u64) -> Vec<u32> {
+pub fn some_entries(positions: &[u32], seed: u64) -> Vec<u32> {
     let mut random = Random::new(seed);
     let mut known = HashSet::new();
     let mut entries = Vec::new();
-    while entries.len() < len.div_ceil(SHARE) as usize {
-        let position = (random.next_u64() % u64::from(len.max(1))) as u32;
+    while entries.len() < positions.len().div_ceil(SHARE) {
+        let position = positions[(random.next_u64() % positions.len() as u64) as usize];
         if known.insert(position) {
             entries.push(position);
         }
@@ -70,43 +85,80 @@ pub fn some_entries(len: u32, seed: u64) -> Vec<u32> {
     entries
 }
 
-/// The positions of a task that a walk from the best entry does not find.
-fn missed(
-    space: &Space<'_>,
-    nav: &NavRows<'_>,
-    base: &Layer,
-    entries: &[u32],
-    task: &[u32],
-    scratches: &ScratchPool,
-) -> Vec<u32> {
-    let mut missed = Vec::new();
-    scratches.with(|scratch| {
-        nav.each_query(space, task, |position, query| {
-            let Some(start) = nearest(nav, query, entries, position) else { return };
-            let scorer = nav.scorer(query);
-            walk(&scorer, base, &[start], EF, scratch, |_| {});
-            if scratch.pool.iter().all(|found| found.id != position) {
-                missed.push(position);
-            }
+impl Search<'_> {
+    /// The positions of a task that a walk from the best entry does not find.
+    fn missed(&self, entries: &Grouped, task: &[u32], scratches: &ScratchPool) -> Vec<u32> {
+        let mut missed = Vec::new();
+        scratches.with(|scratch| {
+            self.nav.each_query(self.space, task, |position, query| {
+                let Some(start) = entries.nearest(self.nav, query, position) else { return };
+                let scorer = self.nav.scorer(query);
+                walk(&scorer, self.base, &[start], EF, scratch, |_| {});
+                if scratch.pool.iter().all(|found| found.id != position) {
+                    missed.push(position);
+                }
+            });
         });
-    });
-    missed
+        missed
+    }
 }
 
-/// The best of the entries for a query, but for the position that is looked for.
-fn nearest(nav: &NavRows<'_>, query: &NavQuery, entries: &[u32], but: u32) -> Option<u32> {
-    let mut best: Option<Scored> = None;
-    let scorer = nav.scorer(query);
-    for ids in entries.chunks(TASK) {
-        let rows: Vec<&[u8]> = ids.iter().map(|&id| nav.row(id)).collect();
-        let mut scores = [f32::MIN; TASK];
-        scorer.score_all(&rows, &mut scores);
-        for (&id, score) in ids.iter().zip(scores) {
-            let scored = Scored { score, id };
-            if id != but && best.is_none_or(|best| scored.rank(&best).is_lt()) {
-                best = Some(scored);
+/// Entries in groups, as a search has them: all leaders are scored, then the groups of the best.
+struct Grouped {
+    leaders: Vec<u32>,
+    groups: Vec<Vec<u32>>,
+}
+
+impl Grouped {
+    fn new(space: &Space<'_>, entries: &[u32]) -> Self {
+        let (leaders, members) = group(space, entries);
+        let mut groups: Vec<Vec<u32>> = Vec::with_capacity(leaders.len());
+        for member in members {
+            // Each group begins with its leader, in the order of the leaders.
+            if leaders.get(groups.len()) == Some(&member) {
+                groups.push(Vec::new());
+            }
+            if let Some(group) = groups.last_mut() {
+                group.push(member);
             }
         }
+        Self { leaders, groups }
     }
-    best.map(|best| best.id)
+
+    /// The best of the entries for a query, but for the position that is looked for.
+    fn nearest(&self, nav: &NavRows<'_>, query: &NavQuery, but: u32) -> Option<u32> {
+        let mut leaders: Vec<(usize, Scored)> = Vec::with_capacity(self.leaders.len());
+        score_each(nav, query, &self.leaders, |at, scored| leaders.push((at, scored)));
+        if leaders.len() > GROUPS {
+            leaders.select_nth_unstable_by(GROUPS - 1, |a, b| a.1.rank(&b.1));
+            leaders.truncate(GROUPS);
+        }
+        let mut best: Option<Scored> = None;
+        for (group, _) in leaders {
+            score_each(nav, query, &self.groups[group], |_, scored| {
+                if scored.id != but && best.is_none_or(|best| scored.rank(&best).is_lt()) {
+                    best = Some(scored);
+                }
+            });
+        }
+        best.map(|best| best.id)
+    }
+}
+
+fn score_each(
+    nav: &NavRows<'_>,
+    query: &NavQuery,
+    ids: &[u32],
+    mut take: impl FnMut(usize, Scored),
+) {
+    let scorer = nav.scorer(query);
+    for (task, ids) in ids.chunks(TASK).enumerate() {
+        let mut rows = [&[][..]; TASK];
+        rows.iter_mut().zip(ids).for_each(|(row, &id)| *row = nav.row(id));
+        let mut scores = [f32::MIN; TASK];
+        scorer.score_all(&rows[..ids.len()], &mut scores);
+        for (at, (&id, score)) in ids.iter().zip(scores).enumerate() {
+            take(task * TASK + at, Scored { score, id });
+        }
+    }
 }

@@ -10,14 +10,13 @@ use std::ops::Range;
 use super::builder::{check_len, check_stride};
 use super::params::{GraphHeader, MAX_LEVELS, base_stride, check_m, upper_stride};
 use super::pool::Scored;
+use super::upper::GROUPS;
 use super::walk::{Adjacency, Scorer, climb};
 use super::{GraphParts, IndexError, TopK};
 use crate::format::SectionKind;
 use crate::kernels::prefetch;
 use crate::vectors::{Rows, finite};
 
-/// Groups of level 1 whose rows are scored.
-const GROUPS: usize = 16;
 /// Rows scored at a time.
 const BLOCK: usize = 32;
 
@@ -49,6 +48,36 @@ impl Best {
                 self.0.truncate(2);
             }
         });
+    }
+}
+
+/// What another graph can grow from: links and entries in memory.
+#[derive(Debug, Clone)]
+pub struct GraphCopy {
+    /// Base links of all rows.
+    links: Vec<u32>,
+    width: usize,
+    /// Positions that a search may start at.
+    pub entries: Vec<u32>,
+    /// Where the walks of a build start.
+    pub entry: u32,
+}
+
+impl GraphCopy {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.links.len() / self.width
+    }
+
+    /// Links of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The links of a row; padding and repetitions as they are stored.
+    pub fn row(&self, at: u32) -> &[u32] {
+        let start = at as usize * self.width;
+        self.links.get(start..start + self.width).unwrap_or_default()
     }
 }
 
@@ -143,6 +172,22 @@ impl Graph {
             words(self.base.0.row(id)).for_each(|link| reach(link, &mut waiting));
         }
         len - count
+    }
+
+    /// A copy to grow another graph from: 128 bytes a row with 32 links.
+    pub fn copy(&self) -> GraphCopy {
+        let rows = 0..self.base.len();
+        let links: Vec<u32> = rows.flat_map(|at| words(self.base.0.row(at))).collect();
+        let mut entries: Vec<u32> =
+            (0..self.upper_rows()).filter_map(|row| self.upper.word(row, 0)).collect();
+        entries.sort_unstable();
+        entries.dedup();
+        GraphCopy {
+            links,
+            width: self.base.0.stride() / size_of::<u32>(),
+            entries,
+            entry: self.entry,
+        }
     }
 
     /// Number of upper rows.

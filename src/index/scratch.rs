@@ -19,6 +19,8 @@ pub struct Scratch {
     pub accepted: Pool,
     /// Ids expanded by the last walk, in order.
     pub trail: Vec<u32>,
+    /// Ids expanded by all walks of one search.
+    pub steps: usize,
     /// The query as navigation codes are scored with, and its coordinates.
     pub nav_query: NavQuery,
     pub coordinates: Vec<f32>,

@@ -5,7 +5,7 @@ use super::builder::{check_len, check_stride};
 use std::sync::OnceLock;
 
 use super::curve::Curve;
-use super::graph::Graph;
+use super::graph::{Graph, GraphCopy};
 use super::pool::Scored;
 use super::residency::Resident;
 use super::scratch::ScratchPool;
@@ -217,6 +217,12 @@ impl Segment {
         self.graph.as_ref().map_or(0, Graph::unreachable)
     }
 
+    /// The graph, for another segment to grow from; 128 bytes a row.
+    #[must_use]
+    pub fn graph_copy(&self) -> Option<GraphCopy> {
+        self.graph.as_ref().map(Graph::copy)
+    }
+
     /// The code row at a position, as it was pushed.
     #[must_use]
     pub fn code_row(&self, position: u32) -> Option<&[u8]> {
@@ -241,21 +247,35 @@ impl Segment {
     /// than `k`, are ordered by their originals.
     /// An exact search scans the originals instead (the codes, if there are none).
     ///
+    /// Beside the rows: how many nodes the walk expanded.
+    ///
     /// # Errors
     /// [`IndexError::OtherEncoding`] for a query prepared for another metric or dimension.
+    pub fn search_counted(
+        &self,
+        query: &PreparedQuery,
+        params: &SearchParams,
+        allow: Allow<'_>,
+    ) -> Result<(Vec<Neighbor>, usize), IndexError> {
+        self.search_projected(query, &[], params, allow)
+    }
+
+    /// [`Segment::search_counted`] without the count.
+    #[cfg(test)]
     pub fn search(
         &self,
         query: &PreparedQuery,
         params: &SearchParams,
         allow: Allow<'_>,
     ) -> Result<Vec<Neighbor>, IndexError> {
-        self.search_projected(query, &[], params, allow)
+        self.search_counted(query, params, allow).map(|(found, _)| found)
     }
 
-    /// [`Segment::search`] for several queries, which are projected together.
+    /// [`Segment::search_counted`] for several queries, which are projected together, without
+    /// the counts.
     ///
     /// # Errors
-    /// As [`Segment::search`].
+    /// As [`Segment::search_counted`].
     pub fn search_many(
         &self,
         queries: &[PreparedQuery],
@@ -272,19 +292,19 @@ impl Segment {
         }
         let search = |(at, query)| {
             let own = coordinates.get(at * width..(at + 1) * width).unwrap_or_default();
-            self.search_projected(query, own, params, allow)
+            self.search_projected(query, own, params, allow).map(|(found, _)| found)
         };
         queries.iter().enumerate().map(search).collect()
     }
 
-    /// A search for a query whose coordinates may be known.
+    /// A search for a query whose coordinates may be known, and the nodes that were expanded.
     fn search_projected(
         &self,
         query: &PreparedQuery,
         coordinates: &[f32],
         params: &SearchParams,
         allow: Allow<'_>,
-    ) -> Result<Vec<Neighbor>, IndexError> {
+    ) -> Result<(Vec<Neighbor>, usize), IndexError> {
         if query.dim() != self.encoding.dim() || query.metric() != self.encoding.metric() {
             return Err(IndexError::OtherEncoding {
                 expected: (self.encoding.metric(), self.encoding.dim()),
@@ -293,9 +313,10 @@ impl Segment {
         }
         let k = params.k.min(self.len() as usize);
         if k == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         Ok(self.scratches.with(|scratch| {
+            scratch.steps = 0;
             let candidates = if params.exact {
                 self.scan_exact(query, k, allow, &mut scratch.values)
             } else {
@@ -306,7 +327,7 @@ impl Segment {
                     scratch,
                 )
             };
-            self.order(query, candidates, k, &mut scratch.values)
+            (self.order(query, candidates, k, &mut scratch.values), scratch.steps)
         }))
     }
 
@@ -361,7 +382,7 @@ impl Segment {
     }
 }
 
-/// The `k` best of the hits of several segments, in the order of [`Segment::search`].
+/// The `k` best of the hits of several segments, in the order of [`Segment::search_counted`].
 #[must_use]
 pub fn merge(hits: impl IntoIterator<Item = Vec<Neighbor>>, k: usize) -> Vec<Neighbor> {
     let mut all: Vec<Neighbor> = hits.into_iter().flatten().collect();

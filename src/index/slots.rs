@@ -30,8 +30,16 @@ impl Slots {
         self.rows.u32_at(position)
     }
 
+    /// One look where slots are consecutive, a binary search over their gaps otherwise.
     pub fn position_of(&self, slot: u32) -> Option<u32> {
-        let at = self.lower_bound(slot, 0);
+        let (first, last) = self.ends.filter(|&(first, last)| (first..=last).contains(&slot))?;
+        // Every position before this one has a slot below, as slots ascend by at least one.
+        let from = (self.len() - 1).saturating_sub(last - slot);
+        let guess = slot - first;
+        if self.slot(guess) == Some(slot) {
+            return Some(guess);
+        }
+        let at = self.lower_bound(slot, from);
         (self.slot(at) == Some(slot)).then_some(at)
     }
 

@@ -6,11 +6,14 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
 
-use super::builder::Section;
+use super::builder::{NAV_MIN_ROWS, Section};
 use super::params::{base_stride, upper_stride};
 use super::*;
 use crate::format::SectionKind;
+use crate::kernels::nav::LINE;
 use crate::vectors::{Encoding, Metric, Originals, PreparedQuery, Rows};
+
+mod grow;
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
 
@@ -61,10 +64,11 @@ pub(super) fn open_image(image: SegmentImage) -> Result<Segment, IndexError> {
     let has_nav = sections.iter().any(|s| s.kind == SectionKind::Nav);
     let nav = has_nav
         .then(|| -> Result<NavParts, IndexError> {
+            let rows = rows_of(&sections, SectionKind::Nav, LINE)?;
             Ok(NavParts {
                 projection: rows_of(&sections, SectionKind::Projection, encoding.code_stride())?,
-                rows: rows_of(&sections, SectionKind::Nav, 128)?,
-                upper: rows_of(&sections, SectionKind::UpperNav, 128)?,
+                upper: rows_of(&sections, SectionKind::UpperNav, rows.stride())?,
+                rows,
             })
         })
         .transpose()?;
@@ -135,6 +139,21 @@ fn a_walk_finds_the_true_neighbors_under_every_metric() {
             let recall = recall(&segment, &queries, 150, Allow::All);
             assert!(recall >= 0.99, "{metric} {originals:?} recall {recall}");
         }
+    }
+}
+
+#[test]
+fn a_large_segment_without_a_graph_is_scanned_by_navigation_codes() {
+    for metric in METRICS {
+        let encoding = Encoding::new(150, metric, Originals::F16).unwrap();
+        let vectors = clustered(NAV_MIN_ROWS, 150, 11);
+        let scanned = segment_of(&vectors, encoding, 1, u32::MAX);
+        assert!(scanned.nav.is_some() && !scanned.has_graph());
+        let queries = clustered(30, 150, 77);
+        let found = recall(&scanned, &queries, 10, Allow::All);
+        assert!(found > 0.99, "{metric}: {found}");
+        let smaller = segment_of(&vectors[1..], encoding, 1, u32::MAX);
+        assert!(smaller.nav.is_none());
     }
 }
 
@@ -454,4 +473,20 @@ fn merging_keeps_the_best_of_several_segments() {
     let hit = |slot, score| Neighbor { slot, score };
     let lists = [vec![hit(4, 0.9), hit(2, 0.5)], vec![hit(1, 0.9)], Vec::new()];
     assert_eq!(slots(&merge(lists, 2)), [1, 4]);
+}
+
+#[test]
+fn a_walk_tells_its_steps_and_a_scan_has_none() {
+    let vectors = clustered(2_000, 16, 5);
+    let encoding = Encoding::new(16, Metric::Cosine, Originals::None).unwrap();
+    let query = PreparedQuery::new(&encoding, &vectors[77]).unwrap();
+    let steps = |segment: &Segment, params: &SearchParams| {
+        segment.search_counted(&query, params, Allow::All).unwrap().1
+    };
+    let graph = segment_of(&vectors, encoding, 1, 0);
+    let (few, many) = (SearchParams::new(10, 20), SearchParams::new(10, 60));
+    assert!((20..60).contains(&steps(&graph, &few)), "{}", steps(&graph, &few));
+    assert!((60..=2_000).contains(&steps(&graph, &many)), "{}", steps(&graph, &many));
+    assert_eq!(steps(&graph, &SearchParams::exact(10)), 0);
+    assert_eq!(steps(&segment_of(&vectors, encoding, 1, u32::MAX), &many), 0);
 }

@@ -8,12 +8,13 @@
 use rayon::prelude::*;
 
 use super::IndexError;
-use super::build::link;
+use super::build::link_among;
 use super::params::GraphParams;
 use super::pool::Scored;
 use super::space::Space;
-use crate::vectors::Rows;
 
+/// Groups whose entries a search scores.
+pub const GROUPS: usize = 16;
 /// Entries that are not worth grouping.
 const UNGROUPED: usize = 256;
 
@@ -36,15 +37,15 @@ pub fn upper(
 ) -> Result<Upper, IndexError> {
     let m = params.m as usize;
     if entries.len() <= UNGROUPED {
-        let links = links(space, &entries, params)?;
+        let links = link_among(space, &entries, m, params.seed)?.into_padded();
         let rows = entries.iter().zip(links.chunks(m));
         let words = rows.flat_map(|(&node, links)| row(node, node, 0, links)).collect();
         return Ok(Upper { level_counts: vec![entries.len() as u32], nodes: entries, words });
     }
     let (leaders, members) = group(space, &entries);
     let above = leaders.len() as u32;
-    let of_leaders = links(space, &leaders, params)?;
-    let of_members = links(space, &members, params)?;
+    let of_leaders = link_among(space, &leaders, m, params.seed)?.into_padded();
+    let of_members = link_among(space, &members, m, params.seed)?.into_padded();
     let mut words = Vec::with_capacity((leaders.len() + members.len()) * (m + 2));
     for (&leader, links) in leaders.iter().zip(of_leaders.chunks(m)) {
         let at = members.iter().position(|&member| member == leader).unwrap_or(0) as u32;
@@ -63,7 +64,7 @@ fn row(node: u32, down: u32, first: u32, links: &[u32]) -> Vec<u32> {
 
 /// About the square root of the entries as leaders, and all entries group by group, each group
 /// begun by its leader.
-fn group(space: &Space<'_>, entries: &[u32]) -> (Vec<u32>, Vec<u32>) {
+pub fn group(space: &Space<'_>, entries: &[u32]) -> (Vec<u32>, Vec<u32>) {
     let count = entries.len().isqrt();
     let leaders: Vec<u32> = (0..count).map(|at| entries[at * entries.len() / count]).collect();
     let nearest = |&entry: &u32| {
@@ -78,16 +79,4 @@ fn group(space: &Space<'_>, entries: &[u32]) -> (Vec<u32>, Vec<u32>) {
     grouped.sort_unstable();
     let members = grouped.into_iter().map(|(_, _, entry)| entry).collect();
     (leaders, members)
-}
-
-/// Links of some positions among themselves, `m` each, by their places.
-fn links(
-    space: &Space<'_>,
-    positions: &[u32],
-    params: GraphParams,
-) -> Result<Vec<u32>, IndexError> {
-    let codes: Vec<u8> = positions.iter().flat_map(|&at| space.bytes(at)).copied().collect();
-    let codes = Rows::contiguous(codes.into(), space.encoding().code_stride())?;
-    let own = Space::new(&codes, space.encoding());
-    Ok(link(&own, params.m as usize, params.seed).into_padded())
 }

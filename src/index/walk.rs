@@ -153,7 +153,7 @@ pub fn walk_until<S: Scorer, A: Adjacency>(
     scratch: &mut Scratch,
     mut seen: impl FnMut(Scored),
 ) {
-    let Scratch { visited, pool, trail, .. } = scratch;
+    let Scratch { visited, pool, trail, steps, .. } = scratch;
     let len = graph.len();
     visited.reset(len);
     pool.reset(ef.min(len as usize));
@@ -179,6 +179,7 @@ pub fn walk_until<S: Scorer, A: Adjacency>(
         // What was asked for already is scored in any case.
         let Some(id) = next.filter(|_| !stop.is_some_and(|stop| stop.is_due(pool))) else {
             if batches[now].len == 0 {
+                *steps += trail.len();
                 return;
             }
             continue;

@@ -1,5 +1,7 @@
 //! Many int8 dot products at once: one row against four, and all pairs of two panels.
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64::neon;
 use super::level::{Isa, Level};
 use super::scalar;
 #[cfg(target_arch = "x86_64")]
@@ -15,15 +17,13 @@ pub fn dot4_i8(level: Level, query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
     // place and is then taken as far as it goes.
     let full = rows.map(|row| if is_short(row) { query } else { row });
     let mut dots = match level.isa() {
-        #[cfg(target_arch = "x86_64")]
         Isa::Scalar => full.map(|row| scalar::dot_i8(query, row)),
-        // Until there are kernels of our own, one pair at a time through simsimd.
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Scalar => full.map(|row| super::dot_i8(query, row)),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => x86::avx2::dot4_i8(level, query, full),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => x86::avx512::dot4_i8(level, query, full),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => neon::dot4_i8(level, query, full),
     };
     for (dot, row) in dots.iter_mut().zip(rows) {
         if is_short(row) {
@@ -109,6 +109,10 @@ fn dot4x4_i8(level: Level, a: [&[i8]; 4], b: [&[i8]; 4]) -> [i32; 16] {
     #[cfg(target_arch = "x86_64")]
     if level.isa() == Isa::Avx512 {
         return x86::avx512::dot4x4_i8(level, a, b);
+    }
+    #[cfg(target_arch = "aarch64")]
+    if level.isa() == Isa::Neon {
+        return neon::dot4x4_i8(level, a, b);
     }
     let mut out = [0; 16];
     for (out, a) in out.chunks_mut(4).zip(a) {

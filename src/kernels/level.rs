@@ -18,6 +18,9 @@ pub(super) enum Isa {
     /// AVX-512 F, BW, VL and VNNI: since Ice Lake and Zen 4.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// NEON with `sdot`: since Cortex-A75 and Apple M1.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Level {
@@ -29,8 +32,8 @@ impl Level {
     }
 }
 
-/// The best level of this processor. `PORTOLAN_ISA=scalar` or `avx2` in the environment lowers
-/// it, to measure and to test the others; it never raises it.
+/// The best level of this processor. `PORTOLAN_ISA=scalar` or, on x86-64, `avx2` in the
+/// environment lowers it, to measure and to test the others; it never raises it.
 #[inline]
 #[must_use]
 pub fn level() -> Level {
@@ -63,6 +66,14 @@ pub fn available() -> Vec<Level> {
             }
         }
     }
+    // In a big-endian process the lanes of a register are in another order than in memory.
+    #[cfg(target_arch = "aarch64")]
+    if cfg!(target_endian = "little")
+        && std::arch::is_aarch64_feature_detected!("neon")
+        && std::arch::is_aarch64_feature_detected!("dotprod")
+    {
+        levels.push(Level(Isa::Neon));
+    }
     levels
 }
 
@@ -76,6 +87,24 @@ impl Level {
             Isa::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => "neon",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_level_is_the_one_that_the_machine_is_said_to_have() {
+        let names: Vec<&str> = available().into_iter().map(Level::name).collect();
+        assert_eq!(names.first(), Some(&"scalar"));
+        // Set where the processor is chosen, as by an emulator: tests of a level that was not
+        // detected would pass without running it.
+        if let Ok(expected) = std::env::var("PORTOLAN_EXPECTED_LEVEL") {
+            assert_eq!(names.last(), Some(&expected.as_str()));
         }
     }
 }

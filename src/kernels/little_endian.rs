@@ -7,6 +7,8 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64::neon;
 use super::level::{Isa, level};
 #[cfg(target_arch = "x86_64")]
 use super::x86;
@@ -59,6 +61,8 @@ pub fn dot_f16_le(row: &[u8], query: &[f32], scratch: &mut Vec<f32>) -> f32 {
         (Isa::Avx2, Some(bits)) => x86::avx2::dot_f16(level(), bits, query),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx512, Some(bits)) => x86::avx512::dot_f16(level(), bits, query),
+        #[cfg(target_arch = "aarch64")]
+        (Isa::Neon, Some(bits)) => neon::dot_f16(level(), bits, query),
         _ => {
             scratch.resize(query.len(), 0.0);
             f16_le_to_f32(row, scratch);
@@ -75,6 +79,8 @@ pub fn l2sq_f16_le(row: &[u8], query: &[f32], scratch: &mut Vec<f32>) -> f32 {
         (Isa::Avx2, Some(bits)) => x86::avx2::l2sq_f16(level(), bits, query),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx512, Some(bits)) => x86::avx512::l2sq_f16(level(), bits, query),
+        #[cfg(target_arch = "aarch64")]
+        (Isa::Neon, Some(bits)) => neon::l2sq_f16(level(), bits, query),
         _ => {
             scratch.resize(query.len(), 0.0);
             f16_le_to_f32(row, scratch);

@@ -4,6 +4,8 @@
 //! The fast paths go through `simsimd`, which picks an instruction set at run time. Each has a
 //! twin in [`scalar`] that the tests compare it with and that serves when the lengths differ.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod dense;
 mod int8;
 mod level;

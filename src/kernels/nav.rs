@@ -11,6 +11,8 @@
 //! `t + s1 (scale1 sum(u q) - bias1) + s2 (scale2 sum(u q) - bias2)`, the first sum over line 0
 //! and the second over the others. A row of one line has 112 coordinates and no second part.
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64;
 use super::level::{Isa, Level};
 #[cfg(target_arch = "x86_64")]
 use super::x86;
@@ -69,12 +71,19 @@ impl NavQuery {
         (self.scale, self.bias) = ([0.0; 2], [0.0; 2]);
     }
 
-    /// Sets one coordinate.
-    pub fn set(&mut self, dim: usize, value: i8) {
-        let (line, field, byte) = place(dim, self.lines);
-        let plane = if line == 0 { field } else { 2 + 4 * (line - 1) + field };
-        if let Some(slot) = self.planes.get_mut(plane).and_then(|plane| plane.get_mut(byte)) {
-            *slot = value;
+    /// Sets the coordinates from `first` on; what the rows have no room for is left out.
+    pub fn set(&mut self, first: usize, values: &[i8]) {
+        let (mut dim, mut values) = (first, values);
+        while !values.is_empty() {
+            let (line, field, byte) = place(dim, self.lines);
+            let plane = if line == 0 { field } else { 2 + 4 * (line - 1) + field };
+            let width = if line + 1 == self.lines { LINE - FACTORS } else { LINE };
+            let (run, rest) = values.split_at((width - byte).min(values.len()));
+            let Some(plane) = self.planes.get_mut(plane).filter(|_| line < self.lines) else {
+                return;
+            };
+            plane[byte..byte + run.len()].copy_from_slice(run);
+            (dim, values) = (dim + run.len(), rest);
         }
     }
 
@@ -85,7 +94,7 @@ impl NavQuery {
         self.lines * LINE
     }
 
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(super) fn planes(&self) -> &[[i8; LINE]] {
         &self.planes
     }
@@ -106,6 +115,8 @@ impl NavQuery {
             Isa::Avx2 => x86::avx2::nav_all(level, self, rows, out),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => x86::avx512::nav_all(level, self, rows, out),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => aarch64::neon::nav_all(level, self, rows, out),
         }
     }
 
@@ -126,8 +137,14 @@ impl NavQuery {
                 sums[at.min(1)] += sum.sum::<i32>();
             }
         }
+        self.finish(sums, &row[row.len() - FACTORS..])
+    }
+
+    /// The two sums of a row and its factors to its score.
+    #[inline]
+    pub(super) fn finish(&self, sums: [i32; 2], row_end: &[u8]) -> f32 {
         let mut factors = [0; FACTORS];
-        factors.copy_from_slice(&row[row.len() - FACTORS..]);
+        factors.copy_from_slice(row_end);
         let [a, b, c, d, t @ ..] = factors;
         let (s1, s2) = (f32::from_le_bytes([0, 0, a, b]), f32::from_le_bytes([0, 0, c, d]));
         let part = |at: usize| sums[at] as f32 * self.scale[at] - self.bias[at];
@@ -141,7 +158,9 @@ impl NavQuery {
 pub fn prefetch(row: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     x86::prefetch(row);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    aarch64::prefetch(row);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = row;
 }
 
@@ -180,9 +199,14 @@ mod tests {
         ) {
             let mut query = NavQuery::default();
             query.reset(lines);
+            // More values than there is room for.
+            query.set(0, &values);
+            let mut apart = NavQuery::default();
+            apart.reset(lines);
             for (dim, value) in values.iter().take(dims(lines)).enumerate() {
-                query.set(dim, *value);
+                apart.set(dim, &[*value]);
             }
+            prop_assert_eq!(&apart.planes, &query.planes);
             (query.scale, query.bias) = ([scale, scale / 3.0], [bias, -bias]);
             let stride = query.row_bytes();
             let rows: Vec<&[u8]> = (0..count)

@@ -9,7 +9,7 @@
 
 use super::code::{self, CodeRow};
 use super::{Metric, Projection};
-use crate::kernels::nav::{FACTORS, FINE_DIMS, LINE, place};
+use crate::kernels::nav::{FACTORS, FINE_DIMS, LINE, MAX_LINES, dims, place};
 use crate::kernels::{NavQuery, Panel};
 
 /// Steps tried for the 4-bit part, as shares of the step that reaches the largest coordinate.
@@ -166,12 +166,12 @@ pub fn fill_query(coordinates: &[f32], lines: usize, query: &mut NavQuery) {
     query.reset(lines);
     let (fine, coarse) = coordinates.split_at(coordinates.len().min(FINE_DIMS));
     for (part, (values, first)) in [(fine, 0), (coarse, FINE_DIMS)].into_iter().enumerate() {
-        let (codes, scale) = code::quantize(values);
-        let mut sum = 0_i32;
-        for (at, code) in codes.enumerate() {
-            query.set(first + at, code);
-            sum += i32::from(code);
-        }
+        let (quantized, scale) = code::quantize(values);
+        let mut codes = [0_i8; dims(MAX_LINES)];
+        codes.iter_mut().zip(quantized).for_each(|(code, value)| *code = value);
+        let codes = &codes[..values.len().min(dims(MAX_LINES))];
+        let sum: i32 = codes.iter().map(|&code| i32::from(code)).sum();
+        query.set(first, codes);
         query.scale[part] = scale;
         query.bias[part] = MIDDLE[part] * sum as f32 * scale;
     }

@@ -6,6 +6,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use portolan::Metric;
 use portolan::nim::Truncate;
 
+use crate::bench_args::{BenchChurnArgs, BenchGrowthArgs, BenchOpenArgs};
+
 /// Largest number of hits, candidates or ef that is taken.
 const COUNT_MAX: usize = 100_000;
 /// Largest number of dimensions of a collection.
@@ -41,6 +43,12 @@ pub enum Command {
     Compact(FileArgs),
     /// Measure vector search: recall, throughput and latency by ef
     BenchAnn(BenchAnnArgs),
+    /// Measure what inserting and deleting costs, and what it does to recall
+    BenchChurn(BenchChurnArgs),
+    /// Measure opening a file: time, first hit, searches per second from then on
+    BenchOpen(BenchOpenArgs),
+    /// Measure how steps and time per query grow with the size of a collection
+    BenchGrowth(BenchGrowthArgs),
     /// Write embedding-like vectors from a seed, to measure with
     GenerateVectors(GenerateArgs),
 }
@@ -294,11 +302,11 @@ fn bounded(text: &str, max: usize) -> Result<usize, String> {
     number.ok_or_else(|| format!("expected a number from 1 to {max}"))
 }
 
-fn count(text: &str) -> Result<usize, String> {
+pub fn count(text: &str) -> Result<usize, String> {
     bounded(text, COUNT_MAX)
 }
 
-fn dimensions(text: &str) -> Result<usize, String> {
+pub fn dimensions(text: &str) -> Result<usize, String> {
     bounded(text, DIMENSIONS_MAX)
 }
 
@@ -306,7 +314,7 @@ fn threads(text: &str) -> Result<usize, String> {
     bounded(text, 1024)
 }
 
-fn rows(text: &str) -> Result<usize, String> {
+pub fn rows(text: &str) -> Result<usize, String> {
     bounded(text, u32::MAX as usize)
 }
 

@@ -18,6 +18,7 @@ use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::progress::{Progress, maintain};
 use crate::timing::{percentile_us, seconds};
+use crate::trial::peak_mib;
 
 /// Vectors per commit.
 const BATCH: usize = 1000;
@@ -29,6 +30,9 @@ const FLAT_ROWS_MAX: usize = 20_000;
 #[derive(Serialize)]
 struct Built {
     build_s: f64,
+    /// Resident at the highest while building, with the pages of the vectors' file that were
+    /// read; absent where the system does not tell, or nothing was built.
+    build_peak_mib: Option<f64>,
     bytes_per_vector: f64,
     resident_bytes_per_vector: f64,
     rows: usize,
@@ -64,16 +68,20 @@ struct Measured {
 }
 
 /// A folder for the database file that goes when the command ends.
-struct Scratch(PathBuf);
+pub struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let nanos = now.map_or(0, |time| time.as_nanos());
         let name = format!("portolan-bench-{}-{nanos}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).map_err(|error| Failure::of_file(&path, &error))?;
         Ok(Self(path))
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 }
 
@@ -94,10 +102,11 @@ pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
         Some(path) => path.clone(),
         None => {
             scratch = Scratch::new()?;
-            scratch.0.join("bench.portolan")
+            scratch.path("bench.portolan")
         }
     };
-    let build_s = if args.reuse { 0.0 } else { build(args, &base, &path)? };
+    let (build_s, build_peak_mib) =
+        if args.reuse { (0.0, None) } else { build(args, &base, &path)? };
     let db = Database::open_read_only(&path)?;
     let collection = db.collection("bench")?;
     let info = db.info()?;
@@ -109,6 +118,7 @@ pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
     let resident: u64 = info.collections.iter().map(|of| hot(&of.space)).sum();
     let built = Built {
         build_s,
+        build_peak_mib,
         bytes_per_vector: info.file_bytes as f64 / rows,
         resident_bytes_per_vector: resident as f64 / rows,
         rows: base.len(),
@@ -182,8 +192,10 @@ fn asked(
 }
 
 fn built_text(built: &Built) -> String {
+    let peak = built.build_peak_mib.map_or(String::new(), |mib| format!(" and {mib:.0} MiB"));
     format!(
-        "{} x {} {} built in {:.1} s: {:.0} bytes per vector in the file, {:.0} to keep resident",
+        "{} x {} {} built in {:.1} s{peak}: {:.0} bytes per vector in the file, \
+         {:.0} to keep resident",
         built.rows,
         built.dim,
         built.metric,
@@ -216,9 +228,9 @@ fn queries(args: &BenchAnnArgs, base: &VectorFile) -> Result<Vec<Vec<f32>>> {
     Ok((0..file.len()).map(|row| file.row(row)).collect::<std::result::Result<_, _>>()?)
 }
 
-/// Stores all vectors under their row numbers and folds them; the seconds that took. Then writes
-/// the file anew without free pages, as it would be shipped.
-fn build(args: &BenchAnnArgs, base: &VectorFile, path: &Path) -> Result<f64> {
+/// Stores all vectors under their row numbers and folds them; the seconds and MiB that took. Then
+/// writes the file anew without free pages, as it would be shipped.
+fn build(args: &BenchAnnArgs, base: &VectorFile, path: &Path) -> Result<(f64, Option<f64>)> {
     let options = DatabaseOptions::new().must_be_new().maintenance(Maintenance::Manual);
     let db = options.open(path)?;
     let options = CollectionOptions::new(base.dim(), args.metric);
@@ -238,7 +250,7 @@ fn build(args: &BenchAnnArgs, base: &VectorFile, path: &Path) -> Result<f64> {
     }
     let graph_min_rows = if args.flat { u32::MAX } else { 0 };
     maintain(&collection, |maintain| maintain.graph_min_rows(graph_min_rows))?;
-    let took = seconds(begin.elapsed());
+    let took = (seconds(begin.elapsed()), peak_mib());
     drop((collection, db));
     if !args.flat || base.len() <= FLAT_ROWS_MAX {
         Database::compact(path)?;

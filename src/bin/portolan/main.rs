@@ -8,11 +8,17 @@
 
 mod args;
 mod bench_ann;
+mod bench_args;
+mod bench_churn;
+mod bench_growth;
+mod bench_open;
 mod create;
 mod documents;
 mod eval;
 mod failure;
 mod generate;
+mod growth_fit;
+mod growth_plot;
 mod ingest;
 mod inspect;
 mod models;
@@ -21,6 +27,7 @@ mod output;
 mod progress;
 mod search;
 mod timing;
+mod trial;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -71,6 +78,9 @@ fn run(cli: Cli) -> Result<()> {
         Command::Verify(args) => inspect::verify(&args, &out),
         Command::Compact(args) => inspect::compact(&args, &out),
         Command::BenchAnn(args) => bench_ann::run(&args, &out),
+        Command::BenchChurn(args) => bench_churn::run(&args, &out),
+        Command::BenchOpen(args) => bench_open::run(&args, &out),
+        Command::BenchGrowth(args) => bench_growth::run(&args, &out),
         Command::GenerateVectors(args) => generate::run(&args, &out),
     }
 }

@@ -1,0 +1,155 @@
+//! Tests of graphs that grow: what is inserted is found, what is deleted leaves no hole.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::index::graph::GraphCopy;
+
+/// Which of the vectors an earlier segment had and which the grown one has, by number.
+struct Change {
+    before: Vec<u32>,
+    after: Vec<u32>,
+}
+
+fn build(
+    vectors: &[Vec<f32>],
+    encoding: Encoding,
+    numbers: &[u32],
+    inherited: Option<(GraphCopy, Vec<u32>)>,
+) -> SegmentImage {
+    let params = GraphParams { ef_construction: 64, ..GraphParams::default() };
+    let config = SegmentConfig::new(encoding).graph(params).graph_min_rows(0);
+    let mut builder = SegmentBuilder::with_capacity(config, numbers.len()).unwrap();
+    for &number in numbers {
+        let rows = encoding.encode(&vectors[number as usize]).unwrap();
+        builder.push(number, &rows.code, rows.raw.as_deref()).unwrap();
+    }
+    if let Some((graph, places)) = inherited {
+        builder = builder.inherit(graph, places);
+    }
+    builder.finish(&go_on).unwrap()
+}
+
+fn places(change: &Change) -> Vec<u32> {
+    let place = |number: &u32| change.after.binary_search(number).map_or(GONE, |at| at as u32);
+    change.before.iter().map(place).collect()
+}
+
+fn grown(vectors: &[Vec<f32>], encoding: Encoding, change: &Change) -> SegmentImage {
+    let before = open_image(build(vectors, encoding, &change.before, None)).unwrap();
+    let graph = before.graph_copy().unwrap();
+    build(vectors, encoding, &change.after, Some((graph, places(change))))
+}
+
+/// Of `n` vectors all but every seventh at first; then without every fifth, with all others.
+fn churn(n: u32) -> Change {
+    Change {
+        before: (0..n * 3 / 4).filter(|at| at % 7 != 0).collect(),
+        after: (0..n).filter(|at| at % 5 != 0).collect(),
+    }
+}
+
+#[test]
+fn what_was_inserted_and_what_was_kept_are_found_after_deletions_under_every_metric() {
+    let mut vectors = clustered(4_050, 48, 21);
+    let queries = vectors.split_off(4_000);
+    for metric in METRICS {
+        let encoding = Encoding::new(48, metric, Originals::F16).unwrap();
+        let segment = open_image(grown(&vectors, encoding, &churn(4_000))).unwrap();
+        assert_eq!((segment.len(), segment.unreachable()), (3_200, 0));
+        let recall = recall(&segment, &queries, 150, Allow::All);
+        assert!(recall >= 0.99, "{metric} recall {recall}");
+    }
+}
+
+#[test]
+fn a_grown_graph_finds_as_much_as_one_built_anew() {
+    let mut vectors = clustered(6_100, 64, 22);
+    let queries = vectors.split_off(6_000);
+    let encoding = Encoding::new(64, Metric::Cosine, Originals::F16).unwrap();
+    let change = churn(6_000);
+    let anew = open_image(build(&vectors, encoding, &change.after, None)).unwrap();
+    let grown = open_image(grown(&vectors, encoding, &change)).unwrap();
+    let recall = |segment| recall(segment, &queries, 20, Allow::All);
+    let (anew, grown) = (recall(&anew), recall(&grown));
+    assert!(grown > anew - 0.02, "grown {grown}, built anew {anew}");
+}
+
+#[test]
+fn deleting_alone_keeps_every_row_reachable() {
+    let vectors = clustered(2_000, 24, 23);
+    let encoding = Encoding::new(24, Metric::L2, Originals::F16).unwrap();
+    for dead in [2, 3, 10] {
+        let before: Vec<u32> = (0..2_000).collect();
+        let after: Vec<u32> = before.iter().copied().filter(|at| at % dead != 0).collect();
+        let segment = open_image(grown(&vectors, encoding, &Change { before, after })).unwrap();
+        assert_eq!(segment.unreachable(), 0);
+        assert!(recall(&segment, &vectors[..40], 100, Allow::All) >= 0.98);
+    }
+}
+
+#[test]
+fn growing_gives_the_same_bytes_on_one_thread_and_on_four() {
+    let vectors = clustered(2_500, 24, 24);
+    let encoding = Encoding::new(24, Metric::Cosine, Originals::None).unwrap();
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let image = pool.install(|| grown(&vectors, encoding, &churn(2_500)));
+        let bytes: Vec<Bytes> = image.sections.into_iter().map(|section| section.bytes).collect();
+        (image.graph, bytes)
+    };
+    assert_eq!(run(1), run(4));
+}
+
+#[test]
+fn places_that_do_not_fit_lead_to_a_graph_built_anew() {
+    let vectors = clustered(300, 8, 25);
+    let encoding = Encoding::new(8, Metric::L2, Originals::None).unwrap();
+    let numbers: Vec<u32> = (0..300).collect();
+    let links = |image: &SegmentImage| rows_of(&image.sections, SectionKind::Links, 128).unwrap();
+    let anew = build(&vectors, encoding, &numbers, None);
+    let graph = open_image(anew.clone()).unwrap().graph_copy().unwrap();
+    let backwards: Vec<u32> = (0..300).rev().collect();
+    let beyond: Vec<u32> = (1..301).collect();
+    for places in [backwards, beyond, Vec::new(), vec![0; 300]] {
+        let image = build(&vectors, encoding, &numbers, Some((graph.clone(), places)));
+        for row in 0..300 {
+            assert_eq!(links(&image).row(row), links(&anew).row(row));
+        }
+    }
+}
+
+/// Growing from a graph of random words must not fail, and must still find everything.
+#[test]
+fn a_damaged_graph_can_be_grown_from() {
+    let vectors = clustered(400, 8, 26);
+    let encoding = Encoding::new(8, Metric::L2, Originals::F32).unwrap();
+    let numbers: BTreeSet<u32> = (0..300).collect();
+    let sound = build(&vectors, encoding, &numbers.into_iter().collect::<Vec<_>>(), None);
+    let words = prop_oneof![4 => 0_u32..400, 1 => any::<u32>()];
+    let strategy = (proptest::collection::vec(words, 300 * 32), 0_u32..300, 1_u32..9);
+    let config = ProptestConfig { cases: 24, max_shrink_iters: 20, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let check = |(links, entry, dead): (Vec<u32>, u32, u32)| {
+        let mut image = sound.clone();
+        for section in &mut image.sections {
+            if section.kind == SectionKind::Links {
+                let bytes = links.iter().flat_map(|word| word.to_le_bytes());
+                section.bytes = bytes.collect::<Vec<u8>>().into();
+            }
+        }
+        image.graph.as_mut().unwrap().entry = entry;
+        let graph = open_image(image).unwrap().graph_copy().unwrap();
+        let change = Change {
+            before: (0..300).collect(),
+            after: (0..400).filter(|at| at % dead != 1 % dead).collect(),
+        };
+        let image = build(&vectors, encoding, &change.after, Some((graph, places(&change))));
+        let segment = open_image(image).unwrap();
+        let query = PreparedQuery::new(&encoding, &vectors[399]).unwrap();
+        let hits = segment.search(&query, &SearchParams::new(5, 6), Allow::All).unwrap();
+        prop_assert_eq!(hits.len(), 5.min(change.after.len()));
+        Ok(())
+    };
+    runner.run(&strategy, check).unwrap();
+}
