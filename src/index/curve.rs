@@ -192,7 +192,8 @@ mod tests {
 
         #[test]
         fn bytes_of_any_kind_are_a_sound_curve_or_none(
-            bytes in proptest::collection::vec(any::<u8>(), 0..8 * POINT_BYTES), target in 0.0_f32..1.0,
+            bytes in proptest::collection::vec(any::<u8>(), 0..8 * POINT_BYTES),
+            target in 0.0_f32..1.0,
         ) {
             let whole = bytes.len() / POINT_BYTES * POINT_BYTES;
             if let Some(curve) = Curve::read(&rows(bytes[..whole].to_vec())) {
