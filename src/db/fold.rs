@@ -129,7 +129,7 @@ fn all_segments(manifest: &Manifest) -> Vec<usize> {
 
 /// How many times as many rows as were collected a segment with a graph may have to take them
 /// in: they are inserted one by one, but all its rows are written anew.
-const GROWTH: u64 = 8;
+const GROWTH: u64 = 5;
 
 /// Segments of which more than 30 % is dead; and, like a binary counter: what is collected so far
 /// takes in a segment of no more than its size, or goes into a graph of no more than

@@ -149,7 +149,7 @@ impl Collection {
 
 impl<'p> Maintain<'p> {
     /// Does only what is worth it now: seals the unsealed vectors, merges small segments of about
-    /// their number, and takes all that into the next graph once it is an eighth of it.
+    /// their number, and takes all that into the next graph once it is a fifth of it.
     pub fn only_due(mut self) -> Self {
         self.only_due = true;
         self

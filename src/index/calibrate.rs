@@ -25,10 +25,9 @@ use crate::vectors::{Encoding, Originals, PreparedQuery, Random, Rows};
 const SAMPLE: usize = 512;
 /// Candidates of the walks that are measured, until recall is good enough.
 const LADDER: [u32; 14] = [5, 9, 14, 20, 30, 45, 67, 100, 150, 225, 337, 506, 759, 1138];
-/// The ladder ends where this share of the first ten ...
-const ENOUGH: f64 = 0.996;
-/// ... and this of the first hundred are found.
-const ENOUGH_DEEP: f64 = 0.98;
+/// A depth is measured no further once this share is found; without all of one neighbor each the
+/// last of them would take as long as the rest.
+const ENOUGH: [f64; DEPTHS.len()] = [0.996, 0.996, 0.98];
 /// Rows whose products with all of the sample are computed at a time.
 const BLOCK: u32 = 64;
 /// Queries of one task.
@@ -109,20 +108,24 @@ impl Segment {
         });
         let scratches = ScratchPool::default();
         let mut points: Vec<Point> = Vec::new();
+        let mut is_open = [true; DEPTHS.len()];
         for ef in LADDER {
             go_on()?;
             let found = samples
                 .par_chunks(TASK)
-                .map(|task| scratches.with(|scratch| self.count(task, ef as usize, scratch)))
+                .map(|task| {
+                    scratches.with(|scratch| self.count(task, (ef as usize, is_open), scratch))
+                })
                 .reduce(|| [0; DEPTHS.len()], |a, b| std::array::from_fn(|at| a[at] + b[at]));
-            let share: [f64; DEPTHS.len()] =
-                std::array::from_fn(|at| found[at] as f64 / wanted[at] as f64);
             let last = points.last().map_or([0; DEPTHS.len()], |last| last.recall);
-            // A wider walk can lose a neighbor by chance; a curve never falls.
-            let recall =
-                std::array::from_fn(|at| last[at].max((share[at] * f64::from(u16::MAX)) as u16));
+            let recall = std::array::from_fn(|at| {
+                let share = found[at] as f64 / wanted[at] as f64;
+                is_open[at] &= share < ENOUGH[at];
+                // A wider walk can lose a neighbor by chance; a curve never falls.
+                last[at].max((share * f64::from(u16::MAX)) as u16)
+            });
             points.push(Point { ef, recall });
-            if share[1] >= ENOUGH && share[2] >= ENOUGH_DEEP || ef >= rows {
+            if is_open == [false; DEPTHS.len()] || ef >= rows {
                 break;
             }
         }
@@ -193,15 +196,20 @@ impl Segment {
         parts.into_par_iter().map(scan).reduce(none, join)
     }
 
-    /// True neighbors that walks with `ef` candidates find, for each depth.
-    fn count(&self, samples: &[Sample], ef: usize, scratch: &mut Scratch) -> [usize; DEPTHS.len()] {
+    /// True neighbors that walks with `ef` candidates find, for each depth that is open.
+    fn count(
+        &self,
+        samples: &[Sample],
+        (ef, is_open): (usize, [bool; DEPTHS.len()]),
+        scratch: &mut Scratch,
+    ) -> [usize; DEPTHS.len()] {
         let mut right = [0; DEPTHS.len()];
         for sample in samples {
             let codes = CodeScorer { query: &sample.query, codes: &self.codes };
-            for (right, depth) in right.iter_mut().zip(DEPTHS) {
+            for ((right, depth), is_open) in right.iter_mut().zip(DEPTHS).zip(is_open) {
                 let params = SearchParams::new(depth, ef);
                 // A search for so many hits never has so few candidates.
-                if ef < params.rescored() {
+                if !is_open || ef < params.rescored() {
                     continue;
                 }
                 let found = self.found_without(sample, &params, scratch);

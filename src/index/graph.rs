@@ -15,7 +15,7 @@ use super::walk::{Adjacency, Scorer, climb};
 use super::{GraphParts, IndexError, TopK};
 use crate::format::SectionKind;
 use crate::kernels::prefetch;
-use crate::vectors::{Rows, finite};
+use crate::vectors::{Projection, Rows, finite};
 
 /// Rows scored at a time.
 const BLOCK: usize = 32;
@@ -61,6 +61,8 @@ pub struct GraphCopy {
     pub entries: Vec<u32>,
     /// Where the walks of a build start.
     pub entry: u32,
+    /// What the navigation codes were made with.
+    pub projection: Option<Projection>,
 }
 
 impl GraphCopy {
@@ -175,19 +177,15 @@ impl Graph {
     }
 
     /// A copy to grow another graph from: 128 bytes a row with 32 links.
-    pub fn copy(&self) -> GraphCopy {
+    pub fn copy(&self, projection: Option<Projection>) -> GraphCopy {
         let rows = 0..self.base.len();
         let links: Vec<u32> = rows.flat_map(|at| words(self.base.0.row(at))).collect();
         let mut entries: Vec<u32> =
             (0..self.upper_rows()).filter_map(|row| self.upper.word(row, 0)).collect();
         entries.sort_unstable();
         entries.dedup();
-        GraphCopy {
-            links,
-            width: self.base.0.stride() / size_of::<u32>(),
-            entries,
-            entry: self.entry,
-        }
+        let width = self.base.0.stride() / size_of::<u32>();
+        GraphCopy { links, width, entries, entry: self.entry, projection }
     }
 
     /// Number of upper rows.

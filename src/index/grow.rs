@@ -3,9 +3,9 @@
 //!
 //! A row that named deleted positions takes their links as candidates for the vacant places, as
 //! a deletion in place would (IP-DiskANN, arXiv 2502.13826). New positions are linked among
-//! themselves as in a build and searched for in what was carried over. The navigation codes are
-//! made anew, from a projection trained on all rows, so that they do not age. Costs as much for
-//! each new position as a build, and a tenth of it for each position carried over.
+//! themselves as in a build and searched for in what was carried over. The projection is kept
+//! while it serves the new positions as well as the old; the navigation codes are made anew.
+//! Costs as much for each new position as a build, and a tenth of it for each carried over.
 
 use rayon::prelude::*;
 
@@ -17,6 +17,7 @@ use super::graph::GraphCopy;
 use super::layer::Layer;
 use super::nav::NavCodes;
 use super::params::{GraphParams, Progress};
+use super::pool::Scored;
 use super::reach::repair;
 use super::refine::Refine;
 use super::select::Selection;
@@ -24,7 +25,7 @@ use super::space::Space;
 use crate::vectors::{Encoding, Random, Rows};
 
 /// Deleted links whose own links become candidates, at most: the nearest ones.
-const DEAD_LINKS: usize = 4;
+const DEAD_LINKS: usize = 8;
 
 /// The graph of an earlier segment, and where its positions are now.
 #[derive(Debug)]
@@ -65,6 +66,12 @@ impl Inherited {
             }
         }
         ids.retain(|&id| id != own);
+        if dead.is_empty() {
+            // Nobody asks for the scores of links that are not selected now.
+            let links: Vec<Scored> = ids.into_iter().map(|id| Scored { score: 0.0, id }).collect();
+            let diverse = links.len();
+            return Selection { links, diverse };
+        }
         let beyond = dead.iter().take(DEAD_LINKS).flat_map(|&dead| self.graph.row(dead));
         let mut new: Vec<u32> = beyond
             .filter_map(|&link| self.place(link))
@@ -72,16 +79,13 @@ impl Inherited {
             .collect();
         new.sort_unstable();
         new.dedup();
-        if ids.len() < dead.len() {
-            // Too little is left to build on.
-            new.extend(&ids);
-            new.sort_unstable();
-            new.dedup();
-            return Selection::new(space, &space.ranked(own, &new), width);
-        }
         let mut candidates = space.ranked(own, &new);
         candidates.truncate(width);
-        Selection::refill(space, &ids, &candidates, width)
+        ids.sort_unstable();
+        ids.dedup();
+        candidates.extend(space.ranked(own, &ids));
+        candidates.sort_unstable_by(Scored::rank);
+        Selection::new(space, &candidates, width)
     }
 
     /// All rows that are carried over; new positions have none yet.
@@ -126,19 +130,20 @@ impl Inherited {
 pub fn grow(
     codes: &Rows,
     encoding: Encoding,
-    (params, inherited): (GraphParams, Inherited),
+    (params, mut inherited): (GraphParams, Inherited),
     progress: &Progress<'_>,
 ) -> Result<BuiltGraph, IndexError> {
     params.check()?;
     let report = Report { progress, total: u64::from(codes.len()) };
     report.share(0.0)?;
     let space = Space::new(codes, encoding);
-    let nav = NavCodes::build(&space, codes, params.seed);
+    let fresh = inherited.fresh(space.len());
+    let projection = inherited.graph.projection.take();
+    let nav = NavCodes::inherit(&space, codes, (projection, &fresh), params.seed);
     report.share(0.1)?;
     let width = params.base_links();
     let mut layer = inherited.layer(&space, width);
     report.share(0.25)?;
-    let fresh = inherited.fresh(space.len());
     let mut known = inherited.entries();
     let start = inherited.place(inherited.graph.entry).unwrap_or_else(|| {
         (Random::new(params.seed).next_u64() % u64::from(space.len().max(1))) as u32

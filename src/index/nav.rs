@@ -5,12 +5,16 @@ use rayon::prelude::*;
 
 use super::space::Space;
 use super::walk::Scorer;
-use crate::kernels::nav::LINE;
+use crate::kernels::nav::{LINE, dims};
 use crate::kernels::{Level, NavQuery, level};
 use crate::vectors::code::CodeRow;
 use crate::vectors::nav::{NavEncoder, lines_for};
 use crate::vectors::{Projection, Rows};
 
+/// Positions that a projection is tried on.
+const SAMPLE: usize = 512;
+/// How much less of the differences a projection may keep of fresh positions than of all.
+const LOSS: f32 = 0.01;
 /// Rows encoded by one task.
 const TASK: usize = 128;
 
@@ -31,7 +35,28 @@ impl NavCodes {
         if lines == 0 {
             return None;
         }
-        let projection = Projection::train(codes, &encoding, lines, seed);
+        Some(Self::encode(space, Projection::train(codes, &encoding, lines, seed), lines))
+    }
+
+    /// As [`NavCodes::build`], with the projection of an earlier segment while it serves the
+    /// `fresh` positions as well as the others: training is a third of the cost of growing.
+    pub fn inherit(
+        space: &Space<'_>,
+        codes: &Rows,
+        (projection, fresh): (Option<Projection>, &[u32]),
+        seed: u64,
+    ) -> Option<Self> {
+        let lines = lines_for(space.encoding().dim());
+        match projection.filter(|projection| projection.len() == projected(space, lines)) {
+            Some(projection) if serves(space, &projection, fresh) => {
+                Some(Self::encode(space, projection, lines))
+            }
+            _ => Self::build(space, codes, seed),
+        }
+    }
+
+    fn encode(space: &Space<'_>, projection: Projection, lines: usize) -> Self {
+        let encoding = space.encoding();
         let mut bytes = vec![0; space.len() as usize * lines * LINE];
         bytes.par_chunks_mut(TASK * lines * LINE).enumerate().for_each(|(task, out)| {
             let first = (task * TASK) as u32;
@@ -40,7 +65,7 @@ impl NavCodes {
                 (first..first + count).map(|at| space.point(at).row).collect();
             NavEncoder::new(&projection, encoding.metric(), lines).encode(&rows, out);
         });
-        Some(Self { projection, lines, bytes })
+        Self { projection, lines, bytes }
     }
 
     /// Bytes of a row.
@@ -51,6 +76,30 @@ impl NavCodes {
     pub fn rows(&self) -> NavRows<'_> {
         NavRows { codes: self, stride: self.stride(), level: level() }
     }
+}
+
+/// Directions of a projection that is trained for a space.
+fn projected(space: &Space<'_>, lines: usize) -> usize {
+    dims(lines).min(space.encoding().dim())
+}
+
+/// Whether a projection keeps as much of the differences between fresh positions as between all.
+fn serves(space: &Space<'_>, projection: &Projection, fresh: &[u32]) -> bool {
+    let all: Vec<u32> = (0..space.len()).collect();
+    let kept = |positions: &[u32]| {
+        let step = (positions.len() / SAMPLE).max(1);
+        let (mut coordinates, mut kept, mut total) = (Vec::new(), 0.0, 0.0);
+        for &position in positions.iter().step_by(step) {
+            let row = space.point(position).row;
+            projection.project(row.codes, row.scale, &mut coordinates);
+            kept += coordinates.iter().map(|x| x * x).sum::<f32>();
+            let differences = row.values().zip(projection.mean()).map(|(x, mean)| x - mean);
+            total += differences.map(|x| x * x).sum::<f32>();
+        }
+        kept / total
+    };
+    // Of nothing, or of equal vectors, nothing is kept: not a number, and no reason to train.
+    fresh.is_empty() || !(kept(fresh) < kept(&all) - LOSS)
 }
 
 /// Navigation codes to be walked by.

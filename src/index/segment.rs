@@ -233,7 +233,8 @@ impl Segment {
     /// The graph, for another segment to grow from; 128 bytes a row.
     #[must_use]
     pub fn graph_copy(&self) -> Option<GraphCopy> {
-        self.graph.as_ref().map(Graph::copy)
+        let projection = self.nav.as_ref().map(|nav| nav.projection.clone());
+        self.graph.as_ref().map(|graph| graph.copy(projection))
     }
 
     /// The code row at a position, as it was pushed.

@@ -24,12 +24,24 @@ impl Selection {
     /// Selects at most `width` of `candidates`, which come best first without repetition. Costs
     /// up to `candidates * width` products.
     pub fn new(space: &Space<'_>, candidates: &[Scored], width: usize) -> Self {
-        let mut links = Vec::with_capacity(width);
-        let mut points = Vec::with_capacity(width);
+        let mut links: Vec<Scored> = Vec::with_capacity(width);
+        let mut points: Vec<Point<'_>> = Vec::with_capacity(width);
         let mut left = candidates.to_vec();
         let mut diverse = 0;
         for factor in RELAXED {
-            add(space, (&mut links, &mut points), &mut left, (factor, width));
+            left.retain(|candidate| {
+                if links.len() == width {
+                    return true;
+                }
+                let point = space.point(candidate.id);
+                // Scores are negative squared distances.
+                let excluded = space.any_above(&point, &points, candidate.score / factor);
+                if !excluded {
+                    links.push(*candidate);
+                    points.push(point);
+                }
+                excluded
+            });
             if factor == RELAXED[0] {
                 diverse = links.len();
             }
@@ -41,48 +53,6 @@ impl Selection {
         links.extend(left.into_iter().take(missing));
         Self { links, diverse }
     }
-
-    /// Keeps the links there are, whose scores nobody knows, and gives what a row has room for
-    /// to `candidates`: the most spread first. A fraction of the cost of selecting all anew.
-    pub fn refill(space: &Space<'_>, kept: &[u32], candidates: &[Scored], width: usize) -> Self {
-        let mut links: Vec<Scored> =
-            kept.iter().take(width).map(|&id| Scored { score: 0.0, id }).collect();
-        if candidates.is_empty() {
-            let diverse = links.len();
-            return Self { links, diverse };
-        }
-        let mut points: Vec<Point<'_>> = links.iter().map(|link| space.point(link.id)).collect();
-        let mut left = candidates.to_vec();
-        for factor in RELAXED {
-            add(space, (&mut links, &mut points), &mut left, (factor, width));
-        }
-        let missing = width - links.len();
-        links.extend(left.into_iter().take(missing));
-        let diverse = links.len();
-        Self { links, diverse }
-    }
-}
-
-/// Moves what is diverse by a factor from `left` to the links, until there are `width`.
-fn add<'a>(
-    space: &Space<'a>,
-    (links, points): (&mut Vec<Scored>, &mut Vec<Point<'a>>),
-    left: &mut Vec<Scored>,
-    (factor, width): (f32, usize),
-) {
-    left.retain(|candidate| {
-        if links.len() == width {
-            return true;
-        }
-        let point = space.point(candidate.id);
-        // Scores are negative squared distances.
-        let excluded = space.any_above(&point, points, candidate.score / factor);
-        if !excluded {
-            links.push(*candidate);
-            points.push(point);
-        }
-        excluded
-    });
 }
 
 #[cfg(test)]
