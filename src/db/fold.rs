@@ -2,7 +2,7 @@
 
 use super::maintenance::has_many_dead;
 use super::view::View;
-use crate::index::{GONE, GraphCopy, Segment};
+use crate::index::{Basis, GONE, GraphCopy, Segment};
 use crate::record::Slot;
 use crate::storage::tables::Manifest;
 
@@ -52,6 +52,11 @@ impl<'v> Sources<'v> {
             }
         }
         Some((graph, places))
+    }
+
+    /// The projection of the largest segment there is.
+    pub(super) fn basis(&self) -> Option<Basis> {
+        self.view.segments.iter().max_by_key(|segment| segment.len())?.basis()
     }
 
     pub(super) fn code(&self, row: &FoldRow) -> Option<&'v [u8]> {

@@ -7,6 +7,7 @@ mod batch;
 mod check;
 mod collection;
 mod compact;
+mod delta;
 mod fold;
 mod maintenance;
 mod matching;

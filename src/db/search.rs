@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use super::Collection;
+use super::delta::delta_keep;
 use super::matching::Matching;
-use super::view::{DeltaRow, View};
+use super::view::View;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::index::{Effort, Neighbor, SearchParams, SearchPath, Segment, merge};
 use crate::record::{Metadata, Record, RecordId, Slot};
 use crate::storage::tables;
-use crate::vectors::{Metric, Originals, PreparedQuery};
+use crate::vectors::PreparedQuery;
 
 /// One record that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +55,7 @@ pub struct SearchReport {
     pub took: Duration,
     /// Segments searched.
     pub segments: usize,
-    /// Unsealed vectors scanned exactly.
+    /// Unsealed vectors, which are scanned.
     pub delta: usize,
     /// Candidates the search kept before the cut to the limit.
     pub candidates: usize,
@@ -238,7 +239,8 @@ impl<'q> Search<'q> {
         if self.limit == 0 {
             return Ok((Vec::new(), Vec::new(), 0));
         }
-        let mut found = vec![view.scan_delta(query, matching)];
+        let keep = delta_keep(self.limit, self.effort, self.exact);
+        let mut found = vec![view.scan_delta(query, matching, keep)];
         let (mut paths, mut steps) = (Vec::with_capacity(view.segments.len()), 0);
         for (segment, passing) in view.segments.iter().zip(&matching.segments) {
             let params = params(segment, self.limit, self.effort, self.exact);
@@ -259,29 +261,4 @@ impl<'q> Search<'q> {
 pub(super) fn params(segment: &Segment, limit: usize, effort: Effort, exact: bool) -> SearchParams {
     let params = segment.params(limit, effort);
     SearchParams { exact: exact || params.exact, ..params }
-}
-
-impl View {
-    /// Scores every unsealed vector that passes.
-    pub(super) fn scan_delta(&self, query: &PreparedQuery, matching: &Matching) -> Vec<Neighbor> {
-        let originals = self.encoding.originals();
-        let mut scratch = Vec::new();
-        let score = |(slot, row): &(Slot, DeltaRow)| {
-            let score = if originals == Originals::None {
-                query.score_code(row.code())
-            } else {
-                query.score_raw(row.raw(), originals, &mut scratch)
-            };
-            // As in a segment: rounded codes can put a squared distance slightly below zero.
-            let score = if query.metric() == Metric::L2 { score.min(0.0) } else { score };
-            Neighbor { slot: slot.0, score }
-        };
-        match &matching.delta {
-            None => self.delta.iter().map(score).collect(),
-            Some(places) => {
-                let rows = places.iter().filter_map(|&place| self.delta.get(place as usize));
-                rows.map(score).collect()
-            }
-        }
-    }
 }

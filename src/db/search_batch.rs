@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::Collection;
+use super::delta::delta_keep;
 use super::matching::Matching;
 use super::search::{check_effort, params};
 use super::view::View;
@@ -106,8 +107,9 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
                 .map_err(|source| Error::Vector { id: None, source })
         };
         let queries: Vec<PreparedQuery> = vectors.iter().map(prepare).collect::<Result<_>>()?;
-        let mut lists: Vec<Vec<Vec<Neighbor>>> =
-            queries.iter().map(|query| vec![view.scan_delta(query, matching)]).collect();
+        let keep = delta_keep(self.limit, self.effort, self.exact);
+        let scan = |query| vec![view.scan_delta(query, matching, keep)];
+        let mut lists: Vec<Vec<Vec<Neighbor>>> = queries.iter().map(scan).collect();
         for (segment, passing) in view.segments.iter().zip(&matching.segments) {
             let params = params(segment, self.limit, self.effort, self.exact);
             let found = segment.search_many(&queries, &params, passing);

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::build::{BuiltGraph, build};
 use super::calibrate::curve;
 use super::grow::{Inherited, grow};
-use super::nav::NavCodes;
+use super::nav::{Basis, NavCodes};
 use super::params::{base_stride, upper_stride};
 use super::space::Space;
 use super::{GraphCopy, GraphHeader, GraphParams, IndexError, Progress};
@@ -14,9 +14,10 @@ use crate::vectors::{Encoding, Rows};
 
 /// Rows below which a scan of the codes is as fast as a walk.
 const DEFAULT_GRAPH_MIN_ROWS: u32 = 20_000;
-/// A segment without a graph has navigation codes from so many rows on ...
+/// A segment without a graph has navigation codes from so many rows on, if it can share the
+/// projection of another ...
 pub(super) const NAV_MIN_ROWS: usize = 2_048;
-/// ... and so many for each dimension: training a projection costs the square of the dimensions
+/// ... and otherwise from so many for each dimension: training a projection costs the square of the dimensions
 /// and more, which folds of few rows would not pay back by their scans.
 const NAV_MIN_ROWS_PER_DIM: usize = 8;
 /// Positions stay below this, so that a bit of a u32 remains free.
@@ -123,6 +124,7 @@ pub struct SegmentBuilder {
     codes: Vec<u8>,
     raw: Vec<u8>,
     inherited: Option<(GraphCopy, Vec<u32>)>,
+    basis: Option<Basis>,
 }
 
 impl SegmentBuilder {
@@ -140,6 +142,7 @@ impl SegmentBuilder {
             codes: room(config.encoding.code_stride()),
             raw: room(config.raw_stride()),
             inherited: None,
+            basis: None,
         })
     }
 
@@ -182,6 +185,13 @@ impl SegmentBuilder {
         self
     }
 
+    /// Lets navigation codes be made with the projection of another segment while it serves
+    /// these rows as well. A graph that is built anew has its own in any case.
+    pub fn basis(mut self, basis: Basis) -> Self {
+        self.basis = Some(basis);
+        self
+    }
+
     /// Builds the graph, in the current rayon pool, if there are enough rows.
     ///
     /// # Errors
@@ -197,17 +207,14 @@ impl SegmentBuilder {
                 self.inherited.filter(|(graph, _)| graph.width() == params.base_links());
             let inherited = inherited.and_then(|(graph, at)| Inherited::new(graph, at, rows));
             let built = match inherited {
-                Some(inherited) => grow(&code_rows, encoding, (params, inherited), progress)?,
+                Some(old) => grow(&code_rows, encoding, (params, old, self.basis), progress)?,
                 None => build(&code_rows, encoding, params, progress)?,
             };
             let BuiltGraph { header, links, upper, nav } = built;
             (Some(header), links, upper, nav)
-        } else if rows as usize >= NAV_MIN_ROWS.max(NAV_MIN_ROWS_PER_DIM * encoding.dim()) {
-            let space = Space::new(&code_rows, encoding);
-            let nav = NavCodes::build(&space, &code_rows, params.seed);
-            (None, Vec::new(), Vec::new(), nav.map(|codes| (codes, Vec::new())))
         } else {
-            (None, Vec::new(), Vec::new(), None)
+            let nav = flat_nav(&code_rows, encoding, self.basis, params.seed);
+            (None, Vec::new(), Vec::new(), nav.map(|codes| (codes, Vec::new())))
         };
         let (nav_stride, nav, projection, upper_nav) = match nav {
             Some((codes, upper)) => {
@@ -247,6 +254,20 @@ impl SegmentBuilder {
             graph,
         })
     }
+}
+
+/// Navigation codes for a segment without a graph, where they are worth it.
+fn flat_nav(codes: &Rows, encoding: Encoding, basis: Option<Basis>, seed: u64) -> Option<NavCodes> {
+    let rows = codes.len() as usize;
+    let space = Space::new(codes, encoding);
+    let all: Vec<u32> = (0..codes.len()).collect();
+    if rows < NAV_MIN_ROWS {
+        return None;
+    }
+    basis.and_then(|basis| NavCodes::shared(&space, codes, (basis, &all))).or_else(|| {
+        let is_worth_training = rows >= NAV_MIN_ROWS_PER_DIM * encoding.dim();
+        is_worth_training.then(|| NavCodes::build(&space, codes, seed)).flatten()
+    })
 }
 
 /// Words as little-endian bytes; on a little-endian host without copying.

@@ -15,7 +15,7 @@ use super::walk::{Adjacency, Scorer, climb};
 use super::{GraphParts, IndexError, TopK};
 use crate::format::SectionKind;
 use crate::kernels::prefetch;
-use crate::vectors::{Projection, Rows, finite};
+use crate::vectors::{Rows, finite};
 
 /// Rows scored at a time.
 const BLOCK: usize = 32;
@@ -61,8 +61,6 @@ pub struct GraphCopy {
     pub entries: Vec<u32>,
     /// Where the walks of a build start.
     pub entry: u32,
-    /// What the navigation codes were made with.
-    pub projection: Option<Projection>,
 }
 
 impl GraphCopy {
@@ -177,7 +175,7 @@ impl Graph {
     }
 
     /// A copy to grow another graph from: 128 bytes a row with 32 links.
-    pub fn copy(&self, projection: Option<Projection>) -> GraphCopy {
+    pub fn copy(&self) -> GraphCopy {
         let rows = 0..self.base.len();
         let links: Vec<u32> = rows.flat_map(|at| words(self.base.0.row(at))).collect();
         let mut entries: Vec<u32> =
@@ -185,7 +183,7 @@ impl Graph {
         entries.sort_unstable();
         entries.dedup();
         let width = self.base.0.stride() / size_of::<u32>();
-        GraphCopy { links, width, entries, entry: self.entry, projection }
+        GraphCopy { links, width, entries, entry: self.entry }
     }
 
     /// Number of upper rows.

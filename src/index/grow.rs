@@ -15,7 +15,7 @@ use super::connect::attach;
 use super::entries::some_entries;
 use super::graph::GraphCopy;
 use super::layer::Layer;
-use super::nav::NavCodes;
+use super::nav::{Basis, NavCodes};
 use super::params::{GraphParams, Progress};
 use super::pool::Scored;
 use super::reach::repair;
@@ -130,7 +130,7 @@ impl Inherited {
 pub fn grow(
     codes: &Rows,
     encoding: Encoding,
-    (params, mut inherited): (GraphParams, Inherited),
+    (params, inherited, basis): (GraphParams, Inherited, Option<Basis>),
     progress: &Progress<'_>,
 ) -> Result<BuiltGraph, IndexError> {
     params.check()?;
@@ -138,8 +138,7 @@ pub fn grow(
     report.share(0.0)?;
     let space = Space::new(codes, encoding);
     let fresh = inherited.fresh(space.len());
-    let projection = inherited.graph.projection.take();
-    let nav = NavCodes::inherit(&space, codes, (projection, &fresh), params.seed);
+    let nav = NavCodes::inherit(&space, codes, (basis, &fresh), params.seed);
     report.share(0.1)?;
     let width = params.base_links();
     let mut layer = inherited.layer(&space, width);

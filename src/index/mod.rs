@@ -50,6 +50,7 @@ pub use error::IndexError;
 pub use exact::TopK;
 pub use graph::GraphCopy;
 pub use grow::GONE;
+pub use nav::Basis;
 pub use params::{Effort, GraphHeader, GraphParams, Progress, SearchParams};
 pub use passing::Passing;
 pub use plan::SearchPath;

@@ -9,12 +9,13 @@ use crate::kernels::nav::{LINE, dims};
 use crate::kernels::{Level, NavQuery, level};
 use crate::vectors::code::CodeRow;
 use crate::vectors::nav::{NavEncoder, lines_for};
-use crate::vectors::{Projection, Rows};
+use crate::vectors::{Encoding, Projection, Rows};
 
 /// Positions that a projection is tried on.
 const SAMPLE: usize = 512;
-/// How much less of the differences a projection may keep of fresh positions than of all.
-const LOSS: f32 = 0.01;
+/// How much less of the differences a projection may keep of other positions than of its own,
+/// some of which it was trained on.
+const LOSS: f32 = 0.03;
 /// Rows encoded by one task.
 const TASK: usize = 128;
 
@@ -39,20 +40,31 @@ impl NavCodes {
     }
 
     /// As [`NavCodes::build`], with the projection of an earlier segment while it serves the
-    /// `fresh` positions as well as the others: training is a third of the cost of growing.
+    /// `fresh` positions: training is a third of the cost of growing.
     pub fn inherit(
         space: &Space<'_>,
         codes: &Rows,
-        (projection, fresh): (Option<Projection>, &[u32]),
+        (basis, fresh): (Option<Basis>, &[u32]),
         seed: u64,
     ) -> Option<Self> {
-        let lines = lines_for(space.encoding().dim());
-        match projection.filter(|projection| projection.len() == projected(space, lines)) {
-            Some(projection) if serves(space, &projection, fresh) => {
-                Some(Self::encode(space, projection, lines))
-            }
-            _ => Self::build(space, codes, seed),
-        }
+        let shared = basis.and_then(|basis| Self::shared(space, codes, (basis, fresh)));
+        shared.or_else(|| Self::build(space, codes, seed))
+    }
+
+    /// With the projection of an earlier segment, if it serves the `fresh` positions.
+    pub fn shared(
+        space: &Space<'_>,
+        codes: &Rows,
+        (basis, fresh): (Basis, &[u32]),
+    ) -> Option<Self> {
+        let (encoding, lines) = (space.encoding(), lines_for(space.encoding().dim()));
+        let fits = lines > 0 && basis.projection.len() == dims(lines).min(encoding.dim());
+        let serves = || {
+            let kept = kept(codes, &encoding, &basis.projection, fresh);
+            // Of nothing, or of equal vectors, no share is kept: no reason to train.
+            fresh.is_empty() || kept.is_nan() || kept >= basis.kept - LOSS
+        };
+        (fits && serves()).then(|| Self::encode(space, basis.projection, lines))
     }
 
     fn encode(space: &Space<'_>, projection: Projection, lines: usize) -> Self {
@@ -78,28 +90,36 @@ impl NavCodes {
     }
 }
 
-/// Directions of a projection that is trained for a space.
-fn projected(space: &Space<'_>, lines: usize) -> usize {
-    dims(lines).min(space.encoding().dim())
+/// A projection of one segment for the codes of another, and how well it serves its own.
+#[derive(Debug, Clone)]
+pub struct Basis {
+    projection: Projection,
+    /// Share of the squared differences from the mean that it keeps.
+    kept: f32,
 }
 
-/// Whether a projection keeps as much of the differences between fresh positions as between all.
-fn serves(space: &Space<'_>, projection: &Projection, fresh: &[u32]) -> bool {
-    let all: Vec<u32> = (0..space.len()).collect();
-    let kept = |positions: &[u32]| {
-        let step = (positions.len() / SAMPLE).max(1);
-        let (mut coordinates, mut kept, mut total) = (Vec::new(), 0.0, 0.0);
-        for &position in positions.iter().step_by(step) {
-            let row = space.point(position).row;
-            projection.project(row.codes, row.scale, &mut coordinates);
-            kept += coordinates.iter().map(|x| x * x).sum::<f32>();
-            let differences = row.values().zip(projection.mean()).map(|(x, mean)| x - mean);
-            total += differences.map(|x| x * x).sum::<f32>();
-        }
-        kept / total
-    };
-    // Of nothing, or of equal vectors, nothing is kept: not a number, and no reason to train.
-    fresh.is_empty() || !(kept(fresh) < kept(&all) - LOSS)
+impl Basis {
+    /// Measures a projection on the codes of its segment.
+    pub fn new(codes: &Rows, encoding: &Encoding, projection: Projection) -> Self {
+        let all: Vec<u32> = (0..codes.len()).collect();
+        Self { kept: kept(codes, encoding, &projection, &all), projection }
+    }
+}
+
+/// The share of the squared differences from the mean that a projection keeps, of some of the
+/// positions.
+fn kept(codes: &Rows, encoding: &Encoding, projection: &Projection, positions: &[u32]) -> f32 {
+    let step = (positions.len() / SAMPLE).max(1);
+    let (mut coordinates, mut kept, mut total) = (Vec::new(), 0.0, 0.0);
+    for &position in positions.iter().step_by(step) {
+        let row = codes.row(position).and_then(|row| CodeRow::read(row, encoding.dim()));
+        let Some(row) = row else { continue };
+        projection.project(row.codes, row.scale, &mut coordinates);
+        kept += coordinates.iter().map(|x| x * x).sum::<f32>();
+        let differences = row.values().zip(projection.mean()).map(|(x, mean)| x - mean);
+        total += differences.map(|x| x * x).sum::<f32>();
+    }
+    kept / total
 }
 
 /// Navigation codes to be walked by.

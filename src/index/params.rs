@@ -142,7 +142,8 @@ impl SearchParams {
     }
 
     /// Candidates whose originals are read to order the hits: int8 codes misplace few.
-    pub(super) fn rescored(&self) -> usize {
+    #[must_use]
+    pub fn rescored(&self) -> usize {
         self.k.saturating_add((self.k / 4).max(4))
     }
 }

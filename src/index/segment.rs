@@ -11,7 +11,7 @@ use super::residency::Resident;
 use super::scratch::ScratchPool;
 use super::slots::Slots;
 use super::{
-    Allow, Effort, GraphHeader, IndexError, Passing, SearchParams, SearchPath, TopK, copied,
+    Allow, Basis, Effort, GraphHeader, IndexError, Passing, SearchParams, SearchPath, TopK, copied,
 };
 use crate::format::SectionKind;
 use crate::kernels::nav::{LINE, MAX_LINES, dims};
@@ -233,8 +233,14 @@ impl Segment {
     /// The graph, for another segment to grow from; 128 bytes a row.
     #[must_use]
     pub fn graph_copy(&self) -> Option<GraphCopy> {
-        let projection = self.nav.as_ref().map(|nav| nav.projection.clone());
-        self.graph.as_ref().map(|graph| graph.copy(projection))
+        self.graph.as_ref().map(Graph::copy)
+    }
+
+    /// The projection, for the navigation codes of another segment; measured on 512 rows.
+    #[must_use]
+    pub fn basis(&self) -> Option<Basis> {
+        let nav = self.nav.as_ref()?;
+        Some(Basis::new(&self.codes, &self.encoding, nav.projection.clone()))
     }
 
     /// The code row at a position, as it was pushed.
@@ -328,7 +334,8 @@ impl Segment {
         }
         let k = params.k.min(passing.count() as usize);
         if k == 0 {
-            return Ok(Searched { hits: Vec::new(), path: SearchPath::Scan, steps: 0 });
+            let path = if params.exact { SearchPath::Exact } else { SearchPath::Scan };
+            return Ok(Searched { hits: Vec::new(), path, steps: 0 });
         }
         Ok(self.scratches.with(|scratch| {
             scratch.steps = 0;

@@ -16,6 +16,7 @@ use crate::kernels::nav::LINE;
 use crate::vectors::{Encoding, Metric, Originals, PreparedQuery, Rows};
 
 mod grow;
+mod steps;
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
 
@@ -487,20 +488,4 @@ fn merging_keeps_the_best_of_several_segments() {
     let hit = |slot, score| Neighbor { slot, score };
     let lists = [vec![hit(4, 0.9), hit(2, 0.5)], vec![hit(1, 0.9)], Vec::new()];
     assert_eq!(slots(&merge(lists, 2)), [1, 4]);
-}
-
-#[test]
-fn a_walk_tells_its_steps_and_a_scan_has_none() {
-    let vectors = clustered(2_000, 16, 5);
-    let encoding = Encoding::new(16, Metric::Cosine, Originals::None).unwrap();
-    let query = PreparedQuery::new(&encoding, &vectors[77]).unwrap();
-    let steps = |segment: &Segment, params: &SearchParams| {
-        segment.search_passing(&query, params, &segment.passing(Allow::All)).unwrap().steps
-    };
-    let graph = segment_of(&vectors, encoding, 1, 0);
-    let (few, many) = (SearchParams::new(10, 20), SearchParams::new(10, 60));
-    assert!((20..60).contains(&steps(&graph, &few)), "{}", steps(&graph, &few));
-    assert!((60..=2_000).contains(&steps(&graph, &many)), "{}", steps(&graph, &many));
-    assert_eq!(steps(&graph, &SearchParams::exact(10)), 0);
-    assert_eq!(steps(&segment_of(&vectors, encoding, 1, u32::MAX), &many), 0);
 }

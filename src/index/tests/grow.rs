@@ -153,3 +153,37 @@ fn a_damaged_graph_can_be_grown_from() {
     };
     runner.run(&strategy, check).unwrap();
 }
+
+#[test]
+fn a_projection_is_shared_with_more_of_the_same_but_not_with_what_it_does_not_serve() {
+    // 352 of 400 axes fit a code; the last ones hardly differ.
+    let mut vectors = clustered(2_100, 400, 27);
+    let other: Vec<Vec<f32>> =
+        vectors[..300].iter().map(|vector| vector.iter().rev().copied().collect()).collect();
+    vectors.extend(other);
+    let encoding = Encoding::new(400, Metric::L2, Originals::None).unwrap();
+    let projection = |image: &SegmentImage| {
+        let found = image.sections.iter().find(|s| s.kind == SectionKind::Projection);
+        found.map(|section| section.bytes.clone())
+    };
+    let before: Vec<u32> = (0..900).collect();
+    let old = build(&vectors, encoding, &before, None);
+    let segment = open_image(old.clone()).unwrap();
+    for (after, is_shared) in [(0..2_100, true), (300..2_400, false)] {
+        let change = Change { before: before.clone(), after: after.collect() };
+        for graph_min_rows in [0, u32::MAX] {
+            let config = SegmentConfig::new(encoding).graph_min_rows(graph_min_rows);
+            let mut builder = SegmentBuilder::with_capacity(config, 0).unwrap();
+            for &number in &change.after {
+                let code = encoding.encode(&vectors[number as usize]).unwrap().code;
+                builder.push(number, &code, None).unwrap();
+            }
+            builder = builder.inherit(segment.graph_copy().unwrap(), places(&change));
+            let image = builder.basis(segment.basis().unwrap()).finish(&go_on).unwrap();
+            assert_eq!(projection(&image) == projection(&old), is_shared, "{graph_min_rows}");
+            // Without a graph, so few rows are not worth training for.
+            let expects_one = is_shared || graph_min_rows == 0;
+            assert_eq!(projection(&image).is_some(), expects_one);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Scoring the vectors that no segment holds yet: they wait as rows until they are folded.
+
+use super::matching::Matching;
+use super::view::{DeltaRow, View};
+use crate::index::{Effort, Neighbor, SearchParams, TopK};
+use crate::record::Slot;
+use crate::vectors::{Metric, Originals, PreparedQuery};
+
+/// Unsealed vectors that are scored at full precision; all of them for an exact search.
+pub(super) fn delta_keep(limit: usize, effort: Effort, exact: bool) -> Option<usize> {
+    let is_exact = exact || matches!(effort, Effort::Recall(target) if target >= 1.0);
+    (!is_exact).then(|| SearchParams::new(limit, 0).rescored())
+}
+
+impl View {
+    /// The unsealed vectors that pass, or the best `keep` of them by their codes: half the bytes
+    /// of reading all at full precision.
+    pub(super) fn scan_delta(
+        &self,
+        query: &PreparedQuery,
+        matching: &Matching,
+        keep: Option<usize>,
+    ) -> Vec<Neighbor> {
+        let passing = match &matching.delta {
+            None => (0..self.delta.len() as u32).collect(),
+            Some(places) => places.clone(),
+        };
+        let best = match keep.filter(|&keep| keep < passing.len()) {
+            None => passing,
+            Some(keep) => self.best_by_code(query, &passing, keep),
+        };
+        let originals = self.encoding.originals();
+        let mut scratch = Vec::new();
+        let rows = best.into_iter().filter_map(|place| self.delta.get(place as usize));
+        let score = |(slot, row): &(Slot, DeltaRow)| {
+            let score = if originals == Originals::None {
+                query.score_code(row.code())
+            } else {
+                query.score_raw(row.raw(), originals, &mut scratch)
+            };
+            // As in a segment: rounded codes can put a squared distance slightly below zero.
+            let score = if query.metric() == Metric::L2 { score.min(0.0) } else { score };
+            Neighbor { slot: slot.0, score }
+        };
+        rows.map(score).collect()
+    }
+
+    fn best_by_code(&self, query: &PreparedQuery, places: &[u32], keep: usize) -> Vec<u32> {
+        let mut top = TopK::new(keep);
+        for four in places.chunks(4) {
+            let mut codes = [&[][..]; 4];
+            for (code, &place) in codes.iter_mut().zip(four) {
+                *code = self.delta.get(place as usize).map_or(&[], |(_, row)| row.code());
+            }
+            for (&place, score) in four.iter().zip(query.score_code4(codes)) {
+                top.push(place, score);
+            }
+        }
+        top.into_sorted().into_iter().map(|(place, _)| place).collect()
+    }
+}
