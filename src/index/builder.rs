@@ -17,8 +17,8 @@ const DEFAULT_GRAPH_MIN_ROWS: u32 = 20_000;
 /// A segment without a graph has navigation codes from so many rows on, if it can share the
 /// projection of another ...
 pub(super) const NAV_MIN_ROWS: usize = 2_048;
-/// ... and otherwise from so many for each dimension: training a projection costs the square of the dimensions
-/// and more, which folds of few rows would not pay back by their scans.
+/// ... and otherwise from so many for each dimension: training a projection costs the square of
+/// the dimensions and more, which folds of few rows would not pay back by their scans.
 const NAV_MIN_ROWS_PER_DIM: usize = 8;
 /// Positions stay below this, so that a bit of a u32 remains free.
 const MAX_ROWS: u32 = 1 << 31;
