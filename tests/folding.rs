@@ -131,7 +131,7 @@ fn commits_of_rayon_tasks_set_off_folds_without_a_deadlock() {
 
 #[test]
 fn a_large_fold_without_a_graph_is_scanned_by_navigation_codes_in_both_readers() {
-    const MANY: usize = 4_096;
+    const MANY: usize = 2_048;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f.portolan");
     let db = DatabaseOptions::new().maintenance(Maintenance::Manual).open(&path).unwrap();

@@ -12,9 +12,11 @@ use crate::vectors::{Encoding, Rows};
 
 /// Rows below which a scan of the codes is as fast as a walk.
 const DEFAULT_GRAPH_MIN_ROWS: u32 = 20_000;
-/// Rows from which a segment without a graph has navigation codes: a scan reads a fifth of the
-/// bytes, and training their projection takes as long as some thousand such scans.
-pub(super) const NAV_MIN_ROWS: u32 = 4_096;
+/// A segment without a graph has navigation codes from so many rows on ...
+pub(super) const NAV_MIN_ROWS: usize = 2_048;
+/// ... and so many for each dimension: training a projection costs the square of the dimensions
+/// and more, which folds of few rows would not pay back by their scans.
+const NAV_MIN_ROWS_PER_DIM: usize = 8;
 /// Positions stay below this, so that a bit of a u32 remains free.
 const MAX_ROWS: u32 = 1 << 31;
 
@@ -182,7 +184,7 @@ impl SegmentBuilder {
             let built = build(&code_rows, encoding, params, progress)?;
             let BuiltGraph { header, links, upper, nav } = built;
             (Some(header), links, upper, nav)
-        } else if rows >= NAV_MIN_ROWS {
+        } else if rows as usize >= NAV_MIN_ROWS.max(NAV_MIN_ROWS_PER_DIM * encoding.dim()) {
             let space = Space::new(&code_rows, encoding);
             let nav = NavCodes::build(&space, &code_rows, params.seed);
             (None, Vec::new(), Vec::new(), nav.map(|codes| (codes, Vec::new())))

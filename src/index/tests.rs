@@ -136,7 +136,7 @@ fn a_walk_finds_the_true_neighbors_under_every_metric() {
 fn a_large_segment_without_a_graph_is_scanned_by_navigation_codes() {
     for metric in METRICS {
         let encoding = Encoding::new(150, metric, Originals::F16).unwrap();
-        let vectors = clustered(NAV_MIN_ROWS as usize, 150, 11);
+        let vectors = clustered(NAV_MIN_ROWS, 150, 11);
         let scanned = segment_of(&vectors, encoding, 1, u32::MAX);
         assert!(scanned.nav.is_some() && !scanned.has_graph());
         let queries = clustered(30, 150, 77);
