@@ -296,7 +296,8 @@ impl Segment {
         }
         let k = params.k.min(passing.count() as usize);
         if k == 0 {
-            return Ok(Searched { hits: Vec::new(), path: SearchPath::Scan });
+            let path = if params.exact { SearchPath::Exact } else { SearchPath::Scan };
+            return Ok(Searched { hits: Vec::new(), path });
         }
         Ok(self.scratches.with(|scratch| {
             let (candidates, path) = if params.exact {
