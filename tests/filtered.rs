@@ -93,7 +93,10 @@ fn every_share_and_kind_of_filter_fills_the_limit_and_finds_the_true_neighbors()
                 let hits = search().run().unwrap();
                 assert_eq!(hits.len(), exact.len(), "{field} {share}");
                 assert_eq!(exact.len() as u64, exact.report.passing.min(10));
-                let fits = |hit: &portolan::Hit| matches!(hit.metadata()[field], portolan::Value::Int(at) if at < share);
+                let fits = |hit: &portolan::Hit| match hit.metadata()[field] {
+                    portolan::Value::Int(at) => at < share,
+                    _ => false,
+                };
                 assert!(hits.iter().all(fits));
                 wanted += exact.len();
                 found += ids(&hits).intersection(&ids(&exact)).count();

@@ -12,7 +12,8 @@ use super::copied::Copied;
 /// Positions of the sample, at most.
 const SAMPLE: u32 = 64;
 
-/// Which positions of a segment pass. Takes `len / 8` bytes and little more, or nothing when all pass.
+/// Which positions of a segment pass. Takes `len / 8` bytes and little more, or nothing when all
+/// pass.
 #[derive(Debug)]
 pub struct Passing {
     len: u32,
