@@ -1,7 +1,7 @@
 //! A copy of the navigation codes that pass a filter, one after another.
 //!
 //! Rows that pass lie scattered over the array of all rows, and a scan that jumps from one to the
-//! next waits for memory and for addresses: it takes twice as long as over a copy.
+//! next waits for memory and for addresses: it takes up to twice as long as over a copy.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};

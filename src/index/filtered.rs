@@ -11,7 +11,7 @@ use super::scratch::{Scratch, Visited};
 use super::walk::{Adjacency, Batch, Scorer, Stop};
 
 /// Rows that pass that a step wants to see, scored before or not: as many as a row has links.
-/// With half as many, three to five of a hundred neighbors are lost.
+/// With half as many, one to eight of a hundred neighbors more were lost.
 const WANTED: usize = 32;
 /// Rows of the sample that are scored at a time.
 const BLOCK: usize = 32;

