@@ -65,7 +65,7 @@ fn a_churn_replaces_the_share_asked_for_and_finds_no_deleted_row() {
         assert!(churn["written_per_byte"].as_f64().unwrap() > 1.0, "{churn}");
     }
     let measured: Vec<&Value> = told.iter().filter(|line| line["ef"].is_u64()).collect();
-    assert_eq!(measured.len(), 6);
+    assert_eq!(measured.len(), 8);
     for line in measured {
         assert_eq!(line["stale"], 0, "{line}");
         assert!(line["recall"].as_f64().unwrap() > 0.98, "{line}");

@@ -162,7 +162,10 @@ fn search_by_vector_gives_the_hits_with_text_metadata_and_report() {
     assert_eq!(best["metadata"], counts);
     assert!((best["score"].as_f64().unwrap() - 1.0).abs() < 1e-3, "{best}");
     let report = &answer["report"];
-    assert_eq!(keys(report), ["candidates", "reranked", "stages", "took_ms"]);
+    let expected = ["candidates", "passing", "paths", "reranked", "stages", "took_ms"];
+    assert_eq!(keys(report), expected);
+    assert_eq!(report["paths"], json!(["scan"]));
+    assert!(report["passing"].as_u64() > Some(3), "{report}");
     let stage = |at: usize| {
         (report["stages"][at]["stage"].clone(), report["stages"][at]["outcome"].clone())
     };

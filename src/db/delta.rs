@@ -6,10 +6,16 @@ use crate::index::{Effort, Neighbor, SearchParams, TopK};
 use crate::record::Slot;
 use crate::vectors::{Metric, Originals, PreparedQuery};
 
+/// Unsealed vectors that are scored at full precision: at least so many ...
+const KEPT: usize = 256;
+/// ... and so many for each that could be returned. Codes put many near ties in another order.
+const KEPT_EACH: usize = 4;
+
 /// Unsealed vectors that are scored at full precision; all of them for an exact search.
 pub(super) fn delta_keep(limit: usize, effort: Effort, exact: bool) -> Option<usize> {
     let is_exact = exact || matches!(effort, Effort::Recall(target) if target >= 1.0);
-    (!is_exact).then(|| SearchParams::new(limit, 0).rescored())
+    let rescored = SearchParams::new(limit, 0).rescored();
+    (!is_exact).then(|| rescored.saturating_mul(KEPT_EACH).max(KEPT))
 }
 
 impl View {
