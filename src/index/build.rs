@@ -51,7 +51,7 @@ pub fn build(
     let all: Vec<u32> = (0..space.len()).collect();
     let first = link(&space, params.base_links(), params.seed);
     report.share(0.25)?;
-    let start = (Random::new(params.seed).next_u64() % total.max(1)) as u32;
+    let start = any_start(space.len(), params.seed);
     let rows = nav.as_ref().map(NavCodes::rows);
     let ef = params.ef_construction as usize;
     let refine = Refine { space: &space, nav: rows, layer: &first, start, ef };
@@ -61,6 +61,11 @@ pub fn build(
     repair(&mut base, start);
     let chosen = some_entries(&all, params.seed);
     finish((&space, nav), base, (start, chosen), &all, (params, &report))
+}
+
+/// Where the walks of a build start: anywhere, which is far from most positions.
+pub fn any_start(len: u32, seed: u64) -> u32 {
+    (Random::new(seed).next_u64() % u64::from(len.max(1))) as u32
 }
 
 /// The last step of building and of growing: finds the entries among `positions`, adds them to

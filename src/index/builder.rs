@@ -259,11 +259,11 @@ impl SegmentBuilder {
 /// Navigation codes for a segment without a graph, where they are worth it.
 fn flat_nav(codes: &Rows, encoding: Encoding, basis: Option<Basis>, seed: u64) -> Option<NavCodes> {
     let rows = codes.len() as usize;
-    let space = Space::new(codes, encoding);
-    let all: Vec<u32> = (0..codes.len()).collect();
     if rows < NAV_MIN_ROWS {
         return None;
     }
+    let space = Space::new(codes, encoding);
+    let all: Vec<u32> = (0..codes.len()).collect();
     basis.and_then(|basis| NavCodes::shared(&space, codes, (basis, &all))).or_else(|| {
         let is_worth_training = rows >= NAV_MIN_ROWS_PER_DIM * encoding.dim();
         is_worth_training.then(|| NavCodes::build(&space, codes, seed)).flatten()

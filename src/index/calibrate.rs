@@ -39,6 +39,8 @@ const SALT: u64 = 0x6361_6C69_6272;
 struct Sample {
     position: u32,
     query: PreparedQuery,
+    /// The query as navigation codes are scored with, and what a row equal to it would score.
+    nav: (NavQuery, Option<f32>),
     /// The true nearest, best first, without the position itself.
     truth: Vec<u32>,
 }
@@ -144,7 +146,8 @@ impl Segment {
             let values = encoding.decode_code(self.code_row(position)?).ok()?;
             // A zero vector is not a query under cosine.
             let query = PreparedQuery::new(&encoding, &values).ok()?;
-            Some(Sample { position, query, truth: Vec::new() })
+            let nav = self.nav_query(&query);
+            Some(Sample { position, query, nav, truth: Vec::new() })
         });
         let mut samples: Vec<Sample> = prepared.collect();
         let truth = self.truth(&samples);
@@ -196,6 +199,16 @@ impl Segment {
         parts.into_par_iter().map(scan).reduce(none, join)
     }
 
+    /// What the many walks for a sample share; nothing where there are no navigation codes.
+    fn nav_query(&self, own: &PreparedQuery) -> (NavQuery, Option<f32>) {
+        let mut query = NavQuery::default();
+        let Some(nav) = &self.nav else { return (query, None) };
+        let mut coordinates = Vec::new();
+        nav.projection.project(own.codes(), own.scale(), &mut coordinates);
+        fill_query(&coordinates, nav.lines, &mut query);
+        (query, nav.projection.best_score(own.codes(), own.scale(), own.metric()))
+    }
+
     /// True neighbors that walks with `ef` candidates find, for each depth that is open.
     fn count(
         &self,
@@ -239,14 +252,9 @@ impl Segment {
                 scratch,
             );
         };
-        let (mut coordinates, mut query) = (Vec::new(), NavQuery::default());
-        nav.projection.project(sample.query.codes(), sample.query.scale(), &mut coordinates);
-        fill_query(&coordinates, nav.lines, &mut query);
-        let own = &sample.query;
-        let best = nav.projection.best_score(own.codes(), own.scale(), own.metric());
-        let level = level();
-        let scorer = NavScorer { query: &query, rows: &nav.rows, level, best };
-        let upper = NavScorer { query: &query, rows: &nav.upper, level, best };
+        let ((query, best), level) = (&sample.nav, level());
+        let scorer = NavScorer { query, rows: &nav.rows, level, best: *best };
+        let upper = NavScorer { query, rows: &nav.upper, level, best: *best };
         self.walk_without(&scorer, Some(&upper), sample.position, params, scratch)
     }
 

@@ -30,23 +30,18 @@ pub struct Copy {
     pub codes: Bytes,
 }
 
-/// Whether a copy of so many rows is worth its memory: where most rows pass, they lie one after
-/// another as they are.
-fn is_worth(passing: &Passing, stride: usize) -> bool {
-    let bytes = passing.count() as usize * (stride + size_of::<u32>());
-    bytes <= BYTES_MAX && passing.count() <= passing.len() / 2
-}
-
-/// Bytes of the copy of a filter, if there will be one.
+/// Bytes of the copy of a filter; 0 where it is not worth them: where most rows pass, they lie
+/// one after another as they are.
 pub fn bytes(passing: &Passing, stride: usize) -> usize {
     let bytes = passing.count() as usize * (stride + size_of::<u32>());
-    if is_worth(passing, stride) { bytes } else { 0 }
+    let is_worth = bytes <= BYTES_MAX && passing.count() <= passing.len() / 2;
+    if is_worth { bytes } else { 0 }
 }
 
 impl Copied {
     /// The copy, from the second call on.
     pub fn get(&self, passing: &Passing, rows: &Rows) -> Option<&Copy> {
-        if !is_worth(passing, rows.stride()) || !self.wanted.swap(true, Ordering::Relaxed) {
+        if bytes(passing, rows.stride()) == 0 || !self.wanted.swap(true, Ordering::Relaxed) {
             return None;
         }
         self.copy.get_or_init(|| copy(passing, rows)).as_ref()

@@ -10,7 +10,7 @@
 use rayon::prelude::*;
 
 use super::IndexError;
-use super::build::{BuiltGraph, Report, finish, link_among};
+use super::build::{BuiltGraph, Report, any_start, finish, link_among};
 use super::connect::attach;
 use super::entries::some_entries;
 use super::graph::GraphCopy;
@@ -22,7 +22,7 @@ use super::reach::repair;
 use super::refine::Refine;
 use super::select::Selection;
 use super::space::Space;
-use crate::vectors::{Encoding, Random, Rows};
+use crate::vectors::{Encoding, Rows};
 
 /// Deleted links whose own links become candidates, at most: the nearest ones.
 const DEAD_LINKS: usize = 8;
@@ -144,9 +144,8 @@ pub fn grow(
     let mut layer = inherited.layer(&space, width);
     report.share(0.25)?;
     let mut known = inherited.entries();
-    let start = inherited.place(inherited.graph.entry).unwrap_or_else(|| {
-        (Random::new(params.seed).next_u64() % u64::from(space.len().max(1))) as u32
-    });
+    let start = inherited.place(inherited.graph.entry);
+    let start = start.unwrap_or_else(|| any_start(space.len(), params.seed));
     drop(inherited);
     if !fresh.is_empty() {
         known.extend(some_entries(&fresh, params.seed));

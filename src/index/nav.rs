@@ -60,7 +60,7 @@ impl NavCodes {
         let (encoding, lines) = (space.encoding(), lines_for(space.encoding().dim()));
         let fits = lines > 0 && basis.projection.len() == dims(lines).min(encoding.dim());
         let serves = || {
-            let kept = kept(codes, &encoding, &basis.projection, fresh);
+            let kept = kept(codes, &encoding, &basis.projection, fresh.iter().copied());
             // Of nothing, or of equal vectors, no share is kept: no reason to train.
             fresh.is_empty() || kept.is_nan() || kept >= basis.kept - LOSS
         };
@@ -101,17 +101,21 @@ pub struct Basis {
 impl Basis {
     /// Measures a projection on the codes of its segment.
     pub fn new(codes: &Rows, encoding: &Encoding, projection: Projection) -> Self {
-        let all: Vec<u32> = (0..codes.len()).collect();
-        Self { kept: kept(codes, encoding, &projection, &all), projection }
+        Self { kept: kept(codes, encoding, &projection, 0..codes.len()), projection }
     }
 }
 
 /// The share of the squared differences from the mean that a projection keeps, of some of the
 /// positions.
-fn kept(codes: &Rows, encoding: &Encoding, projection: &Projection, positions: &[u32]) -> f32 {
+fn kept(
+    codes: &Rows,
+    encoding: &Encoding,
+    projection: &Projection,
+    positions: impl ExactSizeIterator<Item = u32>,
+) -> f32 {
     let step = (positions.len() / SAMPLE).max(1);
     let (mut coordinates, mut kept, mut total) = (Vec::new(), 0.0, 0.0);
-    for &position in positions.iter().step_by(step) {
+    for position in positions.step_by(step) {
         let row = codes.row(position).and_then(|row| CodeRow::read(row, encoding.dim()));
         let Some(row) = row else { continue };
         projection.project(row.codes, row.scale, &mut coordinates);

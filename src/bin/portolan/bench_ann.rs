@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use portolan::eval::vector_file::VectorFile;
 use portolan::{
-    Collection, CollectionOptions, Database, DatabaseOptions, Hits, Maintenance, Record, RecordId,
-    Search, SpaceInfo,
+    Collection, CollectionOptions, Database, DatabaseOptions, Found, Hits, Maintenance, Record,
+    RecordId, Search, SpaceInfo,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -81,6 +81,15 @@ impl Scratch {
         Ok(Self(path))
     }
 
+    /// The file that was named, or one in a folder that goes when the second value does.
+    pub fn unless(named: Option<&PathBuf>) -> Result<(PathBuf, Option<Self>)> {
+        if let Some(path) = named {
+            return Ok((path.clone(), None));
+        }
+        let scratch = Self::new()?;
+        Ok((scratch.path("bench.portolan"), Some(scratch)))
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -98,14 +107,7 @@ pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
     let queries = queries(args, &base)?;
     let given = args.truth.as_deref().map(|path| read_truth(path, args, &base, queries.len()));
     let given = given.transpose()?;
-    let scratch;
-    let path = match &args.db {
-        Some(path) => path.clone(),
-        None => {
-            scratch = Scratch::new()?;
-            scratch.path("bench.portolan")
-        }
-    };
+    let (path, _scratch) = Scratch::unless(args.db.as_ref())?;
     let (build_s, build_peak_mib) =
         if args.reuse { (0.0, None) } else { build(args, &base, &path)? };
     let db = Database::open_read_only(&path)?;
@@ -368,11 +370,9 @@ fn measure_batch(
         .run()
     };
     let found = pool.install(search)?;
-    let right = found.iter().zip(truth).map(|(hits, truth)| {
-        hits.iter().filter_map(|hit| row_number(&hit.id)).filter(|row| truth.contains(row)).count()
-    });
-    let wanted: usize = truth.iter().map(Vec::len).sum();
-    let recall = right.sum::<usize>() as f64 / wanted.max(1) as f64;
+    let of_query =
+        |(hits, truth): (&Vec<Found>, &Vec<u32>)| right(hits.iter().map(|hit| &hit.id), truth);
+    let recall = share(found.iter().zip(truth).map(of_query).sum(), truth);
     let (begin, mut answered) = (Instant::now(), 0);
     while begin.elapsed() < MEASURED_MIN {
         answered += pool.install(search)?.len();
@@ -424,9 +424,18 @@ fn pass(
 fn recall(found: &[Timed], truth: &[Vec<u32>]) -> f64 {
     let of_query = |(number, hits, _): &Timed| {
         let truth = truth.get(*number).map(Vec::as_slice).unwrap_or_default();
-        hits.iter().filter_map(|hit| row_number(&hit.id)).filter(|row| truth.contains(row)).count()
+        right(hits.iter().map(|hit| &hit.id), truth)
     };
-    let right: usize = found.iter().map(of_query).sum();
+    share(found.iter().map(of_query).sum(), truth)
+}
+
+/// How many of the ids that were found are true neighbors.
+pub fn right<'h>(ids: impl Iterator<Item = &'h RecordId>, truth: &[u32]) -> usize {
+    ids.filter_map(row_number).filter(|row| truth.contains(row)).count()
+}
+
+/// So many as a share of all true neighbors.
+pub fn share(right: usize, truth: &[Vec<u32>]) -> f64 {
     let wanted: usize = truth.iter().map(Vec::len).sum();
     right as f64 / wanted.max(1) as f64
 }

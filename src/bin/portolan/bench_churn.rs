@@ -97,14 +97,7 @@ pub fn run(args: &BenchChurnArgs, out: &Output) -> Result<()> {
     if first < args.k.max(args.batch) {
         return Err(Failure::new(format!("{} rows are too few to begin with", first)));
     }
-    let scratch;
-    let path = match &args.db {
-        Some(path) => path.clone(),
-        None => {
-            scratch = Scratch::new()?;
-            scratch.path("churn.portolan")
-        }
-    };
+    let (path, _scratch) = Scratch::unless(args.db.as_ref())?;
     let live = (0..first as i64).collect();
     let mut bench = Bench { args, base, queries, live, before: Vec::new() };
     bench.build(first, &path, out)?;

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::args::BenchFilterArgs;
-use crate::bench_ann::{Scratch, row_number};
+use crate::bench_ann::{Scratch, right, row_number, share};
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::progress::{Progress, maintain};
@@ -90,14 +90,7 @@ pub fn run(args: &BenchFilterArgs, out: &Output) -> Result<()> {
     let pivots: Vec<Vec<f32>> = (0..PIVOTS)
         .map(|at| base.row((2 * at + 1) * base.len() / (2 * PIVOTS)))
         .collect::<std::result::Result<_, _>>()?;
-    let scratch;
-    let path = match &args.db {
-        Some(path) => path.clone(),
-        None => {
-            scratch = Scratch::new()?;
-            scratch.path("bench.portolan")
-        }
-    };
+    let (path, _scratch) = Scratch::unless(args.db.as_ref())?;
     if !args.reuse {
         build(args, &base, &pivots, &path)?;
     }
@@ -247,11 +240,8 @@ fn cases(metric: Metric, queries: &[Vec<f32>], pivots: &[Vec<f32>]) -> Vec<Case>
 
 /// Share of the true neighbors that were found.
 fn recall(found: &[Hits], truth: &[Vec<u32>]) -> f64 {
-    let right = found.iter().zip(truth).map(|(hits, truth)| {
-        hits.iter().filter_map(|hit| row_number(&hit.id)).filter(|row| truth.contains(row)).count()
-    });
-    let wanted: usize = truth.iter().map(Vec::len).sum();
-    right.sum::<usize>() as f64 / wanted.max(1) as f64
+    let of_query = |(hits, truth): (&Hits, &Vec<u32>)| right(hits.iter().map(|hit| &hit.id), truth);
+    share(found.iter().zip(truth).map(of_query).sum(), truth)
 }
 
 /// The ef that both searches use, after what it finds without a filter was told.
