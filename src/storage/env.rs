@@ -304,6 +304,31 @@ struct LmdbSnapshot<'s> {
     _not_sync: PhantomData<Cell<()>>,
 }
 
+impl LmdbStore {
+    /// The transaction, or `None` if the roots that it copied may be those of a later commit.
+    ///
+    /// LMDB reads the number N of the last commit, then copies the roots from meta page N mod 2.
+    /// A thread that is held up between the two can copy what commit N + 2 is writing there: a
+    /// version that is not announced yet, under another number, or half of it. Commit N + 2
+    /// writes its meta only after N + 1 has been announced, so the roots are those of N if N is
+    /// still the last commit after the copy.
+    fn settled(
+        &self,
+        txn: RoTxn<'static, WithoutTls>,
+    ) -> Result<Option<RoTxn<'static, WithoutTls>>, StorageError> {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        let env = self.env()?;
+        if env.info().last_txn_id == txn.id() {
+            return Ok(Some(txn));
+        }
+        // The meta of N + 1 is written, but its commit may wait for the disk and not be announced:
+        // a second transaction tells what is.
+        let announced = env.clone().static_read_txn().map(|second| second.id());
+        let same = announced.is_ok_and(|announced| announced == txn.id());
+        Ok(same.then_some(txn))
+    }
+}
+
 impl Store for LmdbStore {
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, StorageError> {
         let mut cleared = false;
@@ -311,6 +336,7 @@ impl Store for LmdbStore {
             let ticket = self.gate.enter();
             match self.env()?.clone().static_read_txn() {
                 Ok(txn) => {
+                    let Some(txn) = self.settled(txn)? else { continue };
                     let held = Arc::new(Held { txn, _ticket: ticket });
                     return Ok(Box::new(LmdbSnapshot {
                         store: self,
