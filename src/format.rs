@@ -46,7 +46,7 @@ pub const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const FIELD_KEY_TEXT_BYTES: usize = 192;
 
 /// What an extent, or a section (the extents of one kind in a segment), holds.
-/// The numbers are on disk: never renumber.
+/// The numbers are on disk: never renumber. 6 and 8 were navigation codes of another layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u16)]
 pub enum SectionKind {
@@ -60,16 +60,16 @@ pub enum SectionKind {
     Links = 4,
     /// Upper-layer rows of the graph.
     Upper = 5,
-    /// Navigation code of each row.
-    Nav = 6,
     /// The projection that navigation codes are made with.
     Projection = 7,
-    /// Navigation code of each upper-layer row.
-    UpperNav = 8,
     /// Integer record id of each row.
     Ids = 9,
     /// Points of the recall curve.
     Curve = 10,
+    /// Navigation code of each row.
+    Nav = 11,
+    /// First line of the navigation code of each upper-layer row.
+    UpperNav = 12,
 }
 
 impl SectionKind {
@@ -81,11 +81,11 @@ impl SectionKind {
             3 => Self::Raw,
             4 => Self::Links,
             5 => Self::Upper,
-            6 => Self::Nav,
             7 => Self::Projection,
-            8 => Self::UpperNav,
             9 => Self::Ids,
             10 => Self::Curve,
+            11 => Self::Nav,
+            12 => Self::UpperNav,
             _ => return None,
         })
     }

@@ -140,12 +140,7 @@ fn open_segment(
             let projection = take(SectionKind::Projection)?;
             // Without an upper level there is nothing to write; where there is one, the segment
             // refuses codes of another number of rows.
-            let upper = match take(SectionKind::UpperNav) {
-                Ok(upper) => upper,
-                Err(_) => Rows::contiguous(Bytes::new(), rows.stride())
-                    .map_err(|source| failed(source.into()))?,
-            };
-            Some(NavParts { projection, rows, upper })
+            Some(NavParts { projection, rows, upper: take(SectionKind::UpperNav).ok() })
         }
         Err(_) => None,
     };

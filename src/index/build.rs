@@ -10,7 +10,7 @@ use super::IndexError;
 use super::connect::connect;
 use super::entries::{Search, entries, some_entries};
 use super::layer::Layer;
-use super::nav::NavCodes;
+use super::nav::{NavCodes, NavRows};
 use super::neighbors::candidates;
 use super::params::{GraphHeader, GraphParams, Progress};
 use super::partition::leaves;
@@ -19,6 +19,7 @@ use super::refine::Refine;
 use super::select::Selection;
 use super::space::Space;
 use super::upper::upper;
+use crate::kernels::nav::LINE;
 use crate::vectors::{Encoding, Random, Rows};
 
 /// A graph in memory, words in host order.
@@ -95,8 +96,11 @@ pub fn finish(
         ef_construction: params.ef_construction,
         seed: params.seed,
     };
-    let upper_nav = rows
-        .map(|nav| upper.nodes.iter().flat_map(|&position| nav.row(position)).copied().collect());
+    let first_lines = |nav: NavRows<'_>| -> Vec<u8> {
+        let lines = upper.nodes.iter().flat_map(|&at| nav.row(at).iter().take(LINE));
+        lines.copied().collect()
+    };
+    let upper_nav = rows.map(first_lines);
     let links = base.into_padded();
     Ok(BuiltGraph { header, links, upper: upper.words, nav: nav.zip(upper_nav) })
 }

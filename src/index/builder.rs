@@ -10,6 +10,7 @@ use super::params::{base_stride, upper_stride};
 use super::space::Space;
 use super::{GraphCopy, GraphHeader, GraphParams, IndexError, Progress};
 use crate::format::SectionKind;
+use crate::kernels::nav::LINE;
 use crate::vectors::{Encoding, Rows};
 
 /// Rows below which a scan of the codes is as fast as a walk.
@@ -230,7 +231,7 @@ impl SegmentBuilder {
             (SectionKind::Upper, upper_stride(params.m), le_bytes(upper)),
             (SectionKind::Nav, nav_stride, Bytes::from(nav)),
             (SectionKind::Projection, encoding.code_stride(), Bytes::from(projection)),
-            (SectionKind::UpperNav, nav_stride, Bytes::from(upper_nav)),
+            (SectionKind::UpperNav, LINE, Bytes::from(upper_nav)),
         ];
         let mut sections: Vec<Section> = sections
             .into_iter()

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::builder::Section;
-use super::candidates::{CodeScorer, NavScorer};
+use super::candidates::{CodeScorer, FirstLines, NavScorer};
 use super::curve::{Curve, DEPTHS, POINT_BYTES, Point};
 use super::pool::Scored;
 use super::scratch::{Scratch, ScratchPool};
@@ -63,10 +63,10 @@ pub fn curve(
         None => Rows::contiguous(Bytes::new(), 1)?,
     };
     let nav = match rows(SectionKind::Nav)? {
-        Some(rows) => Some(NavParts {
+        Some(codes) => Some(NavParts {
             projection: take(SectionKind::Projection)?,
-            rows,
-            upper: take(SectionKind::UpperNav)?,
+            rows: codes,
+            upper: rows(SectionKind::UpperNav)?,
         }),
         None => None,
     };
@@ -254,7 +254,7 @@ impl Segment {
         };
         let ((query, best), level) = (&sample.nav, level());
         let scorer = NavScorer { query, rows: &nav.rows, level, best: *best };
-        let upper = NavScorer { query, rows: &nav.upper, level, best: *best };
+        let upper = FirstLines(NavScorer { query, rows: &nav.upper, level, best: *best });
         self.walk_without(&scorer, Some(&upper), sample.position, params, scratch)
     }
 
@@ -267,14 +267,14 @@ impl Segment {
         scratch: &mut Scratch,
     ) -> Vec<Scored> {
         let Some(graph) = &self.graph else { return Vec::new() };
-        let mut starts = graph.starts(scorer, upper);
+        let mut starts = graph.starts(scorer, upper, params.ef);
         // A walk that could start nowhere else starts there: it scores worst all the same.
         if starts.len() > 1 {
             starts.retain(|&start| start != position);
         }
         let scorer = Without { scorer, id: position };
         let stop = Stop::new(&scorer, params.rescored(), params.ef);
-        walk_until(&scorer, graph.base(), &starts, (params.ef, stop), scratch, |_| {});
+        walk_until(&scorer, graph.base(), &starts, (params.ef, stop), scratch);
         scratch.pool.iter().filter(|found| found.id != position).collect()
     }
 }
@@ -294,6 +294,16 @@ impl<S: Scorer> Scorer for Without<'_, S> {
     #[inline]
     fn score_all(&self, rows: &[&[u8]], out: &mut [f32]) {
         self.scorer.score_all(rows, out);
+    }
+
+    #[inline]
+    fn has_reach(&self) -> bool {
+        self.scorer.has_reach()
+    }
+
+    #[inline]
+    fn reach_all(&self, rows: &[&[u8]], out: &mut [f32]) {
+        self.scorer.reach_all(rows, out);
     }
 
     #[inline]

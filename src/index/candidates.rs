@@ -27,8 +27,12 @@ const SCAN_REFINED: usize = 200;
 /// ... and so many for each that is kept.
 const SCAN_REFINED_EACH: usize = 4;
 
+/// Candidates for each that is kept whose originals are read without a look at their codes.
+const UNREFINED_EACH: usize = 2;
+
 impl Segment {
-    /// At most `params.rescored()` positions that pass, best first by int8 code. The query is
+    /// The positions that pass whose originals are worth reading, best first: up to
+    /// `params.rescored()` by int8 code, or twice as many by navigation code. The query is
     /// projected here unless its coordinates are given.
     pub(super) fn candidates(
         &self,
@@ -55,7 +59,8 @@ impl Segment {
         let rows = resident.and_then(|copy| copy.nav.as_ref()).unwrap_or(&nav.rows);
         let best = nav.projection.best_score(query.codes(), query.scale(), query.metric());
         let scorer = NavScorer { query: &nav_query, rows, level, best };
-        let upper = NavScorer { query: &nav_query, rows: &nav.upper, level, best };
+        let upper = resident.and_then(|copy| copy.upper.as_ref()).unwrap_or(&nav.upper);
+        let upper = FirstLines(NavScorer { query: &nav_query, rows: upper, level, best });
         let walked = self.walked(&scorer, Some(&upper), params, passing, scratch);
         let (found, path) = walked.unwrap_or_else(|| {
             let keep = if passing.is_all() {
@@ -70,6 +75,11 @@ impl Segment {
             (found, SearchPath::Scan)
         });
         scratch.nav_query = nav_query;
+        // Where most of what was found is ordered by its originals in any case, they cost less
+        // than codes and then originals.
+        if self.raw.is_some() && found.len() <= params.rescored() * UNREFINED_EACH {
+            return (found, path);
+        }
         (self.refine(&codes, &found, params), path)
     }
 
@@ -86,7 +96,7 @@ impl Segment {
         let keep = params.rescored().min(passing.count() as usize);
         let ef = params.ef.max(params.rescored());
         let graph = self.graph.as_ref().filter(|_| !few_pass(passing, ef))?;
-        let starts = graph.starts(scorer, upper);
+        let starts = graph.starts(scorer, upper, ef);
         let resident = self.resident.get().and_then(|copy| copy.links.as_ref());
         let base = resident.unwrap_or(graph.base());
         let mut plan = Plan { path: SearchPath::Walk, ef, wanted: keep };
@@ -95,7 +105,7 @@ impl Segment {
         }
         if matches!(plan.path, SearchPath::Walk | SearchPath::MaskedWalk) {
             let stop = Stop::new(scorer, plan.wanted, plan.ef);
-            walk_until(scorer, base, &starts, (plan.ef, stop), scratch, |_| {});
+            walk_until(scorer, base, &starts, (plan.ef, stop), scratch);
             let found: Vec<Scored> =
                 scratch.pool.iter().filter(|found| passing.contains(found.id)).collect();
             if found.len() >= keep {
@@ -180,8 +190,33 @@ impl Scorer for NavScorer<'_> {
     }
 
     #[inline]
+    fn has_reach(&self) -> bool {
+        self.query.lines() > 1
+    }
+
+    #[inline]
+    fn reach_all(&self, rows: &[&[u8]], out: &mut [f32]) {
+        self.query.reach_all(self.level, rows, out);
+    }
+
+    #[inline]
     fn best(&self) -> Option<f32> {
         self.best
+    }
+}
+
+/// Scores rows by what their first lines let them reach, which is all that there is of entries.
+pub(super) struct FirstLines<'a>(pub(super) NavScorer<'a>);
+
+impl Scorer for FirstLines<'_> {
+    #[inline]
+    fn row(&self, id: u32) -> &[u8] {
+        self.0.row(id)
+    }
+
+    #[inline]
+    fn score_all(&self, rows: &[&[u8]], out: &mut [f32]) {
+        self.0.reach_all(rows, out);
     }
 }
 

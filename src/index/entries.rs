@@ -93,7 +93,7 @@ impl Search<'_> {
             self.nav.each_query(self.space, task, |position, query| {
                 let Some(start) = entries.nearest(self.nav, query, position) else { return };
                 let scorer = self.nav.scorer(query);
-                walk(&scorer, self.base, &[start], EF, scratch, |_| {});
+                walk(&scorer, self.base, &[start], EF, scratch);
                 if scratch.pool.iter().all(|found| found.id != position) {
                     missed.push(position);
                 }

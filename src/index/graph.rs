@@ -5,51 +5,25 @@
 //! upper section, `down` is the row one level below, or at level 1 the base position. Links of a
 //! damaged file may say anything: what is out of range is skipped.
 
+use std::iter::once;
 use std::ops::Range;
 
 use super::builder::{check_len, check_stride};
 use super::params::{GraphHeader, MAX_LEVELS, base_stride, check_m, upper_stride};
-use super::pool::Scored;
+use super::scan::scan_ranges;
 use super::upper::GROUPS;
 use super::walk::{Adjacency, Scorer, climb};
 use super::{GraphParts, IndexError, TopK};
 use crate::format::SectionKind;
 use crate::kernels::prefetch;
-use crate::vectors::{Rows, finite};
+use crate::vectors::Rows;
 
-/// Rows scored at a time.
-const BLOCK: usize = 32;
-
-/// Scores a range of rows that lie one after another.
-fn scan<S: Scorer>(scorer: &S, rows: Range<u32>, mut take: impl FnMut(u32, f32)) {
-    let mut waiting = [&[][..]; BLOCK];
-    let mut scores = [f32::MIN; BLOCK];
-    for first in rows.clone().step_by(BLOCK) {
-        let count = (rows.end - first).min(BLOCK as u32) as usize;
-        for (row, at) in waiting[..count].iter_mut().zip(first..) {
-            *row = scorer.row(at);
-        }
-        scorer.score_all(&waiting[..count], &mut scores[..count]);
-        (first..).zip(&scores[..count]).for_each(|(row, score)| take(row, *score));
-    }
-}
-
-/// The two best of what was scored.
-#[derive(Default)]
-struct Best(Vec<Scored>);
-
-impl Best {
-    fn scan<S: Scorer>(&mut self, scorer: &S, rows: Range<u32>) {
-        scan(scorer, rows, |id, score| {
-            let new = Scored { score: finite(score), id };
-            if self.0.len() < 2 || self.0.last().is_some_and(|last| new.rank(last).is_lt()) {
-                self.0.push(new);
-                self.0.sort_unstable_by(Scored::rank);
-                self.0.truncate(2);
-            }
-        });
-    }
-}
+/// Candidates of a walk for each entry that it starts from: wide walks are for high recall, and
+/// the best entry by a first line alone is not always the right one ...
+const EF_PER_START: usize = 8;
+/// ... at least, and at most.
+const STARTS_MIN: usize = 2;
+const STARTS_MAX: usize = 12;
 
 /// What another graph can grow from: links and entries in memory.
 #[derive(Debug, Clone)]
@@ -118,22 +92,28 @@ impl Graph {
         Ok(Self { entry, levels: level_counts, base: Base(links), upper: Upper(upper) })
     }
 
-    /// Base positions to start a walk from: the best of the entries when they have navigation
-    /// codes, else where a descent from the top ends.
-    pub fn starts<S: Scorer>(&self, scorer: &S, upper: Option<&impl Scorer>) -> Vec<u32> {
-        let mut best = Best::default();
+    /// Base positions to start a walk with `ef` candidates from: the best of the entries when
+    /// they have navigation codes, else where a descent from the top ends.
+    pub fn starts<S: Scorer>(
+        &self,
+        scorer: &S,
+        upper: Option<&impl Scorer>,
+        ef: usize,
+    ) -> Vec<u32> {
+        let mut best = TopK::new((ef / EF_PER_START).clamp(STARTS_MIN, STARTS_MAX));
         match (upper, self.levels.as_slice()) {
-            (Some(upper), [_]) => best.scan(upper, 0..self.upper_rows()),
+            (Some(upper), [_]) => scan_ranges(upper, once(0..self.upper_rows()), &mut best),
             (Some(upper), &[leaders, _]) => {
                 let mut groups = TopK::new(GROUPS);
-                scan(upper, 0..leaders, |row, score| groups.push(row, score));
-                for (group, _) in groups.into_sorted() {
-                    best.scan(upper, self.group(group, leaders));
-                }
+                scan_ranges(upper, once(0..leaders), &mut groups);
+                let groups = groups.into_sorted().into_iter();
+                let members = groups.map(|(leader, _)| self.group(leader, leaders));
+                scan_ranges(upper, members, &mut best);
             }
             _ => {}
         }
-        let found = best.0.into_iter().filter_map(|best| self.upper.word(best.id, 0));
+        let best = best.into_sorted().into_iter();
+        let found = best.filter_map(|(row, _)| self.upper.word(row, 0));
         let mut starts: Vec<u32> = found.collect();
         if starts.is_empty() {
             starts.extend(self.descend(scorer));

@@ -72,7 +72,7 @@ impl Refine<'_> {
 
     fn links<S: Scorer>(&self, position: u32, scorer: &S, scratch: &mut Scratch) -> Selection {
         let linked = self.layer.linked(position);
-        walk(scorer, self.layer, &[self.start], self.ef, scratch, |_| {});
+        walk(scorer, self.layer, &[self.start], self.ef, scratch);
         let met = scratch.pool.iter().map(|scored| scored.id);
         let mut ids: Vec<u32> = met
             .chain(scratch.trail.iter().copied())

@@ -12,6 +12,7 @@ use memmap2::MmapMut;
 
 use super::Segment;
 use super::graph::{Base, Graph};
+use crate::kernels::nav::LINE;
 use crate::vectors::Rows;
 
 /// Size of a huge page, to which the copies are aligned.
@@ -23,6 +24,8 @@ pub struct Resident {
     pub(super) codes: Rows,
     pub(super) links: Option<Base>,
     pub(super) nav: Option<Rows>,
+    /// Navigation codes of the entries.
+    pub(super) upper: Option<Rows>,
 }
 
 impl Resident {
@@ -33,6 +36,7 @@ impl Resident {
         of(&self.codes)
             + self.links.as_ref().map_or(0, |links| of(links.rows()))
             + self.nav.as_ref().map_or(0, of)
+            + self.upper.as_ref().map_or(0, of)
     }
 }
 
@@ -42,7 +46,8 @@ impl Segment {
     pub fn resident_bytes(&self) -> u64 {
         let links = self.graph.as_ref().map_or(0, |graph| graph.base().rows().stride());
         let nav = self.nav.as_ref().map_or(0, |nav| nav.rows.stride());
-        u64::from(self.len()) * (self.codes.stride() + links + nav) as u64
+        let upper = self.nav.as_ref().map_or(0, |nav| u64::from(nav.upper.len()) * LINE as u64);
+        u64::from(self.len()) * (self.codes.stride() + links + nav) as u64 + upper
     }
 
     /// Copies codes, links and navigation codes. Takes as long as reading them.
@@ -57,7 +62,8 @@ impl Segment {
             .transpose()?
             .map(Graph::base_of);
         let nav = self.nav.as_ref().map(|nav| copy(&nav.rows)).transpose()?;
-        Ok(Resident { codes: copy(&self.codes)?, links, nav })
+        let upper = self.nav.as_ref().map(|nav| copy(&nav.upper)).transpose()?;
+        Ok(Resident { codes: copy(&self.codes)?, links, nav, upper })
     }
 
     /// Searches read these copies from now on. They must be of this very segment: copies of
@@ -67,9 +73,11 @@ impl Segment {
             |copy: &Rows, own: &Rows| (copy.len(), copy.stride()) == (own.len(), own.stride());
         let links = self.graph.as_ref().map(|graph| graph.base().rows());
         let nav = self.nav.as_ref().map(|nav| &nav.rows);
+        let upper = self.nav.as_ref().map(|nav| &nav.upper);
         let all_fit = fits(&resident.codes, &self.codes)
             && resident.links.as_ref().zip(links).is_none_or(|(copy, own)| fits(copy.rows(), own))
             && resident.nav.as_ref().zip(nav).is_none_or(|(copy, own)| fits(copy, own))
+            && resident.upper.as_ref().zip(upper).is_none_or(|(copy, own)| fits(copy, own))
             && resident.links.is_some() == links.is_some()
             && resident.nav.is_some() == nav.is_some();
         if all_fit {

@@ -1,5 +1,7 @@
 //! Scans of one segment: every row that passes is scored, in the order of positions.
 
+use std::ops::Range;
+
 use super::copied::Copy;
 use super::pool::Scored;
 use super::walk::{Batch, Scorer};
@@ -16,14 +18,31 @@ pub fn scan<S: Scorer>(scorer: &S, passing: &Passing, keep: usize) -> Vec<Scored
     passing.for_each(|position| {
         batches[now].push(position, scorer.row(position));
         if batches[now].len() == BLOCK {
+            batches[now].ask_all(scorer);
             now = 1 - now;
-            batches[now].score(scorer, |scored| top.push(scored.id, scored.score));
+            batches[now].score(scorer, top.floor(), |scored| top.push(scored.id, scored.score));
         }
     });
     for mut batch in batches {
-        batch.score(scorer, |scored| top.push(scored.id, scored.score));
+        batch.score(scorer, top.floor(), |scored| top.push(scored.id, scored.score));
     }
     top.into_sorted().into_iter().map(|(id, score)| Scored { score, id }).collect()
+}
+
+/// Offers the rows of ranges, which lie one after another.
+pub fn scan_ranges<S: Scorer>(
+    scorer: &S,
+    ranges: impl Iterator<Item = Range<u32>>,
+    top: &mut TopK,
+) {
+    let mut batch = Batch::new();
+    for row in ranges.flatten() {
+        batch.push(row, scorer.row(row));
+        if batch.is_full() {
+            batch.score(scorer, top.floor(), |scored| top.push(scored.id, scored.score));
+        }
+    }
+    batch.score(scorer, top.floor(), |scored| top.push(scored.id, scored.score));
 }
 
 /// The `keep` best of what was copied, best first.

@@ -1,8 +1,11 @@
 //! A segment: slots, codes, originals and a graph of one immutable set of vectors, and the one
 //! search over them.
 
-use super::builder::{check_len, check_stride};
 use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+use super::builder::{check_len, check_stride};
 
 use super::curve::Curve;
 use super::graph::{Graph, GraphCopy};
@@ -67,8 +70,8 @@ pub struct NavParts {
     pub projection: Rows,
     /// Navigation codes of all positions, whole cache lines.
     pub rows: Rows,
-    /// Navigation codes of the upper rows, the same stride.
-    pub upper: Rows,
+    /// The first lines of the navigation codes of the upper rows.
+    pub upper: Option<Rows>,
 }
 
 /// Navigation codes, checked.
@@ -95,10 +98,14 @@ impl Nav {
             return Err(IndexError::WrongStride { kind, expected, found: stride });
         }
         check_stride(SectionKind::Nav, lines * LINE, stride)?;
-        check_stride(SectionKind::UpperNav, stride, parts.upper.stride())?;
+        let upper_rows = match parts.upper {
+            Some(rows) => rows,
+            None => Rows::contiguous(Bytes::new(), LINE)?,
+        };
+        check_stride(SectionKind::UpperNav, LINE, upper_rows.stride())?;
         check_len(SectionKind::Nav, u64::from(rows), parts.rows.len())?;
-        check_len(SectionKind::UpperNav, u64::from(upper), parts.upper.len())?;
-        Ok(Self { projection, lines, rows: parts.rows, upper: parts.upper })
+        check_len(SectionKind::UpperNav, u64::from(upper), upper_rows.len())?;
+        Ok(Self { projection, lines, rows: parts.rows, upper: upper_rows })
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) fn open_image(image: SegmentImage) -> Result<Segment, IndexError> {
             let rows = rows_of(&sections, SectionKind::Nav, LINE)?;
             Ok(NavParts {
                 projection: rows_of(&sections, SectionKind::Projection, encoding.code_stride())?,
-                upper: rows_of(&sections, SectionKind::UpperNav, rows.stride())?,
+                upper: Some(rows_of(&sections, SectionKind::UpperNav, LINE)?),
                 rows,
             })
         })

@@ -1,12 +1,19 @@
 //! The walk: best-first search over any adjacency with any scorer (Malkov and Yashunin,
 //! algorithm 2). Building and searching run the same loop, monomorphized for each.
 //!
-//! The walk is one step behind itself: it asks for the rows of a node's links, then scores those
-//! of the node before, which have arrived meanwhile. That costs a few percent more steps and
-//! hides most of what a step spends waiting for memory.
+//! The walk is one step behind itself: it asks for the rows of a node's links while it scores
+//! those of the node before, which have arrived meanwhile. That costs a few percent more steps
+//! and hides most of what a step spends waiting for memory.
+//!
+//! Where the first line of a row bounds its score, only that line is asked for, and the rows
+//! that cannot get among those worth keeping are dropped by it: half the memory and half the
+//! arithmetic for three of four rows.
+
+use std::ops::Range;
 
 use super::pool::{Pool, Scored};
 use super::scratch::Scratch;
+use crate::kernels::nav::LINE;
 use crate::kernels::prefetch;
 use crate::vectors::finite;
 
@@ -18,6 +25,16 @@ pub trait Scorer {
     /// The score of each row, into `out` of the same length. Higher is better; an empty row
     /// scores worst.
     fn score_all(&self, rows: &[&[u8]], out: &mut [f32]);
+
+    /// Whether rows have more than one line, the first of which tells what they can score.
+    fn has_reach(&self) -> bool {
+        false
+    }
+
+    /// What each row can score as far as its first line tells, as [`Scorer::score_all`].
+    fn reach_all(&self, rows: &[&[u8]], out: &mut [f32]) {
+        self.score_all(rows, out);
+    }
 
     /// What a row equal to the query would score, where no row can score more.
     fn best(&self) -> Option<f32> {
@@ -46,14 +63,25 @@ impl Stop {
         Some(Self { best: scorer.best()?, wanted, share: ef as f32 / EF_PER_SHARE })
     }
 
-    /// Whether what was taken from the pool last is not worth expanding. The last one wanted
-    /// only gets better, so what is not worth it once never is.
+    /// Whether what was taken from the pool last is not worth expanding.
     #[inline]
     pub fn is_due(&self, pool: &Pool) -> bool {
-        let last_wanted = pool.score_at(self.wanted.saturating_sub(1));
-        let (Some(next), Some(last)) = (pool.last_score(), last_wanted) else { return false };
-        next < last - self.share * (self.best - last).max(0.0)
+        pool.last_score().zip(self.floor(pool)).is_some_and(|(next, floor)| next < floor)
     }
+
+    /// The score below which nothing is worth expanding. The last one wanted only gets better,
+    /// so what is not worth it once never is.
+    #[inline]
+    fn floor(&self, pool: &Pool) -> Option<f32> {
+        let last = pool.score_at(self.wanted.saturating_sub(1))?;
+        Some(last - self.share * (self.best - last).max(0.0))
+    }
+}
+
+/// What must be reached to be kept or expanded.
+#[inline]
+pub fn floor(pool: &Pool, stop: Option<Stop>) -> f32 {
+    pool.floor().max(stop.and_then(|stop| stop.floor(pool)).unwrap_or(f32::MIN))
 }
 
 /// Who is linked to whom.
@@ -69,7 +97,10 @@ pub trait Adjacency {
 /// Ids scored in one go, at most; a node with more links is scored in several.
 pub const WIDTH: usize = 64;
 
-/// Ids whose rows were asked for and that wait to be scored.
+/// Ids whose rows are asked for together.
+const GROUP: usize = 16;
+
+/// Ids whose rows are asked for and then scored.
 pub struct Batch<'r> {
     ids: [u32; WIDTH],
     rows: [&'r [u8]; WIDTH],
@@ -84,7 +115,6 @@ impl<'r> Batch<'r> {
 
     #[inline]
     pub fn push(&mut self, id: u32, row: &'r [u8]) {
-        prefetch(row);
         self.ids[self.len] = id;
         self.rows[self.len] = row;
         self.len += 1;
@@ -98,14 +128,78 @@ impl<'r> Batch<'r> {
         self.len
     }
 
-    /// Scores what waits and empties the batch.
+    /// The rows that wait.
+    pub fn rows(&self) -> &[&'r [u8]] {
+        &self.rows[..self.len]
+    }
+
+    /// Asks for all rows.
+    pub fn ask_all(&self, scorer: &impl Scorer) {
+        self.rows().chunks(GROUP).for_each(|group| ask(group, scorer));
+    }
+
+    /// Scores what waits and may reach the floor, and empties the batch.
     #[inline]
-    pub fn score<S: Scorer>(&mut self, scorer: &S, mut take: impl FnMut(Scored)) {
-        scorer.score_all(&self.rows[..self.len], &mut self.scores[..self.len]);
+    pub fn score<S: Scorer>(&mut self, scorer: &S, floor: f32, take: impl FnMut(Scored)) {
+        self.score_asking(&[], scorer, floor, take);
+    }
+
+    /// [`Batch::score`], asking for the rows of the next batch between the rows of this one: a
+    /// core has room for a dozen lines on their way, and waits when it asks for more at once.
+    #[inline]
+    pub fn score_asking<S: Scorer>(
+        &mut self,
+        next: &[&[u8]],
+        scorer: &S,
+        floor: f32,
+        mut take: impl FnMut(Scored),
+    ) {
+        let drops = scorer.has_reach() && floor > f32::MIN;
+        let (len, mut kept) = (self.len, 0);
+        for first in (0..len.max(next.len())).step_by(GROUP) {
+            ask(&next[first.min(next.len())..(first + GROUP).min(next.len())], scorer);
+            let group = first.min(len)..(first + GROUP).min(len);
+            if drops {
+                scorer.reach_all(&self.rows[group.clone()], &mut self.scores[group.clone()]);
+                kept = self.keep_reaching(group, kept, floor);
+            } else {
+                scorer.score_all(&self.rows[group.clone()], &mut self.scores[group]);
+            }
+        }
+        if drops {
+            self.len = kept;
+            scorer.score_all(&self.rows[..kept], &mut self.scores[..kept]);
+        }
         for (&id, &score) in self.ids[..self.len].iter().zip(&self.scores) {
             take(Scored { score: finite(score), id });
         }
         self.len = 0;
+    }
+
+    /// Moves the rows of a group that may reach the floor behind the `kept` ones before, and
+    /// asks for what their first lines do not hold.
+    #[inline]
+    fn keep_reaching(&mut self, group: Range<usize>, kept: usize, floor: f32) -> usize {
+        let mut kept = kept;
+        for at in group {
+            let row = self.rows[at];
+            (self.ids[kept], self.rows[kept]) = (self.ids[at], row);
+            if self.scores[at] >= floor {
+                prefetch(row.get(LINE..).unwrap_or_default());
+                kept += 1;
+            }
+        }
+        kept
+    }
+}
+
+/// Asks for rows: for their first lines where those may be all it takes.
+#[inline]
+fn ask(rows: &[&[u8]], scorer: &impl Scorer) {
+    if scorer.has_reach() {
+        rows.iter().for_each(|row| prefetch(row.get(..LINE).unwrap_or(row)));
+    } else {
+        rows.iter().for_each(|row| prefetch(row));
     }
 }
 
@@ -135,17 +229,15 @@ pub fn climb<S: Scorer, A: Adjacency>(scorer: &S, graph: &A, start: u32) -> u32 
 }
 
 /// Walks from `starts` keeping the `ef` best in `scratch.pool` and the expanded ids in
-/// `scratch.trail`, and hands every scored id to `seen` once. Each id is scored at most once, so
-/// the walk ends.
+/// `scratch.trail`. Each id is looked at once, so the walk ends.
 pub fn walk<S: Scorer, A: Adjacency>(
     scorer: &S,
     graph: &A,
     starts: &[u32],
     ef: usize,
     scratch: &mut Scratch,
-    seen: impl FnMut(Scored),
 ) {
-    walk_until(scorer, graph, starts, (ef, None), scratch, seen);
+    walk_until(scorer, graph, starts, (ef, None), scratch);
 }
 
 /// [`walk`] that may end early.
@@ -155,51 +247,48 @@ pub fn walk_until<S: Scorer, A: Adjacency>(
     starts: &[u32],
     (ef, stop): (usize, Option<Stop>),
     scratch: &mut Scratch,
-    mut seen: impl FnMut(Scored),
 ) {
     let Scratch { visited, pool, trail, steps, .. } = scratch;
     let len = graph.len();
     visited.reset(len);
     pool.reset(ef.min(len as usize));
     trail.clear();
-    let mut take = |pool: &mut Pool, scored: Scored| {
+    let take = |pool: &mut Pool, scored: Scored| {
         if pool.push(scored) {
             graph.prefetch(scored.id);
         }
-        seen(scored);
     };
-    // The rows asked for by the last step, and by the one before it.
-    let (mut batches, mut now) = ([Batch::new(), Batch::new()], 0);
+    // The rows asked for by this step, and by the one before.
+    let (mut asked, mut waiting) = (&mut Batch::new(), &mut Batch::new());
     for &start in starts.iter().take(WIDTH) {
         if start < len && visited.insert(start) {
-            batches[now].push(start, scorer.row(start));
+            waiting.push(start, scorer.row(start));
         }
     }
+    waiting.ask_all(scorer);
+    waiting.score(scorer, f32::MIN, |scored| take(pool, scored));
     loop {
-        batches[now].score(scorer, |scored| take(pool, scored));
-        let asked = now;
-        now = 1 - now;
         let next = pool.expand_next();
         // What was asked for already is scored in any case.
-        let Some(id) = next.filter(|_| !stop.is_some_and(|stop| stop.is_due(pool))) else {
-            if batches[now].len == 0 {
-                *steps += trail.len();
-                return;
+        let next = next.filter(|_| !stop.is_some_and(|stop| stop.is_due(pool)));
+        if let Some(id) = next {
+            trail.push(id);
+            if let Some(next) = pool.peek_next() {
+                graph.prefetch(next);
             }
-            continue;
-        };
-        trail.push(id);
-        if let Some(next) = pool.peek_next() {
-            graph.prefetch(next);
-        }
-        let asked = &mut batches[asked];
-        graph.each_link(id, |link| {
-            if link < len && visited.insert(link) {
-                if asked.is_full() {
-                    asked.score(scorer, |scored| take(pool, scored));
+            graph.each_link(id, |link| {
+                if link < len && visited.insert(link) {
+                    if asked.is_full() {
+                        asked.score(scorer, floor(pool, stop), |scored| take(pool, scored));
+                    }
+                    asked.push(link, scorer.row(link));
                 }
-                asked.push(link, scorer.row(link));
-            }
-        });
+            });
+        } else if waiting.len() == 0 {
+            *steps += trail.len();
+            return;
+        }
+        waiting.score_asking(asked.rows(), scorer, floor(pool, stop), |scored| take(pool, scored));
+        std::mem::swap(&mut asked, &mut waiting);
     }
 }

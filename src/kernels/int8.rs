@@ -39,25 +39,30 @@ pub fn dot4_i8(level: Level, query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
 pub struct Panel {
     stride: usize,
     values: Vec<i8>,
+    /// The sum of the values of each row.
+    sums: Vec<i32>,
 }
 
 impl Panel {
     /// An empty panel of rows of `dim` values.
     #[must_use]
     pub fn new(dim: usize) -> Self {
-        Self { stride: dim.next_multiple_of(64).max(64), values: Vec::new() }
+        Self { stride: dim.next_multiple_of(64).max(64), ..Self::default() }
     }
 
     /// Empties the panel; keeps its memory.
     pub fn clear(&mut self) {
         self.values.clear();
+        self.sums.clear();
     }
 
     /// Adds a row; one that is longer than the stride is cut.
     pub fn push(&mut self, row: &[i8]) {
         let end = self.values.len() + self.stride;
-        self.values.extend_from_slice(&row[..row.len().min(self.stride)]);
+        let row = &row[..row.len().min(self.stride)];
+        self.values.extend_from_slice(row);
         self.values.resize(end, 0);
+        self.sums.push(row.iter().map(|&value| i32::from(value)).sum());
     }
 
     /// Number of rows.
@@ -92,8 +97,9 @@ impl Panel {
             for first_row in (from..to).step_by(4) {
                 // Past the end the last row is taken again and its result dropped.
                 let a = std::array::from_fn(|at| self.row((first_row + at).min(to - 1)));
-                let b = std::array::from_fn(|at| other.row((first_column + at).min(columns - 1)));
-                let dots = dot4x4_i8(level, a, b);
+                let four = std::array::from_fn(|at| (first_column + at).min(columns - 1));
+                let (b, sums) = (four.map(|at| other.row(at)), four.map(|at| other.sums[at]));
+                let dots = dot4x4_i8(level, a, b, sums);
                 for (row, dots) in dots.chunks(4).enumerate().take(to - first_row) {
                     let start = (first_row - from + row) * columns + first_column;
                     let count = (columns - first_column).min(4);
@@ -104,12 +110,13 @@ impl Panel {
     }
 }
 
-/// All pairs of four rows with four others, all of one length.
-fn dot4x4_i8(level: Level, a: [&[i8]; 4], b: [&[i8]; 4]) -> [i32; 16] {
+/// All pairs of four rows with four others, all of one length; `sums` are those of the others.
+fn dot4x4_i8(level: Level, a: [&[i8]; 4], b: [&[i8]; 4], sums: [i32; 4]) -> [i32; 16] {
     #[cfg(target_arch = "x86_64")]
     if level.isa() == Isa::Avx512 {
-        return x86::avx512::dot4x4_i8(level, a, b);
+        return x86::avx512::dot4x4_i8(level, a, b, sums);
     }
+    let _ = sums;
     #[cfg(target_arch = "aarch64")]
     if level.isa() == Isa::Neon {
         return neon::dot4x4_i8(level, a, b);

@@ -2,14 +2,14 @@
 //! vector, 4 bits a coordinate in the first line and 2 bits in the others.
 //!
 //! ```text
-//! line 0       coordinate j < 128: nibble j / 64 of byte j % 64
-//! line l > 0   coordinate 128 + 256 (l - 1) + j: bits 2 (j / 64) of byte j % 64
-//! last line    holds 8 bytes less: fields of 56 bytes instead of 64, then
+//! line 0       coordinate j < 112: nibble j / 56 of byte j % 56; then
 //!              s1 (upper half of an f32), s2 (the same), t (f32), little-endian
+//! line l > 0   coordinate 112 + 256 (l - 1) + j: bits 2 (j / 64) of byte j % 64
 //! ```
 //! With `u` the unsigned fields and `q` the int8 query, the score is
 //! `t + s1 (scale1 sum(u q) - bias1) + s2 (scale2 sum(u q) - bias2)`, the first sum over line 0
-//! and the second over the others. A row of one line has 112 coordinates and no second part.
+//! and the second over the others, which a row of one line does not have. Line 0 alone tells
+//! what the score can reach: `t + s1 (scale1 sum(u q) - bias1) + s2 reach`.
 
 #[cfg(target_arch = "aarch64")]
 use super::aarch64;
@@ -21,8 +21,12 @@ use super::x86;
 pub const LINE: usize = 64;
 /// Bytes of the factors at the end of a row.
 pub const FACTORS: usize = 8;
-/// Coordinates that line 0 holds, if it is not the last.
-pub const FINE_DIMS: usize = 128;
+/// Bytes of line 0 that hold fields.
+const FINE_BYTES: usize = LINE - FACTORS;
+/// Coordinates that line 0 holds.
+pub const FINE_DIMS: usize = 2 * FINE_BYTES;
+/// Coordinates that each further line holds.
+const COARSE_DIMS: usize = 4 * LINE;
 /// Most lines a row may have.
 pub const MAX_LINES: usize = 8;
 
@@ -31,23 +35,18 @@ pub const MAX_LINES: usize = 8;
 pub const fn dims(lines: usize) -> usize {
     match lines {
         0 => 0,
-        1 => 2 * (LINE - FACTORS),
-        _ => FINE_DIMS + 4 * LINE * (lines - 2) + 4 * (LINE - FACTORS),
+        _ => FINE_DIMS + COARSE_DIMS * (lines - 1),
     }
 }
 
-/// Where a coordinate lies in a row of `lines` lines: line, field in the byte, byte.
+/// Where a coordinate lies in a row: line, field in the byte, byte.
 #[must_use]
-pub const fn place(dim: usize, lines: usize) -> (usize, usize, usize) {
-    if lines == 1 {
-        return (0, dim / (LINE - FACTORS), dim % (LINE - FACTORS));
-    }
+pub const fn place(dim: usize) -> (usize, usize, usize) {
     if dim < FINE_DIMS {
-        return (0, dim / LINE, dim % LINE);
+        return (0, dim / FINE_BYTES, dim % FINE_BYTES);
     }
-    let (line, at) = (1 + (dim - FINE_DIMS) / (4 * LINE), (dim - FINE_DIMS) % (4 * LINE));
-    let width = if line == lines - 1 { LINE - FACTORS } else { LINE };
-    (line, at / width, at % width)
+    let (line, at) = ((dim - FINE_DIMS) / COARSE_DIMS, (dim - FINE_DIMS) % COARSE_DIMS);
+    (1 + line, at / LINE, at % LINE)
 }
 
 /// A query laid out as the fields of a row are.
@@ -60,6 +59,8 @@ pub struct NavQuery {
     pub scale: [f32; 2],
     /// What is subtracted after that.
     pub bias: [f32; 2],
+    /// What the further lines may add to a score for each unit of a row's `s2`.
+    pub reach: f32,
 }
 
 impl NavQuery {
@@ -68,16 +69,16 @@ impl NavQuery {
         self.lines = lines.clamp(1, MAX_LINES);
         self.planes.clear();
         self.planes.resize(2 + 4 * (self.lines - 1), [0; LINE]);
-        (self.scale, self.bias) = ([0.0; 2], [0.0; 2]);
+        (self.scale, self.bias, self.reach) = ([0.0; 2], [0.0; 2], 0.0);
     }
 
     /// Sets the coordinates from `first` on; what the rows have no room for is left out.
     pub fn set(&mut self, first: usize, values: &[i8]) {
         let (mut dim, mut values) = (first, values);
         while !values.is_empty() {
-            let (line, field, byte) = place(dim, self.lines);
+            let (line, field, byte) = place(dim);
             let plane = if line == 0 { field } else { 2 + 4 * (line - 1) + field };
-            let width = if line + 1 == self.lines { LINE - FACTORS } else { LINE };
+            let width = if line == 0 { FINE_BYTES } else { LINE };
             let (run, rest) = values.split_at((width - byte).min(values.len()));
             let Some(plane) = self.planes.get_mut(plane).filter(|_| line < self.lines) else {
                 return;
@@ -85,6 +86,13 @@ impl NavQuery {
             plane[byte..byte + run.len()].copy_from_slice(run);
             (dim, values) = (dim + run.len(), rest);
         }
+    }
+
+    /// Lines of the rows it scores.
+    #[inline]
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        self.lines
     }
 
     /// Bytes of the rows it scores.
@@ -120,36 +128,78 @@ impl NavQuery {
         }
     }
 
+    /// What the scores of rows can reach, into `out`, from their first lines, which are all that
+    /// is read of them; a row without one scores `f32::MIN`. The score itself where a row is one
+    /// line. The same at every level, to the bit.
+    #[inline]
+    pub fn reach_all(&self, level: Level, rows: &[&[u8]], out: &mut [f32]) {
+        let len = rows.len().min(out.len());
+        let (rows, out) = (&rows[..len], &mut out[..len]);
+        if self.planes.is_empty() || rows.iter().any(|row| row.len() < LINE) {
+            out.iter_mut().zip(rows).for_each(|(out, row)| *out = self.reach_of(row));
+            return;
+        }
+        match level.isa() {
+            Isa::Scalar => {
+                out.iter_mut().zip(rows).for_each(|(out, row)| *out = self.reach_of(row));
+            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => x86::avx2::nav_reach(level, self, rows, out),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => x86::avx512::nav_reach(level, self, rows, out),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => aarch64::neon::nav_reach(level, self, rows, out),
+        }
+    }
+
     /// The scalar twin: the definition of a score.
     #[must_use]
     pub fn score(&self, row: &[u8]) -> f32 {
         let Some(row) = row.get(..self.row_bytes()).filter(|_| !self.planes.is_empty()) else {
             return f32::MIN;
         };
-        let mut sums = [0_i32; 2];
-        for (at, line) in row.chunks(LINE).enumerate() {
-            let (first, count, bits) = if at == 0 { (0, 2, 4) } else { (4 * at - 2, 4, 2) };
-            for field in 0..count {
-                let plane = self.planes.get(first + field).map_or(&[0; LINE], |plane| plane);
-                let sum = line.iter().zip(plane).map(|(byte, q)| {
-                    i32::from(byte >> (bits * field) & ((1 << bits) - 1)) * i32::from(*q)
-                });
-                sums[at.min(1)] += sum.sum::<i32>();
-            }
-        }
-        self.finish(sums, &row[row.len() - FACTORS..])
+        let sums = row.chunks(LINE).enumerate().map(|(at, line)| (at.min(1), self.sum(at, line)));
+        let mut parts = [0; 2];
+        sums.for_each(|(part, sum)| parts[part] += sum);
+        self.finish(parts[0], Some(parts[1]), row)
     }
 
-    /// The two sums of a row and its factors to its score.
+    /// The scalar twin of [`NavQuery::reach_all`].
+    #[must_use]
+    pub fn reach_of(&self, row: &[u8]) -> f32 {
+        let Some(line) = row.get(..LINE).filter(|_| !self.planes.is_empty()) else {
+            return f32::MIN;
+        };
+        self.finish(self.sum(0, line), None, line)
+    }
+
+    /// The sum of the products of one line.
+    fn sum(&self, at: usize, line: &[u8]) -> i32 {
+        let (first, count, bits) = if at == 0 { (0, 2, 4) } else { (4 * at - 2, 4, 2) };
+        let of_field = |field: usize| {
+            let plane = self.planes.get(first + field).map_or(&[0; LINE], |plane| plane);
+            let products = line.iter().zip(plane).map(|(byte, q)| {
+                i32::from(byte >> (bits * field) & ((1 << bits) - 1)) * i32::from(*q)
+            });
+            products.sum::<i32>()
+        };
+        (0..count).map(of_field).sum()
+    }
+
+    /// The sum of the first line, and of the others unless their reach is meant, to a score.
     #[inline]
-    pub(super) fn finish(&self, sums: [i32; 2], row_end: &[u8]) -> f32 {
+    pub(super) fn finish(&self, fine: i32, coarse: Option<i32>, row: &[u8]) -> f32 {
         let mut factors = [0; FACTORS];
-        factors.copy_from_slice(row_end);
+        factors.copy_from_slice(&row[FINE_BYTES..LINE]);
         let [a, b, c, d, t @ ..] = factors;
         let (s1, s2) = (f32::from_le_bytes([0, 0, a, b]), f32::from_le_bytes([0, 0, c, d]));
-        let part = |at: usize| sums[at] as f32 * self.scale[at] - self.bias[at];
-        let fine = part(0) * s1 + f32::from_le_bytes(t);
-        if self.lines == 1 { fine } else { part(1) * s2 + fine }
+        let part = |at: usize, sum: i32| sum as f32 * self.scale[at] - self.bias[at];
+        let fine = part(0, fine) * s1 + f32::from_le_bytes(t);
+        match coarse {
+            _ if self.lines == 1 => fine,
+            Some(coarse) => part(1, coarse) * s2 + fine,
+            None => self.reach * s2 + fine,
+        }
     }
 }
 
@@ -178,13 +228,13 @@ mod tests {
         for lines in 1..=MAX_LINES {
             let mut seen = HashSet::new();
             for dim in 0..dims(lines) {
-                let (line, field, byte) = place(dim, lines);
+                let (line, field, byte) = place(dim);
                 assert!(line < lines && field < if line == 0 { 2 } else { 4 });
-                assert!(byte < if line == lines - 1 { LINE - FACTORS } else { LINE });
+                assert!(byte < if line == 0 { LINE - FACTORS } else { LINE });
                 assert!(seen.insert((line, field, byte)));
             }
         }
-        assert_eq!([dims(1), dims(2), dims(3), dims(4)], [112, 352, 608, 864]);
+        assert_eq!([dims(1), dims(2), dims(3), dims(4)], [112, 368, 624, 880]);
     }
 
     proptest! {
@@ -208,15 +258,21 @@ mod tests {
             }
             prop_assert_eq!(&apart.planes, &query.planes);
             (query.scale, query.bias) = ([scale, scale / 3.0], [bias, -bias]);
+            query.reach = 7.0 * scale;
             let stride = query.row_bytes();
             let rows: Vec<&[u8]> = (0..count)
                 .map(|row| &bytes[shift + row * stride..][..stride])
                 .collect();
-            let expected: Vec<f32> = rows.iter().map(|row| query.score(row)).collect();
+            let expected: Vec<f32> = rows
+                .iter()
+                .flat_map(|row| [query.score(row), query.reach_of(row)])
+                .collect();
             for level in available() {
-                let mut found = vec![0.5; count];
-                query.score_all(level, &rows, &mut found);
-                for (found, expected) in found.iter().zip(&expected) {
+                let (mut scores, mut reaches) = (vec![0.5; count], vec![0.5; count]);
+                query.score_all(level, &rows, &mut scores);
+                query.reach_all(level, &rows, &mut reaches);
+                let found = scores.iter().zip(&reaches).flat_map(|(score, reach)| [score, reach]);
+                for (found, expected) in found.zip(&expected) {
                     prop_assert!(
                         found.to_bits() == expected.to_bits()
                             || found.is_nan() && expected.is_nan(),
@@ -237,6 +293,9 @@ mod tests {
             query.score_all(level, &[&long, &short, &long, &[]], &mut scores);
             assert_eq!([scores[1], scores[3]], [f32::MIN; 2]);
             assert!(scores[0] > f32::MIN);
+            query.reach_all(level, &[&short, &short[..63], &[], &long], &mut scores);
+            assert_eq!([scores[1], scores[2]], [f32::MIN; 2]);
+            assert_eq!(scores[0], scores[3]);
         }
         prefetch(&[]);
         prefetch(&long);

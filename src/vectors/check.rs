@@ -34,10 +34,13 @@ fn checked_norm(vector: &[f32], dim: usize, metric: Metric) -> Result<f64, Vecto
     if vector.len() != dim {
         return Err(VectorError::WrongDimensions { expected: dim, found: vector.len() });
     }
-    if let Some(position) = vector.iter().position(|x| !x.is_finite()) {
+    let norm = norm_sq(vector).sqrt();
+    // The squares of finite f32 values cannot add up to more than an f64 holds.
+    if !norm.is_finite()
+        && let Some(position) = vector.iter().position(|x| !x.is_finite())
+    {
         return Err(VectorError::NotFinite { position });
     }
-    let norm = norm_sq(vector).sqrt();
     if norm > MAX_NORM {
         return Err(VectorError::NormTooLarge);
     }

@@ -1,4 +1,4 @@
-//! Navigation codes: what a walk of the graph scores its candidates by. 352 coordinates of a
+//! Navigation codes: what a walk of the graph scores its candidates by. 368 coordinates of a
 //! projection in two cache lines; the layout is that of [`crate::kernels::nav`].
 //!
 //! With `r = x - mean` and `q' = q - mean`, a cosine or dot product is `<q, mean> + <r, mean> +
@@ -6,6 +6,13 @@
 //! query alone is left out, as it changes no order; what depends on the row alone is stored
 //! exactly as its factor `t`; the rest is estimated from the code, whose two parts are scaled so
 //! that the estimate has no bias along the row itself.
+//!
+//! The first line bounds the estimate: with `y` and `r` the coordinates of query and row that
+//! the further lines hold, the part of those lines is at most `|y| |r|`, and far less for all
+//! but the nearest rows. `|r|` is told by `s2`, since the fields of a row have about the same
+//! length whatever the row: one step of the size that serves Gaussian values best, over `n`
+//! coordinates, makes `|u - 1.5|` about `sqrt(n)`. [`REACH`] says what part of `|y| |r|` is
+//! allowed for.
 
 use super::code::{self, CodeRow};
 use super::{Metric, Projection};
@@ -16,6 +23,9 @@ use crate::kernels::{NavQuery, Panel};
 const FINE_STEPS: [f32; 5] = [0.55, 0.65, 0.75, 0.85, 1.0];
 /// The same for the 2-bit part.
 const COARSE_STEPS: [f32; 5] = [0.35, 0.42, 0.5, 0.6, 0.7];
+/// The part of the product of their lengths that the further lines of a query and a row are
+/// taken to add at most.
+const REACH: f32 = 0.5;
 /// Middle of the 16 and of the 4 values of a field.
 const MIDDLE: [f32; 2] = [7.5, 1.5];
 
@@ -101,21 +111,20 @@ impl<'p> NavEncoder<'p> {
 }
 
 fn encode_row(coordinates: &[f32], metric: Metric, t: f32, out: &mut [u8]) {
-    let lines = out.len() / LINE;
     out.fill(0);
     let (fine, coarse) = coordinates.split_at(coordinates.len().min(FINE_DIMS));
     // A squared distance counts the product twice.
     let double = if metric == Metric::L2 { 2.0 } else { 1.0 };
     let mut put = |dim: usize, bits: usize, field: u8| {
-        let (line, at, byte) = place(dim, lines);
+        let (line, at, byte) = place(dim);
         out[line * LINE + byte] |= field << (bits * at);
     };
     let s1 = quantize(fine, MIDDLE[0], &FINE_STEPS, |at, field| put(at, 4, field));
     let s2 = quantize(coarse, MIDDLE[1], &COARSE_STEPS, |at, field| put(FINE_DIMS + at, 2, field));
-    let factors = out.len() - FACTORS;
-    out[factors..factors + 2].copy_from_slice(&upper_half(double * s1));
-    out[factors + 2..factors + 4].copy_from_slice(&upper_half(double * s2));
-    out[factors + 4..].copy_from_slice(&super::finite(t).to_le_bytes());
+    let factors = &mut out[LINE - FACTORS..LINE];
+    factors[..2].copy_from_slice(&upper_half(double * s1));
+    factors[2..4].copy_from_slice(&upper_half(double * s2));
+    factors[4..].copy_from_slice(&super::finite(t).to_le_bytes());
 }
 
 /// The upper half of an f32, rounded: 8 bits of precision, which leaves 0.2 % of the estimate.
@@ -175,6 +184,8 @@ pub fn fill_query(coordinates: &[f32], lines: usize, query: &mut NavQuery) {
         query.scale[part] = scale;
         query.bias[part] = MIDDLE[part] * sum as f32 * scale;
     }
+    let energy: f32 = coarse.iter().map(|x| x * x).sum();
+    query.reach = REACH * (energy * coarse.len() as f32).sqrt();
 }
 
 #[cfg(test)]
@@ -232,6 +243,44 @@ mod tests {
                     assert!(error < largest, "{metric} {dim} x {length}: {error}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_first_line_tells_which_rows_are_not_among_the_best() {
+        let (dim, lines, count) = (500, 2, 2_000);
+        for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+            let encoding = Encoding::new(dim, metric, Originals::None).unwrap();
+            let mut random = Random::new(3);
+            let mut bytes = Vec::new();
+            for _ in 0..count {
+                let mut values = random.normals(dim);
+                let decay = |axis: usize| ((axis + 1) as f32).powf(-0.4);
+                values.iter_mut().enumerate().for_each(|(axis, value)| *value *= decay(axis));
+                bytes.extend(encoding.encode(&values).unwrap().code);
+            }
+            let codes = Rows::contiguous(Bytes::from(bytes), encoding.code_stride()).unwrap();
+            let rows: Vec<CodeRow<'_>> = (0..count as u32)
+                .map(|at| CodeRow::read(codes.row(at).unwrap(), dim).unwrap())
+                .collect();
+            let projection = Projection::train(&codes, &encoding, lines, 1);
+            let mut encoder = NavEncoder::new(&projection, metric, lines);
+            let mut nav = vec![0; rows.len() * lines * LINE];
+            encoder.encode(&rows, &mut nav);
+            let (mut best, mut lost, mut dropped) = (0, 0, 0);
+            encoder.queries(&rows[..50], |_, query| {
+                let mut scored: Vec<(f32, f32)> = nav
+                    .chunks(lines * LINE)
+                    .map(|row| (query.score(row), query.reach_of(row)))
+                    .collect();
+                scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+                let floor = scored[20].0;
+                best += 20;
+                lost += scored[..20].iter().filter(|(_, reach)| *reach < floor).count();
+                dropped += scored.iter().filter(|(_, reach)| *reach < floor).count();
+            });
+            assert!(lost * 100 <= best, "{metric}: {lost} of {best} lost");
+            assert!(dropped > 50 * count / 4, "{metric}: only {dropped} told apart");
         }
     }
 

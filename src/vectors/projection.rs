@@ -2,7 +2,7 @@
 //! a segment differ most, found from a sample of its int8 codes.
 //!
 //! A vector is moved by the mean of the segment and projected onto `k` orthonormal directions.
-//! The first 128 span the leading principal components, the rest the components after them;
+//! The first 112 span the leading principal components, the rest the components after them;
 //! inside each group they are turned at random, so that all carry the same energy and one step
 //! size suits them all (as in RaBitQ, Gao and Long, 2024; cutting by principal components as in
 //! LeanVec, Tepper et al., 2023). Directions are stored as int8 code rows and applied to int8
@@ -14,7 +14,7 @@ use super::code::{self, CodeRow};
 use super::linear::{Random, mix, orthonormalize, principal};
 use super::{Encoding, Metric, Rows, VectorError};
 use crate::kernels::nav::{FINE_DIMS, dims};
-use crate::kernels::{Panel, dot_f32, dot4_i8, level};
+use crate::kernels::{Panel, dot_f32, dot_i8, dot4_i8, level};
 
 /// Vectors that a projection is trained on, at most.
 const SAMPLE: usize = 8_192;
@@ -33,6 +33,9 @@ pub struct Projection {
     /// The mean along each direction.
     offsets: Vec<f32>,
     mean: Vec<f32>,
+    /// The mean as it is stored.
+    mean_codes: Vec<i8>,
+    mean_scale: f32,
 }
 
 impl Projection {
@@ -74,7 +77,7 @@ impl Projection {
 
     fn read<'a>(rows: impl Iterator<Item = &'a [u8]>, dim: usize) -> Self {
         let mut all: Vec<CodeRow<'_>> = rows.filter_map(|row| CodeRow::read(row, dim)).collect();
-        let mean = all.pop().map(|row| row.values().collect()).unwrap_or_default();
+        let mean = all.pop();
         let mut directions = Panel::new(dim);
         all.iter().for_each(|row| directions.push(row.codes));
         let finite = |x: f32| if x.is_finite() { x } else { 0.0 };
@@ -83,7 +86,9 @@ impl Projection {
             directions,
             scales: all.iter().map(|row| finite(row.scale)).collect(),
             offsets: all.iter().map(|row| finite(row.norm_sq)).collect(),
-            mean,
+            mean: mean.map(|row| row.values().collect()).unwrap_or_default(),
+            mean_codes: mean.map(|row| row.codes.to_vec()).unwrap_or_default(),
+            mean_scale: mean.map_or(0.0, |row| finite(row.scale)),
         }
     }
 
@@ -119,15 +124,16 @@ impl Projection {
     /// longer vectors do. One pass over the mean.
     #[must_use]
     pub fn best_score(&self, codes: &[i8], scale: f32, metric: Metric) -> Option<f32> {
-        let (mut own, mut along) = (0.0_f32, 0.0_f32);
-        for (code, mean) in codes.iter().zip(&self.mean) {
-            let centered = f32::from(*code) * scale - mean;
-            own += centered * centered;
-            along += centered * mean;
-        }
+        // Sums of integers are exact, so what little is left of large ones is right.
+        let product = |a: &[i8], b: &[i8]| f64::from(dot_i8(a, b));
+        let (scale, of_mean) = (f64::from(scale), f64::from(self.mean_scale));
+        let square = scale * scale * product(codes, codes);
+        let along = scale * of_mean * product(codes, &self.mean_codes);
+        let mean_square = of_mean * of_mean * product(&self.mean_codes, &self.mean_codes);
         match metric {
-            Metric::Cosine => Some(own + along),
-            Metric::L2 => Some(own),
+            // With q the query and m the mean: |q - m|^2 + <q - m, m>.
+            Metric::Cosine => Some((square - along) as f32),
+            Metric::L2 => Some((square - 2.0 * along + mean_square) as f32),
             Metric::Dot => None,
         }
     }

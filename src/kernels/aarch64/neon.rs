@@ -6,7 +6,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::super::level::Level;
-use super::super::nav::{FACTORS, LINE, NavQuery};
+use super::super::nav::{LINE, NavQuery};
 use super::super::scalar;
 
 /// Bytes of a vector.
@@ -117,13 +117,19 @@ fn dot4x4_i8_inner(a: [&[i8]; 4], b: [&[i8]; 4]) -> [i32; 16] {
 /// See [`NavQuery::score_all`]; every row has the bytes of the query's rows.
 pub fn nav_all(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
     // SAFETY: as in `dot4_i8`.
-    unsafe { nav_all_inner(query, rows, out) }
+    unsafe { nav_all_inner::<false>(query, rows, out) }
 }
 
-/// Scores rows four at a time.
+/// See [`NavQuery::reach_all`]; every row has the bytes of the query's rows.
+pub fn nav_reach(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
+    // SAFETY: as in `dot4_i8`.
+    unsafe { nav_all_inner::<true>(query, rows, out) }
+}
+
+/// Scores rows four at a time, or tells what their first lines let them reach.
 #[target_feature(enable = "neon,dotprod")]
-fn nav_all_inner(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
-    let bytes = query.row_bytes();
+fn nav_all_inner<const REACH: bool>(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
+    let bytes = if REACH { LINE } else { query.row_bytes() };
     let (planes, further) = query.planes().split_at(2);
     for (rows, out) in rows.chunks(4).zip(out.chunks_mut(4)) {
         let mut four = [&[][..]; 4];
@@ -137,12 +143,13 @@ fn nav_all_inner(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
         let mut fine = [vdupq_n_s32(0); 4];
         add_line::<4>(&mut fine, four, 0, planes);
         let mut coarse = [vdupq_n_s32(0); 4];
-        for (at, planes) in further.chunks_exact(4).enumerate() {
+        let further = further.chunks_exact(4).take(bytes / LINE - 1);
+        for (at, planes) in further.enumerate() {
             add_line::<2>(&mut coarse, four, at + 1, planes);
         }
         let (fine, coarse) = (sum4(fine), sum4(coarse));
         for (at, (out, row)) in out.iter_mut().zip(rows).enumerate() {
-            *out = query.finish([fine[at], coarse[at]], &row[bytes - FACTORS..bytes]);
+            *out = query.finish(fine[at], (!REACH).then_some(coarse[at]), row);
         }
     }
 }

@@ -69,7 +69,13 @@ fn dot4_i8_inner(query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
 /// See [`NavQuery::score_all`]; every row has the bytes of the query's rows.
 pub fn nav_all(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
     // SAFETY: as in `dot4_i8`.
-    unsafe { nav_all_inner(query, rows, out) }
+    unsafe { nav_all_inner::<false>(query, rows, out) }
+}
+
+/// See [`NavQuery::reach_all`]; every row has the bytes of the query's rows.
+pub fn nav_reach(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
+    // SAFETY: as in `dot4_i8`.
+    unsafe { nav_all_inner::<true>(query, rows, out) }
 }
 
 /// Adds the products of the fields of one line with their planes.
@@ -92,39 +98,67 @@ fn add_line<const BITS: i32>(sum: __m256i, line: &[i8; LINE], planes: &[[i8; LIN
 }
 
 #[target_feature(enable = "avx2")]
-fn nav_all_inner(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
-    let bytes = query.row_bytes();
-    let (planes, further) = query.planes().split_at(2);
-    for (rows, out) in rows.chunks(4).zip(out.chunks_mut(4)) {
-        let mut fine = [_mm256_setzero_si256(); 4];
-        let mut coarse = [_mm256_setzero_si256(); 4];
-        let mut tails = [&[0; LINE]; 4];
-        for (at, row) in rows.iter().enumerate() {
-            let lines = bytemuck::cast_slice(&row[..bytes]).as_chunks::<LINE>().0;
-            let Some((first, others)) = lines.split_first() else { continue };
-            fine[at] = add_line::<4>(fine[at], first, planes);
-            for (line, planes) in others.iter().zip(further.chunks_exact(4)) {
-                coarse[at] = add_line::<2>(coarse[at], line, planes);
-            }
-            tails[at] = others.last().unwrap_or(first);
-        }
-        let scores = combine(query, tails, sum4(fine), sum4(coarse));
-        out.copy_from_slice(&scores[..out.len()]);
+fn nav_all_inner<const REACH: bool>(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
+    let (fours, rest) = rows.as_chunks::<4>();
+    let (fours_out, rest_out) = out.as_chunks_mut::<4>();
+    for (rows, out) in fours.iter().zip(fours_out) {
+        *out = nav_four::<REACH>(query, rows);
+    }
+    if let Some(first) = rest.first() {
+        let mut rows = [*first; 4];
+        rows[..rest.len()].copy_from_slice(rest);
+        let scores = nav_four::<REACH>(query, &rows);
+        rest_out.iter_mut().zip(scores).for_each(|(out, score)| *out = score);
     }
 }
 
-/// The two sums and the factors of four rows, at the end of their last lines, to their scores, in
+#[inline]
+#[target_feature(enable = "avx2")]
+fn nav_four<const REACH: bool>(query: &NavQuery, rows: &[&[u8]; 4]) -> [f32; 4] {
+    let bytes = if REACH { LINE } else { query.row_bytes() };
+    let (planes, further) = query.planes().split_at(2);
+    let mut fine = [_mm256_setzero_si256(); 4];
+    let mut coarse = [_mm256_setzero_si256(); 4];
+    let mut starts = [&[0; LINE]; 4];
+    for (at, row) in rows.iter().enumerate() {
+        let lines = bytemuck::cast_slice(&row[..bytes]).as_chunks::<LINE>().0;
+        let Some((first, others)) = lines.split_first() else { continue };
+        fine[at] = add_line::<4>(fine[at], first, planes);
+        for (line, planes) in others.iter().zip(further.chunks_exact(4)) {
+            coarse[at] = add_line::<2>(coarse[at], line, planes);
+        }
+        starts[at] = first;
+    }
+    let second = match query.lines() {
+        1 => Second::None,
+        _ if REACH => Second::Reach,
+        _ => Second::Sums(sum4(coarse)),
+    };
+    combine(query, starts, sum4(fine), second)
+}
+
+/// What is added to the part of the first line.
+pub(super) enum Second {
+    /// Nothing: there is one line.
+    None,
+    /// The most that the other lines may add.
+    Reach,
+    /// The part of the other lines, from its sums.
+    Sums(__m128i),
+}
+
+/// The sums and the factors of four rows, at the end of their first lines, to their scores, in
 /// the order of the scalar twin.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn combine(
     query: &NavQuery,
-    tails: [&[i8; LINE]; 4],
+    starts: [&[i8; LINE]; 4],
     fine: __m128i,
-    coarse: __m128i,
+    second: Second,
 ) -> [f32; 4] {
     let mut factors = [_mm_setzero_si128(); 4];
-    for (factors, line) in factors.iter_mut().zip(tails) {
+    for (factors, line) in factors.iter_mut().zip(starts) {
         let tail = &line[LINE - FACTORS..];
         // SAFETY: the slice holds the 8 bytes that the load reads.
         *factors = unsafe { _mm_loadl_epi64(tail.as_ptr().cast()) };
@@ -136,9 +170,11 @@ pub(super) fn combine(
     let s1 = _mm_castsi128_ps(_mm_slli_epi32::<16>(halves));
     let s2 = _mm_castsi128_ps(_mm_and_si128(halves, _mm_set1_epi32(0xFFFF_0000_u32 as i32)));
     let mut scores = _mm_add_ps(_mm_mul_ps(part(query, fine, 0), s1), t);
-    if query.planes().len() > 2 {
-        scores = _mm_add_ps(_mm_mul_ps(part(query, coarse, 1), s2), scores);
-    }
+    scores = match second {
+        Second::None => scores,
+        Second::Reach => _mm_add_ps(_mm_mul_ps(_mm_set1_ps(query.reach), s2), scores),
+        Second::Sums(coarse) => _mm_add_ps(_mm_mul_ps(part(query, coarse, 1), s2), scores),
+    };
     let mut out = [0.0; 4];
     // SAFETY: `out` has the 16 bytes that an unaligned store writes.
     unsafe { _mm_storeu_ps(out.as_mut_ptr(), scores) };

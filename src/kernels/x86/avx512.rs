@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use super::super::level::Level;
 use super::super::nav::{LINE, NavQuery};
-use super::avx2::combine;
+use super::avx2::{Second, combine};
 
 /// A line of 64 bytes.
 #[inline]
@@ -87,28 +87,24 @@ fn dot4_i8_inner(query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
     lanes(sum4(sums[0], sums[1], sums[2], sums[3])).map(|sum| sum.wrapping_sub(excess))
 }
 
-/// All pairs of four rows with four others, all of one length, a multiple of 64.
-pub fn dot4x4_i8(_proof: Level, a: [&[i8]; 4], b: [&[i8]; 4]) -> [i32; 16] {
+/// All pairs of four rows with four others, all of one length, a multiple of 64; with the sums of
+/// the others.
+pub fn dot4x4_i8(_proof: Level, a: [&[i8]; 4], b: [&[i8]; 4], of_b: [i32; 4]) -> [i32; 16] {
     // SAFETY: as in `dot4_i8`.
-    unsafe { dot4x4_i8_inner(a, b) }
+    unsafe { dot4x4_i8_inner(a, b, of_b) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn dot4x4_i8_inner(a: [&[i8]; 4], b: [&[i8]; 4]) -> [i32; 16] {
+fn dot4x4_i8_inner(a: [&[i8]; 4], b: [&[i8]; 4], of_b: [i32; 4]) -> [i32; 16] {
     let len = a.iter().chain(&b).map(|row| row.len()).min().unwrap_or(0);
     let [a0, a1, a2, a3] = a.map(|row| row[..len].as_chunks::<LINE>().0);
     let [b0, b1, b2, b3] = b.map(|row| row[..len].as_chunks::<LINE>().0);
     let flip = _mm512_set1_epi8(i8::MIN);
-    let one = _mm512_set1_epi8(1);
     let mut sums = [_mm512_setzero_si512(); 16];
-    let mut of_b = [_mm512_setzero_si512(); 4];
     let rows = a0.iter().zip(a1).zip(a2).zip(a3);
     let columns = b0.iter().zip(b1).zip(b2).zip(b3);
     for ((((a0, a1), a2), a3), (((b0, b1), b2), b3)) in rows.zip(columns) {
         let columns = [load(b0), load(b1), load(b2), load(b3)];
-        for (sum, column) in of_b.iter_mut().zip(columns) {
-            *sum = _mm512_dpbusd_epi32(*sum, one, column);
-        }
         for (sums, row) in sums.as_chunks_mut::<4>().0.iter_mut().zip([a0, a1, a2, a3]) {
             let row = _mm512_xor_si512(load(row), flip);
             for (sum, column) in sums.iter_mut().zip(columns) {
@@ -116,12 +112,11 @@ fn dot4x4_i8_inner(a: [&[i8]; 4], b: [&[i8]; 4]) -> [i32; 16] {
             }
         }
     }
-    let excess = lanes(sum4(of_b[0], of_b[1], of_b[2], of_b[3]));
     let mut out = [0; 16];
     for (out, sums) in out.chunks_exact_mut(4).zip(sums.chunks_exact(4)) {
         let dots = lanes(sum4(sums[0], sums[1], sums[2], sums[3]));
-        for ((out, dot), excess) in out.iter_mut().zip(dots).zip(excess) {
-            *out = dot.wrapping_sub(excess.wrapping_mul(128));
+        for ((out, dot), of_b) in out.iter_mut().zip(dots).zip(of_b) {
+            *out = dot.wrapping_sub(of_b.wrapping_mul(128));
         }
     }
     out
@@ -145,50 +140,76 @@ pub fn nav_all(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32])
     }
 }
 
-/// Scores rows of `N` lines, four at a time.
+/// See [`NavQuery::reach_all`]; every row has the bytes of the query's rows.
+#[inline]
+pub fn nav_reach(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
+    // SAFETY: as in `dot4_i8`.
+    unsafe { nav_all_inner::<1>(query, rows, out) }
+}
+
+/// Scores rows of `N` lines, four at a time; what they reach where there are more lines.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn nav_all_inner<const N: usize>(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
-    let Some((planes, further)) = query.planes().split_first_chunk::<2>() else { return };
+    let (fours, rest) = rows.as_chunks::<4>();
+    let (fours_out, rest_out) = out.as_chunks_mut::<4>();
+    for (rows, out) in fours.iter().zip(fours_out) {
+        *out = nav_four::<N>(query, rows);
+    }
+    if let Some(first) = rest.first() {
+        let mut rows = [*first; 4];
+        rows[..rest.len()].copy_from_slice(rest);
+        let scores = nav_four::<N>(query, &rows);
+        rest_out.iter_mut().zip(scores).for_each(|(out, score)| *out = score);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn nav_four<const N: usize>(query: &NavQuery, rows: &[&[u8]; 4]) -> [f32; 4] {
+    let Some((planes, further)) = query.planes().split_first_chunk::<2>() else { return [0.0; 4] };
     let further = further.as_chunks::<4>().0;
     let (low, high) = (load(&planes[0]), load(&planes[1]));
     let (nibble, pair) = (_mm512_set1_epi8(15), _mm512_set1_epi8(3));
-    for (rows, out) in rows.chunks(4).zip(out.chunks_mut(4)) {
-        let mut lines: [&[[i8; LINE]; N]; 4] = [&[[0; LINE]; N]; 4];
-        for (lines, row) in lines.iter_mut().zip(rows) {
-            if let Some(row) = bytemuck::cast_slice(row).as_chunks::<LINE>().0.first_chunk::<N>() {
-                *lines = row;
-            }
+    let mut lines: [&[[i8; LINE]; N]; 4] = [&[[0; LINE]; N]; 4];
+    for (lines, row) in lines.iter_mut().zip(rows) {
+        if let Some(row) = bytemuck::cast_slice(row).as_chunks::<LINE>().0.first_chunk::<N>() {
+            *lines = row;
         }
-        // Loops, not closures: a closure is called through code without these instructions.
-        let mut fine = [_mm512_setzero_si512(); 4];
-        for (sum, row) in fine.iter_mut().zip(lines) {
-            let line = load(&row[0]);
-            let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(line), nibble);
-            *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(line, nibble), low);
-            *sum = _mm512_dpbusd_epi32(*sum, upper, high);
-        }
-        let mut coarse = [_mm512_setzero_si512(); 4];
-        for (at, planes) in further.iter().enumerate().take(N - 1) {
-            let planes = [load(&planes[0]), load(&planes[1]), load(&planes[2]), load(&planes[3])];
-            for (sum, row) in coarse.iter_mut().zip(lines) {
-                let line = load(&row[at + 1]);
-                let fields = [
-                    line,
-                    _mm512_srli_epi16::<2>(line),
-                    _mm512_srli_epi16::<4>(line),
-                    _mm512_srli_epi16::<6>(line),
-                ];
-                for (field, plane) in fields.into_iter().zip(planes) {
-                    *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(field, pair), plane);
-                }
-            }
-        }
-        let fine = sum4(fine[0], fine[1], fine[2], fine[3]);
-        let coarse = sum4(coarse[0], coarse[1], coarse[2], coarse[3]);
-        let tails = [&lines[0][N - 1], &lines[1][N - 1], &lines[2][N - 1], &lines[3][N - 1]];
-        let scores = combine(query, tails, fine, coarse);
-        out.copy_from_slice(&scores[..out.len()]);
     }
+    // Loops, not closures: a closure is called through code without these instructions.
+    let mut fine = [_mm512_setzero_si512(); 4];
+    for (sum, row) in fine.iter_mut().zip(lines) {
+        let line = load(&row[0]);
+        let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(line), nibble);
+        *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(line, nibble), low);
+        *sum = _mm512_dpbusd_epi32(*sum, upper, high);
+    }
+    let fine = sum4(fine[0], fine[1], fine[2], fine[3]);
+    let first = [&lines[0][0], &lines[1][0], &lines[2][0], &lines[3][0]];
+    if query.lines() == 1 {
+        return combine(query, first, fine, Second::None);
+    }
+    if N == 1 {
+        return combine(query, first, fine, Second::Reach);
+    }
+    let mut coarse = [_mm512_setzero_si512(); 4];
+    for (at, planes) in further.iter().enumerate().take(N - 1) {
+        let planes = [load(&planes[0]), load(&planes[1]), load(&planes[2]), load(&planes[3])];
+        for (sum, row) in coarse.iter_mut().zip(lines) {
+            let line = load(&row[at + 1]);
+            let fields = [
+                line,
+                _mm512_srli_epi16::<2>(line),
+                _mm512_srli_epi16::<4>(line),
+                _mm512_srli_epi16::<6>(line),
+            ];
+            for (field, plane) in fields.into_iter().zip(planes) {
+                *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(field, pair), plane);
+            }
+        }
+    }
+    let coarse = sum4(coarse[0], coarse[1], coarse[2], coarse[3]);
+    combine(query, first, fine, Second::Sums(coarse))
 }
 
 /// Dot product of f16 values (as bits) with f32 values of the same number.
