@@ -120,9 +120,7 @@ impl Segment {
             let effort = (ef as usize, is_cut, is_open);
             let found = samples
                 .par_chunks(TASK)
-                .map(|task| {
-                    scratches.with(|scratch| self.count(task, effort, scratch))
-                })
+                .map(|task| scratches.with(|scratch| self.count(task, effort, scratch)))
                 .reduce(|| [0; DEPTHS.len()], |a, b| std::array::from_fn(|at| a[at] + b[at]));
             let last = points.last().map_or([0; DEPTHS.len()], |last| last.recall);
             let recall = std::array::from_fn(|at| {
@@ -325,7 +323,7 @@ mod tests {
     use super::super::tests::{clustered, open_image, segment_of};
     use super::super::{Allow, Effort, GraphParams, SegmentBuilder, SegmentConfig};
     use super::*;
-    use crate::vectors::Metric;
+    use crate::vectors::{Metric, Originals};
 
     /// Recall of ten hits over the queries, and the candidates it took.
     fn reached(segment: &Segment, queries: &[Vec<f32>], target: f32) -> (f64, usize) {

@@ -12,8 +12,8 @@ pub type Progress<'a> = dyn Fn(u64, u64) -> ControlFlow<()> + Sync + 'a;
 const USUAL_RECALL: f32 = 0.98;
 /// ... and the candidates it has at least.
 const USUAL_EF_MIN: usize = 64;
-/// Candidates for each that is ordered by its original where codes leave out dimensions.
-const CUT_EF_PER_RESCORED: usize = 2;
+/// Candidates for each more that is ordered by its original where codes leave out dimensions.
+const CUT_EF_PER_RESCORED: usize = 3;
 
 /// Most levels above the base; `m = 2` and 2^31 rows stay below it.
 pub(super) const MAX_LEVELS: usize = 32;
@@ -156,6 +156,9 @@ impl SearchParams {
     #[must_use]
     pub fn rescored(&self) -> usize {
         let wanted = self.wanted();
-        if self.is_cut { wanted.max(self.ef / CUT_EF_PER_RESCORED) } else { wanted }
+        if !self.is_cut {
+            return wanted;
+        }
+        wanted.saturating_add(self.ef / CUT_EF_PER_RESCORED).min(self.ef).max(wanted)
     }
 }

@@ -21,7 +21,7 @@ use crate::vectors::{Encoding, Metric, Originals, PreparedQuery, Projection, Row
 
 /// Candidates of a scan for each that is ordered by its original where codes leave out no
 /// dimensions.
-const CUT_SCAN_EACH: usize = 16;
+const CUT_SCAN_EACH: usize = 24;
 
 /// One hit of a search.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -335,13 +335,15 @@ impl Segment {
         params: &SearchParams,
         passing: &Passing,
     ) -> Result<Searched, IndexError> {
-        let is_same = query.dim() == self.encoding.dim()
-            && query.codes().len() == self.encoding.coded_dim()
-            && query.metric() == self.encoding.metric();
-        if !is_same {
+        // A cut is told apart by the dimensions of codes alone.
+        let (mut expected, mut found) = (self.encoding.dim(), query.dim());
+        if expected == found {
+            (expected, found) = (self.encoding.coded_dim(), query.codes().len());
+        }
+        if expected != found || query.metric() != self.encoding.metric() {
             return Err(IndexError::OtherEncoding {
-                expected: (self.encoding.metric(), self.encoding.dim()),
-                found: (query.metric(), query.dim()),
+                expected: (self.encoding.metric(), expected),
+                found: (query.metric(), found),
             });
         }
         let k = params.k.min(passing.count() as usize);

@@ -82,3 +82,54 @@ impl OriginalRows<'_> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{clustered, segment_of};
+    use super::super::{Allow, IndexError, SearchParams};
+    use super::*;
+    use crate::vectors::{Metric, Originals};
+
+    /// More than is read at a time, and no multiple of it.
+    const ROWS: usize = 700;
+
+    #[test]
+    fn the_nearest_are_those_of_an_exact_search_and_none_once_rows_are_gone() {
+        let vectors = clustered(ROWS, 24, 31);
+        let positions = [0, 300, ROWS as u32 - 1];
+        for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+            let encoding = Encoding::new(24, metric, Originals::F16).unwrap().leading(6).unwrap();
+            let segment = segment_of(&vectors, encoding, 1, u32::MAX);
+            let raw = |rows: Range<usize>| {
+                let raw = |vector: &Vec<f32>| encoding.encode(vector).unwrap().raw.unwrap();
+                Some(vectors[rows].iter().flat_map(raw).collect())
+            };
+            let originals = OriginalRows { encoding, read: &raw };
+            let nearest = originals.nearest(&positions, ROWS as u32, 11).unwrap();
+            for (&position, top) in positions.iter().zip(nearest) {
+                let vector = segment.raw_vector(position).unwrap();
+                let query = PreparedQuery::new(&encoding, &vector).unwrap();
+                let exact = segment.search(&query, &SearchParams::exact(11), Allow::All).unwrap();
+                let of = |slot| segment.position_of(slot).unwrap();
+                let exact: Vec<u32> = exact.into_iter().map(|hit| of(hit.slot)).collect();
+                let found: Vec<u32> = top.into_sorted().into_iter().map(|(id, _)| id).collect();
+                assert_eq!(found, exact, "{metric}");
+            }
+            let gone = |rows: Range<usize>| raw(rows.clone()).filter(|_| rows.end < ROWS);
+            let originals = OriginalRows { encoding, read: &gone };
+            assert!(originals.nearest(&positions, ROWS as u32, 11).is_none());
+        }
+    }
+
+    #[test]
+    fn a_query_of_another_cut_is_refused() {
+        let encoding = Encoding::new(24, Metric::Dot, Originals::F16).unwrap().leading(6).unwrap();
+        let vectors = clustered(20, 24, 32);
+        let segment = segment_of(&vectors, encoding, 1, u32::MAX);
+        let other = PreparedQuery::new(&encoding.leading(7).unwrap(), &vectors[0]).unwrap();
+        let error = segment.search(&other, &SearchParams::new(3, 10), Allow::All).unwrap_err();
+        let shape = |coded| (Metric::Dot, coded);
+        let expected = IndexError::OtherEncoding { expected: shape(6), found: shape(7) };
+        assert_eq!(error, expected);
+    }
+}

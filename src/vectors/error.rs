@@ -32,7 +32,8 @@ pub enum VectorError {
     },
     /// Codes of leading dimensions alone would leave nothing that knows the others.
     #[error(
-        "codes of {found} of {dim} dimensions need originals to order the hits by;          keep originals, or store vectors of {found} dimensions"
+        "codes of {found} of {dim} dimensions need originals to order the hits by; \
+         keep originals, or store vectors of {found} dimensions"
     )]
     LeadingWithoutOriginals {
         /// Dimensions asked for.
@@ -43,7 +44,8 @@ pub enum VectorError {
     /// All values that the code would be made of are zero (or too small for the original to
     /// keep), which has no direction and so no cosine.
     #[error(
-        "the first {leading} values of the vector are all zeros, which cosine cannot compare;          leave it out, use dot or l2, or a collection whose codes have more dimensions"
+        "the first {leading} values of the vector are all zeros, which cosine cannot compare; \
+         leave it out, use dot or l2, or a collection whose codes have more dimensions"
     )]
     ZeroLeading {
         /// Dimensions that codes are made of.
