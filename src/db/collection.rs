@@ -50,10 +50,11 @@ impl CollectionOptions {
     /// components; they give the scores and the order of the hits. Under cosine the leading part
     /// is normalized again. Default: all components.
     ///
-    /// Halves the bytes of the codes and the time to build, and is worth it from about 2,048
-    /// components on, if the leading ones say most. If they do not, searches must compare more
-    /// candidates by their originals: how many for a [recall target](crate::Search::recall) is
-    /// measured on all components when a graph is built. An exact search knows no cut.
+    /// Half the components take half the bytes of codes and half the work to compare them: worth it
+    /// from about 2,048 components on, if the leading ones say most. If they do not, searches
+    /// must compare more candidates by their originals: how many for a
+    /// [recall target](crate::Search::recall) is measured on all components when a graph is
+    /// built, which reads each original once. An exact search knows no cut.
     ///
     /// Not to be confused with shortening the vectors themselves, which models call
     /// `truncate_dim` or `dimensions`: that leaves nothing to order by, and needs no option here.
