@@ -272,6 +272,23 @@ fn create_makes_a_collection_once() {
 }
 
 #[test]
+fn a_cut_is_made_by_create_and_told_by_info() {
+    let files = Files::new();
+    let db = files.path("db.portolan");
+    let created = json_of(&["create", &db, "--dim", "384", "--leading", "128"]);
+    assert_eq!(created["leading_dimensions"], 128);
+    let message = refusal(1, &["create", &db, "--dim", "8", "--leading", "9", "--collection", "x"]);
+    assert!(message.contains("use 1 to 8"), "{message}");
+    let (docs, vectors) = (fixture("docs.jsonl"), fixture("docs.minilm384.f16.npy"));
+    json_of(&["ingest", &db, &docs, "--vectors", &vectors]);
+    let of = &json_of(&["info", &db])["collections"][0];
+    assert_eq!((&of["dimensions"], &of["leading_dimensions"]), (&json!(384), &json!(128)));
+    assert!(of["space"]["codes"].as_u64().unwrap() < 600 * 384);
+    let text = text(&portolan(&["info", &db]).stdout);
+    assert!(text.contains("600 of 384 dimensions (codes of the leading 128), cosine"), "{text}");
+}
+
+#[test]
 fn ingest_writes_nothing_when_anything_is_wrong() {
     let files = Files::new();
     let db = files.path("db.portolan");
@@ -345,6 +362,11 @@ fn bench_ann_streams_one_json_line_for_the_build_and_one_per_ef() {
     let line: Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
     assert_eq!(keys(&line), ["ef", "p50_us", "p99_us", "qps", "recall", "target"]);
     assert!(line["ef"].as_u64().unwrap() >= 14 && line["recall"].as_f64().unwrap() > 0.85);
+    let cut = text(&portolan(&[&args[..], &["--leading", "16"]].concat()).stdout);
+    let [built, line] =
+        [0, 1].map(|at| -> Value { serde_json::from_str(cut.lines().nth(at).unwrap()).unwrap() });
+    assert_eq!((&built["dim"], &built["leading"]), (&json!(32), &json!(16)));
+    assert!(line["recall"].as_f64().unwrap() > 0.85, "{line}");
     let args = ["bench-ann", "--base", &base, "--query", &queries, "--truth", &queries];
     assert!(refusal(1, &args).contains("does not hold row numbers"));
 }

@@ -27,6 +27,8 @@ pub struct CollectionInfo {
     pub name: String,
     /// Components of a vector.
     pub dimensions: usize,
+    /// Components, the leading ones, that codes and graphs are made of.
+    pub leading_dimensions: usize,
     /// How vectors are compared.
     pub metric: Metric,
     /// How full vectors are kept.
@@ -142,6 +144,7 @@ impl Collection {
         Ok(CollectionInfo {
             name: self.name.to_string(),
             dimensions: self.dimensions(),
+            leading_dimensions: self.leading_dimensions(),
             metric: self.metric(),
             originals: self.encoding.originals(),
             model: manifest.contract.as_ref().map(ModelContract::from),

@@ -11,7 +11,7 @@ use crate::record::{ModelContract, Record, RecordId, Slot};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Contract, Definition, Manifest, StoredRecord};
 use crate::storage::{Snapshot, StorageError, Table};
-use crate::vectors::{Encoding, Metric, Originals};
+use crate::vectors::{Encoding, Metric, Originals, VectorError};
 
 /// What a new collection is like. Fixed once the collection is made, but for the model, which
 /// the first batch that names one can set.
@@ -21,6 +21,7 @@ pub struct CollectionOptions {
     dimensions: usize,
     metric: Metric,
     originals: Originals,
+    leading: usize,
     graph: GraphParams,
     contract: Option<ModelContract>,
 }
@@ -32,6 +33,7 @@ impl CollectionOptions {
             dimensions,
             metric,
             originals: Originals::F16,
+            leading: dimensions,
             graph: GraphParams::default(),
             contract: None,
         }
@@ -40,6 +42,29 @@ impl CollectionOptions {
     /// How the full vectors are kept beside their int8 codes. Default: f16.
     pub fn originals(mut self, originals: Originals) -> Self {
         self.originals = originals;
+        self
+    }
+
+    /// Makes codes, and from them the graph, of the leading `dimensions` components of each vector
+    /// alone, as embeddings of models with Matryoshka training allow. Originals keep all
+    /// components; they give the scores and the order of the hits. Under cosine the leading part
+    /// is normalized again. Default: all components.
+    ///
+    /// Half the components take half the bytes of codes and half the work to compare them: worth it
+    /// from about 2,048 components on, if the leading ones say most. If they do not, searches
+    /// must compare more candidates by their originals: how many for a
+    /// [recall target](crate::Search::recall) is measured on all components when a graph is
+    /// built, which reads each original once. An exact search knows no cut.
+    ///
+    /// Not to be confused with shortening the vectors themselves, which models call
+    /// `truncate_dim` or `dimensions`: that leaves nothing to order by, and needs no option here.
+    ///
+    /// Creating the collection fails for none, for more than the vectors have, and for fewer with
+    /// [`Originals::None`]. Under cosine a vector whose leading components are all zeros is
+    /// refused by [`VectorError::ZeroLeading`](crate::VectorError::ZeroLeading), as one of zeros
+    /// alone is, whether it is to be stored or searched for: its code would say nothing.
+    pub fn leading_dimensions(mut self, dimensions: usize) -> Self {
+        self.leading = dimensions;
         self
     }
 
@@ -59,6 +84,11 @@ impl CollectionOptions {
         self.dimensions
     }
 
+    /// How vectors would be encoded.
+    pub(super) fn encoding(&self) -> std::result::Result<Encoding, VectorError> {
+        Encoding::new(self.dimensions, self.metric, self.originals)?.leading(self.leading)
+    }
+
     pub(super) fn graph_params(&self) -> GraphParams {
         self.graph
     }
@@ -76,6 +106,7 @@ impl CollectionOptions {
             graph_m: self.graph.m as u16,
             graph_ef_construction: self.graph.ef_construction,
             seed: self.graph.seed,
+            leading: (self.leading < self.dimensions).then_some(self.leading as u32),
         }
     }
 
@@ -101,7 +132,10 @@ impl Collection {
         let originals = Originals::from_u8(definition.originals);
         let encoding = match (metric, originals) {
             (Some(metric), Some(originals)) => {
-                Encoding::new(definition.dimensions as usize, metric, originals).map_err(damaged)?
+                let leading = definition.leading.unwrap_or(definition.dimensions);
+                Encoding::new(definition.dimensions as usize, metric, originals)
+                    .and_then(|encoding| encoding.leading(leading as usize))
+                    .map_err(damaged)?
             }
             _ => return Err(StorageError::Missing { what: "a known metric and codec" }.into()),
         };
@@ -123,6 +157,13 @@ impl Collection {
     #[must_use]
     pub fn dimensions(&self) -> usize {
         self.encoding.dim()
+    }
+
+    /// Components, the leading ones, that codes and graphs are made of: all of them unless
+    /// [`CollectionOptions::leading_dimensions`] said otherwise.
+    #[must_use]
+    pub fn leading_dimensions(&self) -> usize {
+        self.encoding.coded_dim()
     }
 
     /// How vectors are compared.

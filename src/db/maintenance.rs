@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::MaintenanceOutcome;
 use super::fold::{Fold, Sources};
-use super::publish::Publish;
+use super::publish::{Publish, raw_rows};
 use super::{Collection, Inner};
 use crate::error::{Error, Result};
 use crate::index::{IndexError, SegmentBuilder, SegmentConfig, SegmentImage};
@@ -245,10 +245,13 @@ impl<'p> Maintain<'p> {
         }
         drop((view, snapshot));
         let go_on = |_, _| ControlFlow::Continue(());
-        let image = match &self.progress {
-            Some(progress) => builder.finish(progress.as_ref()),
-            None => builder.finish(&go_on),
+        let progress: &ProgressFn<'_> = match &self.progress {
+            Some(progress) => progress.as_ref(),
+            None => &go_on,
         };
+        // Rows that are gone were folded by another process: publishing will find that out.
+        let raw = |rows| raw_rows(collection, &fold, rows).ok();
+        let image = builder.finish_with(&raw, progress);
         Ok(Some((fold, image.map_err(failed)?)))
     }
 }

@@ -279,6 +279,9 @@ fn check_options(name: &str, options: &CollectionOptions) -> Result<()> {
         let found = options.dimensions();
         return refuse(format!("dimensions are 1 to {DIMENSIONS_MAX}, not {found}"));
     }
+    if let Err(error) = options.encoding() {
+        return refuse(error.to_string());
+    }
     let model_bytes = options.contract().map_or(1, |contract| contract.model.len());
     if !(1..=ID_BYTES_MAX).contains(&model_bytes) {
         return refuse(format!("model ids are 1 to {ID_BYTES_MAX} bytes"));

@@ -90,7 +90,9 @@ impl Publish<'_> {
         }
         if encoding.originals() != Originals::None && !self.fold.rows.is_empty() {
             let place = self.place(segment, SectionKind::Raw, encoding.raw_stride());
-            self.write_rows(place, self.fold.rows.len(), |rows| self.raw_rows(place.stride, rows))?;
+            self.write_rows(place, self.fold.rows.len(), |rows| {
+                raw_rows(self.collection, self.fold, rows)
+            })?;
             entries.push(section_entry(place, self.fold.rows.len()));
         }
         if let Some(ids) = self.int_ids()?.filter(|ids| !ids.is_empty()) {
@@ -146,33 +148,6 @@ impl Publish<'_> {
         Ok(Some(self.fold.rows.iter().flat_map(|row| extents::id_row(of(row))).collect()))
     }
 
-    /// Full-precision rows from where they are now. The snapshot is held only while copying:
-    /// the map may have to grow right after.
-    fn raw_rows(&self, stride: usize, rows: std::ops::Range<usize>) -> Result<Vec<u8>> {
-        let encoding = self.collection.encoding;
-        let snapshot = self.collection.inner.snapshot()?;
-        let mut sealed = SealedRows::new(snapshot.as_ref(), self.collection.id, stride);
-        let mut bytes = Vec::with_capacity(rows.len() * stride);
-        for row in self.fold.rows.get(rows).unwrap_or_default() {
-            let end = bytes.len() + stride;
-            let raw = match row.from {
-                Some((source, position)) => {
-                    let gone = StorageError::Missing { what: "a segment" };
-                    sealed.row(*self.fold.replaced.get(source as usize).ok_or(gone)?, position)?
-                }
-                // An unsealed vector that was deleted meanwhile leaves zeros: its slot is dead.
-                None => {
-                    let at = key::slot(self.collection.id, row.slot);
-                    let value = snapshot.get(Table::Delta, &at)?.unwrap_or_default();
-                    value.get(SEAL_BYTES + encoding.code_stride()..).unwrap_or_default()
-                }
-            };
-            bytes.extend_from_slice(raw);
-            bytes.resize(end, 0);
-        }
-        Ok(bytes)
-    }
-
     fn publish(&self, txn: &mut WriteTxn<'_>, entry: &SegmentEntry) -> Result<Maintained> {
         let collection = self.collection;
         let mut manifest = collection.manifest(txn)?;
@@ -210,6 +185,37 @@ impl Publish<'_> {
             took: Duration::ZERO,
         })
     }
+}
+
+/// Full-precision rows of a fold from where they are now. The snapshot is held only while
+/// copying: the map may have to grow right after.
+pub(super) fn raw_rows(
+    collection: &Collection,
+    fold: &Fold,
+    rows: std::ops::Range<usize>,
+) -> Result<Vec<u8>> {
+    let (encoding, stride) = (collection.encoding, collection.encoding.raw_stride());
+    let snapshot = collection.inner.snapshot()?;
+    let mut sealed = SealedRows::new(snapshot.as_ref(), collection.id, stride);
+    let mut bytes = Vec::with_capacity(rows.len() * stride);
+    for row in fold.rows.get(rows).unwrap_or_default() {
+        let end = bytes.len() + stride;
+        let raw = match row.from {
+            Some((source, position)) => {
+                let gone = StorageError::Missing { what: "a segment" };
+                sealed.row(*fold.replaced.get(source as usize).ok_or(gone)?, position)?
+            }
+            // An unsealed vector that was deleted meanwhile leaves zeros: its slot is dead.
+            None => {
+                let at = key::slot(collection.id, row.slot);
+                let value = snapshot.get(Table::Delta, &at)?.unwrap_or_default();
+                value.get(SEAL_BYTES + encoding.code_stride()..).unwrap_or_default()
+            }
+        };
+        bytes.extend_from_slice(raw);
+        bytes.resize(end, 0);
+    }
+    Ok(bytes)
 }
 
 /// Raw rows of segments, by number and position; remembers the last extent of each.

@@ -8,6 +8,7 @@ use super::grow::{Inherited, grow};
 use super::nav::{Basis, NavCodes};
 use super::params::{base_stride, upper_stride};
 use super::space::Space;
+use super::truth::{OriginalRows, RawRows};
 use super::{GraphCopy, GraphHeader, GraphParams, IndexError, Progress};
 use crate::format::SectionKind;
 use crate::kernels::nav::LINE;
@@ -197,7 +198,26 @@ impl SegmentBuilder {
     ///
     /// # Errors
     /// [`IndexError::Cancelled`].
+    #[cfg(test)]
     pub fn finish(self, progress: &Progress<'_>) -> Result<SegmentImage, IndexError> {
+        let stride = self.config.raw_stride();
+        let raw = self.raw.clone();
+        let read = move |rows: std::ops::Range<usize>| {
+            raw.get(rows.start * stride..rows.end * stride).map(<[u8]>::to_vec)
+        };
+        self.finish_with(&read, progress)
+    }
+
+    /// As `finish`, with raw rows that are elsewhere. They are read to measure recall
+    /// where codes leave out dimensions.
+    ///
+    /// # Errors
+    /// [`IndexError::Cancelled`].
+    pub fn finish_with(
+        self,
+        raw: &RawRows<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<SegmentImage, IndexError> {
         let SegmentConfig { encoding, graph: params, graph_min_rows, .. } = self.config;
         let raw_stride = self.config.raw_stride();
         let rows = self.len() as u32;
@@ -246,7 +266,8 @@ impl SegmentBuilder {
                 true => Err(IndexError::Cancelled),
                 false => Ok(()),
             };
-            sections.extend(curve(encoding, header, &sections, &go_on)?);
+            let originals = encoding.is_cut().then_some(OriginalRows { encoding, read: raw });
+            sections.extend(curve(encoding, header, (&sections, originals), &go_on)?);
         }
         Ok(SegmentImage {
             #[cfg(test)]
@@ -266,7 +287,7 @@ fn flat_nav(codes: &Rows, encoding: Encoding, basis: Option<Basis>, seed: u64) -
     let space = Space::new(codes, encoding);
     let all: Vec<u32> = (0..codes.len()).collect();
     basis.and_then(|basis| NavCodes::shared(&space, codes, (basis, &all))).or_else(|| {
-        let is_worth_training = rows >= NAV_MIN_ROWS_PER_DIM * encoding.dim();
+        let is_worth_training = rows >= NAV_MIN_ROWS_PER_DIM * encoding.coded_dim();
         is_worth_training.then(|| NavCodes::build(&space, codes, seed)).flatten()
     })
 }

@@ -13,13 +13,14 @@ use super::curve::{Curve, DEPTHS, POINT_BYTES, Point};
 use super::pool::Scored;
 use super::scratch::{Scratch, ScratchPool};
 use super::segment::{GraphParts, NavParts, Segment, SegmentParts};
+use super::truth::OriginalRows;
 use super::walk::{Scorer, Stop, walk_until};
 use super::{GraphHeader, IndexError, SearchParams, TopK};
 use crate::format::SectionKind;
 use crate::kernels::{NavQuery, Panel, level};
 use crate::vectors::code::CodeRow;
 use crate::vectors::nav::fill_query;
-use crate::vectors::{Encoding, Originals, PreparedQuery, Random, Rows};
+use crate::vectors::{Encoding, PreparedQuery, Random, Rows};
 
 /// Vectors searched for.
 const SAMPLE: usize = 512;
@@ -45,12 +46,12 @@ struct Sample {
     truth: Vec<u32>,
 }
 
-/// The section with the recall curve of a segment, given its other sections; none where there is
-/// nothing to measure.
+/// The section with the recall curve of a segment, given its other sections and, where codes
+/// leave out dimensions, its originals; none where there is nothing to measure.
 pub fn curve(
     encoding: Encoding,
     header: &GraphHeader,
-    sections: &[Section],
+    (sections, originals): (&[Section], Option<OriginalRows<'_>>),
     go_on: &dyn Fn() -> Result<(), IndexError>,
 ) -> Result<Option<Section>, IndexError> {
     let rows = |kind| -> Result<Option<Rows>, IndexError> {
@@ -71,8 +72,8 @@ pub fn curve(
         None => None,
     };
     let segment = Segment::open(SegmentParts {
-        // Originals may be elsewhere, and the truth is measured by codes.
-        encoding: Encoding::new(encoding.dim(), encoding.metric(), Originals::None)?,
+        // Originals are elsewhere, and walks do not meet them.
+        encoding: encoding.of_codes(),
         slots: take(SectionKind::Slots)?,
         codes: take(SectionKind::Codes)?,
         raw: None,
@@ -81,7 +82,7 @@ pub fn curve(
         ids: None,
         curve: None,
     })?;
-    let curve = segment.calibrate(header.seed, go_on)?;
+    let curve = segment.calibrate(header.seed, originals, go_on)?;
     Ok(curve.map(|curve| Section {
         kind: SectionKind::Curve,
         stride: POINT_BYTES,
@@ -92,19 +93,22 @@ pub fn curve(
 
 impl Segment {
     /// Measures the recall of walks over this segment, in the current rayon pool; none without a
-    /// graph. Recall is that of int8 codes: what originals would still change is left out.
+    /// graph. Recall is that of int8 codes, as what originals would still change is little, unless
+    /// the originals are given: they are where codes leave out dimensions.
     ///
-    /// Costs a product of each code with 512 others and as many walks as some thousand queries.
+    /// Costs a product of each code (or original) with 512 others and as many walks as some
+    /// thousand queries.
     pub(super) fn calibrate(
         &self,
         seed: u64,
+        originals: Option<OriginalRows<'_>>,
         go_on: &dyn Fn() -> Result<(), IndexError>,
     ) -> Result<Option<Curve>, IndexError> {
         if self.graph.is_none() || self.len() == 0 {
             return Ok(None);
         }
-        let rows = self.len();
-        let samples = self.samples(rows, seed);
+        let (rows, is_cut) = (self.len(), originals.is_some());
+        let Some(samples) = self.samples(rows, seed, originals) else { return Ok(None) };
         let wanted = DEPTHS.map(|depth| {
             samples.iter().map(|sample| sample.truth.len().min(depth)).sum::<usize>().max(1)
         });
@@ -113,11 +117,10 @@ impl Segment {
         let mut is_open = [true; DEPTHS.len()];
         for ef in LADDER {
             go_on()?;
+            let effort = (ef as usize, is_cut, is_open);
             let found = samples
                 .par_chunks(TASK)
-                .map(|task| {
-                    scratches.with(|scratch| self.count(task, (ef as usize, is_open), scratch))
-                })
+                .map(|task| scratches.with(|scratch| self.count(task, effort, scratch)))
                 .reduce(|| [0; DEPTHS.len()], |a, b| std::array::from_fn(|at| a[at] + b[at]));
             let last = points.last().map_or([0; DEPTHS.len()], |last| last.recall);
             let recall = std::array::from_fn(|at| {
@@ -134,8 +137,14 @@ impl Segment {
         Ok(Curve::new(points))
     }
 
-    /// Positions drawn at random, as queries with their true neighbors.
-    fn samples(&self, rows: u32, seed: u64) -> Vec<Sample> {
+    /// Positions drawn at random, as queries with their true neighbors; none if the originals
+    /// are gone.
+    fn samples(
+        &self,
+        rows: u32,
+        seed: u64,
+        originals: Option<OriginalRows<'_>>,
+    ) -> Option<Vec<Sample>> {
         let mut random = Random::new(seed ^ SALT);
         let mut positions: Vec<u32> =
             (0..SAMPLE).map(|_| (random.next_u64() % u64::from(rows)) as u32).collect();
@@ -150,12 +159,18 @@ impl Segment {
             Some(Sample { position, query, nav, truth: Vec::new() })
         });
         let mut samples: Vec<Sample> = prepared.collect();
-        let truth = self.truth(&samples);
+        let truth = match originals {
+            None => self.truth(&samples),
+            Some(originals) => {
+                let positions: Vec<u32> = samples.iter().map(|sample| sample.position).collect();
+                originals.nearest(&positions, rows, DEPTHS[2] + 1)?
+            }
+        };
         for (sample, top) in samples.iter_mut().zip(truth) {
             let ids = top.into_sorted().into_iter().map(|(id, _)| id);
             sample.truth = ids.filter(|&id| id != sample.position).take(DEPTHS[2]).collect();
         }
-        samples
+        Some(samples)
     }
 
     /// The best rows for each query by int8 code, the query itself among them.
@@ -213,14 +228,14 @@ impl Segment {
     fn count(
         &self,
         samples: &[Sample],
-        (ef, is_open): (usize, [bool; DEPTHS.len()]),
+        (ef, is_cut, is_open): (usize, bool, [bool; DEPTHS.len()]),
         scratch: &mut Scratch,
     ) -> [usize; DEPTHS.len()] {
         let mut right = [0; DEPTHS.len()];
         for sample in samples {
             let codes = CodeScorer { query: &sample.query, codes: &self.codes };
             for ((right, depth), is_open) in right.iter_mut().zip(DEPTHS).zip(is_open) {
-                let params = SearchParams::new(depth, ef);
+                let params = SearchParams { is_cut, ..SearchParams::new(depth, ef) };
                 // A search for so many hits never has so few candidates.
                 if !is_open || ef < params.rescored() {
                     continue;
@@ -228,7 +243,8 @@ impl Segment {
                 let found = self.found_without(sample, &params, scratch);
                 let best = self.refine(&codes, &found, &params);
                 let truth = &sample.truth[..sample.truth.len().min(depth)];
-                let hits = best.iter().take(depth);
+                // Originals put what is true first, if it is among what they order.
+                let hits = best.iter().take(if is_cut { params.rescored() } else { depth });
                 *right += hits.filter(|hit| truth.contains(&hit.id)).count();
             }
         }
@@ -273,7 +289,7 @@ impl Segment {
             starts.retain(|&start| start != position);
         }
         let scorer = Without { scorer, id: position };
-        let stop = Stop::new(&scorer, params.rescored(), params.ef);
+        let stop = Stop::new(&scorer, params.wanted(), params.ef);
         walk_until(&scorer, graph.base(), &starts, (params.ef, stop), scratch);
         scratch.pool.iter().filter(|found| found.id != position).collect()
     }
@@ -317,7 +333,7 @@ mod tests {
     use super::super::tests::{clustered, open_image, segment_of};
     use super::super::{Allow, Effort, GraphParams, SegmentBuilder, SegmentConfig};
     use super::*;
-    use crate::vectors::Metric;
+    use crate::vectors::{Metric, Originals};
 
     /// Recall of ten hits over the queries, and the candidates it took.
     fn reached(segment: &Segment, queries: &[Vec<f32>], target: f32) -> (f64, usize) {

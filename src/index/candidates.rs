@@ -93,7 +93,7 @@ impl Segment {
         passing: &Passing,
         scratch: &mut Scratch,
     ) -> Option<(Vec<Scored>, SearchPath)> {
-        let keep = params.rescored().min(passing.count() as usize);
+        let keep = params.wanted().min(passing.count() as usize);
         let ef = params.ef.max(params.rescored());
         let graph = self.graph.as_ref().filter(|_| !few_pass(passing, ef))?;
         let starts = graph.starts(scorer, upper, ef);

@@ -38,6 +38,7 @@ mod segment;
 mod select;
 mod slots;
 mod space;
+mod truth;
 mod upper;
 mod walk;
 

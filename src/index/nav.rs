@@ -32,7 +32,7 @@ impl NavCodes {
     /// dimensions to be projected.
     pub fn build(space: &Space<'_>, codes: &Rows, seed: u64) -> Option<Self> {
         let encoding = space.encoding();
-        let lines = lines_for(encoding.dim());
+        let lines = lines_for(encoding.coded_dim());
         if lines == 0 {
             return None;
         }
@@ -57,8 +57,8 @@ impl NavCodes {
         codes: &Rows,
         (basis, fresh): (Basis, &[u32]),
     ) -> Option<Self> {
-        let (encoding, lines) = (space.encoding(), lines_for(space.encoding().dim()));
-        let fits = lines > 0 && basis.projection.len() == dims(lines).min(encoding.dim());
+        let (encoding, lines) = (space.encoding(), lines_for(space.encoding().coded_dim()));
+        let fits = lines > 0 && basis.projection.len() == dims(lines).min(encoding.coded_dim());
         let serves = || {
             let kept = kept(codes, &encoding, &basis.projection, fresh.iter().copied());
             // Of nothing, or of equal vectors, no share is kept: no reason to train.
@@ -116,7 +116,7 @@ fn kept(
     let step = (positions.len() / SAMPLE).max(1);
     let (mut coordinates, mut kept, mut total) = (Vec::new(), 0.0, 0.0);
     for position in positions.step_by(step) {
-        let row = codes.row(position).and_then(|row| CodeRow::read(row, encoding.dim()));
+        let row = codes.row(position).and_then(|row| CodeRow::read(row, encoding.coded_dim()));
         let Some(row) = row else { continue };
         projection.project(row.codes, row.scale, &mut coordinates);
         kept += coordinates.iter().map(|x| x * x).sum::<f32>();

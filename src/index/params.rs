@@ -12,6 +12,8 @@ pub type Progress<'a> = dyn Fn(u64, u64) -> ControlFlow<()> + Sync + 'a;
 const USUAL_RECALL: f32 = 0.98;
 /// ... and the candidates it has at least.
 const USUAL_EF_MIN: usize = 64;
+/// Candidates for each more that is ordered by its original where codes leave out dimensions.
+const CUT_EF_PER_RESCORED: usize = 3;
 
 /// Most levels above the base; `m = 2` and 2^31 rows stay below it.
 pub(super) const MAX_LEVELS: usize = 32;
@@ -113,27 +115,29 @@ pub struct SearchParams {
     pub ef: usize,
     /// Compare with every original instead of walking: exact and slow.
     pub exact: bool,
+    /// Codes leave out dimensions, so that more candidates are ordered by originals.
+    pub is_cut: bool,
 }
 
 impl SearchParams {
     /// Approximate search for `k` hits with `ef` candidates.
     #[must_use]
     pub fn new(k: usize, ef: usize) -> Self {
-        Self { k, ef, exact: false }
+        Self { k, ef, exact: false, is_cut: false }
     }
 
     /// Exact search for `k` hits.
     #[must_use]
     #[cfg(test)]
     pub fn exact(k: usize) -> Self {
-        Self { k, ef: 0, exact: true }
+        Self { exact: true, ..Self::new(k, 0) }
     }
 
     /// Search for `k` hits as hard as asked, by a segment's curve.
     pub(super) fn with_effort(k: usize, effort: Effort, curve: &Curve) -> Self {
         let mut params = match effort {
             Effort::Ef(ef) => Self::new(k, ef),
-            Effort::Recall(recall) if recall >= 1.0 => Self { k, ef: 0, exact: true },
+            Effort::Recall(recall) if recall >= 1.0 => Self { exact: true, ..Self::new(k, 0) },
             Effort::Recall(recall) => Self::new(k, curve.ef(recall, k)),
             Effort::Usual => Self::new(k, curve.ef(USUAL_RECALL, k).max(USUAL_EF_MIN)),
         };
@@ -141,9 +145,20 @@ impl SearchParams {
         params
     }
 
-    /// Candidates whose originals are read to order the hits: int8 codes misplace few.
+    /// Candidates that a walk goes by to tell whether it is at its end: a few more than hits.
+    #[must_use]
+    pub fn wanted(&self) -> usize {
+        self.k.saturating_add((self.k / 4).max(4))
+    }
+
+    /// Candidates whose originals are read to order the hits: int8 codes misplace few, those that
+    /// leave out dimensions more, the more of them the more recall is asked for.
     #[must_use]
     pub fn rescored(&self) -> usize {
-        self.k.saturating_add((self.k / 4).max(4))
+        let wanted = self.wanted();
+        if !self.is_cut {
+            return wanted;
+        }
+        wanted.saturating_add(self.ef / CUT_EF_PER_RESCORED).min(self.ef).max(wanted)
     }
 }

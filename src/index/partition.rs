@@ -119,7 +119,7 @@ fn unique(mut positions: Vec<u32>) -> Vec<u32> {
 
 /// The codes of some positions side by side, and their points.
 pub fn panel<'a>(space: &Space<'a>, positions: &[u32]) -> (Panel, Vec<Point<'a>>) {
-    let mut panel = Panel::new(space.encoding().dim());
+    let mut panel = Panel::new(space.encoding().coded_dim());
     let points: Vec<Point<'a>> = positions.iter().map(|&at| space.point(at)).collect();
     points.iter().for_each(|point| panel.push(point.row.codes));
     (panel, points)

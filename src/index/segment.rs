@@ -22,6 +22,10 @@ use crate::kernels::{Panel, prefetch};
 use crate::vectors::nav::lines_for;
 use crate::vectors::{Encoding, Metric, Originals, PreparedQuery, Projection, Rows};
 
+/// Candidates of a scan for each that is ordered by its original where codes leave out no
+/// dimensions.
+const CUT_SCAN_EACH: usize = 24;
+
 /// One hit of a search.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Neighbor {
@@ -93,7 +97,7 @@ impl Nav {
         let lines = stride / LINE;
         let projection = Projection::open(&parts.projection, &encoding)?;
         if !(1..=MAX_LINES).contains(&lines) || projection.len() > dims(lines) {
-            let expected = lines_for(encoding.dim()) * LINE;
+            let expected = lines_for(encoding.coded_dim()) * LINE;
             let kind = SectionKind::Nav;
             return Err(IndexError::WrongStride { kind, expected, found: stride });
         }
@@ -194,7 +198,12 @@ impl Segment {
     #[must_use]
     pub fn params(&self, k: usize, effort: Effort) -> SearchParams {
         let curve = self.curve.as_ref().unwrap_or_else(|| Curve::cautious());
-        SearchParams::with_effort(k, effort, curve)
+        let mut params = SearchParams::with_effort(k, effort, curve);
+        if self.encoding.is_cut() && !self.has_graph() {
+            // Nothing is walked, so this decides only how many are ordered by originals.
+            params.ef = params.ef.max(params.rescored().saturating_mul(CUT_SCAN_EACH));
+        }
+        SearchParams { is_cut: self.encoding.is_cut(), ..params }
     }
 
     /// The recall curve as pairs of candidates and recall of ten hits, by ascending candidates;
@@ -312,7 +321,7 @@ impl Segment {
     ) -> Result<Vec<Vec<Neighbor>>, IndexError> {
         let (mut coordinates, mut width) = (Vec::new(), 0);
         if let Some(nav) = &self.nav {
-            let mut panel = Panel::new(self.encoding.dim());
+            let mut panel = Panel::new(self.encoding.coded_dim());
             queries.iter().for_each(|query| panel.push(query.codes()));
             let scales: Vec<f32> = queries.iter().map(PreparedQuery::scale).collect();
             nav.projection.project_all(&panel, &scales, &mut Vec::new(), &mut coordinates);
@@ -333,10 +342,15 @@ impl Segment {
         params: &SearchParams,
         passing: &Passing,
     ) -> Result<Searched, IndexError> {
-        if query.dim() != self.encoding.dim() || query.metric() != self.encoding.metric() {
+        // A cut is told apart by the dimensions of codes alone.
+        let (mut expected, mut found) = (self.encoding.dim(), query.dim());
+        if expected == found {
+            (expected, found) = (self.encoding.coded_dim(), query.codes().len());
+        }
+        if expected != found || query.metric() != self.encoding.metric() {
             return Err(IndexError::OtherEncoding {
-                expected: (self.encoding.metric(), self.encoding.dim()),
-                found: (query.metric(), query.dim()),
+                expected: (self.encoding.metric(), expected),
+                found: (query.metric(), found),
             });
         }
         let k = params.k.min(passing.count() as usize);

@@ -73,7 +73,7 @@ impl<'a> Space<'a> {
     }
 
     fn read<'r>(&self, row: &'r [u8]) -> Point<'r> {
-        let Some(row) = CodeRow::read(row, self.encoding.dim()) else { return NOWHERE };
+        let Some(row) = CodeRow::read(row, self.encoding.coded_dim()) else { return NOWHERE };
         match self.max_norm_sq {
             None => Point { row, norm_sq: row.norm_sq, missing: 0.0 },
             Some(max) => Point { row, norm_sq: max, missing: (max - row.norm_sq).max(0.0).sqrt() },

@@ -17,7 +17,7 @@ const ENCODING: Configuration<LittleEndian, Varint, Limit<RECORD_BYTES_MAX>> =
     bincode::config::standard().with_limit::<RECORD_BYTES_MAX>();
 
 /// What a collection was created with; sealed under [`super::keys::definition`].
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Definition {
     pub(crate) id: u32,
     pub(crate) dimensions: u32,
@@ -26,7 +26,12 @@ pub(crate) struct Definition {
     pub(crate) graph_m: u16,
     pub(crate) graph_ef_construction: u32,
     pub(crate) seed: u64,
+    /// Dimensions that codes are made of, if those are fewer.
+    pub(crate) leading: Option<u32>,
 }
+
+/// The fields of a definition that every file has, in order.
+type DefinitionHead = (u32, u32, u8, u8, u16, u32, u64);
 
 /// What a collection consists of now; sealed under [`super::keys::manifest`], rewritten by each
 /// commit.
@@ -249,14 +254,23 @@ fn encode<T: Encode>(what: &'static str, value: &T) -> Result<Vec<u8>, FormatErr
 }
 
 fn decode<T: Decode<()>>(what: &'static str, bytes: &[u8]) -> Result<T, FormatError> {
-    let failed = |reason| FormatError::Decode { what, reason };
-    let (value, read) =
-        bincode::decode_from_slice(bytes, ENCODING).map_err(|error| failed(error.to_string()))?;
+    let (value, rest) = decode_first(what, bytes)?;
     // bincode accepts trailing bytes in silence; we do not.
-    if read != bytes.len() {
-        return Err(failed(format!("{} bytes follow its end", bytes.len() - read)));
+    if !rest.is_empty() {
+        let reason = format!("{} bytes follow its end", rest.len());
+        return Err(FormatError::Decode { what, reason });
     }
     Ok(value)
+}
+
+/// Decodes what the bytes begin with, and gives the rest.
+fn decode_first<'b, T: Decode<()>>(
+    what: &'static str,
+    bytes: &'b [u8],
+) -> Result<(T, &'b [u8]), FormatError> {
+    let (value, read) = bincode::decode_from_slice(bytes, ENCODING)
+        .map_err(|error| FormatError::Decode { what, reason: error.to_string() })?;
+    Ok((value, bytes.get(read..).unwrap_or_default()))
 }
 
 /// First byte of a record's payload: whether it has a vector.
@@ -367,10 +381,43 @@ pub(crate) fn decode_tombstones(sealed: &[u8], key: &[u8]) -> Result<RoaringBitm
     Ok(dead)
 }
 
-/// Seals a definition.
+const DEFINITION: &str = "collection";
+
+/// Seals a definition. One without a cut has the bytes it had before cuts were known, and one
+/// with it is refused, not misread, by what does not know them.
 pub(crate) fn encode_definition(name: &str, value: &Definition) -> Result<Vec<u8>, FormatError> {
-    let key = key::definition(name);
-    Ok(seal(Table::Collections as u8, &key, &encode("collection", value)?))
+    let Definition { id, dimensions, metric, originals, graph_m, .. } = *value;
+    let graph = (graph_m, value.graph_ef_construction, value.seed);
+    let head: DefinitionHead = (id, dimensions, metric, originals, graph.0, graph.1, graph.2);
+    let mut payload = encode(DEFINITION, &head)?;
+    if let Some(leading) = value.leading {
+        payload.extend(encode(DEFINITION, &leading)?);
+    }
+    Ok(seal(Table::Collections as u8, &key::definition(name), &payload))
+}
+
+/// The inverse of [`encode_definition`], of what its seal covers.
+fn decode_definition(payload: &[u8]) -> Result<Definition, FormatError> {
+    let (head, rest) = decode_first::<DefinitionHead>(DEFINITION, payload)?;
+    let (id, dimensions, metric, originals, graph_m, graph_ef_construction, seed) = head;
+    let leading = match rest {
+        [] => None,
+        rest => Some(decode::<u32>(DEFINITION, rest)?),
+    };
+    if let Some(value) = leading.filter(|leading| !(1..dimensions).contains(leading)) {
+        let (field, value) = ("leading dimensions", u64::from(value));
+        return Err(FormatError::Field { what: DEFINITION, field, value });
+    }
+    Ok(Definition {
+        id,
+        dimensions,
+        metric,
+        originals,
+        graph_m,
+        graph_ef_construction,
+        seed,
+        leading,
+    })
 }
 
 /// The definition of a collection.
@@ -380,8 +427,8 @@ pub(crate) fn definition(
 ) -> Result<Option<Definition>, StorageError> {
     let key = key::definition(name);
     let Some(sealed) = snapshot.get(Table::Collections, &key)? else { return Ok(None) };
-    let payload = unseal("collection", Table::Collections as u8, &key, sealed)?;
-    Ok(Some(decode("collection", payload)?))
+    let payload = unseal(DEFINITION, Table::Collections as u8, &key, sealed)?;
+    Ok(Some(decode_definition(payload)?))
 }
 
 /// Seals a manifest.

@@ -22,6 +22,35 @@ pub enum VectorError {
         /// Largest supported number.
         max: usize,
     },
+    /// Codes cannot be made of so many leading dimensions.
+    #[error("codes of {found} leading dimensions are not supported; use 1 to {dim}")]
+    UnsupportedLeading {
+        /// Dimensions asked for.
+        found: usize,
+        /// Dimensions of the vectors.
+        dim: usize,
+    },
+    /// Codes of leading dimensions alone would leave nothing that knows the others.
+    #[error(
+        "codes of {found} of {dim} dimensions need originals to order the hits by; \
+         keep originals, or store vectors of {found} dimensions"
+    )]
+    LeadingWithoutOriginals {
+        /// Dimensions asked for.
+        found: usize,
+        /// Dimensions of the vectors.
+        dim: usize,
+    },
+    /// All values that the code would be made of are zero (or too small for the original to
+    /// keep), which has no direction and so no cosine.
+    #[error(
+        "the first {leading} values of the vector are all zeros, which cosine cannot compare; \
+         leave it out, use dot or l2, or a collection whose codes have more dimensions"
+    )]
+    ZeroLeading {
+        /// Dimensions that codes are made of.
+        leading: usize,
+    },
     /// A value is NaN or infinite.
     #[error("vector value {position} is not finite; check what produced the vector")]
     NotFinite {

@@ -55,6 +55,15 @@ impl Originals {
         self.row_len(dim).next_multiple_of(ROW_ALIGN)
     }
 
+    /// The largest magnitude that a row keeps as zero.
+    pub(super) fn lost(self) -> f32 {
+        match self {
+            // Half a step rounds to the even neighbor, which is zero.
+            Self::F16 => f16::MIN_POSITIVE_SUBNORMAL.to_f32() / 2.0,
+            Self::None | Self::F32 => 0.0,
+        }
+    }
+
     /// Appends the row of `values` to `out`, padded to the stride; nothing for `None`.
     pub(super) fn encode(self, values: &[f32], out: &mut Vec<u8>) -> Result<(), VectorError> {
         let end = out.len() + self.stride(values.len());

@@ -44,7 +44,7 @@ impl Projection {
     /// `dim * dim` with a `dim * k` matrix: 0.5 s at 1,024 dimensions on two cores.
     #[must_use]
     pub fn train(codes: &Rows, encoding: &Encoding, lines: usize, seed: u64) -> Self {
-        let dim = encoding.dim();
+        let dim = encoding.coded_dim();
         let mut random = Random::new(seed);
         let sample = sample(codes, dim, &mut random);
         let mean = requantized(&mean(&sample, dim));
@@ -68,7 +68,7 @@ impl Projection {
     /// # Errors
     /// [`VectorError::BadShape`] for another stride, no rows, or more than `dim` directions.
     pub fn open(rows: &Rows, encoding: &Encoding) -> Result<Self, VectorError> {
-        let (dim, count) = (encoding.dim(), rows.len() as usize);
+        let (dim, count) = (encoding.coded_dim(), rows.len() as usize);
         if rows.stride() != code::stride(dim) || count < 2 || count > dim + 1 {
             return Err(VectorError::BadShape { stride: rows.stride(), per_extent: count });
         }

@@ -5,7 +5,8 @@ use super::code::{self, CodeRow};
 use super::{Encoding, Metric, Originals, VectorError, finite};
 use crate::kernels;
 
-/// A checked query: its values (normalized under cosine), its int8 code and their factors.
+/// A checked query: its values (normalized under cosine), the int8 code of its coded dimensions
+/// and the factors of the code.
 ///
 /// Scores are finite for any row, even one from a damaged file; a row that is too short scores
 /// worst.
@@ -23,12 +24,13 @@ impl PreparedQuery {
     ///
     /// # Errors
     /// [`VectorError::WrongDimensions`], [`VectorError::NotFinite`], [`VectorError::NormTooLarge`],
-    /// and [`VectorError::ZeroVector`] under cosine.
+    /// and [`VectorError::ZeroVector`] and [`VectorError::ZeroLeading`] under cosine.
     pub fn new(encoding: &Encoding, vector: &[f32]) -> Result<Self, VectorError> {
         let values = checked_values(vector, encoding.dim(), encoding.metric())?;
-        let (codes, scale) = code::quantize(&values);
+        let coded = encoding.coded_values(&values, 0.0)?;
+        let (codes, scale) = code::quantize(&coded);
         let codes = codes.collect();
-        let norm_sq = norm_sq(&values) as f32;
+        let norm_sq = norm_sq(&coded) as f32;
         Ok(Self { metric: encoding.metric(), values, codes, scale, norm_sq })
     }
 

@@ -81,6 +81,10 @@ pub struct CreateArgs {
     /// How vectors are compared: cosine, dot or l2
     #[arg(long, default_value = "cosine")]
     pub metric: Metric,
+    /// Make codes and graphs of the leading N components alone, as embeddings with Matryoshka
+    /// training allow; full vectors still give the scores [default: all]
+    #[arg(long, value_name = "N")]
+    pub leading: Option<usize>,
     /// Name of the collection
     #[arg(long, value_name = "NAME", default_value = "docs")]
     pub collection: String,
@@ -228,6 +232,9 @@ pub struct BenchAnnArgs {
     /// How vectors are compared: cosine, dot or l2
     #[arg(long, default_value = "cosine")]
     pub metric: Metric,
+    /// Make codes and graph of the leading N components alone [default: all]
+    #[arg(long, value_name = "N", conflicts_with = "reuse")]
+    pub leading: Option<usize>,
     /// Neighbors to find
     #[arg(short, value_name = "K", default_value = "10", value_parser = count)]
     pub k: usize,

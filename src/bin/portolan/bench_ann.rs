@@ -37,6 +37,7 @@ struct Built {
     resident_bytes_per_vector: f64,
     rows: usize,
     dim: usize,
+    leading: usize,
     metric: String,
     k: usize,
     queries: usize,
@@ -126,6 +127,7 @@ pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
         resident_bytes_per_vector: resident as f64 / rows,
         rows: base.len(),
         dim: base.dim(),
+        leading: collection.leading_dimensions(),
         metric: args.metric.to_string(),
         k: args.k,
         queries: queries.len(),
@@ -195,9 +197,11 @@ fn asked(
 }
 
 fn built_text(built: &Built) -> String {
+    let is_cut = built.leading < built.dim;
+    let cut = if is_cut { format!(" (codes of {})", built.leading) } else { String::new() };
     let peak = built.build_peak_mib.map_or(String::new(), |mib| format!(" and {mib:.0} MiB"));
     format!(
-        "{} x {} {} built in {:.1} s{peak}: {:.0} bytes per vector in the file, \
+        "{} x {}{cut} {} built in {:.1} s{peak}: {:.0} bytes per vector in the file, \
          {:.0} to keep resident",
         built.rows,
         built.dim,
@@ -236,7 +240,8 @@ fn queries(args: &BenchAnnArgs, base: &VectorFile) -> Result<Vec<Vec<f32>>> {
 fn build(args: &BenchAnnArgs, base: &VectorFile, path: &Path) -> Result<(f64, Option<f64>)> {
     let options = DatabaseOptions::new().must_be_new().maintenance(Maintenance::Manual);
     let db = options.open(path)?;
-    let options = CollectionOptions::new(base.dim(), args.metric);
+    let options = CollectionOptions::new(base.dim(), args.metric)
+        .leading_dimensions(args.leading.unwrap_or(base.dim()));
     let collection = db.create_collection("bench", options)?;
     let begin = Instant::now();
     {

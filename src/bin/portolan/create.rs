@@ -7,30 +7,34 @@ use serde::Serialize;
 
 use crate::args::CreateArgs;
 use crate::failure::Result;
-use crate::output::{Output, printable};
+use crate::output::{Output, dimensions_text, printable};
 
 #[derive(Serialize)]
 struct Created {
     path: PathBuf,
     collection: String,
     dimensions: usize,
+    leading_dimensions: usize,
     metric: String,
 }
 
 /// Makes the collection, and the file if it is absent.
 pub fn run(args: &CreateArgs, out: &Output) -> Result<()> {
     let db = Database::open(&args.db)?;
-    let options = CollectionOptions::new(args.dim, args.metric);
+    let options = CollectionOptions::new(args.dim, args.metric)
+        .leading_dimensions(args.leading.unwrap_or(args.dim));
     let collection = db.create_collection(&args.collection, options)?;
     let created = Created {
         path: db.path().to_owned(),
         collection: collection.name().to_owned(),
         dimensions: collection.dimensions(),
+        leading_dimensions: collection.leading_dimensions(),
         metric: collection.metric().to_string(),
     };
     out.result(&created, |created| {
-        let Created { path, collection, dimensions, metric } = created;
-        let name = printable(collection);
-        format!("created {name} in {}: {dimensions} dimensions, {metric}", path.display())
+        let Created { path, collection, metric, .. } = created;
+        let (name, path) = (printable(collection), path.display());
+        let shape = dimensions_text(created.dimensions, created.leading_dimensions);
+        format!("created {name} in {path}: {shape}, {metric}")
     })
 }

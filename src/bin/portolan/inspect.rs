@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::args::{FileArgs, VerifyArgs};
 use crate::failure::Result;
 use crate::open;
-use crate::output::{Output, bytes, printable};
+use crate::output::{Output, bytes, dimensions_text, printable};
 
 #[derive(Serialize)]
 struct Info {
@@ -25,6 +25,7 @@ struct Info {
 struct Shape {
     name: String,
     dimensions: usize,
+    leading_dimensions: usize,
     metric: String,
     originals: &'static str,
     model: Option<Model>,
@@ -76,6 +77,7 @@ fn shape(info: CollectionInfo) -> Shape {
     Shape {
         name: info.name,
         dimensions: info.dimensions,
+        leading_dimensions: info.leading_dimensions,
         metric: info.metric.to_string(),
         originals: match info.originals {
             Originals::F32 => "f32",
@@ -119,8 +121,9 @@ fn info_text(info: &Info) -> String {
     let _ = writeln!(text, "{}: {size}, format {}", info.path.display(), info.format_version);
     for of in &info.collections {
         let model = of.model.as_ref().map_or("unknown", |model| &model.model);
+        let shape = dimensions_text(of.dimensions, of.leading_dimensions);
         let lines = [
-            ("vectors", format!("{} of {} dimensions, {}", of.vectors, of.dimensions, of.metric)),
+            ("vectors", format!("{} of {shape}, {}", of.vectors, of.metric)),
             ("model", printable(model)),
             (
                 "index",

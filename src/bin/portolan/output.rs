@@ -73,6 +73,14 @@ pub fn bytes(count: u64) -> String {
     if name == "bytes" { format!("{count} bytes") } else { format!("{value:.1} {name}") }
 }
 
+/// The dimensions of vectors, and of their codes where those have fewer.
+pub fn dimensions_text(dimensions: usize, leading: usize) -> String {
+    match leading < dimensions {
+        true => format!("{dimensions} dimensions (codes of the leading {leading})"),
+        false => format!("{dimensions} dimensions"),
+    }
+}
+
 /// Metadata as the JSON it can be ingested from; a timestamp is `{"$timestamp": micros}`.
 pub fn metadata_json(metadata: &Metadata) -> Map<String, serde_json::Value> {
     metadata.iter().map(|(name, value)| (name.clone(), value_json(value))).collect()

@@ -69,6 +69,28 @@ fn a_manifest_has_the_golden_bytes_of_the_format() {
 }
 
 #[test]
+fn a_definition_without_a_cut_has_the_bytes_of_before_and_one_with_it_a_last_number() {
+    let before = [
+        3, 251, 0, 8, // collection number, 2,048 dimensions
+        1, 1, // cosine, f16
+        16, 128, 7, // graph: m, ef, seed
+    ];
+    let mut definition = decode_definition(&before).unwrap();
+    assert_eq!((definition.id, definition.dimensions, definition.seed), (3, 2_048, 7));
+    assert_eq!(definition.leading, None);
+    assert_eq!(payload(&encode_definition("d", &definition).unwrap()), before);
+    definition.leading = Some(1_024);
+    let golden = [&before[..], &[251, 0, 4]].concat();
+    assert_eq!(payload(&encode_definition("d", &definition).unwrap()), golden);
+    assert_eq!(decode_definition(&golden).unwrap(), definition);
+    // None, all, more than all, half a number, more than a number, and no definition at all.
+    for last in [&[0_u8][..], &[251, 0, 8], &[251, 1, 8], &[251, 0], &[1, 1]] {
+        assert!(decode_definition(&[&before[..], last].concat()).is_err(), "{last:?}");
+    }
+    assert!(decode_definition(&before[..8]).is_err());
+}
+
+#[test]
 fn trailing_bytes_and_length_bombs_are_refused() {
     let sealed = encode_manifest(5, &Manifest::default()).unwrap();
     let mut longer = payload(&sealed).to_vec();
