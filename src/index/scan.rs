@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::copied::Copy;
 use super::pool::Scored;
-use super::walk::{Batch, Scorer};
+use super::walk::{Batch, Scorer, WIDTH};
 use super::{Passing, TopK};
 use crate::kernels::{Level, NavQuery};
 
@@ -35,14 +35,21 @@ pub fn scan_ranges<S: Scorer>(
     ranges: impl Iterator<Item = Range<u32>>,
     top: &mut TopK,
 ) {
-    let mut batch = Batch::new();
-    for row in ranges.flatten() {
-        batch.push(row, scorer.row(row));
-        if batch.is_full() {
-            batch.score(scorer, top.floor(), |scored| top.push(scored.id, scored.score));
+    let (mut rows, mut scores) = ([&[][..]; WIDTH], [f32::MIN; WIDTH]);
+    for range in ranges {
+        for first in range.clone().step_by(WIDTH) {
+            let count = (range.end - first).min(WIDTH as u32) as usize;
+            for (row, at) in rows[..count].iter_mut().zip(first..) {
+                *row = scorer.row(at);
+            }
+            scorer.score_all(&rows[..count], &mut scores[..count]);
+            for (row, &score) in (first..).zip(&scores[..count]) {
+                if !top.refuses(score) {
+                    top.push(row, score);
+                }
+            }
         }
     }
-    batch.score(scorer, top.floor(), |scored| top.push(scored.id, scored.score));
 }
 
 /// The `keep` best of what was copied, best first.

@@ -74,12 +74,19 @@ impl Rows {
         if index >= self.len {
             return None;
         }
-        let extent = match self.per_extent {
-            1 => index,
-            _ => ((u128::from(self.reciprocal) * u128::from(index)) >> 64) as u32,
+        // Copies in memory and small arrays are one piece.
+        let (extent, at) = match self.extents.as_slice() {
+            [only] => (only, index),
+            extents => {
+                let extent = match self.per_extent {
+                    1 => index,
+                    _ => ((u128::from(self.reciprocal) * u128::from(index)) >> 64) as u32,
+                };
+                (extents.get(extent as usize)?, index - extent * self.per_extent)
+            }
         };
-        let start = (index - extent * self.per_extent) as usize * self.stride;
-        self.extents.get(extent as usize)?.get(start..start + self.stride)
+        let start = at as usize * self.stride;
+        extent.get(start..start + self.stride)
     }
 
     /// Row `index` read as one little-endian u32; `None` past the end or if rows are shorter.
