@@ -79,7 +79,8 @@ class PortolanSession:
 
     def measure(self) -> list[dict[str, Any]]:
         """One round: every ef on the file as it is."""
-        flags = ["--reuse"] + ["--batch"] * NAMES[self.request["entry"]]
+        # As the other libraries, from memory of its own and not from the file.
+        flags = ["--reuse", "--resident"] + ["--batch"] * NAMES[self.request["entry"]]
         lines, _ = run_command(self.command(self.request["efs"], *flags))
         points = [line for line in lines if "ef" in line]
         return [

@@ -29,7 +29,7 @@ fn batches(rows: &[u8], query: &[u8]) {
     for (dim, value) in values.iter().take(kernels::nav::dims(lines)).enumerate() {
         nav.set(dim, &[*value]);
     }
-    (nav.scale, nav.bias) = ([0.01, 0.02], [0.5, -0.5]);
+    (nav.scale, nav.bias, nav.reach) = ([0.01, 0.02], [0.5, -0.5], 0.3);
     let rows: Vec<&[u8]> = rows.chunks(nav.row_bytes()).collect();
     for level in kernels::available() {
         let dots = kernels::dot4_i8(level, &values[..len], four);
@@ -40,6 +40,11 @@ fn batches(rows: &[u8], query: &[u8]) {
         for (score, row) in scores.iter().zip(&rows) {
             let expected = nav.score(row);
             assert!(score.to_bits() == expected.to_bits() || score.is_nan() && expected.is_nan());
+        }
+        nav.reach_all(level, &rows, &mut scores);
+        for (reach, row) in scores.iter().zip(&rows) {
+            let expected = nav.reach_of(row);
+            assert!(reach.to_bits() == expected.to_bits() || reach.is_nan() && expected.is_nan());
         }
     }
 }

@@ -269,6 +269,7 @@ impl SegmentBuilder {
             let originals = encoding.is_cut().then_some(OriginalRows { encoding, read: raw });
             sections.extend(curve(encoding, header, (&sections, originals), &go_on)?);
         }
+        sections.sort_by_key(|section| section.kind);
         Ok(SegmentImage {
             #[cfg(test)]
             encoding,

@@ -313,16 +313,6 @@ impl<S: Scorer> Scorer for Without<'_, S> {
     }
 
     #[inline]
-    fn has_reach(&self) -> bool {
-        self.scorer.has_reach()
-    }
-
-    #[inline]
-    fn reach_all(&self, rows: &[&[u8]], out: &mut [f32]) {
-        self.scorer.reach_all(rows, out);
-    }
-
-    #[inline]
     fn best(&self) -> Option<f32> {
         self.scorer.best()
     }

@@ -77,7 +77,7 @@ impl Segment {
         scratch.nav_query = nav_query;
         // Where most of what was found is ordered by its originals in any case, they cost less
         // than codes and then originals.
-        if self.raw.is_some() && found.len() <= params.rescored() * UNREFINED_EACH {
+        if self.raw.is_some() && found.len() <= params.rescored().saturating_mul(UNREFINED_EACH) {
             return (found, path);
         }
         (self.refine(&codes, &found, params), path)
@@ -101,7 +101,12 @@ impl Segment {
         let base = resident.unwrap_or(graph.base());
         let mut plan = Plan { path: SearchPath::Walk, ef, wanted: keep };
         if !passing.is_all() {
-            plan = Plan::choose(passing, local_share(base, &starts, passing), ef, keep);
+            plan = Plan::choose(
+                passing,
+                local_share(base, starts.get(..2).unwrap_or(&starts), passing),
+                ef,
+                keep,
+            );
         }
         if matches!(plan.path, SearchPath::Walk | SearchPath::MaskedWalk) {
             let stop = Stop::new(scorer, plan.wanted, plan.ef);
@@ -190,16 +195,6 @@ impl Scorer for NavScorer<'_> {
     }
 
     #[inline]
-    fn has_reach(&self) -> bool {
-        self.query.lines() > 1
-    }
-
-    #[inline]
-    fn reach_all(&self, rows: &[&[u8]], out: &mut [f32]) {
-        self.query.reach_all(self.level, rows, out);
-    }
-
-    #[inline]
     fn best(&self) -> Option<f32> {
         self.best
     }
@@ -216,7 +211,7 @@ impl Scorer for FirstLines<'_> {
 
     #[inline]
     fn score_all(&self, rows: &[&[u8]], out: &mut [f32]) {
-        self.0.reach_all(rows, out);
+        self.0.query.reach_all(self.0.level, rows, out);
     }
 }
 

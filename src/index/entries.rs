@@ -17,8 +17,8 @@ use super::pool::Scored;
 use super::scratch::ScratchPool;
 use super::space::Space;
 use super::upper::{GROUPS, group};
-use super::walk::{Scorer, walk};
-use crate::kernels::NavQuery;
+use super::walk::walk;
+use crate::kernels::{NavQuery, level};
 use crate::vectors::Random;
 
 /// One in so many positions is an entry from the start.
@@ -151,12 +151,12 @@ fn score_each(
     ids: &[u32],
     mut take: impl FnMut(usize, Scored),
 ) {
-    let scorer = nav.scorer(query);
     for (task, ids) in ids.chunks(TASK).enumerate() {
         let mut rows = [&[][..]; TASK];
         rows.iter_mut().zip(ids).for_each(|(row, &id)| *row = nav.row(id));
         let mut scores = [f32::MIN; TASK];
-        scorer.score_all(&rows[..ids.len()], &mut scores);
+        // By first lines, which are all that is stored of entries.
+        query.reach_all(level(), &rows[..ids.len()], &mut scores);
         for (at, (&id, score)) in ids.iter().zip(scores).enumerate() {
             take(task * TASK + at, Scored { score, id });
         }

@@ -41,13 +41,6 @@ impl TopK {
         self.threshold.is_some_and(|worst| score < worst.score)
     }
 
-    /// The score below which everything is refused.
-    #[inline]
-    #[must_use]
-    pub fn floor(&self) -> f32 {
-        self.threshold.map_or(f32::MIN, |worst| worst.score)
-    }
-
     fn cut(&mut self) {
         if let Some(last) = self.k.checked_sub(1).filter(|last| *last < self.entries.len()) {
             self.entries.select_nth_unstable_by(last, Scored::rank);

@@ -8,7 +8,7 @@
 use super::Passing;
 use super::pool::{Pool, Scored};
 use super::scratch::{Scratch, Visited};
-use super::walk::{Adjacency, Batch, Scorer, Stop, floor};
+use super::walk::{Adjacency, Batch, Scorer, Stop};
 
 /// Rows that pass that a step wants to see, scored before or not: as many as a row has links.
 /// With half as many, one to eight of a hundred neighbors more were lost.
@@ -58,7 +58,7 @@ pub fn filtered_walk<S: Scorer, A: Adjacency>(
             if waiting.len() == 0 {
                 return;
             }
-            waiting.score(scorer, floor(pool, stop), |scored| reach.keep(pool, scored));
+            waiting.score(scorer, |scored| reach.keep(pool, scored));
             continue;
         };
         *steps += 1;
@@ -67,9 +67,9 @@ pub fn filtered_walk<S: Scorer, A: Adjacency>(
             graph.prefetch(next);
         }
         // Scored while the links of the rows to cross arrive.
-        waiting.score(scorer, floor(pool, stop), |scored| reach.keep(pool, scored));
+        waiting.score(scorer, |scored| reach.keep(pool, scored));
         reach.cross(seen, crossings, visited, asked, pool);
-        asked.ask_all(scorer);
+        asked.ask_all();
         std::mem::swap(&mut asked, &mut waiting);
     }
 }
@@ -99,8 +99,8 @@ impl<'w, S: Scorer, A: Adjacency> Reach<'w, S, A> {
                     batch.push(id, self.scorer.row(id));
                 }
             }
-            batch.ask_all(self.scorer);
-            batch.score(self.scorer, pool.floor(), |scored| _ = pool.push(scored));
+            batch.ask_all();
+            batch.score(self.scorer, |scored| _ = pool.push(scored));
         }
     }
 
@@ -111,7 +111,7 @@ impl<'w, S: Scorer, A: Adjacency> Reach<'w, S, A> {
         }
     }
 
-    /// Asks for the linked rows that pass, and for the links of the rows to cross; how many of
+    /// Collects the linked rows that pass, and asks for the links of the rows to cross; how many of
     /// the linked rows pass.
     #[inline]
     fn ask(
@@ -142,7 +142,7 @@ impl<'w, S: Scorer, A: Adjacency> Reach<'w, S, A> {
         seen
     }
 
-    /// Asks for what passes behind the rows to cross, until enough was seen.
+    /// Collects what passes behind the rows to cross, until enough was seen.
     #[inline]
     fn cross(
         &self,
@@ -164,7 +164,8 @@ impl<'w, S: Scorer, A: Adjacency> Reach<'w, S, A> {
                 seen += 1;
                 if visited.insert(link) {
                     if asked.is_full() {
-                        asked.score(self.scorer, pool.floor(), |scored| self.keep(pool, scored));
+                        asked.ask_all();
+                        asked.score(self.scorer, |scored| self.keep(pool, scored));
                     }
                     asked.push(link, self.scorer.row(link));
                 }

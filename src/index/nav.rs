@@ -178,14 +178,4 @@ impl Scorer for BuildScorer<'_> {
     fn score_all(&self, rows: &[&[u8]], out: &mut [f32]) {
         self.query.score_all(self.rows.level, rows, out);
     }
-
-    #[inline]
-    fn has_reach(&self) -> bool {
-        self.query.lines() > 1
-    }
-
-    #[inline]
-    fn reach_all(&self, rows: &[&[u8]], out: &mut [f32]) {
-        self.query.reach_all(self.rows.level, rows, out);
-    }
 }

@@ -102,12 +102,6 @@ impl Pool {
         None
     }
 
-    /// The score that must be reached to be kept.
-    #[inline]
-    pub fn floor(&self) -> f32 {
-        if self.limit == 0 { f32::MIN } else { scored(self.limit).score }
-    }
-
     /// The score of what [`Pool::expand_next`] gave last, if nothing was pushed since.
     #[inline]
     pub fn last_score(&self) -> Option<f32> {

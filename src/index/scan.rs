@@ -6,7 +6,7 @@ use super::copied::Copy;
 use super::pool::Scored;
 use super::walk::{Batch, Scorer, WIDTH};
 use super::{Passing, TopK};
-use crate::kernels::{Level, NavQuery};
+use crate::kernels::{Level, NavQuery, prefetch};
 
 /// Rows asked for before the first of them is scored.
 const BLOCK: usize = 16;
@@ -16,15 +16,16 @@ pub fn scan<S: Scorer>(scorer: &S, passing: &Passing, keep: usize) -> Vec<Scored
     let mut top = TopK::new(keep);
     let (mut batches, mut now) = ([Batch::new(), Batch::new()], 0);
     passing.for_each(|position| {
-        batches[now].push(position, scorer.row(position));
+        let row = scorer.row(position);
+        prefetch(row);
+        batches[now].push(position, row);
         if batches[now].len() == BLOCK {
-            batches[now].ask_all(scorer);
             now = 1 - now;
-            batches[now].score(scorer, top.floor(), |scored| top.push(scored.id, scored.score));
+            batches[now].score(scorer, |scored| top.push(scored.id, scored.score));
         }
     });
     for mut batch in batches {
-        batch.score(scorer, top.floor(), |scored| top.push(scored.id, scored.score));
+        batch.score(scorer, |scored| top.push(scored.id, scored.score));
     }
     top.into_sorted().into_iter().map(|(id, score)| Scored { score, id }).collect()
 }

@@ -423,7 +423,7 @@ impl Segment {
     }
 }
 
-/// The `k` best of the hits of several segments, in the order of [`Segment::search_counted`].
+/// The `k` best of the hits of several segments, in the order of [`Segment::search_passing`].
 #[must_use]
 pub fn merge(hits: impl IntoIterator<Item = Vec<Neighbor>>, k: usize) -> Vec<Neighbor> {
     let mut all: Vec<Neighbor> = hits.into_iter().flatten().collect();

@@ -16,6 +16,7 @@ use crate::kernels::nav::LINE;
 use crate::vectors::{Encoding, Metric, Originals, PreparedQuery, Rows};
 
 mod grow;
+mod lines;
 mod steps;
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];

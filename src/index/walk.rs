@@ -4,16 +4,9 @@
 //! The walk is one step behind itself: it asks for the rows of a node's links while it scores
 //! those of the node before, which have arrived meanwhile. That costs a few percent more steps
 //! and hides most of what a step spends waiting for memory.
-//!
-//! Where the first line of a row bounds its score, only that line is asked for, and the rows
-//! that cannot get among those worth keeping are dropped by it: half the memory and half the
-//! arithmetic for three of four rows.
-
-use std::ops::Range;
 
 use super::pool::{Pool, Scored};
 use super::scratch::Scratch;
-use crate::kernels::nav::LINE;
 use crate::kernels::prefetch;
 use crate::vectors::finite;
 
@@ -25,16 +18,6 @@ pub trait Scorer {
     /// The score of each row, into `out` of the same length. Higher is better; an empty row
     /// scores worst.
     fn score_all(&self, rows: &[&[u8]], out: &mut [f32]);
-
-    /// Whether rows have more than one line, the first of which tells what they can score.
-    fn has_reach(&self) -> bool {
-        false
-    }
-
-    /// What each row can score as far as its first line tells, as [`Scorer::score_all`].
-    fn reach_all(&self, rows: &[&[u8]], out: &mut [f32]) {
-        self.score_all(rows, out);
-    }
 
     /// What a row equal to the query would score, where no row can score more.
     fn best(&self) -> Option<f32> {
@@ -63,25 +46,14 @@ impl Stop {
         Some(Self { best: scorer.best()?, wanted, share: ef as f32 / EF_PER_SHARE })
     }
 
-    /// Whether what was taken from the pool last is not worth expanding.
+    /// Whether what was taken from the pool last is not worth expanding. The last one wanted
+    /// only gets better, so what is not worth it once never is.
     #[inline]
     pub fn is_due(&self, pool: &Pool) -> bool {
-        pool.last_score().zip(self.floor(pool)).is_some_and(|(next, floor)| next < floor)
+        let last_wanted = pool.score_at(self.wanted.saturating_sub(1));
+        let (Some(next), Some(last)) = (pool.last_score(), last_wanted) else { return false };
+        next < last - self.share * (self.best - last).max(0.0)
     }
-
-    /// The score below which nothing is worth expanding. The last one wanted only gets better,
-    /// so what is not worth it once never is.
-    #[inline]
-    fn floor(&self, pool: &Pool) -> Option<f32> {
-        let last = pool.score_at(self.wanted.saturating_sub(1))?;
-        Some(last - self.share * (self.best - last).max(0.0))
-    }
-}
-
-/// What must be reached to be kept or expanded.
-#[inline]
-pub fn floor(pool: &Pool, stop: Option<Stop>) -> f32 {
-    pool.floor().max(stop.and_then(|stop| stop.floor(pool)).unwrap_or(f32::MIN))
 }
 
 /// Who is linked to whom.
@@ -98,7 +70,7 @@ pub trait Adjacency {
 pub const WIDTH: usize = 64;
 
 /// Ids whose rows are asked for together.
-const GROUP: usize = 16;
+const GROUP: usize = 8;
 
 /// Ids whose rows are asked for and then scored.
 pub struct Batch<'r> {
@@ -134,14 +106,14 @@ impl<'r> Batch<'r> {
     }
 
     /// Asks for all rows.
-    pub fn ask_all(&self, scorer: &impl Scorer) {
-        self.rows().chunks(GROUP).for_each(|group| ask(group, scorer));
+    pub fn ask_all(&self) {
+        self.rows().iter().for_each(|row| prefetch(row));
     }
 
-    /// Scores what waits and may reach the floor, and empties the batch.
+    /// Scores what waits and empties the batch.
     #[inline]
-    pub fn score<S: Scorer>(&mut self, scorer: &S, floor: f32, take: impl FnMut(Scored)) {
-        self.score_asking(&[], scorer, floor, take);
+    pub fn score<S: Scorer>(&mut self, scorer: &S, take: impl FnMut(Scored)) {
+        self.score_asking(&[], scorer, take);
     }
 
     /// [`Batch::score`], asking for the rows of the next batch between the rows of this one: a
@@ -151,55 +123,18 @@ impl<'r> Batch<'r> {
         &mut self,
         next: &[&[u8]],
         scorer: &S,
-        floor: f32,
         mut take: impl FnMut(Scored),
     ) {
-        let drops = scorer.has_reach() && floor > f32::MIN;
-        let (len, mut kept) = (self.len, 0);
-        for first in (0..len.max(next.len())).step_by(GROUP) {
-            ask(&next[first.min(next.len())..(first + GROUP).min(next.len())], scorer);
-            let group = first.min(len)..(first + GROUP).min(len);
-            if drops {
-                scorer.reach_all(&self.rows[group.clone()], &mut self.scores[group.clone()]);
-                kept = self.keep_reaching(group, kept, floor);
-            } else {
-                scorer.score_all(&self.rows[group.clone()], &mut self.scores[group]);
-            }
+        let (len, next_len) = (self.len, next.len());
+        for first in (0..len.max(next_len)).step_by(GROUP) {
+            let group = |len: usize| first.min(len)..(first + GROUP).min(len);
+            next[group(next_len)].iter().for_each(|row| prefetch(row));
+            scorer.score_all(&self.rows[group(len)], &mut self.scores[group(len)]);
         }
-        if drops {
-            self.len = kept;
-            scorer.score_all(&self.rows[..kept], &mut self.scores[..kept]);
-        }
-        for (&id, &score) in self.ids[..self.len].iter().zip(&self.scores) {
+        for (&id, &score) in self.ids[..len].iter().zip(&self.scores) {
             take(Scored { score: finite(score), id });
         }
         self.len = 0;
-    }
-
-    /// Moves the rows of a group that may reach the floor behind the `kept` ones before, and
-    /// asks for what their first lines do not hold.
-    #[inline]
-    fn keep_reaching(&mut self, group: Range<usize>, kept: usize, floor: f32) -> usize {
-        let mut kept = kept;
-        for at in group {
-            let row = self.rows[at];
-            (self.ids[kept], self.rows[kept]) = (self.ids[at], row);
-            if self.scores[at] >= floor {
-                prefetch(row.get(LINE..).unwrap_or_default());
-                kept += 1;
-            }
-        }
-        kept
-    }
-}
-
-/// Asks for rows: for their first lines where those may be all it takes.
-#[inline]
-fn ask(rows: &[&[u8]], scorer: &impl Scorer) {
-    if scorer.has_reach() {
-        rows.iter().for_each(|row| prefetch(row.get(..LINE).unwrap_or(row)));
-    } else {
-        rows.iter().for_each(|row| prefetch(row));
     }
 }
 
@@ -265,8 +200,8 @@ pub fn walk_until<S: Scorer, A: Adjacency>(
             waiting.push(start, scorer.row(start));
         }
     }
-    waiting.ask_all(scorer);
-    waiting.score(scorer, f32::MIN, |scored| take(pool, scored));
+    waiting.ask_all();
+    waiting.score(scorer, |scored| take(pool, scored));
     loop {
         let next = pool.expand_next();
         // What was asked for already is scored in any case.
@@ -279,7 +214,8 @@ pub fn walk_until<S: Scorer, A: Adjacency>(
             graph.each_link(id, |link| {
                 if link < len && visited.insert(link) {
                     if asked.is_full() {
-                        asked.score(scorer, floor(pool, stop), |scored| take(pool, scored));
+                        asked.ask_all();
+                        asked.score(scorer, |scored| take(pool, scored));
                     }
                     asked.push(link, scorer.row(link));
                 }
@@ -288,7 +224,7 @@ pub fn walk_until<S: Scorer, A: Adjacency>(
             *steps += trail.len();
             return;
         }
-        waiting.score_asking(asked.rows(), scorer, floor(pool, stop), |scored| take(pool, scored));
+        waiting.score_asking(asked.rows(), scorer, |scored| take(pool, scored));
         std::mem::swap(&mut asked, &mut waiting);
     }
 }

@@ -8,8 +8,8 @@
 //! ```
 //! With `u` the unsigned fields and `q` the int8 query, the score is
 //! `t + s1 (scale1 sum(u q) - bias1) + s2 (scale2 sum(u q) - bias2)`, the first sum over line 0
-//! and the second over the others, which a row of one line does not have. Line 0 alone tells
-//! what the score can reach: `t + s1 (scale1 sum(u q) - bias1) + s2 reach`.
+//! and the second over the others, which a row of one line does not have. Line 0 alone gives a
+//! guess, what the score may reach: `t + s1 (scale1 sum(u q) - bias1) + s2 reach`.
 
 #[cfg(target_arch = "aarch64")]
 use super::aarch64;
@@ -19,7 +19,7 @@ use super::x86;
 
 /// Bytes of a line.
 pub const LINE: usize = 64;
-/// Bytes of the factors at the end of a row.
+/// Bytes of the factors at the end of the first line.
 pub const FACTORS: usize = 8;
 /// Bytes of line 0 that hold fields.
 const FINE_BYTES: usize = LINE - FACTORS;
@@ -59,7 +59,7 @@ pub struct NavQuery {
     pub scale: [f32; 2],
     /// What is subtracted after that.
     pub bias: [f32; 2],
-    /// What the further lines may add to a score for each unit of a row's `s2`.
+    /// What the further lines are taken to add to a score for each unit of a row's `s2`.
     pub reach: f32,
 }
 
@@ -290,12 +290,17 @@ mod tests {
         let (long, short) = ([1_u8; 128], [1_u8; 127]);
         for level in available() {
             let mut scores = [0.0; 4];
+            query.set(0, &[3; 200]);
+            (query.scale, query.reach) = ([0.5; 2], 1.5);
             query.score_all(level, &[&long, &short, &long, &[]], &mut scores);
             assert_eq!([scores[1], scores[3]], [f32::MIN; 2]);
             assert!(scores[0] > f32::MIN);
             query.reach_all(level, &[&short, &short[..63], &[], &long], &mut scores);
             assert_eq!([scores[1], scores[2]], [f32::MIN; 2]);
-            assert_eq!(scores[0], scores[3]);
+            // Rows that end behind their first line go through the kernel.
+            let lines: [&[u8]; 4] = [&short, &short[..64], &long, &long[..100]];
+            query.reach_all(level, &lines, &mut scores);
+            assert_eq!(scores, lines.map(|line| query.reach_of(line)));
         }
         prefetch(&[]);
         prefetch(&long);

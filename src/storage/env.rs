@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use bytes::Bytes as SharedBytes;
 use heed::types::Bytes;
@@ -200,7 +200,7 @@ fn to_usize(bytes: u64) -> Result<usize, StorageError> {
 }
 
 fn open_tables(env: &Env<WithoutTls>) -> Result<Option<[LmdbTable; Table::COUNT]>, heed::Error> {
-    let txn = env.read_txn()?;
+    let txn = settled_txn(env)?;
     let opened = env.open_databases_and_commit(txn, |opener, txn| {
         let mut tables = Vec::with_capacity(Table::COUNT);
         for table in Table::ALL {
@@ -304,28 +304,27 @@ struct LmdbSnapshot<'s> {
     _not_sync: PhantomData<Cell<()>>,
 }
 
-impl LmdbStore {
-    /// The transaction, or `None` if the roots that it copied may be those of a later commit.
-    ///
-    /// LMDB reads the number N of the last commit, then copies the roots from meta page N mod 2.
-    /// A thread that is held up between the two can copy what commit N + 2 is writing there: a
-    /// version that is not announced yet, under another number, or half of it. Commit N + 2
-    /// writes its meta only after N + 1 has been announced, so the roots are those of N if N is
-    /// still the last commit after the copy.
-    fn settled(
-        &self,
-        txn: RoTxn<'static, WithoutTls>,
-    ) -> Result<Option<RoTxn<'static, WithoutTls>>, StorageError> {
-        std::sync::atomic::fence(Ordering::SeqCst);
-        let env = self.env()?;
-        if env.info().last_txn_id == txn.id() {
-            return Ok(Some(txn));
+/// Whether a read transaction of that number has the roots of its version.
+///
+/// LMDB reads the number N of the last commit, then copies the roots from meta page N mod 2. A
+/// thread that is held up between the two can copy what commit N + 2 is writing there: a version
+/// that is not announced yet, under another number, or half of it. Commit N + 2 writes its meta
+/// only after N + 1 has been announced, so the roots are those of N if N is still the last commit
+/// after the copy.
+fn is_settled(env: &Env<WithoutTls>, number: usize) -> Result<bool, heed::Error> {
+    fence(Ordering::SeqCst);
+    // Else the meta of N + 1 is written, but its commit may wait for the disk and not be
+    // announced: a second transaction tells what is.
+    Ok(env.info().last_txn_id == number || env.read_txn()?.id() == number)
+}
+
+fn settled_txn(env: &Env<WithoutTls>) -> Result<RoTxn<'static, WithoutTls>, heed::Error> {
+    loop {
+        let txn = env.clone().static_read_txn()?;
+        if is_settled(env, txn.id())? {
+            return Ok(txn);
         }
-        // The meta of N + 1 is written, but its commit may wait for the disk and not be announced:
-        // a second transaction tells what is.
-        let announced = env.clone().static_read_txn().map(|second| second.id());
-        let same = announced.is_ok_and(|announced| announced == txn.id());
-        Ok(same.then_some(txn))
+        std::thread::yield_now();
     }
 }
 
@@ -334,9 +333,8 @@ impl Store for LmdbStore {
         let mut cleared = false;
         loop {
             let ticket = self.gate.enter();
-            match self.env()?.clone().static_read_txn() {
+            match settled_txn(self.env()?) {
                 Ok(txn) => {
-                    let Some(txn) = self.settled(txn)? else { continue };
                     let held = Arc::new(Held { txn, _ticket: ticket });
                     return Ok(Box::new(LmdbSnapshot {
                         store: self,

@@ -156,7 +156,7 @@ fn a_damaged_graph_can_be_grown_from() {
 
 #[test]
 fn a_projection_is_shared_with_more_of_the_same_but_not_with_what_it_does_not_serve() {
-    // 352 of 400 axes fit a code; the last ones hardly differ.
+    // 368 of 400 axes fit a code; the last ones hardly differ.
     let mut vectors = clustered(2_100, 400, 27);
     let other: Vec<Vec<f32>> =
         vectors[..300].iter().map(|vector| vector.iter().rev().copied().collect()).collect();
