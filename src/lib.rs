@@ -2,8 +2,8 @@
 //! application links against and ships.
 //!
 //! A [`Database`] is one LMDB file of [`Collection`]s; a collection holds [`Record`]s: text, typed
-//! metadata and a vector. Vectors are searched in place, from the memory map, over int8 codes and
-//! an HNSW graph. With the feature `nim` (default) a [`Query`] asks NVIDIA's embedding NIM to
+//! metadata and a vector. Vectors are searched in place, from the memory map, over low-precision
+//! codes and a graph. With the feature `nim` (default) a [`Query`] asks NVIDIA's embedding NIM to
 //! encode the question and the reranking NIM to order what was found.
 //!
 //! ```

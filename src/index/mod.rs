@@ -1,4 +1,4 @@
-//! Nearest-neighbor search over one immutable segment: an HNSW graph built and walked on int8
+//! Nearest-neighbor search over one immutable segment: a graph built and walked on navigation
 //! codes, exact scans, filters as bitmaps of slots, and the final order from the originals.
 //!
 //! [`Segment`] is the type the layer above uses; [`SegmentBuilder`] makes one. Knows positions,

@@ -22,8 +22,8 @@ use crate::kernels::{Panel, prefetch};
 use crate::vectors::nav::lines_for;
 use crate::vectors::{Encoding, Metric, Originals, PreparedQuery, Projection, Rows};
 
-/// Candidates of a scan for each that is ordered by its original where codes leave out no
-/// dimensions.
+/// Under a cut to leading dimensions, candidates of a scan for each that would be ordered by its
+/// original without the cut.
 const CUT_SCAN_EACH: usize = 24;
 
 /// One hit of a search.
@@ -293,7 +293,8 @@ impl Segment {
     ///
     /// Candidates come from a walk of the graph by navigation codes, or from a scan of the codes
     /// when there is no graph or too few rows pass ([`SearchPath`]). The best of them by int8
-    /// code, a few more than `k`, are ordered by their originals.
+    /// code, a few more than `k`, are ordered by their originals; so are all, without a look at
+    /// their codes, when they are at most twice as many.
     /// An exact search scans the originals instead (the codes, if there are none).
     ///
     /// Beside the rows: how many nodes the walk expanded.

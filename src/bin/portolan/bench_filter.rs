@@ -111,6 +111,11 @@ pub fn run(args: &BenchFilterArgs, out: &Output) -> Result<()> {
     ))?;
     for case in cases(args.metric, &queries, &pivots) {
         let measured = measure(args, &path, ef, &queries, &case)?;
+        if measured.passing == 0 {
+            let message = "no record has the fields that are asked for: only a file that this \
+                           command left can be measured again";
+            return Err(Failure::new(message));
+        }
         out.result(&measured, text)?;
     }
     Ok(())
