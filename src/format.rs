@@ -356,4 +356,13 @@ mod tests {
         assert!(unseal("x", 2, b"kez", &value).is_err());
         assert!(unseal("x", 2, b"key", &value[..7]).is_err());
     }
+
+    #[test]
+    fn numbers_of_former_layouts_are_no_kinds_of_sections() {
+        let known: Vec<u16> =
+            (0..=u16::MAX).filter(|&number| SectionKind::from_u16(number).is_some()).collect();
+        assert_eq!(known, [1, 2, 3, 4, 5, 7, 9, 10, 11, 12]);
+        let kinds = known.iter().filter_map(|&number| SectionKind::from_u16(number));
+        assert!(kinds.zip(&known).all(|(kind, &number)| kind as u16 == number));
+    }
 }
