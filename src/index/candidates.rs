@@ -69,7 +69,7 @@ impl Segment {
                 params.rescored().max(REFINED)
             };
             let found = match passing.copied.get(passing, rows) {
-                Some(copy) => scan_copy(&nav_query, level, copy, keep),
+                Some(copy) => scan_copy(&scorer, copy, keep),
                 None => scan(&scorer, passing, keep),
             };
             (found, SearchPath::Scan)

@@ -12,7 +12,6 @@ use memmap2::MmapMut;
 
 use super::Segment;
 use super::graph::{Base, Graph};
-use crate::kernels::nav::LINE;
 use crate::vectors::Rows;
 
 /// Size of a huge page, to which the copies are aligned.
@@ -32,11 +31,10 @@ impl Resident {
     /// Bytes of the copies.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let of = |rows: &Rows| u64::from(rows.len()) * rows.stride() as u64;
-        of(&self.codes)
-            + self.links.as_ref().map_or(0, |links| of(links.rows()))
-            + self.nav.as_ref().map_or(0, of)
-            + self.upper.as_ref().map_or(0, of)
+        bytes(&self.codes)
+            + self.links.as_ref().map_or(0, |links| bytes(links.rows()))
+            + self.nav.as_ref().map_or(0, bytes)
+            + self.upper.as_ref().map_or(0, bytes)
     }
 }
 
@@ -46,8 +44,8 @@ impl Segment {
     pub fn resident_bytes(&self) -> u64 {
         let links = self.graph.as_ref().map_or(0, |graph| graph.base().rows().stride());
         let nav = self.nav.as_ref().map_or(0, |nav| nav.rows.stride());
-        let upper = self.nav.as_ref().map_or(0, |nav| u64::from(nav.upper.len()) * LINE as u64);
-        u64::from(self.len()) * (self.codes.stride() + links + nav) as u64 + upper
+        let upper = self.nav.as_ref().map(|nav| &nav.upper);
+        u64::from(self.len()) * (self.codes.stride() + links + nav) as u64 + upper.map_or(0, bytes)
     }
 
     /// Copies codes, links and navigation codes. Takes as long as reading them.
@@ -84,6 +82,10 @@ impl Segment {
             let _ = self.resident.set(resident);
         }
     }
+}
+
+fn bytes(rows: &Rows) -> u64 {
+    u64::from(rows.len()) * rows.stride() as u64
 }
 
 /// The rows in one piece of huge pages, where the system has them.

@@ -6,7 +6,7 @@ use super::copied::Copy;
 use super::pool::Scored;
 use super::walk::{Batch, Scorer, WIDTH};
 use super::{Passing, TopK};
-use crate::kernels::{Level, NavQuery, prefetch};
+use crate::kernels::prefetch;
 
 /// Rows asked for before the first of them is scored.
 const BLOCK: usize = 16;
@@ -36,37 +36,38 @@ pub fn scan_ranges<S: Scorer>(
     ranges: impl Iterator<Item = Range<u32>>,
     top: &mut TopK,
 ) {
-    let (mut rows, mut scores) = ([&[][..]; WIDTH], [f32::MIN; WIDTH]);
+    let mut rows = [&[][..]; WIDTH];
     for range in ranges {
         for first in range.clone().step_by(WIDTH) {
             let count = (range.end - first).min(WIDTH as u32) as usize;
             for (row, at) in rows[..count].iter_mut().zip(first..) {
                 *row = scorer.row(at);
             }
-            scorer.score_all(&rows[..count], &mut scores[..count]);
-            for (row, &score) in (first..).zip(&scores[..count]) {
-                if !top.refuses(score) {
-                    top.push(row, score);
-                }
-            }
+            offer(scorer, &rows[..count], first.., top);
         }
     }
 }
 
 /// The `keep` best of what was copied, best first.
-pub fn scan_copy(query: &NavQuery, level: Level, copy: &Copy, keep: usize) -> Vec<Scored> {
+pub fn scan_copy<S: Scorer>(scorer: &S, copy: &Copy, keep: usize) -> Vec<Scored> {
     let mut top = TopK::new(keep);
-    let mut scores = [f32::MIN; BLOCK];
     let blocks = copy.codes.chunks(BLOCK * copy.stride).zip(copy.positions.chunks(BLOCK));
     for (codes, positions) in blocks {
         let mut rows = [&[][..]; BLOCK];
         rows.iter_mut().zip(codes.chunks(copy.stride)).for_each(|(row, codes)| *row = codes);
-        query.score_all(level, &rows[..positions.len()], &mut scores);
-        for (&position, &score) in positions.iter().zip(&scores) {
-            if !top.refuses(score) {
-                top.push(position, score);
-            }
-        }
+        offer(scorer, &rows[..positions.len()], positions.iter().copied(), &mut top);
     }
     top.into_sorted().into_iter().map(|(id, score)| Scored { score, id }).collect()
+}
+
+/// Offers at most [`WIDTH`] rows under their ids.
+#[inline]
+fn offer<S: Scorer>(scorer: &S, rows: &[&[u8]], ids: impl Iterator<Item = u32>, top: &mut TopK) {
+    let mut scores = [f32::MIN; WIDTH];
+    scorer.score_all(rows, &mut scores[..rows.len()]);
+    for (id, &score) in ids.zip(&scores[..rows.len()]) {
+        if !top.refuses(score) {
+            top.push(id, score);
+        }
+    }
 }

@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 use super::builder::{check_len, check_stride};
-
 use super::curve::Curve;
 use super::graph::{Graph, GraphCopy};
 use super::pool::Scored;

@@ -111,21 +111,7 @@ impl NavQuery {
     /// [`NavQuery::row_bytes`] scores `f32::MIN`. The same at every level, to the bit.
     #[inline]
     pub fn score_all(&self, level: Level, rows: &[&[u8]], out: &mut [f32]) {
-        let len = rows.len().min(out.len());
-        let (rows, out) = (&rows[..len], &mut out[..len]);
-        if self.planes.is_empty() || rows.iter().any(|row| row.len() < self.row_bytes()) {
-            out.iter_mut().zip(rows).for_each(|(out, row)| *out = self.score(row));
-            return;
-        }
-        match level.isa() {
-            Isa::Scalar => out.iter_mut().zip(rows).for_each(|(out, row)| *out = self.score(row)),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => x86::avx2::nav_all(level, self, rows, out),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => x86::avx512::nav_all(level, self, rows, out),
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => aarch64::neon::nav_all(level, self, rows, out),
-        }
+        self.all::<false>(level, rows, out);
     }
 
     /// What the scores of rows can reach, into `out`, from their first lines, which are all that
@@ -133,23 +119,35 @@ impl NavQuery {
     /// line. The same at every level, to the bit.
     #[inline]
     pub fn reach_all(&self, level: Level, rows: &[&[u8]], out: &mut [f32]) {
+        self.all::<true>(level, rows, out);
+    }
+
+    #[inline]
+    fn all<const REACH: bool>(&self, level: Level, rows: &[&[u8]], out: &mut [f32]) {
         let len = rows.len().min(out.len());
         let (rows, out) = (&rows[..len], &mut out[..len]);
-        if self.planes.is_empty() || rows.iter().any(|row| row.len() < LINE) {
-            out.iter_mut().zip(rows).for_each(|(out, row)| *out = self.reach_of(row));
+        let is_short = |row: &&[u8]| row.len() < self.bytes_read::<REACH>();
+        let isa = level.isa();
+        if isa == Isa::Scalar || self.planes.is_empty() || rows.iter().any(is_short) {
+            let one = if REACH { Self::reach_of } else { Self::score };
+            out.iter_mut().zip(rows).for_each(|(out, row)| *out = one(self, row));
             return;
         }
-        match level.isa() {
-            Isa::Scalar => {
-                out.iter_mut().zip(rows).for_each(|(out, row)| *out = self.reach_of(row));
-            }
+        match isa {
+            Isa::Scalar => {}
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => x86::avx2::nav_reach(level, self, rows, out),
+            Isa::Avx2 => x86::avx2::nav_all::<REACH>(level, self, rows, out),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => x86::avx512::nav_reach(level, self, rows, out),
+            Isa::Avx512 => x86::avx512::nav_all::<REACH>(level, self, rows, out),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => aarch64::neon::nav_reach(level, self, rows, out),
+            Isa::Neon => aarch64::neon::nav_all::<REACH>(level, self, rows, out),
         }
+    }
+
+    /// Bytes of a row that its score takes, or its reach.
+    #[inline]
+    pub(super) fn bytes_read<const REACH: bool>(&self) -> usize {
+        if REACH { LINE } else { self.row_bytes() }
     }
 
     /// The scalar twin: the definition of a score.

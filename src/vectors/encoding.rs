@@ -116,7 +116,7 @@ impl Encoding {
     ///
     /// # Errors
     /// As [`Encoding::encode`].
-    #[cfg(any(test, feature = "nim"))]
+    #[cfg(feature = "nim")]
     pub fn encode_stored(&self, values: &[f32]) -> Result<EncodedVector, VectorError> {
         checked_values(values, self.dim, self.metric)?;
         self.rows(values)

@@ -36,6 +36,8 @@ pub struct Projection {
     /// The mean as it is stored.
     mean_codes: Vec<i8>,
     mean_scale: f32,
+    /// The squared length of the mean.
+    mean_square: f64,
 }
 
 impl Projection {
@@ -77,10 +79,13 @@ impl Projection {
 
     fn read<'a>(rows: impl Iterator<Item = &'a [u8]>, dim: usize) -> Self {
         let mut all: Vec<CodeRow<'_>> = rows.filter_map(|row| CodeRow::read(row, dim)).collect();
+        let finite = |x: f32| if x.is_finite() { x } else { 0.0 };
         let mean = all.pop();
+        let square = |row: CodeRow<'_>| {
+            f64::from(finite(row.scale)).powi(2) * f64::from(dot_i8(row.codes, row.codes))
+        };
         let mut directions = Panel::new(dim);
         all.iter().for_each(|row| directions.push(row.codes));
-        let finite = |x: f32| if x.is_finite() { x } else { 0.0 };
         Self {
             dim,
             directions,
@@ -89,6 +94,7 @@ impl Projection {
             mean: mean.map(|row| row.values().collect()).unwrap_or_default(),
             mean_codes: mean.map(|row| row.codes.to_vec()).unwrap_or_default(),
             mean_scale: mean.map_or(0.0, |row| finite(row.scale)),
+            mean_square: mean.map_or(0.0, square),
         }
     }
 
@@ -121,21 +127,22 @@ impl Projection {
 
     /// What a row equal to a query, given as int8 code, would score by its navigation code, if
     /// nothing were lost to rounding: no row scores more. None under the dot product, where
-    /// longer vectors do. One pass over the mean.
+    /// longer vectors do. Two products of int8 codes.
     #[must_use]
     pub fn best_score(&self, codes: &[i8], scale: f32, metric: Metric) -> Option<f32> {
+        if metric == Metric::Dot {
+            return None;
+        }
         // Sums of integers are exact, so what little is left of large ones is right.
         let product = |a: &[i8], b: &[i8]| f64::from(dot_i8(a, b));
-        let (scale, of_mean) = (f64::from(scale), f64::from(self.mean_scale));
+        let scale = f64::from(scale);
         let square = scale * scale * product(codes, codes);
-        let along = scale * of_mean * product(codes, &self.mean_codes);
-        let mean_square = of_mean * of_mean * product(&self.mean_codes, &self.mean_codes);
-        match metric {
+        let along = scale * f64::from(self.mean_scale) * product(codes, &self.mean_codes);
+        Some(match metric {
+            Metric::L2 => square - 2.0 * along + self.mean_square,
             // With q the query and m the mean: |q - m|^2 + <q - m, m>.
-            Metric::Cosine => Some((square - along) as f32),
-            Metric::L2 => Some((square - 2.0 * along + mean_square) as f32),
-            Metric::Dot => None,
-        }
+            _ => square - along,
+        } as f32)
     }
 
     /// The coordinates of one vector, given as int8 code, less those of the mean.

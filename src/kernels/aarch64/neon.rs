@@ -114,22 +114,21 @@ fn dot4x4_i8_inner(a: [&[i8]; 4], b: [&[i8]; 4]) -> [i32; 16] {
     out
 }
 
-/// See [`NavQuery::score_all`]; every row has the bytes of the query's rows.
-pub fn nav_all(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
+/// See [`NavQuery::score_all`] and [`NavQuery::reach_all`]; every row has the bytes that are read.
+pub fn nav_all<const REACH: bool>(
+    _proof: Level,
+    query: &NavQuery,
+    rows: &[&[u8]],
+    out: &mut [f32],
+) {
     // SAFETY: as in `dot4_i8`.
-    unsafe { nav_all_inner::<false>(query, rows, out) }
-}
-
-/// See [`NavQuery::reach_all`]; every row has the bytes of the query's rows.
-pub fn nav_reach(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
-    // SAFETY: as in `dot4_i8`.
-    unsafe { nav_all_inner::<true>(query, rows, out) }
+    unsafe { nav_all_inner::<REACH>(query, rows, out) }
 }
 
 /// Scores rows four at a time, or tells what their first lines let them reach.
 #[target_feature(enable = "neon,dotprod")]
 fn nav_all_inner<const REACH: bool>(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
-    let bytes = if REACH { LINE } else { query.row_bytes() };
+    let bytes = query.bytes_read::<REACH>();
     let (planes, further) = query.planes().split_at(2);
     for (rows, out) in rows.chunks(4).zip(out.chunks_mut(4)) {
         let mut four = [&[][..]; 4];

@@ -66,16 +66,15 @@ fn dot4_i8_inner(query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
     out
 }
 
-/// See [`NavQuery::score_all`]; every row has the bytes of the query's rows.
-pub fn nav_all(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
+/// See [`NavQuery::score_all`] and [`NavQuery::reach_all`]; every row has the bytes that are read.
+pub fn nav_all<const REACH: bool>(
+    _proof: Level,
+    query: &NavQuery,
+    rows: &[&[u8]],
+    out: &mut [f32],
+) {
     // SAFETY: as in `dot4_i8`.
-    unsafe { nav_all_inner::<false>(query, rows, out) }
-}
-
-/// See [`NavQuery::reach_all`]; every row has the bytes of the query's rows.
-pub fn nav_reach(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
-    // SAFETY: as in `dot4_i8`.
-    unsafe { nav_all_inner::<true>(query, rows, out) }
+    unsafe { nav_all_inner::<REACH>(query, rows, out) }
 }
 
 /// Adds the products of the fields of one line with their planes.
@@ -99,23 +98,13 @@ fn add_line<const BITS: i32>(sum: __m256i, line: &[i8; LINE], planes: &[[i8; LIN
 
 #[target_feature(enable = "avx2")]
 fn nav_all_inner<const REACH: bool>(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
-    let (fours, rest) = rows.as_chunks::<4>();
-    let (fours_out, rest_out) = out.as_chunks_mut::<4>();
-    for (rows, out) in fours.iter().zip(fours_out) {
-        *out = nav_four::<REACH>(query, rows);
-    }
-    if let Some(first) = rest.first() {
-        let mut rows = [*first; 4];
-        rows[..rest.len()].copy_from_slice(rest);
-        let scores = nav_four::<REACH>(query, &rows);
-        rest_out.iter_mut().zip(scores).for_each(|(out, score)| *out = score);
-    }
+    in_fours!(nav_four::<REACH>, query, rows, out);
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
 fn nav_four<const REACH: bool>(query: &NavQuery, rows: &[&[u8]; 4]) -> [f32; 4] {
-    let bytes = if REACH { LINE } else { query.row_bytes() };
+    let bytes = query.bytes_read::<REACH>();
     let (planes, further) = query.planes().split_at(2);
     let mut fine = [_mm256_setzero_si256(); 4];
     let mut coarse = [_mm256_setzero_si256(); 4];

@@ -122,12 +122,17 @@ fn dot4x4_i8_inner(a: [&[i8]; 4], b: [&[i8]; 4], of_b: [i32; 4]) -> [i32; 16] {
     out
 }
 
-/// See [`NavQuery::score_all`]; every row has the bytes of the query's rows.
+/// See [`NavQuery::score_all`] and [`NavQuery::reach_all`]; every row has the bytes that are read.
 #[inline]
-pub fn nav_all(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
+pub fn nav_all<const REACH: bool>(
+    _proof: Level,
+    query: &NavQuery,
+    rows: &[&[u8]],
+    out: &mut [f32],
+) {
     // SAFETY: as in `dot4_i8`.
     unsafe {
-        match query.row_bytes() / LINE {
+        match query.bytes_read::<REACH>() / LINE {
             1 => nav_all_inner::<1>(query, rows, out),
             2 => nav_all_inner::<2>(query, rows, out),
             3 => nav_all_inner::<3>(query, rows, out),
@@ -140,27 +145,10 @@ pub fn nav_all(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32])
     }
 }
 
-/// See [`NavQuery::reach_all`]; every row has the bytes of the query's rows.
-#[inline]
-pub fn nav_reach(_proof: Level, query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
-    // SAFETY: as in `dot4_i8`.
-    unsafe { nav_all_inner::<1>(query, rows, out) }
-}
-
 /// Scores rows of `N` lines, four at a time; what they reach where there are more lines.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn nav_all_inner<const N: usize>(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
-    let (fours, rest) = rows.as_chunks::<4>();
-    let (fours_out, rest_out) = out.as_chunks_mut::<4>();
-    for (rows, out) in fours.iter().zip(fours_out) {
-        *out = nav_four::<N>(query, rows);
-    }
-    if let Some(first) = rest.first() {
-        let mut rows = [*first; 4];
-        rows[..rest.len()].copy_from_slice(rest);
-        let scores = nav_four::<N>(query, &rows);
-        rest_out.iter_mut().zip(scores).for_each(|(out, score)| *out = score);
-    }
+    in_fours!(nav_four::<N>, query, rows, out);
 }
 
 #[inline]
