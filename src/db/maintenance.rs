@@ -177,7 +177,8 @@ impl<'p> Maintain<'p> {
     /// Does the work. Waits while another thread of this handle folds, so it must not be called
     /// from a progress callback, nor from a task that a rayon worker may steal while it folds.
     ///
-    /// Peak memory: the codes and links of the rows that are folded, plus 64 MiB.
+    /// Peak memory: what [`DatabaseOptions::build_memory`](super::DatabaseOptions::build_memory)
+    /// says.
     ///
     /// # Errors
     /// [`Error::Cancelled`]; read-only; [`Error::Index`]; storage. The collection is as before.
@@ -217,7 +218,7 @@ impl<'p> Maintain<'p> {
         let collection = &self.collection;
         let failed = |source| index_failed(collection, source);
         let mut config = SegmentConfig::new(collection.encoding).graph(collection.graph);
-        config = config.raw_apart(true);
+        config = config.raw_apart(true).memory(collection.inner.build_memory);
         if let Some(rows) = self.graph_min_rows {
             config = config.graph_min_rows(rows);
         }

@@ -76,6 +76,7 @@ struct Inner {
     path: PathBuf,
     writer: WriterPolicy,
     maintenance: Maintenance,
+    build_memory: usize,
     folding: Folding,
     _registration: Option<registry::Registration>,
 }
@@ -153,6 +154,7 @@ impl Database {
             path,
             writer: WriterPolicy::Refuse,
             maintenance: Maintenance::Manual,
+            build_memory: 0,
             folding: Folding::default(),
             _registration: None,
         };

@@ -17,6 +17,7 @@ pub struct DatabaseOptions {
     max_size: u64,
     writer: WriterPolicy,
     maintenance: Maintenance,
+    build_memory: usize,
     create: bool,
     create_new: bool,
 }
@@ -30,6 +31,10 @@ impl Default for DatabaseOptions {
 /// Address space taken at open: small enough for phones and 16 processes side by side; the map
 /// doubles when it is full.
 const MAP_BYTES: u64 = 256 * 1024 * 1024;
+/// Working memory of a fold: what training of 4,096 dimensions and 64 extents on their way take.
+const BUILD_MEMORY: usize = 256 * 1024 * 1024;
+/// Below this the work would be cut into pieces too small to be worth it.
+const BUILD_MEMORY_MIN: usize = 8 * 1024 * 1024;
 
 impl DatabaseOptions {
     /// The defaults: grows without limit, waits for other writers, maintains inline.
@@ -39,6 +44,7 @@ impl DatabaseOptions {
             max_size: 1 << 46,
             writer: WriterPolicy::default(),
             maintenance: Maintenance::default(),
+            build_memory: BUILD_MEMORY,
             create: true,
             create_new: false,
         }
@@ -67,6 +73,15 @@ impl DatabaseOptions {
     /// When vectors are folded into segments. Default: inline on commit.
     pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
         self.maintenance = maintenance;
+        self
+    }
+
+    /// Working memory for folding vectors into segments and building graphs. Beside it a fold
+    /// holds what each of its rows takes: int8 and navigation codes, and while links are selected
+    /// 430 bytes. With less, a projection is trained on fewer vectors (below 50 KiB a dimension)
+    /// and segments are written in smaller transactions. Default: 256 MiB; at least 8.
+    pub fn build_memory(mut self, bytes: usize) -> Self {
+        self.build_memory = bytes.max(BUILD_MEMORY_MIN);
         self
     }
 
@@ -110,6 +125,7 @@ impl DatabaseOptions {
                 path: path.clone(),
                 writer: self.writer,
                 maintenance: self.maintenance,
+                build_memory: self.build_memory,
                 folding: Folding::default(),
                 _registration: Some(registration),
             };

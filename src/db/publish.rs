@@ -18,8 +18,10 @@ use crate::storage::tables::{self, GraphEntry, Manifest, SectionEntry, SegmentEn
 use crate::storage::{Snapshot, StorageError, Table, WriteTxn, Writer};
 use crate::vectors::Originals;
 
-/// Extents written in one transaction: they are held in memory until it commits.
+/// Extents written in one transaction, at most: twice their bytes are held until it commits ...
 const EXTENTS_PER_TXN: usize = 64;
+/// ... so there are fewer where memory for so many times their bytes is not granted.
+const MEMORY_PER_EXTENT: usize = 4 << 20;
 
 /// Writes the image and makes it the collection's, under the writer lock.
 pub(super) struct Publish<'a> {
@@ -120,8 +122,10 @@ impl Publish<'_> {
     ) -> Result<()> {
         let per_extent = place.rows_per_extent()?;
         let extents = rows.div_ceil(per_extent);
-        for first in (0..extents).step_by(EXTENTS_PER_TXN) {
-            let last = (first + EXTENTS_PER_TXN).min(extents);
+        let memory = self.collection.inner.build_memory;
+        let per_txn = (memory / MEMORY_PER_EXTENT).clamp(1, EXTENTS_PER_TXN);
+        for first in (0..extents).step_by(per_txn) {
+            let last = (first + per_txn).min(extents);
             let bytes = read(first * per_extent..(last * per_extent).min(rows))?;
             self.writer.transact(|txn| -> Result<()> {
                 for (at, rows) in bytes.chunks(per_extent * place.stride).enumerate() {

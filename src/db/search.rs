@@ -8,7 +8,7 @@ use super::matching::Matching;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::index::{Effort, Neighbor, SearchParams, SearchPath, Segment, merge};
+use crate::index::{Effort, Neighbor, SearchParams, SearchPath, Segment, best_of};
 use crate::record::{Metadata, Record, RecordId, Slot};
 use crate::storage::tables;
 use crate::vectors::PreparedQuery;
@@ -201,8 +201,8 @@ impl<'q> Search<'q> {
         }
         let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
         let (found, paths, steps) = self.candidates(&view, &query, &matching)?;
-        let candidates = found.iter().map(Vec::len).sum();
-        let found = merge(found, self.limit);
+        let candidates = found.len();
+        let found = best_of(found, self.limit);
         let mut hits = Vec::with_capacity(found.len());
         for Neighbor { slot, score, .. } in found {
             let record = tables::record(snapshot, collection.id, Slot(slot))?.record;
@@ -228,19 +228,19 @@ impl<'q> Search<'q> {
         params.filter(|params| !params.exact).map(|params| params.ef).max().unwrap_or(0)
     }
 
-    /// The best `limit` of each segment and of the delta, how segments were searched, and the
-    /// steps of all walks.
+    /// The best `limit` of each segment and of the delta together, how segments were searched, and
+    /// the steps of all walks.
     fn candidates(
         &self,
         view: &View,
         query: &PreparedQuery,
         matching: &Matching,
-    ) -> Result<(Vec<Vec<Neighbor>>, Vec<SearchPath>, usize)> {
+    ) -> Result<(Vec<Neighbor>, Vec<SearchPath>, usize)> {
         if self.limit == 0 {
             return Ok((Vec::new(), Vec::new(), 0));
         }
         let keep = delta_keep(self.limit, self.effort, self.exact);
-        let mut found = vec![view.scan_delta(query, matching, keep)];
+        let mut found = view.scan_delta(query, matching, keep);
         let (mut paths, mut steps) = (Vec::with_capacity(view.segments.len()), 0);
         for (segment, passing) in view.segments.iter().zip(&matching.segments) {
             let params = params(segment, self.limit, self.effort, self.exact);
@@ -249,7 +249,7 @@ impl<'q> Search<'q> {
                 collection: self.collection.name().to_owned(),
                 source,
             })?;
-            found.push(searched.hits);
+            found.extend(searched.hits);
             paths.push(searched.path);
             steps += searched.steps;
         }

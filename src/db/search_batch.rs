@@ -9,7 +9,7 @@ use super::search::{check_effort, params};
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::index::{Effort, Neighbor, merge};
+use crate::index::{Effort, Neighbor, best_of};
 use crate::record::{RecordId, Slot};
 use crate::storage::{Snapshot, tables};
 use crate::vectors::PreparedQuery;
@@ -106,10 +106,13 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
             PreparedQuery::new(&view.encoding, vector.as_ref())
                 .map_err(|source| Error::Vector { id: None, source })
         };
-        let queries: Vec<PreparedQuery> = vectors.iter().map(prepare).collect::<Result<_>>()?;
+        let mut queries = Vec::with_capacity(vectors.len());
+        for vector in vectors {
+            queries.push(prepare(vector)?);
+        }
         let keep = delta_keep(self.limit, self.effort, self.exact);
-        let scan = |query| vec![view.scan_delta(query, matching, keep)];
-        let mut lists: Vec<Vec<Vec<Neighbor>>> = queries.iter().map(scan).collect();
+        let scan = |query| view.scan_delta(query, matching, keep);
+        let mut lists: Vec<Vec<Neighbor>> = queries.iter().map(scan).collect();
         for (segment, passing) in view.segments.iter().zip(&matching.segments) {
             let params = params(segment, self.limit, self.effort, self.exact);
             let found = segment.search_many(&queries, &params, passing);
@@ -117,9 +120,11 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
                 collection: self.collection.name().to_owned(),
                 source,
             })?;
-            lists.iter_mut().zip(found).for_each(|(lists, found)| lists.push(found));
+            for (list, found) in lists.iter_mut().zip(found) {
+                if list.is_empty() { *list = found } else { list.extend(found) }
+            }
         }
-        Ok(lists.into_iter().map(|lists| merge(lists, self.limit)).collect())
+        Ok(lists.into_iter().map(|list| best_of(list, self.limit)).collect())
     }
 }
 
@@ -130,12 +135,13 @@ fn named(
     view: &View,
     neighbors: Vec<Neighbor>,
 ) -> Result<Vec<Found>> {
-    let id = |Neighbor { slot, score, .. }: Neighbor| {
+    let mut found = Vec::with_capacity(neighbors.len());
+    for Neighbor { slot, score } in neighbors {
         let id = match view.int_id(Slot(slot)) {
             Some(id) => id,
             None => tables::record(snapshot, collection.id, Slot(slot))?.record.id,
         };
-        Ok(Found { id, score })
-    };
-    neighbors.into_iter().map(id).collect()
+        found.push(Found { id, score });
+    }
+    Ok(found)
 }

@@ -4,7 +4,8 @@
 //! No position is inserted one by one: every pass reads a finished graph and writes the next, in
 //! parallel and yet the same for any number of threads.
 
-use rayon::prelude::*;
+use std::convert::Infallible;
+use std::ops::Range;
 
 use super::IndexError;
 use super::connect::connect;
@@ -12,11 +13,12 @@ use super::entries::{Search, entries, some_entries};
 use super::layer::Layer;
 use super::nav::{NavCodes, NavRows};
 use super::neighbors::candidates;
-use super::params::{GraphHeader, GraphParams, Progress};
+use super::params::{BuildParams, GraphHeader, GraphParams, Progress};
 use super::partition::leaves;
 use super::reach::repair;
 use super::refine::Refine;
 use super::select::Selection;
+use super::selected::Selected;
 use super::space::Space;
 use super::upper::upper;
 use crate::kernels::nav::LINE;
@@ -35,19 +37,21 @@ pub struct BuiltGraph {
 }
 
 /// Builds the graph of `codes` in the current rayon pool. Peak memory beside the codes: the
-/// navigation codes, and while links are selected about 1 KiB a row.
+/// navigation codes and 386 bytes a row (at `m = 16`): 48 candidates of each at first, then the
+/// links of the first graph and what was selected for the second.
 pub fn build(
     codes: &Rows,
     encoding: Encoding,
-    params: GraphParams,
+    build: BuildParams,
     progress: &Progress<'_>,
 ) -> Result<BuiltGraph, IndexError> {
+    let params = build.graph;
     params.check()?;
     let total = u64::from(codes.len());
     let report = Report { progress, total };
     report.share(0.0)?;
     let space = Space::new(codes, encoding);
-    let nav = NavCodes::build(&space, codes, params.seed);
+    let nav = NavCodes::build(&space, codes, build);
     report.share(0.05)?;
     let all: Vec<u32> = (0..space.len()).collect();
     let first = link(&space, params.base_links(), params.seed);
@@ -58,7 +62,7 @@ pub fn build(
     let refine = Refine { space: &space, nav: rows, layer: &first, start, ef };
     let forward = refine.run(&all, &|done| report.within(0.25, 0.85, done, total))?;
     drop(first);
-    let mut base = connect(&space, forward, params.base_links());
+    let mut base = connect(&space, forward);
     repair(&mut base, start);
     let chosen = some_entries(&all, params.seed);
     finish((&space, nav), base, (start, chosen), &all, (params, &report))
@@ -129,12 +133,14 @@ impl Report<'_> {
 
 /// A graph of the nearest, from the leaves alone.
 pub fn link(space: &Space<'_>, width: usize, seed: u64) -> Layer {
-    let candidates = candidates(space, &leaves(space, seed));
-    let forward: Vec<Selection> = candidates
-        .into_par_iter()
-        .map(|candidates| Selection::new(space, &candidates, width))
-        .collect();
-    connect(space, forward, width)
+    let mut links = candidates(space, &leaves(space, seed), width);
+    let select = |candidates: &Selected, rows: Range<usize>| {
+        let of = |at| candidates.links(at).collect::<Vec<_>>();
+        rows.map(|at| Selection::new(space, &of(at), width)).collect()
+    };
+    let Ok(()) = links.replace(select, |_| Ok::<(), Infallible>(()));
+    links.narrow(width);
+    connect(space, links)
 }
 
 /// A graph of the nearest among some positions, its nodes numbered by their places there. Copies

@@ -6,7 +6,7 @@ use super::build::{BuiltGraph, build};
 use super::calibrate::curve;
 use super::grow::{Inherited, grow};
 use super::nav::{Basis, NavCodes};
-use super::params::{base_stride, upper_stride};
+use super::params::{BuildParams, base_stride, upper_stride};
 use super::space::Space;
 use super::truth::{OriginalRows, RawRows};
 use super::{GraphCopy, GraphHeader, GraphParams, IndexError, Progress};
@@ -52,14 +52,25 @@ pub struct SegmentConfig {
     /// Whether the caller writes the raw rows itself, in the order of pushing. They are not
     /// needed to build, and holding them can take more memory than all the rest.
     pub raw_apart: bool,
+    /// Bytes of working memory, beside those of each row.
+    pub memory: usize,
 }
+
+/// Working memory unless told otherwise: a projection is trained as well as it can be.
+const DEFAULT_MEMORY: usize = 256 << 20;
 
 impl SegmentConfig {
     /// Default graph parameters, a graph above 20,000 rows, raw rows in the image.
     #[must_use]
     pub fn new(encoding: Encoding) -> Self {
         let graph = GraphParams::default();
-        Self { encoding, graph, graph_min_rows: DEFAULT_GRAPH_MIN_ROWS, raw_apart: false }
+        Self {
+            encoding,
+            graph,
+            graph_min_rows: DEFAULT_GRAPH_MIN_ROWS,
+            raw_apart: false,
+            memory: DEFAULT_MEMORY,
+        }
     }
 
     /// Sets the graph parameters.
@@ -80,6 +91,13 @@ impl SegmentConfig {
     #[must_use]
     pub fn raw_apart(mut self, apart: bool) -> Self {
         self.raw_apart = apart;
+        self
+    }
+
+    /// Sets the working memory.
+    #[must_use]
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.memory = bytes;
         self
     }
 
@@ -115,8 +133,8 @@ pub struct SegmentImage {
 
 /// Collects rows and builds a segment from them.
 ///
-/// Peak memory: slots, codes, raw rows unless kept apart, and while the graph is built about
-/// 1 KiB a row, of which the links (128 bytes at `m = 16`) and navigation codes remain.
+/// Peak memory: slots, codes, raw rows unless kept apart, and while the graph is built the
+/// navigation codes and about 390 bytes a row, of which the links (128 bytes at `m = 16`) remain.
 #[derive(Debug)]
 #[must_use]
 pub struct SegmentBuilder {
@@ -218,14 +236,15 @@ impl SegmentBuilder {
         raw: &RawRows<'_>,
         progress: &Progress<'_>,
     ) -> Result<SegmentImage, IndexError> {
-        let SegmentConfig { encoding, graph: params, graph_min_rows, .. } = self.config;
+        let SegmentConfig { encoding, graph, graph_min_rows, memory, .. } = self.config;
+        let params = BuildParams { graph, memory };
         let raw_stride = self.config.raw_stride();
         let rows = self.len() as u32;
         let codes = Bytes::from(self.codes);
         let code_rows = Rows::contiguous(codes.clone(), encoding.code_stride())?;
         let (graph, links, upper, nav) = if rows > graph_min_rows {
             let inherited =
-                self.inherited.filter(|(graph, _)| graph.width() == params.base_links());
+                self.inherited.filter(|(graph, _)| graph.width() == params.graph.base_links());
             let inherited = inherited.and_then(|(graph, at)| Inherited::new(graph, at, rows));
             let built = match inherited {
                 Some(old) => grow(&code_rows, encoding, (params, old, self.basis), progress)?,
@@ -234,7 +253,7 @@ impl SegmentBuilder {
             let BuiltGraph { header, links, upper, nav } = built;
             (Some(header), links, upper, nav)
         } else {
-            let nav = flat_nav(&code_rows, encoding, self.basis, params.seed);
+            let nav = flat_nav(&code_rows, encoding, self.basis, params);
             (None, Vec::new(), Vec::new(), nav.map(|codes| (codes, Vec::new())))
         };
         let (nav_stride, nav, projection, upper_nav) = match nav {
@@ -247,8 +266,8 @@ impl SegmentBuilder {
             (SectionKind::Slots, size_of::<u32>(), Bytes::from(self.slots)),
             (SectionKind::Codes, encoding.code_stride(), codes),
             (SectionKind::Raw, raw_stride, Bytes::from(self.raw)),
-            (SectionKind::Links, base_stride(params.m), le_bytes(links)),
-            (SectionKind::Upper, upper_stride(params.m), le_bytes(upper)),
+            (SectionKind::Links, base_stride(params.graph.m), le_bytes(links)),
+            (SectionKind::Upper, upper_stride(params.graph.m), le_bytes(upper)),
             (SectionKind::Nav, nav_stride, Bytes::from(nav)),
             (SectionKind::Projection, encoding.code_stride(), Bytes::from(projection)),
             (SectionKind::UpperNav, LINE, Bytes::from(upper_nav)),
@@ -280,7 +299,12 @@ impl SegmentBuilder {
 }
 
 /// Navigation codes for a segment without a graph, where they are worth it.
-fn flat_nav(codes: &Rows, encoding: Encoding, basis: Option<Basis>, seed: u64) -> Option<NavCodes> {
+fn flat_nav(
+    codes: &Rows,
+    encoding: Encoding,
+    basis: Option<Basis>,
+    params: BuildParams,
+) -> Option<NavCodes> {
     let rows = codes.len() as usize;
     if rows < NAV_MIN_ROWS {
         return None;
@@ -289,7 +313,7 @@ fn flat_nav(codes: &Rows, encoding: Encoding, basis: Option<Basis>, seed: u64) -
     let all: Vec<u32> = (0..codes.len()).collect();
     basis.and_then(|basis| NavCodes::shared(&space, codes, (basis, &all))).or_else(|| {
         let is_worth_training = rows >= NAV_MIN_ROWS_PER_DIM * encoding.coded_dim();
-        is_worth_training.then(|| NavCodes::build(&space, codes, seed)).flatten()
+        is_worth_training.then(|| NavCodes::build(&space, codes, params)).flatten()
     })
 }
 

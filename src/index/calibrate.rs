@@ -231,7 +231,7 @@ impl Segment {
         (ef, is_cut, is_open): (usize, bool, [bool; DEPTHS.len()]),
         scratch: &mut Scratch,
     ) -> [usize; DEPTHS.len()] {
-        let mut right = [0; DEPTHS.len()];
+        let (mut right, mut best) = ([0; DEPTHS.len()], Vec::new());
         for sample in samples {
             let codes = CodeScorer { query: &sample.query, codes: &self.codes };
             for ((right, depth), is_open) in right.iter_mut().zip(DEPTHS).zip(is_open) {
@@ -241,7 +241,7 @@ impl Segment {
                     continue;
                 }
                 let found = self.found_without(sample, &params, scratch);
-                let best = self.refine(&codes, &found, &params);
+                self.refine(&codes, &found, &params, &mut best);
                 let truth = &sample.truth[..sample.truth.len().min(depth)];
                 // Originals put what is true first, if it is among what they order.
                 let hits = best.iter().take(if is_cut { params.rescored() } else { depth });
@@ -283,7 +283,8 @@ impl Segment {
         scratch: &mut Scratch,
     ) -> Vec<Scored> {
         let Some(graph) = &self.graph else { return Vec::new() };
-        let mut starts = graph.starts(scorer, upper, params.ef);
+        graph.start(scorer, upper, params.ef, &mut scratch.starts);
+        let mut starts = std::mem::take(&mut scratch.starts.positions);
         // A walk that could start nowhere else starts there: it scores worst all the same.
         if starts.len() > 1 {
             starts.retain(|&start| start != position);
@@ -291,6 +292,7 @@ impl Segment {
         let scorer = Without { scorer, id: position };
         let stop = Stop::new(&scorer, params.wanted(), params.ef);
         walk_until(&scorer, graph.base(), &starts, (params.ef, stop), scratch);
+        scratch.starts.positions = starts;
         scratch.pool.iter().filter(|found| found.id != position).collect()
     }
 }

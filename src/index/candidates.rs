@@ -31,22 +31,24 @@ const SCAN_REFINED_EACH: usize = 4;
 const UNREFINED_EACH: usize = 2;
 
 impl Segment {
-    /// The positions that pass whose originals are worth reading, best first: up to
-    /// `params.rescored()` by int8 code, or twice as many by navigation code. The query is
-    /// projected here unless its coordinates are given.
+    /// The positions that pass whose originals are worth reading, best first, into
+    /// `scratch.found`: up to `params.rescored()` by int8 code, or twice as many by navigation
+    /// code. The query is projected here unless its coordinates are given.
     pub(super) fn candidates(
         &self,
         (query, coordinates): (&PreparedQuery, &[f32]),
         params: &SearchParams,
         passing: &Passing,
         scratch: &mut Scratch,
-    ) -> (Vec<Scored>, SearchPath) {
+    ) -> SearchPath {
         let resident = self.resident.get();
         let codes = CodeScorer { query, codes: resident.map_or(&self.codes, |copy| &copy.codes) };
         let Some(nav) = &self.nav else {
             let walked = self.walked(&codes, None::<&NavScorer<'_>>, params, passing, scratch);
-            let scan = || (scan(&codes, passing, params.rescored()), SearchPath::Scan);
-            return walked.unwrap_or_else(scan);
+            return walked.unwrap_or_else(|| {
+                scratch.scan(params.rescored(), |top| scan(&codes, passing, top));
+                SearchPath::Scan
+            });
         };
         let mut nav_query = std::mem::take(&mut scratch.nav_query);
         if coordinates.len() == nav.projection.len() {
@@ -62,29 +64,31 @@ impl Segment {
         let upper = resident.and_then(|copy| copy.upper.as_ref()).unwrap_or(&nav.upper);
         let upper = FirstLines(NavScorer { query: &nav_query, rows: upper, level, best });
         let walked = self.walked(&scorer, Some(&upper), params, passing, scratch);
-        let (found, path) = walked.unwrap_or_else(|| {
+        let path = walked.unwrap_or_else(|| {
             let keep = if passing.is_all() {
                 params.rescored().saturating_mul(SCAN_REFINED_EACH).max(SCAN_REFINED)
             } else {
                 params.rescored().max(REFINED)
             };
-            let found = match passing.copied.get(passing, rows) {
-                Some(copy) => scan_copy(&scorer, copy, keep),
-                None => scan(&scorer, passing, keep),
-            };
-            (found, SearchPath::Scan)
+            scratch.scan(keep, |top| match passing.copied.get(passing, rows) {
+                Some(copy) => scan_copy(&scorer, copy, top),
+                None => scan(&scorer, passing, top),
+            });
+            SearchPath::Scan
         });
         scratch.nav_query = nav_query;
         // Where most of what was found is ordered by its originals in any case, they cost less
         // than codes and then originals.
-        if self.raw.is_some() && found.len() <= params.rescored().saturating_mul(UNREFINED_EACH) {
-            return (found, path);
+        let unrefined = params.rescored().saturating_mul(UNREFINED_EACH);
+        if self.raw.is_none() || scratch.found.len() > unrefined {
+            self.refine(&codes, &scratch.found, params, &mut scratch.refined);
+            std::mem::swap(&mut scratch.found, &mut scratch.refined);
         }
-        (self.refine(&codes, &found, params), path)
+        path
     }
 
-    /// What a walk of the graph finds, best first; none where a scan is cheaper, or finds more
-    /// because too much of what passes cannot be reached.
+    /// Walks the graph, to `scratch.found`; none where a scan is cheaper, or finds more because
+    /// too much of what passes cannot be reached.
     fn walked<S: Scorer>(
         &self,
         scorer: &S,
@@ -92,11 +96,12 @@ impl Segment {
         params: &SearchParams,
         passing: &Passing,
         scratch: &mut Scratch,
-    ) -> Option<(Vec<Scored>, SearchPath)> {
+    ) -> Option<SearchPath> {
         let keep = params.wanted().min(passing.count() as usize);
         let ef = params.ef.max(params.rescored());
         let graph = self.graph.as_ref().filter(|_| !few_pass(passing, ef))?;
-        let starts = graph.starts(scorer, upper, ef);
+        graph.start(scorer, upper, ef, &mut scratch.starts);
+        let starts = std::mem::take(&mut scratch.starts.positions);
         let resident = self.resident.get().and_then(|copy| copy.links.as_ref());
         let base = resident.unwrap_or(graph.base());
         let mut plan = Plan { path: SearchPath::Walk, ef, wanted: keep };
@@ -111,35 +116,31 @@ impl Segment {
         if matches!(plan.path, SearchPath::Walk | SearchPath::MaskedWalk) {
             let stop = Stop::new(scorer, plan.wanted, plan.ef);
             walk_until(scorer, base, &starts, (plan.ef, stop), scratch);
-            let found: Vec<Scored> =
-                scratch.pool.iter().filter(|found| passing.contains(found.id)).collect();
-            if found.len() >= keep {
-                return Some((found, plan.path));
+            scratch.take_found(|id| passing.contains(id));
+            if scratch.found.len() < keep {
+                plan = Plan::far(ef, keep);
             }
-            plan = Plan::far(ef, keep);
         }
         if plan.path == SearchPath::FilteredWalk {
             let stop = Stop::new(scorer, plan.wanted, plan.ef);
             filtered_walk(scorer, base, passing, &starts, (plan.ef, stop), scratch);
-            let found: Vec<Scored> = scratch.pool.iter().collect();
-            return (found.len() >= keep).then_some((found, plan.path));
+            scratch.take_found(|_| true);
         }
-        None
+        scratch.starts.positions = starts;
+        (plan.path != SearchPath::Scan && scratch.found.len() >= keep).then_some(plan.path)
     }
 
-    /// Orders what was found by int8 code, as far down as it pays.
+    /// Orders what was found by int8 code, as far down as it pays, into `best`.
     pub(super) fn refine(
         &self,
         codes: &CodeScorer<'_>,
         found: &[Scored],
         params: &SearchParams,
-    ) -> Vec<Scored> {
+        best: &mut Vec<Scored>,
+    ) {
         let keep = params.rescored();
-        if found.len() <= keep {
-            return score_all_of(codes, found);
-        }
         let patience = (found.len() / PATIENCE_PART).max(PATIENCE_MIN);
-        let mut best: Vec<Scored> = Vec::with_capacity(keep + 1);
+        best.clear();
         let mut idle = 0;
         found.iter().take(AHEAD).for_each(|next| prefetch(codes.row(next.id)));
         for (at, group) in found.chunks(4).enumerate() {
@@ -160,19 +161,7 @@ impl Segment {
                 break;
             }
         }
-        best
     }
-}
-
-/// Scores everything that was found by int8 code, best first.
-fn score_all_of(codes: &CodeScorer<'_>, found: &[Scored]) -> Vec<Scored> {
-    let rows: Vec<&[u8]> = found.iter().map(|of| codes.row(of.id)).collect();
-    let mut scores = vec![f32::MIN; rows.len()];
-    codes.score_all(&rows, &mut scores);
-    let mut scored: Vec<Scored> =
-        found.iter().zip(scores).map(|(of, score)| Scored { score, id: of.id }).collect();
-    scored.sort_unstable_by(Scored::rank);
-    scored
 }
 
 /// Scores positions by their navigation codes against a query.

@@ -1,97 +1,114 @@
 //! From the links each position selects to the rows of a level: links back are added, and rows
 //! that get too many are selected again.
 
+use std::convert::Infallible;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::layer::Layer;
 use super::pool::Scored;
 use super::select::Selection;
+use super::selected::{BATCH, Selected};
 use super::space::Space;
 
 /// Fills a level from the selection of each position. Only diverse links are answered by a link
 /// back; the fill makes up what a row then lacks. The same for any number of threads.
-pub fn connect(space: &Space<'_>, forward: Vec<Selection>, width: usize) -> Layer {
+pub fn connect(space: &Space<'_>, forward: Selected) -> Layer {
     let positions: Vec<u32> = (0..space.len()).collect();
-    let back = Back::new(&positions, &forward);
-    let rows: Vec<Selection> = forward
-        .into_par_iter()
-        .enumerate()
-        .map(|(id, own)| row(space, own, back.to(id as u32), width))
-        .collect();
-    let mut layer = Layer::new(space.len(), width);
-    for (id, selection) in (0_u32..).zip(&rows) {
-        layer.set(id, selection);
-    }
-    layer
+    let back = Back::new(space, &positions, &forward);
+    answered(space, &positions, forward, &back).into_layer()
 }
 
 /// Puts new positions with what they selected into a level whose other rows stand. Those of
 /// them that get links back are selected again.
-pub fn attach(space: &Space<'_>, layer: &mut Layer, positions: &[u32], forward: Vec<Selection>) {
-    let width = layer.width();
-    let back = Back::new(positions, &forward);
-    let new: Vec<Selection> = forward
-        .into_par_iter()
-        .zip(positions)
-        .map(|(own, &id)| row(space, own, back.to(id), width))
-        .collect();
+pub fn attach(space: &Space<'_>, layer: &mut Layer, positions: &[u32], forward: Selected) {
+    let back = Back::new(space, positions, &forward);
+    let new = answered(space, positions, forward, &back);
     let mut is_new = vec![false; space.len() as usize];
     positions.iter().for_each(|&id| is_new[id as usize] = true);
-    let touched = back.targets().into_iter().filter(|&id| !is_new[id as usize]);
+    let touched = (0..space.len()).filter(|&id| !is_new[id as usize] && back.leads_to(id));
     let touched: Vec<u32> = touched.collect();
-    let old: Vec<Selection> = touched
-        .par_iter()
-        .map(|&id| {
-            let mut ids: Vec<u32> = back.to(id).iter().map(|(_, link)| link.id).collect();
+    let width = layer.width();
+    for touched in touched.chunks(BATCH) {
+        let select = |&id: &u32| {
+            let mut ids: Vec<u32> = back.to(id).iter().map(|link| link.id).collect();
             ids.extend(layer.linked(id));
             ids.sort_unstable();
             ids.dedup();
             Selection::new(space, &space.ranked(id, &ids), width)
-        })
-        .collect();
-    let rows = positions.iter().zip(&new).chain(touched.iter().zip(&old));
-    rows.for_each(|(&id, row)| layer.set(id, row));
+        };
+        let rows: Vec<Selection> = touched.par_iter().map(select).collect();
+        for (&id, row) in touched.iter().zip(rows) {
+            layer.set(id, row.links.iter().map(|link| link.id));
+        }
+    }
+    for (at, &id) in positions.iter().enumerate() {
+        layer.set(id, new.links(at).map(|link| link.id));
+    }
+}
+
+/// The rows of positions, given what they selected and the links back.
+fn answered(space: &Space<'_>, positions: &[u32], mut forward: Selected, back: &Back) -> Selected {
+    let width = forward.width();
+    let rows = |own: &Selected, places: Range<usize>| {
+        let row = |at| row(space, own.selection(at), &back.to(positions[at]), width);
+        places.map(row).collect()
+    };
+    let Ok(()) = forward.replace(rows, |_| Ok::<(), Infallible>(()));
+    forward
 }
 
 /// Links back, by where they start.
-struct Back(Vec<(u32, Scored)>);
+struct Back {
+    /// Where the links of each position begin, and the end of the last.
+    starts: Vec<usize>,
+    links: Vec<Scored>,
+}
 
 impl Back {
     /// Those that answer the diverse links of `positions`.
-    fn new(positions: &[u32], forward: &[Selection]) -> Self {
-        let mut back: Vec<(u32, Scored)> = forward
-            .par_iter()
-            .zip(positions)
-            .flat_map_iter(|(selection, &from)| {
-                let diverse = &selection.links[..selection.diverse];
-                diverse.iter().map(move |link| (link.id, Scored { score: link.score, id: from }))
-            })
-            .collect();
-        back.par_sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.rank(&b.1)));
-        Self(back)
+    fn new(space: &Space<'_>, positions: &[u32], forward: &Selected) -> Self {
+        let mut starts = vec![0_usize; space.len() as usize + 1];
+        let diverse = |at: usize| forward.diverse(at);
+        (0..forward.len()).flat_map(diverse).for_each(|link| starts[link.id as usize] += 1);
+        let mut total = 0;
+        for start in &mut starts {
+            total += *start;
+            *start = total;
+        }
+        let mut links = vec![Scored { score: 0.0, id: 0 }; total];
+        for (at, &from) in positions.iter().enumerate() {
+            for link in forward.diverse(at) {
+                // Each group is filled from its end, which leaves its start here.
+                let place = &mut starts[link.id as usize];
+                *place -= 1;
+                links[*place] = Scored { score: link.score, id: from };
+            }
+        }
+        Self { starts, links }
     }
 
     /// Those of one position, best first.
-    fn to(&self, id: u32) -> &[(u32, Scored)] {
-        let first = self.0.partition_point(|link| link.0 < id);
-        let count = self.0[first..].iter().take_while(|link| link.0 == id).count();
-        &self.0[first..first + count]
+    fn to(&self, id: u32) -> Vec<Scored> {
+        let id = id as usize;
+        let mut links = self.links[self.starts[id]..self.starts[id + 1]].to_vec();
+        links.sort_unstable_by(Scored::rank);
+        links
     }
 
-    /// The positions they start at, ascending.
-    fn targets(&self) -> Vec<u32> {
-        let mut targets: Vec<u32> = self.0.iter().map(|link| link.0).collect();
-        targets.dedup();
-        targets
+    /// Whether there are some.
+    fn leads_to(&self, id: u32) -> bool {
+        self.starts[id as usize] < self.starts[id as usize + 1]
     }
 }
 
 /// One row: the diverse links, those that came back, and then the fill.
-fn row(space: &Space<'_>, own: Selection, back: &[(u32, Scored)], width: usize) -> Selection {
+fn row(space: &Space<'_>, own: Selection, back: &[Scored], width: usize) -> Selection {
     let (diverse, fill) = own.links.split_at(own.diverse);
     let mut links = diverse.to_vec();
     let is_new = |links: &[Scored], id: u32| links.iter().all(|known| known.id != id);
-    for (_, link) in back {
+    for link in back {
         if is_new(diverse, link.id) {
             links.push(*link);
         }

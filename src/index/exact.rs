@@ -6,7 +6,7 @@ use super::pool::Scored;
 ///
 /// Holds at most `2 k` entries and cuts them back by selection, so a push costs O(1) amortized
 /// for any k, and most pushes one comparison.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TopK {
     k: usize,
     entries: Vec<Scored>,
@@ -19,6 +19,13 @@ impl TopK {
     #[must_use]
     pub fn new(k: usize) -> Self {
         Self { k, entries: Vec::new(), threshold: None }
+    }
+
+    /// Empties the collector, to collect up to `k` again; keeps the memory.
+    pub fn reset(&mut self, k: usize) {
+        self.k = k;
+        self.entries.clear();
+        self.threshold = None;
     }
 
     /// Offers one. A score that is NaN counts as the worst.
@@ -49,12 +56,18 @@ impl TopK {
         self.entries.truncate(self.k);
     }
 
+    /// The k best, best first.
+    #[must_use]
+    pub(super) fn sorted(&mut self) -> &[Scored] {
+        self.entries.sort_unstable_by(Scored::rank);
+        self.entries.truncate(self.k);
+        &self.entries
+    }
+
     /// The k best as `(id, score)`, best first.
     #[must_use]
     pub fn into_sorted(mut self) -> Vec<(u32, f32)> {
-        self.entries.sort_unstable_by(Scored::rank);
-        self.entries.truncate(self.k);
-        self.entries.into_iter().map(|scored| (scored.id, scored.score)).collect()
+        self.sorted().iter().map(|scored| (scored.id, scored.score)).collect()
     }
 }
 

@@ -65,6 +65,15 @@ pub struct Graph {
     upper: Upper,
 }
 
+/// Where a walk begins, and the memory that it takes to find that.
+#[derive(Debug, Default)]
+pub struct Starts {
+    /// Base positions, best first.
+    pub positions: Vec<u32>,
+    best: TopK,
+    groups: TopK,
+}
+
 /// The base level, read in place.
 #[derive(Debug, Clone)]
 pub struct Base(Rows);
@@ -92,37 +101,36 @@ impl Graph {
         Ok(Self { entry, levels: level_counts, base: Base(links), upper: Upper(upper) })
     }
 
-    /// Base positions to start a walk with `ef` candidates from: the best of the entries when
-    /// they have navigation codes, else where a descent from the top ends.
-    pub fn starts<S: Scorer>(
+    /// Base positions to start a walk with `ef` candidates from, into `starts`: the best of the
+    /// entries when they have navigation codes, else where a descent from the top ends.
+    pub fn start<S: Scorer>(
         &self,
         scorer: &S,
         upper: Option<&impl Scorer>,
         ef: usize,
-    ) -> Vec<u32> {
-        let mut best = TopK::new((ef / EF_PER_START).clamp(STARTS_MIN, STARTS_MAX));
+        starts: &mut Starts,
+    ) {
+        let Starts { positions, best, groups } = starts;
+        best.reset((ef / EF_PER_START).clamp(STARTS_MIN, STARTS_MAX));
         match (upper, self.levels.as_slice()) {
-            (Some(upper), [_]) => scan_ranges(upper, once(0..self.upper_rows()), &mut best),
+            (Some(upper), [_]) => scan_ranges(upper, once(0..self.upper_rows()), best),
             (Some(upper), &[leaders, _]) => {
-                let mut groups = TopK::new(GROUPS);
-                scan_ranges(upper, once(0..leaders), &mut groups);
-                let groups = groups.into_sorted().into_iter();
-                let members = groups.map(|(leader, _)| self.group(leader, leaders));
-                scan_ranges(upper, members, &mut best);
+                groups.reset(GROUPS);
+                scan_ranges(upper, once(0..leaders), groups);
+                let groups = groups.sorted().iter();
+                scan_ranges(upper, groups.map(|leader| self.group(leader.id, leaders)), best);
             }
             _ => {}
         }
-        let best = best.into_sorted().into_iter();
-        let found = best.filter_map(|(row, _)| self.upper.word(row, 0));
-        let mut starts: Vec<u32> = found.collect();
-        if starts.is_empty() {
-            starts.extend(self.descend(scorer));
+        positions.clear();
+        positions.extend(best.sorted().iter().filter_map(|row| self.upper.word(row.id, 0)));
+        if positions.is_empty() {
+            positions.extend(self.descend(scorer));
         }
-        starts.retain(|&start| start < self.base.len());
-        if starts.is_empty() {
-            starts.push(self.entry);
+        positions.retain(|&start| start < self.base.len());
+        if positions.is_empty() {
+            positions.push(self.entry);
         }
-        starts
     }
 
     /// The rows of level 1 that a row of level 2 leads.

@@ -16,11 +16,12 @@ use super::entries::some_entries;
 use super::graph::GraphCopy;
 use super::layer::Layer;
 use super::nav::{Basis, NavCodes};
-use super::params::{GraphParams, Progress};
+use super::params::{BuildParams, Progress};
 use super::pool::Scored;
 use super::reach::repair;
 use super::refine::Refine;
 use super::select::Selection;
+use super::selected::BATCH;
 use super::space::Space;
 use crate::vectors::{Encoding, Rows};
 
@@ -56,7 +57,7 @@ impl Inherited {
 
     /// The links an old position has now: those that are left, and in place of the others the
     /// best of what those led to.
-    fn row(&self, space: &Space<'_>, old: u32, own: u32, width: usize) -> Selection {
+    fn row(&self, space: &Space<'_>, old: u32, own: u32, width: usize) -> Vec<u32> {
         let mut ids = Vec::with_capacity(width);
         let mut dead = Vec::new();
         for &link in self.graph.row(old) {
@@ -67,10 +68,7 @@ impl Inherited {
         }
         ids.retain(|&id| id != own);
         if dead.is_empty() {
-            // Nobody asks for the scores of links that are not selected now.
-            let links: Vec<Scored> = ids.into_iter().map(|id| Scored { score: 0.0, id }).collect();
-            let diverse = links.len();
-            return Selection { links, diverse };
+            return ids;
         }
         let beyond = dead.iter().take(DEAD_LINKS).flat_map(|&dead| self.graph.row(dead));
         let mut new: Vec<u32> = beyond
@@ -85,7 +83,8 @@ impl Inherited {
         ids.dedup();
         candidates.extend(space.ranked(own, &ids));
         candidates.sort_unstable_by(Scored::rank);
-        Selection::new(space, &candidates, width)
+        let selection = Selection::new(space, &candidates, width);
+        selection.links.into_iter().map(|link| link.id).collect()
     }
 
     /// All rows that are carried over; new positions have none yet.
@@ -95,11 +94,11 @@ impl Inherited {
             .filter(|(_, place)| **place != GONE)
             .map(|(old, &place)| (old, place))
             .collect();
-        let rows: Vec<Selection> =
-            olds.par_iter().map(|&(old, own)| self.row(space, old, own, width)).collect();
         let mut layer = Layer::new(space.len(), width);
-        for ((_, own), row) in olds.into_iter().zip(&rows) {
-            layer.set(own, row);
+        for olds in olds.chunks(BATCH) {
+            let rows = olds.par_iter().map(|&(old, own)| self.row(space, old, own, width));
+            let rows: Vec<Vec<u32>> = rows.collect();
+            olds.iter().zip(rows).for_each(|(&(_, own), row)| layer.set(own, row.into_iter()));
         }
         layer
     }
@@ -130,15 +129,16 @@ impl Inherited {
 pub fn grow(
     codes: &Rows,
     encoding: Encoding,
-    (params, inherited, basis): (GraphParams, Inherited, Option<Basis>),
+    (build, inherited, basis): (BuildParams, Inherited, Option<Basis>),
     progress: &Progress<'_>,
 ) -> Result<BuiltGraph, IndexError> {
+    let params = build.graph;
     params.check()?;
     let report = Report { progress, total: u64::from(codes.len()) };
     report.share(0.0)?;
     let space = Space::new(codes, encoding);
     let fresh = inherited.fresh(space.len());
-    let nav = NavCodes::inherit(&space, codes, (basis, &fresh), params.seed);
+    let nav = NavCodes::inherit(&space, codes, (basis, &fresh), build);
     report.share(0.1)?;
     let width = params.base_links();
     let mut layer = inherited.layer(&space, width);
@@ -151,9 +151,7 @@ pub fn grow(
         known.extend(some_entries(&fresh, params.seed));
         let among = link_among(&space, &fresh, width, params.seed)?;
         for (at, &own) in (0_u32..).zip(&fresh) {
-            let mut row = among.selection(at);
-            row.links.iter_mut().for_each(|link| link.id = fresh[link.id as usize]);
-            layer.set(own, &row);
+            layer.set(own, among.linked(at).iter().map(|&link| fresh[link as usize]));
         }
         drop(among);
         report.share(0.35)?;

@@ -1,8 +1,6 @@
-//! One level of a graph while it is built: for each node its links, their scores and how many
-//! of them are diverse. Costs `width * 8 + 2` bytes a node.
+//! One level of a graph while it is built: for each node the nodes it is linked to. Costs
+//! `width * 4 + 1` bytes a node.
 
-use super::pool::Scored;
-use super::select::Selection;
 use super::walk::Adjacency;
 use crate::kernels::prefetch;
 
@@ -11,20 +9,20 @@ use crate::kernels::prefetch;
 pub struct Layer {
     width: usize,
     ids: Vec<u32>,
-    scores: Vec<f32>,
-    /// Links and diverse links of each node; `width` is at most 128.
-    counts: Vec<(u8, u8)>,
+    /// Links of each node; `width` is at most 128.
+    counts: Vec<u8>,
 }
 
 impl Layer {
+    /// Nodes without links.
     pub fn new(len: u32, width: usize) -> Self {
         let len = len as usize;
-        Self {
-            width,
-            ids: vec![0; len * width],
-            scores: vec![0.0; len * width],
-            counts: vec![(0, 0); len],
-        }
+        Self::of_parts(width, vec![0; len * width], vec![0; len])
+    }
+
+    /// Rows of `width` places, of which the first `counts` are taken.
+    pub fn of_parts(width: usize, ids: Vec<u32>, counts: Vec<u8>) -> Self {
+        Self { width, ids, counts }
     }
 
     pub fn node_count(&self) -> u32 {
@@ -37,44 +35,33 @@ impl Layer {
 
     pub fn linked(&self, id: u32) -> &[u32] {
         let start = id as usize * self.width;
-        &self.ids[start..start + usize::from(self.counts[id as usize].0)]
+        &self.ids[start..start + usize::from(self.counts[id as usize])]
     }
 
-    pub fn selection(&self, id: u32) -> Selection {
-        let ids = self.linked(id);
-        let scores = &self.scores[id as usize * self.width..];
-        let links = ids.iter().zip(scores).map(|(&id, &score)| Scored { score, id }).collect();
-        Selection { links, diverse: usize::from(self.counts[id as usize].1) }
-    }
-
-    pub fn set(&mut self, id: u32, selection: &Selection) {
+    pub fn set(&mut self, id: u32, links: impl Iterator<Item = u32>) {
         let start = id as usize * self.width;
-        for (at, link) in selection.links.iter().take(self.width).enumerate() {
-            self.ids[start + at] = link.id;
-            self.scores[start + at] = link.score;
+        let mut count = 0;
+        for (place, link) in self.ids[start..start + self.width].iter_mut().zip(links) {
+            *place = link;
+            count += 1;
         }
-        let len = selection.links.len().min(self.width);
-        self.counts[id as usize] = (len as u8, selection.diverse.min(len) as u8);
+        self.counts[id as usize] = count;
     }
 
     /// Puts one more link in the last place of a row, instead of what is there when it is full.
-    pub fn replace_last(&mut self, id: u32, link: u32, score: f32) {
-        let (len, diverse) = &mut self.counts[id as usize];
-        let full = usize::from(*len) == self.width;
-        let at = id as usize * self.width + usize::from(*len) - usize::from(full);
+    pub fn replace_last(&mut self, id: u32, link: u32) {
+        let count = &mut self.counts[id as usize];
+        let full = usize::from(*count) == self.width;
+        let at = id as usize * self.width + usize::from(*count) - usize::from(full);
         self.ids[at] = link;
-        self.scores[at] = score;
-        *len += u8::from(!full);
-        *diverse = (*diverse).min(*len - 1);
+        *count += u8::from(!full);
     }
 
-    /// The rows as they are stored: the ids, a missing link replaced by the node itself. The
-    /// scores are dropped first.
+    /// The rows as they are stored: a missing link is replaced by the node itself.
     pub fn into_padded(self) -> Vec<u32> {
-        let Self { width, mut ids, scores, counts } = self;
-        drop(scores);
-        for (id, (row, (len, _))) in ids.chunks_mut(width).zip(counts).enumerate() {
-            row[usize::from(len)..].fill(id as u32);
+        let Self { width, mut ids, counts } = self;
+        for (id, (row, count)) in ids.chunks_mut(width).zip(counts).enumerate() {
+            row[usize::from(count)..].fill(id as u32);
         }
         ids
     }

@@ -3,13 +3,14 @@
 
 use rayon::prelude::*;
 
+use super::params::BuildParams;
 use super::space::Space;
 use super::walk::Scorer;
 use crate::kernels::nav::{LINE, dims};
 use crate::kernels::{Level, NavQuery, level};
 use crate::vectors::code::CodeRow;
 use crate::vectors::nav::{NavEncoder, lines_for};
-use crate::vectors::{Encoding, Projection, Rows};
+use crate::vectors::{Encoding, Projection, Rows, Training};
 
 /// Positions that a projection is tried on.
 const SAMPLE: usize = 512;
@@ -30,13 +31,14 @@ pub struct NavCodes {
 impl NavCodes {
     /// Trains a projection and encodes all codes of a segment; none where vectors have too many
     /// dimensions to be projected.
-    pub fn build(space: &Space<'_>, codes: &Rows, seed: u64) -> Option<Self> {
+    pub fn build(space: &Space<'_>, codes: &Rows, params: BuildParams) -> Option<Self> {
         let encoding = space.encoding();
         let lines = lines_for(encoding.coded_dim());
         if lines == 0 {
             return None;
         }
-        Some(Self::encode(space, Projection::train(codes, &encoding, lines, seed), lines))
+        let how = Training { lines, memory: params.memory, seed: params.graph.seed };
+        Some(Self::encode(space, Projection::train(codes, &encoding, how), lines))
     }
 
     /// As [`NavCodes::build`], with the projection of an earlier segment while it serves the
@@ -45,10 +47,10 @@ impl NavCodes {
         space: &Space<'_>,
         codes: &Rows,
         (basis, fresh): (Option<Basis>, &[u32]),
-        seed: u64,
+        params: BuildParams,
     ) -> Option<Self> {
         let shared = basis.and_then(|basis| Self::shared(space, codes, (basis, fresh)));
-        shared.or_else(|| Self::build(space, codes, seed))
+        shared.or_else(|| Self::build(space, codes, params))
     }
 
     /// With the projection of an earlier segment, if it serves the `fresh` positions.

@@ -6,19 +6,25 @@ use rayon::prelude::*;
 
 use super::partition::panel;
 use super::pool::Scored;
+use super::selected::Selected;
 use super::space::{Point, Space};
 use crate::kernels::level;
 
-/// Candidates of a position, over all its leaves.
+/// Candidates of a position, over all its leaves, if a row is not wider.
 const KEPT: usize = 48;
 /// Candidates it takes from one leaf.
 const PER_LEAF: usize = 20;
 /// Rows whose products with a whole leaf are computed at a time.
 const BLOCK: usize = 64;
 
-/// The best candidates of each position, best first; the same in any order of the leaves.
-pub fn candidates(space: &Space<'_>, leaves: &[Vec<u32>]) -> Vec<Vec<Scored>> {
-    let lists: Vec<Mutex<Vec<Scored>>> = (0..space.len()).map(|_| Mutex::default()).collect();
+/// Rows that one lock guards.
+const PART: usize = 64;
+
+/// The best candidates of each position, best first and at least `width`, as far as there are so
+/// many; the same in any order of the leaves.
+pub fn candidates(space: &Space<'_>, leaves: &[Vec<u32>], width: usize) -> Selected {
+    let mut selected = Selected::new(space.len() as usize, KEPT.max(width));
+    let parts: Vec<Mutex<_>> = selected.parts(PART).into_iter().map(Mutex::new).collect();
     leaves.par_iter().for_each(|leaf| {
         let (all, points) = panel(space, leaf);
         let mut dots = Vec::new();
@@ -28,19 +34,16 @@ pub fn candidates(space: &Space<'_>, leaves: &[Vec<u32>]) -> Vec<Vec<Scored>> {
             all.dots(level(), (first, last), &all, &mut dots);
             for (at, dots) in (first..last).zip(dots.chunks(leaf.len())) {
                 nearest(at, dots, leaf, &points, &mut best);
-                if let Some(list) = lists.get(leaf[at] as usize) {
-                    merge(&mut list.lock().unwrap_or_else(PoisonError::into_inner), &best);
+                let position = leaf[at] as usize;
+                if let Some(part) = parts.get(position / PART) {
+                    let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+                    best.iter().for_each(|&link| part.offer(position % PART, link));
                 }
             }
         }
     });
-    let take = |list: Mutex<Vec<Scored>>| {
-        let mut list = list.into_inner().unwrap_or_else(PoisonError::into_inner);
-        list.sort_unstable_by(Scored::rank);
-        list.truncate(KEPT);
-        list
-    };
-    lists.into_par_iter().map(take).collect()
+    drop(parts);
+    selected
 }
 
 /// The best of a leaf for the position at `own`, by the products of its code.
@@ -68,17 +71,4 @@ fn cut(best: &mut Vec<Scored>) -> f32 {
         return best[PER_LEAF - 1].score;
     }
     f32::NEG_INFINITY
-}
-
-/// Takes new candidates into a list; an id stands once, as its score is always the same.
-fn merge(list: &mut Vec<Scored>, new: &[Scored]) {
-    for scored in new {
-        if !list.iter().any(|known| known.id == scored.id) {
-            list.push(*scored);
-        }
-    }
-    if list.len() > KEPT {
-        list.sort_unstable_by(Scored::rank);
-        list.truncate(KEPT);
-    }
 }

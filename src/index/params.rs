@@ -54,6 +54,15 @@ impl GraphParams {
     }
 }
 
+/// How a graph is built, and with what.
+#[derive(Debug, Clone, Copy)]
+pub struct BuildParams {
+    /// Parameters of the graph.
+    pub graph: GraphParams,
+    /// Bytes of working memory, beside those of each row.
+    pub memory: usize,
+}
+
 /// What must be stored beside the links to walk a graph. The caller encodes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GraphHeader {

@@ -17,14 +17,11 @@ pub fn repair(layer: &mut Layer, entry: u32) {
         let reached = reached(layer, entry);
         let mut changed = HashSet::new();
         for id in (0..layer.node_count()).filter(|&id| !reached[id as usize]) {
-            let selection = layer.selection(id);
-            let usable = selection
-                .links
-                .iter()
-                .find(|link| reached[link.id as usize] && !changed.contains(&link.id));
-            if let Some(link) = usable {
-                layer.replace_last(link.id, id, link.score);
-                changed.insert(link.id);
+            let mut links = layer.linked(id).iter().copied();
+            let is_usable = |link: &u32| reached[*link as usize] && !changed.contains(link);
+            if let Some(link) = links.find(is_usable) {
+                layer.replace_last(link, id);
+                changed.insert(link);
             }
         }
         if changed.is_empty() {
@@ -54,16 +51,13 @@ pub fn reached(layer: &Layer, entry: u32) -> Vec<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::pool::Scored;
-    use crate::index::select::Selection;
 
     #[test]
     fn lost_nodes_are_linked_from_a_node_they_link_to() {
         let mut layer = Layer::new(5, 2);
         // A ring of 0, 1 and 2; nobody names 3 and 4.
         for (id, links) in [(0, [1, 2]), (1, [2, 0]), (2, [0, 1]), (3, [1, 2]), (4, [3, 1])] {
-            let links = links.map(|id| Scored { score: 0.5, id }).to_vec();
-            layer.set(id, &Selection { links, diverse: 1 });
+            layer.set(id, links.into_iter());
         }
         assert_eq!(reached(&layer, 0), [true, true, true, false, false]);
         repair(&mut layer, 0);

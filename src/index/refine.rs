@@ -1,7 +1,7 @@
 //! Better links for some positions: a walk for each over a finished level, and a selection from
 //! all that it met.
 
-use rayon::prelude::*;
+use std::ops::Range;
 
 use super::IndexError;
 use super::layer::Layer;
@@ -9,13 +9,9 @@ use super::nav::NavRows;
 use super::pool::Scored;
 use super::scratch::{Scratch, ScratchPool};
 use super::select::Selection;
+use super::selected::Selected;
 use super::space::{Point, Space};
 use super::walk::{Scorer, walk};
-
-/// Positions searched for between two reports of progress.
-const BATCH: usize = 16_384;
-/// Positions of one task.
-const TASK: usize = 128;
 
 /// One pass of refinement.
 pub struct Refine<'a> {
@@ -36,17 +32,13 @@ impl Refine<'_> {
         &self,
         positions: &[u32],
         report: &dyn Fn(u64) -> Result<(), IndexError>,
-    ) -> Result<Vec<Selection>, IndexError> {
+    ) -> Result<Selected, IndexError> {
         let scratches = ScratchPool::default();
-        let mut selected = Vec::with_capacity(positions.len());
-        for batch in positions.chunks(BATCH) {
-            selected.par_extend(
-                batch
-                    .par_chunks(TASK)
-                    .flat_map_iter(|task| scratches.with(|scratch| self.select(task, scratch))),
-            );
-            report(selected.len() as u64)?;
-        }
+        let mut selected = Selected::new(positions.len(), self.layer.width());
+        let select = |_: &Selected, places: Range<usize>| {
+            scratches.with(|scratch| self.select(&positions[places], scratch))
+        };
+        selected.replace(select, |done| report(done as u64))?;
         Ok(selected)
     }
 

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::copied::Copy;
-use super::pool::Scored;
 use super::walk::{Batch, Scorer, WIDTH};
 use super::{Passing, TopK};
 use crate::kernels::prefetch;
@@ -11,9 +10,8 @@ use crate::kernels::prefetch;
 /// Rows asked for before the first of them is scored.
 const BLOCK: usize = 16;
 
-/// The `keep` best of all positions that pass, best first.
-pub fn scan<S: Scorer>(scorer: &S, passing: &Passing, keep: usize) -> Vec<Scored> {
-    let mut top = TopK::new(keep);
+/// Offers all positions that pass.
+pub fn scan<S: Scorer>(scorer: &S, passing: &Passing, top: &mut TopK) {
     let (mut batches, mut now) = ([Batch::new(), Batch::new()], 0);
     passing.for_each(|position| {
         let row = scorer.row(position);
@@ -27,7 +25,6 @@ pub fn scan<S: Scorer>(scorer: &S, passing: &Passing, keep: usize) -> Vec<Scored
     for mut batch in batches {
         batch.score(scorer, |scored| top.push(scored.id, scored.score));
     }
-    top.into_sorted().into_iter().map(|(id, score)| Scored { score, id }).collect()
 }
 
 /// Offers the rows of ranges, which lie one after another.
@@ -48,16 +45,14 @@ pub fn scan_ranges<S: Scorer>(
     }
 }
 
-/// The `keep` best of what was copied, best first.
-pub fn scan_copy<S: Scorer>(scorer: &S, copy: &Copy, keep: usize) -> Vec<Scored> {
-    let mut top = TopK::new(keep);
+/// Offers what was copied.
+pub fn scan_copy<S: Scorer>(scorer: &S, copy: &Copy, top: &mut TopK) {
     let blocks = copy.codes.chunks(BLOCK * copy.stride).zip(copy.positions.chunks(BLOCK));
     for (codes, positions) in blocks {
         let mut rows = [&[][..]; BLOCK];
         rows.iter_mut().zip(codes.chunks(copy.stride)).for_each(|(row, codes)| *row = codes);
-        offer(scorer, &rows[..positions.len()], positions.iter().copied(), &mut top);
+        offer(scorer, &rows[..positions.len()], positions.iter().copied(), top);
     }
-    top.into_sorted().into_iter().map(|(id, score)| Scored { score, id }).collect()
 }
 
 /// Offers at most [`WIDTH`] rows under their ids.

@@ -3,7 +3,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::pool::Pool;
+use super::exact::TopK;
+use super::graph::Starts;
+use super::pool::{Pool, Scored};
 use crate::kernels::NavQuery;
 
 /// Scratches kept for reuse; more threads than this at once allocate their own each time.
@@ -15,6 +17,14 @@ pub struct Scratch {
     pub visited: Visited,
     /// Candidates of the walk.
     pub pool: Pool,
+    /// Where walks begin.
+    pub starts: Starts,
+    /// The best of a scan.
+    pub top: TopK,
+    /// What a walk or a scan found, best first.
+    pub found: Vec<Scored>,
+    /// The best of it by int8 code.
+    pub refined: Vec<Scored>,
     /// Rows that a filter-first walk is about to cross.
     pub crossings: Vec<u32>,
     /// Ids expanded by the last walk, in order.
@@ -26,6 +36,22 @@ pub struct Scratch {
     pub coordinates: Vec<f32>,
     /// A decoded raw row.
     pub values: Vec<f32>,
+}
+
+impl Scratch {
+    /// The `keep` best of what `scan` offers are what was found.
+    pub fn scan(&mut self, keep: usize, scan: impl FnOnce(&mut TopK)) {
+        self.top.reset(keep);
+        scan(&mut self.top);
+        self.found.clear();
+        self.found.extend_from_slice(self.top.sorted());
+    }
+
+    /// What is in the pool and passes is what was found.
+    pub fn take_found(&mut self, passes: impl Fn(u32) -> bool) {
+        self.found.clear();
+        self.found.extend(self.pool.iter().filter(|found| passes(found.id)));
+    }
 }
 
 /// A set of ids as a bitset that is cleared by undoing what was set.

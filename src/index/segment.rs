@@ -25,6 +25,9 @@ use crate::vectors::{Encoding, Metric, Originals, PreparedQuery, Projection, Row
 /// original without the cut.
 const CUT_SCAN_EACH: usize = 24;
 
+/// Bytes of an original that are asked for ahead: the processor itself fetches what follows.
+const ASKED: usize = 1024;
+
 /// One hit of a search.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Neighbor {
@@ -321,17 +324,18 @@ impl Segment {
     ) -> Result<Vec<Vec<Neighbor>>, IndexError> {
         let (mut coordinates, mut width) = (Vec::new(), 0);
         if let Some(nav) = &self.nav {
-            let mut panel = Panel::new(self.encoding.coded_dim());
+            let mut panel = Panel::new(self.encoding.coded_dim()).with_room(queries.len());
             queries.iter().for_each(|query| panel.push(query.codes()));
             let scales: Vec<f32> = queries.iter().map(PreparedQuery::scale).collect();
             nav.projection.project_all(&panel, &scales, &mut Vec::new(), &mut coordinates);
             width = nav.projection.len();
         }
-        let search = |(at, query)| {
+        let mut found = Vec::with_capacity(queries.len());
+        for (at, query) in queries.iter().enumerate() {
             let own = coordinates.get(at * width..(at + 1) * width).unwrap_or_default();
-            Ok(self.search_projected(query, own, params, passing)?.hits)
-        };
-        queries.iter().enumerate().map(search).collect()
+            found.push(self.search_projected(query, own, params, passing)?.hits);
+        }
+        Ok(found)
     }
 
     /// A search for a query whose coordinates may be known, and the nodes that were expanded.
@@ -360,54 +364,55 @@ impl Segment {
         }
         Ok(self.scratches.with(|scratch| {
             scratch.steps = 0;
-            let (candidates, path) = if params.exact {
-                let found = self.scan_exact(query, k, passing, &mut scratch.values);
-                (found, SearchPath::Exact)
+            let path = if params.exact {
+                let mut values = std::mem::take(&mut scratch.values);
+                scratch.scan(k, |top| self.scan_exact(query, passing, &mut values, top));
+                scratch.values = values;
+                SearchPath::Exact
             } else {
                 let params = SearchParams { k, ..*params };
                 self.candidates((query, coordinates), &params, passing, scratch)
             };
-            let hits = self.order(query, candidates, k, &mut scratch.values);
+            let hits = self.order(query, &mut scratch.found, k, &mut scratch.values);
             Searched { hits, path, steps: scratch.steps }
         }))
     }
 
-    /// The best of all positions that pass, by their originals.
+    /// Offers all positions that pass, by their originals.
     fn scan_exact(
         &self,
         query: &PreparedQuery,
-        keep: usize,
         passing: &Passing,
         values: &mut Vec<f32>,
-    ) -> Vec<Scored> {
-        let mut top = TopK::new(keep);
+        top: &mut TopK,
+    ) {
         passing.for_each(|position| {
             top.push(position, self.fine_score(query, position, values));
         });
-        top.into_sorted().into_iter().map(|(id, score)| Scored { score, id }).collect()
     }
 
     /// Orders candidates by their best scores and keeps `k`.
     fn order(
         &self,
         query: &PreparedQuery,
-        candidates: Vec<Scored>,
+        candidates: &mut [Scored],
         k: usize,
         values: &mut Vec<f32>,
     ) -> Vec<Neighbor> {
-        let mut scored = candidates;
         if let Some(raw) = &self.raw {
-            scored.iter().for_each(|of| prefetch(raw.row(of.id).unwrap_or_default()));
+            for candidate in candidates.iter() {
+                let row = raw.row(candidate.id).unwrap_or_default();
+                prefetch(&row[..row.len().min(ASKED)]);
+            }
         }
-        for candidate in &mut scored {
+        for candidate in &mut *candidates {
             candidate.score = self.fine_score(query, candidate.id, values);
         }
-        scored.sort_unstable_by(Scored::rank);
-        scored
-            .into_iter()
-            .filter_map(|hit| Some(Neighbor { slot: self.slot(hit.id)?, score: hit.score }))
-            .take(k)
-            .collect()
+        candidates.sort_unstable_by(Scored::rank);
+        let hit = |hit: &Scored| Some(Neighbor { slot: self.slot(hit.id)?, score: hit.score });
+        let mut hits = Vec::with_capacity(k.min(candidates.len()));
+        hits.extend(candidates.iter().filter_map(hit).take(k));
+        hits
     }
 
     /// The best score there is for a position: from the original, else from the code.
@@ -425,8 +430,7 @@ impl Segment {
 
 /// The `k` best of the hits of several segments, in the order of [`Segment::search_passing`].
 #[must_use]
-pub fn merge(hits: impl IntoIterator<Item = Vec<Neighbor>>, k: usize) -> Vec<Neighbor> {
-    let mut all: Vec<Neighbor> = hits.into_iter().flatten().collect();
+pub fn best_of(mut all: Vec<Neighbor>, k: usize) -> Vec<Neighbor> {
     all.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.slot.cmp(&b.slot)));
     all.truncate(k);
     all

@@ -487,6 +487,6 @@ fn a_query_of_another_encoding_is_refused() {
 #[test]
 fn merging_keeps_the_best_of_several_segments() {
     let hit = |slot, score| Neighbor { slot, score };
-    let lists = [vec![hit(4, 0.9), hit(2, 0.5)], vec![hit(1, 0.9)], Vec::new()];
-    assert_eq!(slots(&merge(lists, 2)), [1, 4]);
+    let all = vec![hit(4, 0.9), hit(2, 0.5), hit(1, 0.9)];
+    assert_eq!(slots(&best_of(all, 2)), [1, 4]);
 }

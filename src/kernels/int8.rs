@@ -3,6 +3,7 @@
 #[cfg(target_arch = "aarch64")]
 use super::aarch64::neon;
 use super::level::{Isa, Level};
+use super::nav::prefetch;
 use super::scalar;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
@@ -50,6 +51,14 @@ impl Panel {
         Self { stride: dim.next_multiple_of(64).max(64), ..Self::default() }
     }
 
+    /// Makes room for so many more rows.
+    #[must_use]
+    pub fn with_room(mut self, rows: usize) -> Self {
+        self.values.reserve(rows * self.stride);
+        self.sums.reserve(rows);
+        self
+    }
+
     /// Empties the panel; keeps its memory.
     pub fn clear(&mut self) {
         self.values.clear();
@@ -95,6 +104,11 @@ impl Panel {
         out.resize((to - from) * columns, 0);
         for first_column in (0..columns).step_by(4) {
             for first_row in (from..to).step_by(4) {
+                // Meanwhile the next four columns come nearer, which may be far away.
+                let group = (first_row - from) / 4;
+                if group < 4 {
+                    prefetch(bytemuck::cast_slice(other.row(first_column + 4 + group)));
+                }
                 // Past the end the last row is taken again and its result dropped.
                 let a = std::array::from_fn(|at| self.row((first_row + at).min(to - 1)));
                 let four = std::array::from_fn(|at| (first_column + at).min(columns - 1));

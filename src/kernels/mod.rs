@@ -11,6 +11,7 @@ mod int8;
 mod level;
 mod little_endian;
 pub mod nav;
+mod round;
 pub mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -20,3 +21,4 @@ pub use int8::{Panel, dot4_i8};
 pub use level::{Level, available, level};
 pub use little_endian::{dot_f16_le, f16_le_to_f32, f32_le, l2sq_f16_le};
 pub use nav::{NavQuery, prefetch};
+pub use round::{largest, round_i8, square_sum};

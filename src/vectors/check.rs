@@ -2,6 +2,7 @@
 //! cosine applies to it.
 
 use super::{Metric, VectorError};
+use crate::kernels;
 
 /// Largest supported number of dimensions; int8 dot products stay exact in 32 bits.
 pub const MAX_DIM: usize = 65_536;
@@ -52,13 +53,7 @@ fn checked_norm(vector: &[f32], dim: usize, metric: Metric) -> Result<f64, Vecto
 
 /// Squared Euclidean norm in f64, which no f32 vector can overflow or underflow.
 pub(super) fn norm_sq(vector: &[f32]) -> f64 {
-    // Eight sums side by side: one would wait for each addition.
-    let (chunks, rest) = vector.as_chunks::<8>();
-    let mut sums = [0.0; 8];
-    for chunk in chunks {
-        sums.iter_mut().zip(chunk).for_each(|(sum, &x)| *sum += f64::from(x) * f64::from(x));
-    }
-    sums.iter().sum::<f64>() + rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>()
+    kernels::square_sum(kernels::level(), vector)
 }
 
 #[cfg(test)]

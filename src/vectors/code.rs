@@ -85,25 +85,23 @@ impl<'a> CodeRow<'a> {
     }
 }
 
-/// The codes and the scale of `values`. Values too small to have a normal scale become zeros.
-pub(super) fn quantize(values: &[f32]) -> (impl Iterator<Item = i8>, f32) {
-    let largest = values.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+/// Writes the codes of `values`, as many as there is room for, and returns the scale. Values too
+/// small to have a normal scale become zeros.
+pub(super) fn quantize(values: &[f32], codes: &mut [i8]) -> f32 {
+    let level = kernels::level();
+    let largest = kernels::largest(level, values);
     let scale = largest / MAX_CODE;
     let scale = if scale.is_normal() { scale } else { 0.0 };
     let per_unit = if scale == 0.0 { 0.0 } else { MAX_CODE / largest };
-    // The sum of a small number and 1.5 * 2^23 is rounded to a whole number, whose low byte is
-    // the low byte of the sum: a rounding that compiles to two vector instructions.
-    const ROUNDING: f32 = 12_582_912.0;
-    let code = move |x: &f32| (x * per_unit + ROUNDING).to_bits() as u8 as i8;
-    (values.iter().map(code), scale)
+    kernels::round_i8(level, values, per_unit, codes);
+    scale
 }
 
 /// Appends the code row of `values` to `out`, padded to the stride.
 pub(super) fn encode(values: &[f32], out: &mut Vec<u8>) {
     let start = out.len();
-    let (codes, scale) = quantize(values);
-    out.extend(codes.map(|code| code as u8));
     out.resize(start + factors_offset(values.len()), 0);
+    let scale = quantize(values, bytemuck::cast_slice_mut(&mut out[start..start + values.len()]));
     out.extend_from_slice(&scale.to_le_bytes());
     out.extend_from_slice(&(norm_sq(values) as f32).to_le_bytes());
     out.resize(start + stride(values.len()), 0);

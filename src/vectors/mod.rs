@@ -24,7 +24,7 @@ pub use error::VectorError;
 pub use linear::Random;
 pub use metric::Metric;
 pub use originals::Originals;
-pub use projection::Projection;
+pub use projection::{Projection, Training};
 pub use query::PreparedQuery;
 pub use rows::Rows;
 

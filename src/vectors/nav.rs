@@ -174,10 +174,9 @@ pub fn fill_query(coordinates: &[f32], lines: usize, query: &mut NavQuery) {
     query.reset(lines);
     let (fine, coarse) = coordinates.split_at(coordinates.len().min(FINE_DIMS));
     for (part, (values, first)) in [(fine, 0), (coarse, FINE_DIMS)].into_iter().enumerate() {
-        let (quantized, scale) = code::quantize(values);
         let mut codes = [0_i8; dims(MAX_LINES)];
-        codes.iter_mut().zip(quantized).for_each(|(code, value)| *code = value);
-        let codes = &codes[..values.len().min(dims(MAX_LINES))];
+        let codes = &mut codes[..values.len().min(dims(MAX_LINES))];
+        let scale = code::quantize(values, codes);
         let sum: i32 = codes.iter().map(|&code| i32::from(code)).sum();
         query.set(first, codes);
         query.scale[part] = scale;
@@ -193,7 +192,7 @@ mod tests {
 
     use super::*;
     use crate::vectors::linear::Random;
-    use crate::vectors::{Encoding, Originals, Rows};
+    use crate::vectors::{Encoding, Originals, Rows, Training};
 
     /// How far estimates are from true scores, as a share of the spread of the scores.
     fn error(dim: usize, metric: Metric, lines: usize, length: f32) -> f64 {
@@ -211,7 +210,8 @@ mod tests {
         let rows: Vec<CodeRow<'_>> = (0..codes.len())
             .map(|at| CodeRow::read(codes.row(at).unwrap(), dim).unwrap())
             .collect();
-        let projection = Projection::train(&codes, &encoding, lines, 1);
+        let how = Training { lines, memory: 64 << 20, seed: 1 };
+        let projection = Projection::train(&codes, &encoding, how);
         let mut encoder = NavEncoder::new(&projection, metric, lines);
         let mut nav = vec![0; rows.len() * lines * LINE];
         encoder.encode(&rows, &mut nav);

@@ -16,12 +16,28 @@ use super::{Encoding, Metric, Rows, VectorError};
 use crate::kernels::nav::{FINE_DIMS, dims};
 use crate::kernels::{Panel, dot_f32, dot_i8, dot4_i8, level};
 
-/// Vectors that a projection is trained on, at most.
+/// Vectors that a projection is trained on, at most ...
 const SAMPLE: usize = 8_192;
+/// ... and at least, whatever memory there is.
+const SAMPLE_MIN: usize = 512;
+/// Bytes that a component of a vector takes while a projection is trained: as f32, as int8, and
+/// as int8 in a column.
+const SAMPLE_BYTES: usize = 6;
 /// More dimensions than this are not projected: the matrix of covariances would not fit.
 pub const MAX_PROJECTED_DIM: usize = 4_096;
 /// Rows of a matrix that one task multiplies.
 const TASK_ROWS: usize = 16;
+
+/// How a projection is trained.
+#[derive(Debug, Clone, Copy)]
+pub struct Training {
+    /// Cache lines of the navigation codes, which tell the number of directions.
+    pub lines: usize,
+    /// Bytes; half of them for the sample, which is the smaller the fewer there are.
+    pub memory: usize,
+    /// Seed of the sample and of the turns.
+    pub seed: u64,
+}
 
 /// A trained projection of one segment. Immutable; cheap to share, about `k * dim` bytes.
 #[derive(Debug, Clone)]
@@ -41,14 +57,15 @@ pub struct Projection {
 }
 
 impl Projection {
-    /// Trains on the codes of a segment, in the current rayon pool, for navigation codes of
-    /// `lines` cache lines. Costs `dim^2 * 8192` multiplications of int8 and six products of a
+    /// Trains on the codes of a segment, in the current rayon pool. Costs `dim^2 * 8192` multiplications of int8 and six products of a
     /// `dim * dim` with a `dim * k` matrix: 0.5 s at 1,024 dimensions on two cores.
     #[must_use]
-    pub fn train(codes: &Rows, encoding: &Encoding, lines: usize, seed: u64) -> Self {
+    pub fn train(codes: &Rows, encoding: &Encoding, how: Training) -> Self {
+        let Training { lines, memory, seed } = how;
         let dim = encoding.coded_dim();
         let mut random = Random::new(seed);
-        let sample = sample(codes, dim, &mut random);
+        let most = (memory / 2 / (SAMPLE_BYTES * dim.max(1))).clamp(SAMPLE_MIN, SAMPLE);
+        let sample = sample(codes, (dim, most), &mut random);
         let mean = requantized(&mean(&sample, dim));
         let covariance = covariance(&sample, &mean);
         let count = dims(lines).min(dim);
@@ -169,6 +186,7 @@ impl Projection {
     ) {
         vectors.dots(level(), (0, vectors.len()), &self.directions, dots);
         out.clear();
+        out.reserve(dots.len());
         for (dots, scale) in dots.chunks(self.len().max(1)).zip(scales) {
             out.extend(dots.iter().enumerate().map(|(at, dot)| self.coordinate(at, *dot, *scale)));
         }
@@ -183,8 +201,8 @@ impl Projection {
 /// Appends a code row of `values` with another second factor.
 fn push_row(values: &[f32], factor: f32, out: &mut Vec<u8>) {
     let start = out.len();
-    let (codes, scale) = code::quantize(values);
-    out.extend(codes.map(|code| code as u8));
+    out.resize(start + values.len(), 0);
+    let scale = code::quantize(values, bytemuck::cast_slice_mut(&mut out[start..]));
     finish_row(start, values.len(), scale, factor, out);
 }
 
@@ -197,14 +215,15 @@ fn finish_row(start: usize, dim: usize, scale: f32, factor: f32, out: &mut Vec<u
 
 /// The values as an int8 code row gives them back.
 fn requantized(values: &[f32]) -> Vec<f32> {
-    let (codes, scale) = code::quantize(values);
-    codes.map(|code| f32::from(code) * scale).collect()
+    let mut codes = vec![0; values.len()];
+    let scale = code::quantize(values, &mut codes);
+    codes.into_iter().map(|code| f32::from(code) * scale).collect()
 }
 
 /// Vectors drawn without a pattern, or all of them when they are few; as values.
-fn sample(codes: &Rows, dim: usize, random: &mut Random) -> Vec<f32> {
+fn sample(codes: &Rows, (dim, most): (usize, usize), random: &mut Random) -> Vec<f32> {
     let all = codes.len() as usize;
-    let count = all.min(SAMPLE);
+    let count = all.min(most);
     let mut values = Vec::with_capacity(count * dim);
     for at in 0..count {
         let drawn = random.next_u64() % all.max(1) as u64;
@@ -234,8 +253,9 @@ fn covariance(sample: &[f32], mean: &[f32]) -> Vec<f32> {
         .map(|axis| {
             let values: Vec<f32> =
                 (0..count).map(|row| sample[row * dim + axis] - mean[axis]).collect();
-            let (codes, scale) = code::quantize(&values);
-            (codes.collect(), scale)
+            let mut codes = vec![0; count];
+            let scale = code::quantize(&values, &mut codes);
+            (codes, scale)
         })
         .collect();
     let mut panel = Panel::new(count);
@@ -275,11 +295,36 @@ mod tests {
         Rows::contiguous(Bytes::from(bytes), encoding.code_stride()).unwrap()
     }
 
+    fn training(lines: usize, seed: u64) -> Training {
+        Training { lines, memory: 64 << 20, seed }
+    }
+
+    #[test]
+    fn less_memory_takes_a_smaller_sample_that_still_keeps_most() {
+        let encoding = Encoding::new(64, Metric::L2, Originals::None).unwrap();
+        let codes = rows(&encoding, 3_000);
+        let mut random = Random::new(1);
+        assert_eq!(sample(&codes, (64, 700), &mut random).len(), 700 * 64);
+        let little = Projection::train(&codes, &encoding, Training { memory: 0, ..training(1, 7) });
+        let much = Projection::train(&codes, &encoding, training(1, 7));
+        let kept = |projection: &Projection| {
+            let mut out = Vec::new();
+            let of = |at| CodeRow::read(codes.row(at).unwrap(), 64).unwrap();
+            let mut square = |at| {
+                projection.project(of(at).codes, of(at).scale, &mut out);
+                dot_f32(&out, &out)
+            };
+            (0..300).map(&mut square).sum::<f32>()
+        };
+        assert_ne!(little.to_bytes(), much.to_bytes());
+        assert!(kept(&little) > 0.95 * kept(&much));
+    }
+
     #[test]
     fn a_projection_keeps_most_of_the_differences_and_survives_storage() {
         let encoding = Encoding::new(400, Metric::L2, Originals::None).unwrap();
         let codes = rows(&encoding, 900);
-        let projection = Projection::train(&codes, &encoding, 1, 7);
+        let projection = Projection::train(&codes, &encoding, training(1, 7));
         assert_eq!(projection.len(), 112);
         let stored = projection.to_bytes();
         let stored = Rows::contiguous(Bytes::from(stored), encoding.code_stride()).unwrap();
@@ -301,7 +346,7 @@ mod tests {
     fn many_vectors_project_as_one_by_one() {
         let encoding = Encoding::new(100, Metric::L2, Originals::None).unwrap();
         let codes = rows(&encoding, 50);
-        let projection = Projection::train(&codes, &encoding, 2, 7);
+        let projection = Projection::train(&codes, &encoding, training(2, 7));
         assert_eq!(projection.len(), 100);
         let (mut panel, mut scales) = (Panel::new(100), Vec::new());
         for at in 0..7 {

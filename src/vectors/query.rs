@@ -28,9 +28,10 @@ impl PreparedQuery {
     pub fn new(encoding: &Encoding, vector: &[f32]) -> Result<Self, VectorError> {
         let values = checked_values(vector, encoding.dim(), encoding.metric())?;
         let coded = encoding.coded_values(&values, 0.0)?;
-        let (codes, scale) = code::quantize(&coded);
-        let codes = codes.collect();
-        let norm_sq = norm_sq(&coded) as f32;
+        let mut codes = vec![0; coded.len()];
+        let scale = code::quantize(&coded, &mut codes);
+        // Only distances ask for it.
+        let norm_sq = if encoding.metric() == Metric::L2 { norm_sq(&coded) as f32 } else { 0.0 };
         Ok(Self { metric: encoding.metric(), values, codes, scale, norm_sq })
     }
 

@@ -18,7 +18,7 @@ use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::progress::{Progress, maintain};
 use crate::timing::{percentile_us, seconds};
-use crate::trial::peak_mib;
+use crate::trial::{OwnMemory, peak_mib};
 
 /// Vectors per commit.
 const BATCH: usize = 1000;
@@ -33,6 +33,10 @@ struct Built {
     /// Resident at the highest while building, with the pages of the vectors' file that were
     /// read; absent where the system does not tell, or nothing was built.
     build_peak_mib: Option<f64>,
+    /// At the highest while vectors were folded, beside mapped files.
+    build_own_mib: Option<f64>,
+    /// Int8 codes, navigation codes and links, which the peak is compared with.
+    codes_mib: f64,
     bytes_per_vector: f64,
     resident_bytes_per_vector: f64,
     rows: usize,
@@ -109,8 +113,7 @@ pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
     let given = args.truth.as_deref().map(|path| read_truth(path, args, &base, queries.len()));
     let given = given.transpose()?;
     let (path, _scratch) = Scratch::unless(args.db.as_ref())?;
-    let (build_s, build_peak_mib) =
-        if args.reuse { (0.0, None) } else { build(args, &base, &path)? };
+    let took = if args.reuse { Took::default() } else { build(args, &base, &path)? };
     let db = Database::open_read_only(&path)?;
     let collection = db.collection("bench")?;
     let info = db.info()?;
@@ -121,8 +124,10 @@ pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
     let hot = |space: &SpaceInfo| space.codes + space.links + space.slots + space.navigation;
     let resident: u64 = info.collections.iter().map(|of| hot(&of.space)).sum();
     let built = Built {
-        build_s,
-        build_peak_mib,
+        build_s: took.seconds,
+        build_peak_mib: took.peak_mib,
+        build_own_mib: took.own_mib,
+        codes_mib: resident as f64 / f64::from(1 << 20),
         bytes_per_vector: info.file_bytes as f64 / rows,
         resident_bytes_per_vector: resident as f64 / rows,
         rows: base.len(),
@@ -199,7 +204,9 @@ fn asked(
 fn built_text(built: &Built) -> String {
     let is_cut = built.leading < built.dim;
     let cut = if is_cut { format!(" (codes of {})", built.leading) } else { String::new() };
-    let peak = built.build_peak_mib.map_or(String::new(), |mib| format!(" and {mib:.0} MiB"));
+    let peak = built.build_own_mib.map_or(String::new(), |mib| {
+        format!(" and {mib:.0} MiB (codes and links: {:.0})", built.codes_mib)
+    });
     format!(
         "{} x {}{cut} {} built in {:.1} s{peak}: {:.0} bytes per vector in the file, \
          {:.0} to keep resident",
@@ -235,10 +242,21 @@ fn queries(args: &BenchAnnArgs, base: &VectorFile) -> Result<Vec<Vec<f32>>> {
     Ok((0..file.len()).map(|row| file.row(row)).collect::<std::result::Result<_, _>>()?)
 }
 
-/// Stores all vectors under their row numbers and folds them; the seconds and MiB that took. Then
+/// What a build took.
+#[derive(Default)]
+struct Took {
+    seconds: f64,
+    peak_mib: Option<f64>,
+    own_mib: Option<f64>,
+}
+
+/// Stores all vectors under their row numbers and folds them. Then
 /// writes the file anew without free pages, as it would be shipped.
-fn build(args: &BenchAnnArgs, base: &VectorFile, path: &Path) -> Result<(f64, Option<f64>)> {
-    let options = DatabaseOptions::new().must_be_new().maintenance(Maintenance::Manual);
+fn build(args: &BenchAnnArgs, base: &VectorFile, path: &Path) -> Result<Took> {
+    let mut options = DatabaseOptions::new().must_be_new().maintenance(Maintenance::Manual);
+    if let Some(mib) = args.build_memory {
+        options = options.build_memory(mib.saturating_mul(1 << 20));
+    }
     let db = options.open(path)?;
     let options = CollectionOptions::new(base.dim(), args.metric)
         .leading_dimensions(args.leading.unwrap_or(base.dim()));
@@ -257,8 +275,10 @@ fn build(args: &BenchAnnArgs, base: &VectorFile, path: &Path) -> Result<(f64, Op
         batch.commit()?;
     }
     let graph_min_rows = if args.flat { u32::MAX } else { 0 };
+    let memory = OwnMemory::watch();
     maintain(&collection, |maintain| maintain.graph_min_rows(graph_min_rows))?;
-    let took = (seconds(begin.elapsed()), peak_mib());
+    let own_mib = memory.peak_mib();
+    let took = Took { seconds: seconds(begin.elapsed()), peak_mib: peak_mib(), own_mib };
     drop((collection, db));
     if !args.flat || base.len() <= FLAT_ROWS_MAX {
         Database::compact(path)?;

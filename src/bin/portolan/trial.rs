@@ -1,6 +1,9 @@
 //! What the benches of a collection's life share: vectors, truth, recall and time per query, and
 //! what the system says this process took.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use portolan::eval::vector_file::VectorFile;
@@ -136,6 +139,41 @@ pub fn peak_mib() -> Option<f64> {
     Some(kernel_figure("/proc/self/status", "VmHWM:")? / 1024.0)
 }
 
+/// Watches the memory that this process has beside mapped files, from a thread of its own.
+pub struct OwnMemory {
+    done: Arc<AtomicBool>,
+    watch: JoinHandle<Option<f64>>,
+}
+
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(10);
+
+impl OwnMemory {
+    /// Begins to watch.
+    pub fn watch() -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let is_done = Arc::clone(&done);
+        let watch = std::thread::spawn(move || {
+            let own = || Some(kernel_figure("/proc/self/status", "RssAnon:")? / 1024.0);
+            let before = own()?;
+            let mut peak = before;
+            while !is_done.load(Ordering::Relaxed) {
+                peak = own()?.max(peak);
+                std::thread::sleep(LOOK);
+            }
+            Some(peak - before)
+        });
+        Self { done, watch }
+    }
+
+    /// Ends it: the most MiB there were above those at the beginning; none where the system does
+    /// not tell.
+    pub fn peak_mib(self) -> Option<f64> {
+        self.done.store(true, Ordering::Relaxed);
+        self.watch.join().ok().flatten()
+    }
+}
+
 /// Bytes that this process has written to files so far; none where the system does not tell.
 pub fn written_bytes() -> Option<u64> {
     kernel_figure("/proc/self/io", "wchar:").map(|bytes| bytes as u64)
@@ -183,6 +221,16 @@ mod tests {
             assert!((100..200).contains(&times), "{number}: {times}");
         }
         assert_eq!(Draw::new(1).below(0), 0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn memory_that_was_taken_meanwhile_is_seen() {
+        let watched = OwnMemory::watch();
+        let taken = vec![1_u8; 64 << 20];
+        std::thread::sleep(LOOK * 20);
+        let peak = watched.peak_mib().unwrap();
+        assert!(peak > 50.0, "{peak} MiB of {}", taken.len());
     }
 
     #[cfg(target_os = "linux")]

@@ -33,6 +33,39 @@ fn lanes(sums: __m128i) -> [i32; 4] {
     out
 }
 
+/// See [`largest`](super::super::round::largest).
+#[inline]
+pub fn largest(_proof: Level, values: &[f32]) -> f32 {
+    #[target_feature(enable = "avx2")]
+    fn inner(values: &[f32]) -> f32 {
+        scalar::largest(values)
+    }
+    // SAFETY: a level of AVX2, or above, is made only after its features were detected.
+    unsafe { inner(values) }
+}
+
+/// See [`round_i8`](super::super::round::round_i8).
+#[inline]
+pub fn round_i8(_proof: Level, values: &[f32], factor: f32, out: &mut [i8]) {
+    #[target_feature(enable = "avx2")]
+    fn inner(values: &[f32], factor: f32, out: &mut [i8]) {
+        scalar::round_i8(values, factor, out);
+    }
+    // SAFETY: as in `largest`.
+    unsafe { inner(values, factor, out) }
+}
+
+/// See [`square_sum`](super::super::round::square_sum).
+#[inline]
+pub fn square_sum(_proof: Level, values: &[f32]) -> f64 {
+    #[target_feature(enable = "avx2")]
+    fn inner(values: &[f32]) -> f64 {
+        scalar::square_sum(values)
+    }
+    // SAFETY: as in `largest`.
+    unsafe { inner(values) }
+}
+
 /// See [`dot4_i8`](super::super::int8::dot4_i8); every row is at least as long as the query.
 #[inline]
 pub fn dot4_i8(_proof: Level, query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
