@@ -1,6 +1,8 @@
 //! The NIM client against a real loopback TCP server with scripted answers. No network beyond this
 //! machine, no sleeps; waits of the client are set to zero or to a few milliseconds.
 
+#![cfg(feature = "nim")]
+
 #[path = "nim_client/embeddings.rs"]
 mod embeddings;
 #[path = "nim_client/hostile.rs"]

@@ -114,10 +114,14 @@ impl Panel {
                 let four = std::array::from_fn(|at| (first_column + at).min(columns - 1));
                 let (b, sums) = (four.map(|at| other.row(at)), four.map(|at| other.sums[at]));
                 let dots = dot4x4_i8(level, a, b, sums);
-                for (row, dots) in dots.chunks(4).enumerate().take(to - first_row) {
+                for (row, dots) in dots.as_chunks::<4>().0.iter().enumerate().take(to - first_row) {
                     let start = (first_row - from + row) * columns + first_column;
-                    let count = (columns - first_column).min(4);
-                    out[start..start + count].copy_from_slice(&dots[..count]);
+                    let out = &mut out[start..(start + 4).min(start + columns - first_column)];
+                    match <&mut [i32; 4]>::try_from(&mut *out) {
+                        // A copy of known length is one instruction.
+                        Ok(out) => *out = *dots,
+                        Err(_) => out.iter_mut().zip(dots).for_each(|(out, dot)| *out = *dot),
+                    }
                 }
             }
         }
