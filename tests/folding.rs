@@ -186,3 +186,64 @@ fn a_large_fold_without_a_graph_is_scanned_by_navigation_codes_in_both_readers()
         }
     }
 }
+
+#[test]
+fn a_fold_with_the_least_memory_is_as_sound_and_finds_as_much() {
+    // Raw rows of three extents, two of which fit a transaction; a sample that is cut.
+    const WIDE: usize = 384;
+    let flat = Synthetic::with_clusters(WIDE, 6, 40).vectors(4_000);
+    let found = [8 << 20, 256 << 20].map(|memory| {
+        let dir = tempfile::tempdir().unwrap();
+        let options = DatabaseOptions::new().maintenance(Maintenance::Manual);
+        let db = options.build_memory(memory).open(dir.path().join("m.portolan")).unwrap();
+        let docs =
+            db.create_collection("docs", CollectionOptions::new(WIDE, Metric::Cosine)).unwrap();
+        let mut batch = docs.batch();
+        for (id, vector) in flat.chunks(WIDE).enumerate() {
+            batch.upsert(Record::new(id as i64).vector(vector)).unwrap();
+        }
+        batch.commit().unwrap();
+        docs.maintain().graph_min_rows(0).run().unwrap();
+        db.verify().unwrap();
+        let queries: Vec<&[f32]> = flat.chunks(WIDE).step_by(100).collect();
+        let found = docs.search_batch(&queries).ef(64).run().unwrap();
+        let exact = docs.search_batch(&queries).exact().run().unwrap();
+        let right = found.iter().zip(&exact).map(|(found, exact)| {
+            found.iter().filter(|hit| exact.iter().any(|other| other.id == hit.id)).count()
+        });
+        (right.sum::<usize>(), exact)
+    });
+    let [(least, least_exact), (usual, usual_exact)] = found;
+    assert_eq!(least_exact, usual_exact);
+    assert!(least >= 380 && usual >= 380, "{least} and {usual} of 400");
+}
+
+#[test]
+fn ids_are_right_in_segments_of_integers_of_texts_and_of_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let (db, docs, vectors) = filled(&dir);
+    let check = |texts: &[(&str, usize)]| {
+        db.verify().unwrap();
+        let found = docs.search_batch(&vectors[..ROWS]).limit(1).exact().run().unwrap();
+        for (id, hits) in found.iter().enumerate() {
+            assert_eq!(hits[0].id, RecordId::Int(id as i64));
+        }
+        for &(id, at) in texts {
+            let hits = docs.search_batch(&[&vectors[at]]).limit(1).exact().run().unwrap();
+            assert_eq!(hits[0][0].id, RecordId::from(id));
+        }
+    };
+    docs.maintain().run().unwrap();
+    check(&[]);
+    // A segment of both, made of one of integers and of what waits.
+    let texts = [("a", ROWS), ("b", ROWS + 1)];
+    for (id, at) in texts {
+        docs.upsert(Record::new(id).vector(vectors[at].clone())).unwrap();
+    }
+    docs.maintain().run().unwrap();
+    check(&texts);
+    // Of integers alone again, from one that has no ids beside its codes.
+    texts.iter().for_each(|(id, _)| assert!(docs.delete(*id).unwrap()));
+    docs.maintain().run().unwrap();
+    check(&[]);
+}

@@ -15,7 +15,26 @@ fuzz_target!(|bytes: &[u8]| {
     single(row, &query);
     half(row, &query);
     batches(row, other);
+    let floats = |bytes: &[u8]| -> Vec<f32> {
+        bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    };
+    rounding(&floats(row), floats(other).first().copied().unwrap_or(1.0));
 });
+
+/// What is done to each component of a query, with any bits, at every level of this processor.
+fn rounding(values: &[f32], factor: f32) {
+    let mut expected = vec![0; values.len()];
+    scalar::round_i8(values, factor, &mut expected);
+    let same = |a: f64, b: f64| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+    for level in kernels::available() {
+        let mut out = vec![0; values.len()];
+        kernels::round_i8(level, values, factor, &mut out);
+        assert_eq!(out, expected);
+        let (found, most) = (kernels::max_abs(level, values), scalar::max_abs(values));
+        assert!(same(found.into(), most.into()));
+        assert!(same(kernels::sum_of_squares(level, values), scalar::sum_of_squares(values)));
+    }
+}
 
 /// Four int8 rows and rows of navigation codes, at every level of this processor.
 fn batches(rows: &[u8], query: &[u8]) {

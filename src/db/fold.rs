@@ -3,8 +3,9 @@
 use super::maintenance::has_many_dead;
 use super::view::View;
 use crate::index::{Basis, GONE, GraphCopy, Segment};
-use crate::record::Slot;
-use crate::storage::tables::Manifest;
+use crate::record::{RecordId, Slot};
+use crate::storage::Snapshot;
+use crate::storage::tables::{self, Manifest};
 
 /// Where a row of the new segment comes from.
 pub(super) struct FoldRow {
@@ -54,9 +55,41 @@ impl<'v> Sources<'v> {
         Some((graph, places))
     }
 
-    /// The projection of the largest segment there is.
-    pub(super) fn basis(&self) -> Option<Basis> {
-        self.view.segments.iter().max_by_key(|segment| segment.len())?.basis()
+    /// The projection of the largest segment there is, with the navigation codes of those of its
+    /// rows that are folded.
+    pub(super) fn basis(&self, fold: &Fold) -> Option<Basis> {
+        let largest = self.view.segments.iter().max_by_key(|segment| segment.len())?;
+        let mut basis = largest.basis()?;
+        let own = self.segments.iter().position(|segment| std::ptr::eq(*segment, largest));
+        for (place, row) in (0_u32..).zip(&fold.rows) {
+            if let Some((source, position)) = row.from
+                && own == Some(source as usize)
+            {
+                basis.carry(place, largest.nav_row(position)?);
+            }
+        }
+        Some(basis)
+    }
+
+    /// The ids of all rows, if all are integers and can be read: a search then finds them beside
+    /// the codes. Costs a record for each row that comes from no segment with ids of its own.
+    pub(super) fn int_ids(
+        &self,
+        fold: &Fold,
+        snapshot: &dyn Snapshot,
+        collection: u32,
+    ) -> Option<Vec<i64>> {
+        let id = |row: &FoldRow| {
+            let beside = row.from.and_then(|(segment, position)| {
+                self.segments.get(segment as usize)?.int_id_at(position)
+            });
+            let stored = || match tables::record(snapshot, collection, row.slot).ok()?.record.id {
+                RecordId::Int(id) => Some(id),
+                RecordId::Text(_) => None,
+            };
+            beside.or_else(stored)
+        };
+        fold.rows.iter().map(id).collect()
     }
 
     pub(super) fn code(&self, row: &FoldRow) -> Option<&'v [u8]> {
@@ -74,6 +107,8 @@ pub(super) struct Fold {
     pub(super) replaced: Vec<u32>,
     /// Dead slots that go with them.
     pub(super) dropped: Vec<Slot>,
+    /// Ids of the rows, if all are integers.
+    pub(super) ids: Option<Vec<i64>>,
     /// The next segment number when the rows were collected: unchanged while nobody else folds.
     pub(super) next_segment: u32,
 }
@@ -106,6 +141,7 @@ impl Fold {
             rows: Vec::new(),
             replaced: Vec::new(),
             dropped: Vec::new(),
+            ids: None,
             next_segment: manifest.next_segment,
         };
         for place in chosen {

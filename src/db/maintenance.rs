@@ -225,7 +225,7 @@ impl<'p> Maintain<'p> {
         let snapshot = collection.inner.snapshot()?;
         let view = collection.view(snapshot.as_ref())?;
         let needs_graph = |rows: u32| rows > config.graph_min_rows;
-        let Some(fold) = Fold::plan(&view, (self.only_due, self.rebuild), needs_graph) else {
+        let Some(mut fold) = Fold::plan(&view, (self.only_due, self.rebuild), needs_graph) else {
             return Ok(None);
         };
         let builder = SegmentBuilder::with_capacity(config, fold.rows.len());
@@ -237,13 +237,14 @@ impl<'p> Maintain<'p> {
             builder.push(row.slot.0, code, None).map_err(failed)?;
         }
         if !self.rebuild {
-            if let Some(basis) = sources.basis() {
+            if let Some(basis) = sources.basis(&fold) {
                 builder = builder.basis(basis);
             }
             if let Some((graph, places)) = sources.graph_of(&fold) {
                 builder = builder.inherit(graph, places);
             }
         }
+        fold.ids = sources.int_ids(&fold, snapshot.as_ref(), collection.id);
         drop((view, snapshot));
         let go_on = |_, _| ControlFlow::Continue(());
         let progress: &ProgressFn<'_> = match &self.progress {

@@ -31,7 +31,8 @@ impl Default for DatabaseOptions {
 /// Address space taken at open: small enough for phones and 16 processes side by side; the map
 /// doubles when it is full.
 const MAP_BYTES: u64 = 256 * 1024 * 1024;
-/// Working memory of a fold: what training of 4,096 dimensions and 64 extents on their way take.
+/// Working memory of a fold: what training on 8,192 vectors of 4,096 dimensions takes, and 64
+/// extents on their way.
 const BUILD_MEMORY: usize = 256 * 1024 * 1024;
 /// Below this the work would be cut into pieces too small to be worth it.
 const BUILD_MEMORY_MIN: usize = 8 * 1024 * 1024;
@@ -77,9 +78,12 @@ impl DatabaseOptions {
     }
 
     /// Working memory for folding vectors into segments and building graphs. Beside it a fold
-    /// holds what each of its rows takes: int8 and navigation codes, and while links are selected
-    /// 430 bytes. With less, a projection is trained on fewer vectors (below 50 KiB a dimension)
-    /// and segments are written in smaller transactions. Default: 256 MiB; at least 8.
+    /// holds what each of its rows takes: int8 and navigation codes, and at 16 links up to 450
+    /// bytes while links are selected. With less, segments are written in smaller transactions,
+    /// and a projection is trained on fewer vectors, at worst 512: a graph then needs more
+    /// candidates for the same recall (0.94 instead of 0.96 at 1,024 dimensions and 8 MiB).
+    /// Default: 256 MiB, which is as good as any; at least 8, and training takes `4 d^2 + 3,072 d`
+    /// bytes for `d` dimensions in any case.
     pub fn build_memory(mut self, bytes: usize) -> Self {
         self.build_memory = bytes.max(BUILD_MEMORY_MIN);
         self

@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use super::Collection;
 use super::batch::Tombstones;
-use super::fold::{Fold, FoldRow};
+use super::fold::Fold;
 use super::maintenance::Maintained;
 use crate::error::Result;
 use crate::format::{EXTENT_HEADER_BYTES, SEAL_BYTES, SectionKind, rows_per_extent};
 use crate::index::SegmentImage;
-use crate::record::RecordId;
 use crate::storage::extents::{self, SectionPlace};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, GraphEntry, Manifest, SectionEntry, SegmentEntry};
 use crate::storage::{Snapshot, StorageError, Table, WriteTxn, Writer};
 use crate::vectors::Originals;
 
-/// Extents written in one transaction, at most: twice their bytes are held until it commits ...
+/// Extents written in one transaction, at most.
 const EXTENTS_PER_TXN: usize = 64;
-/// ... so there are fewer where memory for so many times their bytes is not granted.
+/// Working memory that one of them is granted: its bytes as read and as pages that wait for the
+/// commit, and as much to spare.
 const MEMORY_PER_EXTENT: usize = 4 << 20;
 
 /// Writes the image and makes it the collection's, under the writer lock.
@@ -97,14 +97,12 @@ impl Publish<'_> {
             })?;
             entries.push(section_entry(place, self.fold.rows.len()));
         }
-        if let Some(ids) = self.int_ids()?.filter(|ids| !ids.is_empty()) {
+        if let Some(ids) = self.fold.ids.as_ref().filter(|ids| !ids.is_empty()) {
             let place = self.place(segment, SectionKind::Ids, size_of::<i64>());
-            let stride = place.stride;
-            let rows = ids.len() / stride;
-            self.write_rows(place, rows, |rows| {
-                Ok(ids.get(rows.start * stride..rows.end * stride).unwrap_or_default().to_vec())
+            self.write_rows(place, ids.len(), |rows| {
+                Ok(ids[rows].iter().flat_map(|&id| extents::id_row(id)).collect())
             })?;
-            entries.push(section_entry(place, rows));
+            entries.push(section_entry(place, ids.len()));
         }
         entries.sort_by_key(|entry| entry.kind);
         Ok(entries)
@@ -135,21 +133,6 @@ impl Publish<'_> {
             })?;
         }
         Ok(())
-    }
-
-    /// The ids of all rows as they are stored, if all ids of the collection are integers, so that
-    /// a search finds them beside the codes. A row whose record is gone has a zero: it is dead.
-    fn int_ids(&self) -> Result<Option<Vec<u8>>> {
-        let snapshot = self.collection.inner.snapshot()?;
-        let prefix = key::collection(self.collection.id);
-        let mut ids = HashMap::new();
-        for entry in snapshot.range(Table::Ids, &prefix, &prefix)? {
-            let (at, sealed) = entry?;
-            let Some(RecordId::Int(id)) = key::id_of(at) else { return Ok(None) };
-            ids.insert(tables::decode_slot(sealed, at)?, id);
-        }
-        let of = |row: &FoldRow| ids.get(&row.slot).copied().unwrap_or(0);
-        Ok(Some(self.fold.rows.iter().flat_map(|row| extents::id_row(of(row))).collect()))
     }
 
     fn publish(&self, txn: &mut WriteTxn<'_>, entry: &SegmentEntry) -> Result<Maintained> {

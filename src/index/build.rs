@@ -91,7 +91,7 @@ pub fn finish(
         }
         _ => known,
     };
-    let upper = upper(space, chosen, params)?;
+    let upper = upper(space, chosen, params);
     report.share(1.0)?;
     let header = GraphHeader {
         entry: start,
@@ -141,17 +141,4 @@ pub fn link(space: &Space<'_>, width: usize, seed: u64) -> Layer {
     let Ok(()) = links.replace(select, |_| Ok::<(), Infallible>(()));
     links.narrow(width);
     connect(space, links)
-}
-
-/// A graph of the nearest among some positions, its nodes numbered by their places there. Copies
-/// their codes.
-pub fn link_among(
-    space: &Space<'_>,
-    positions: &[u32],
-    width: usize,
-    seed: u64,
-) -> Result<Layer, IndexError> {
-    let codes: Vec<u8> = positions.iter().flat_map(|&at| space.bytes(at)).copied().collect();
-    let codes = Rows::contiguous(codes.into(), space.encoding().code_stride())?;
-    Ok(link(&Space::new(&codes, space.encoding()), width, seed))
 }

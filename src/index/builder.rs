@@ -56,7 +56,7 @@ pub struct SegmentConfig {
     pub memory: usize,
 }
 
-/// Working memory unless told otherwise: a projection is trained as well as it can be.
+/// Working memory unless told otherwise, for callers without a database.
 const DEFAULT_MEMORY: usize = 256 << 20;
 
 impl SegmentConfig {
@@ -134,7 +134,7 @@ pub struct SegmentImage {
 /// Collects rows and builds a segment from them.
 ///
 /// Peak memory: slots, codes, raw rows unless kept apart, and while the graph is built the
-/// navigation codes and about 390 bytes a row, of which the links (128 bytes at `m = 16`) remain.
+/// navigation codes and 386 bytes a row at `m = 16`, of which the links (128 bytes) remain.
 #[derive(Debug)]
 #[must_use]
 pub struct SegmentBuilder {

@@ -150,6 +150,10 @@ impl Segment {
             rows.iter_mut().zip(group).for_each(|(row, of)| *row = codes.row(of.id));
             for (candidate, score) in group.iter().zip(codes.query.score_code4(rows)) {
                 let scored = Scored { score, id: candidate.id };
+                if found.len() <= keep {
+                    best.push(scored);
+                    continue;
+                }
                 let place = best.partition_point(|other| other.rank(&scored).is_lt());
                 idle = if place < params.k { 0 } else { idle + 1 };
                 if place < keep {
@@ -160,6 +164,9 @@ impl Segment {
             if best.len() == keep && idle >= patience {
                 break;
             }
+        }
+        if found.len() <= keep {
+            best.sort_unstable_by(Scored::rank);
         }
     }
 }

@@ -10,7 +10,7 @@
 use rayon::prelude::*;
 
 use super::IndexError;
-use super::build::{BuiltGraph, Report, any_start, finish, link_among};
+use super::build::{BuiltGraph, Report, any_start, finish, link};
 use super::connect::attach;
 use super::entries::some_entries;
 use super::graph::GraphCopy;
@@ -149,7 +149,7 @@ pub fn grow(
     drop(inherited);
     if !fresh.is_empty() {
         known.extend(some_entries(&fresh, params.seed));
-        let among = link_among(&space, &fresh, width, params.seed)?;
+        let among = link(&space.among(&fresh), width, params.seed);
         for (at, &own) in (0_u32..).zip(&fresh) {
             layer.set(own, among.linked(at).iter().map(|&link| fresh[link as usize]));
         }

@@ -17,11 +17,11 @@ impl Layer {
     /// Nodes without links.
     pub fn new(len: u32, width: usize) -> Self {
         let len = len as usize;
-        Self::of_parts(width, vec![0; len * width], vec![0; len])
+        Self::from_parts(width, vec![0; len * width], vec![0; len])
     }
 
     /// Rows of `width` places, of which the first `counts` are taken.
-    pub fn of_parts(width: usize, ids: Vec<u32>, counts: Vec<u8>) -> Self {
+    pub fn from_parts(width: usize, ids: Vec<u32>, counts: Vec<u8>) -> Self {
         Self { width, ids, counts }
     }
 

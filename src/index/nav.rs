@@ -38,7 +38,9 @@ impl NavCodes {
             return None;
         }
         let how = Training { lines, memory: params.memory, seed: params.graph.seed };
-        Some(Self::encode(space, Projection::train(codes, &encoding, how), lines))
+        let rows = codes.len() as usize;
+        let none = (vec![0; rows * lines * LINE], vec![false; rows]);
+        Some(Self::encode(space, Projection::train(codes, &encoding, how), lines, none))
     }
 
     /// As [`NavCodes::build`], with the projection of an earlier segment while it serves the
@@ -66,18 +68,31 @@ impl NavCodes {
             // Of nothing, or of equal vectors, no share is kept: no reason to train.
             fresh.is_empty() || kept.is_nan() || kept >= basis.kept - LOSS
         };
-        (fits && serves()).then(|| Self::encode(space, basis.projection, lines))
+        if !(fits && serves()) {
+            return None;
+        }
+        let rows = basis.rows(space.len() as usize, lines * LINE);
+        Some(Self::encode(space, basis.projection, lines, rows))
     }
 
-    fn encode(space: &Space<'_>, projection: Projection, lines: usize) -> Self {
-        let encoding = space.encoding();
-        let mut bytes = vec![0; space.len() as usize * lines * LINE];
-        bytes.par_chunks_mut(TASK * lines * LINE).enumerate().for_each(|(task, out)| {
-            let first = (task * TASK) as u32;
-            let count = (out.len() / (lines * LINE)) as u32;
-            let rows: Vec<CodeRow<'_>> =
-                (first..first + count).map(|at| space.point(at).row).collect();
-            NavEncoder::new(&projection, encoding.metric(), lines).encode(&rows, out);
+    /// Encodes all rows but those that are there.
+    fn encode(
+        space: &Space<'_>,
+        projection: Projection,
+        lines: usize,
+        (mut bytes, is_there): (Vec<u8>, Vec<bool>),
+    ) -> Self {
+        let (metric, stride) = (space.encoding().metric(), lines * LINE);
+        let tasks = bytes.par_chunks_mut(TASK * stride).zip(is_there.par_chunks(TASK));
+        tasks.enumerate().for_each(|(task, (out, is_there))| {
+            let absent = || (0..).zip(is_there).filter(|(_, is_there)| !**is_there);
+            let at = |(at, _)| space.point((task * TASK + at) as u32).row;
+            let rows: Vec<CodeRow<'_>> = absent().map(at).collect();
+            let mut codes = vec![0; rows.len() * stride];
+            NavEncoder::new(&projection, metric, lines).encode(&rows, &mut codes);
+            for ((at, _), code) in absent().zip(codes.chunks_exact(stride)) {
+                out[at * stride..(at + 1) * stride].copy_from_slice(code);
+            }
         });
         Self { projection, lines, bytes }
     }
@@ -98,12 +113,39 @@ pub struct Basis {
     projection: Projection,
     /// Share of the squared differences from the mean that it keeps.
     kept: f32,
+    /// Navigation codes of rows that the other segment takes over: where they are there, and
+    /// their bytes, one after another.
+    carried: (Vec<u32>, Vec<u8>),
 }
 
 impl Basis {
     /// Measures a projection on the codes of its segment.
     pub fn new(codes: &Rows, encoding: &Encoding, projection: Projection) -> Self {
-        Self { kept: kept(codes, encoding, &projection, 0..codes.len()), projection }
+        let kept = kept(codes, encoding, &projection, 0..codes.len());
+        Self { projection, kept, carried: Default::default() }
+    }
+
+    /// Adds the navigation code of a row that the other segment takes over at `place`; places
+    /// ascend. It need not be made again.
+    pub fn carry(&mut self, place: u32, code: &[u8]) {
+        self.carried.0.push(place);
+        self.carried.1.extend_from_slice(code);
+    }
+
+    /// The rows of a segment that were carried, and whether each was: all zeros where it was not.
+    fn rows(&self, len: usize, stride: usize) -> (Vec<u8>, Vec<bool>) {
+        let (mut rows, mut is_carried) = (vec![0; len * stride], vec![false; len]);
+        let (places, codes) = &self.carried;
+        // Codes of other lengths come from a file that is not as we write it.
+        let codes = if codes.len() == places.len() * stride { &codes[..] } else { &[] };
+        for (&place, code) in places.iter().zip(codes.chunks_exact(stride)) {
+            let at = place as usize;
+            if let Some(row) = rows.get_mut(at * stride..(at + 1) * stride) {
+                row.copy_from_slice(code);
+                is_carried[at] = true;
+            }
+        }
+        (rows, is_carried)
     }
 }
 

@@ -26,8 +26,8 @@ pub struct GraphParams {
     /// Candidates considered for the links of a new node. 8 to 4,096; higher is a better graph
     /// and a proportionally longer build.
     pub ef_construction: u32,
-    /// Seed of the levels and of the insertion order. Equal rows, parameters and seed give an
-    /// equal graph, whatever the number of threads.
+    /// Seed of all that is drawn. Equal rows, parameters, seed and working memory give an equal
+    /// graph, whatever the number of threads.
     pub seed: u64,
 }
 

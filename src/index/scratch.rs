@@ -11,6 +11,10 @@ use crate::kernels::NavQuery;
 /// Scratches kept for reuse; more threads than this at once allocate their own each time.
 const MAX_IDLE: usize = 64;
 
+/// Scored rows that an idle scratch keeps room for: a search for all rows of a large segment is
+/// no reason to hold as much from then on.
+const MAX_IDLE_ROWS: usize = 1 << 16;
+
 /// One walk's memory.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -45,6 +49,14 @@ impl Scratch {
         scan(&mut self.top);
         self.found.clear();
         self.found.extend_from_slice(self.top.sorted());
+    }
+
+    /// Gives back what only an unusually large search needs.
+    fn shrink(&mut self) {
+        if self.found.capacity().max(self.refined.capacity()) > MAX_IDLE_ROWS {
+            (self.found, self.refined) = (Vec::new(), Vec::new());
+            (self.top, self.pool) = (TopK::default(), Pool::default());
+        }
     }
 
     /// What is in the pool and passes is what was found.
@@ -106,6 +118,7 @@ impl ScratchPool {
         let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut scratch = idle.unwrap_or_default();
         let result = work(&mut scratch);
+        scratch.shrink();
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(scratch);
@@ -117,6 +130,23 @@ impl ScratchPool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_search_after_a_larger_one_finds_its_own_and_little_memory_stays() {
+        let scratches = ScratchPool::default();
+        let all = |keep: usize, rows: u32| {
+            scratches.with(|scratch| {
+                scratch.scan(keep, |top| (0..rows).for_each(|id| top.push(id, id as f32)));
+                scratch.found.iter().map(|found| found.id).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(all(100, 1_000).len(), 100);
+        assert_eq!(all(3, 5), [4, 3, 2]);
+        assert_eq!(all(9, 2), [1, 0]);
+        assert_eq!(all(2 * MAX_IDLE_ROWS, 200_000).len(), 2 * MAX_IDLE_ROWS);
+        scratches.with(|scratch| assert!(scratch.found.capacity() <= MAX_IDLE_ROWS));
+        assert_eq!(all(1, 9), [8]);
+    }
 
     #[test]
     fn visited_remembers_until_reset_and_refuses_what_is_out_of_range() {

@@ -231,7 +231,13 @@ impl Segment {
     /// The integer id of a slot, if this segment has the slot and ids; O(log n).
     #[must_use]
     pub fn int_id(&self, slot: u32) -> Option<i64> {
-        let row = self.ids.as_ref()?.row(self.position_of(slot)?)?;
+        self.int_id_at(self.position_of(slot)?)
+    }
+
+    /// The integer id at a position, if this segment has ids.
+    #[must_use]
+    pub fn int_id_at(&self, position: u32) -> Option<i64> {
+        let row = self.ids.as_ref()?.row(position)?;
         row.first_chunk().map(|bytes| i64::from_le_bytes(*bytes))
     }
 
@@ -259,6 +265,12 @@ impl Segment {
     pub fn basis(&self) -> Option<Basis> {
         let nav = self.nav.as_ref()?;
         Some(Basis::new(&self.codes, &self.encoding, nav.projection.clone()))
+    }
+
+    /// The navigation code at a position, if the segment has such codes.
+    #[must_use]
+    pub fn nav_row(&self, position: u32) -> Option<&[u8]> {
+        self.nav.as_ref()?.rows.row(position)
     }
 
     /// The code row at a position, as it was pushed.

@@ -1,5 +1,5 @@
 //! What many nodes select to be linked to, with scores: one array for all, as a list of its own
-//! for each would take half as much again. Costs `width * 8 + 2` bytes a node.
+//! for each takes about twice as much. Costs `width * 8 + 2` bytes a node.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -84,6 +84,7 @@ impl Selected {
             let (now, tasks) = (&*self, (first..end).into_par_iter().step_by(TASK));
             let new = |at: usize| new(now, at..(at + TASK).min(end));
             let selections: Vec<Vec<Selection>> = tasks.map(new).collect();
+            debug_assert_eq!(selections.iter().map(Vec::len).sum::<usize>(), end - first);
             let selections = selections.iter().flatten();
             (first..end).zip(selections).for_each(|(at, selection)| self.set(at, selection));
             report(end)?;
@@ -124,7 +125,7 @@ impl Selected {
     pub fn into_layer(self) -> Layer {
         let Self { width, ids, scores, counts } = self;
         drop(scores);
-        Layer::of_parts(width, ids, counts.into_iter().map(|(links, _)| links).collect())
+        Layer::from_parts(width, ids, counts.into_iter().map(|(links, _)| links).collect())
     }
 }
 

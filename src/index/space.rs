@@ -17,6 +17,8 @@ use crate::vectors::{Encoding, Metric, Rows, finite};
 #[derive(Clone, Copy)]
 pub struct Space<'a> {
     codes: &'a Rows,
+    /// The rows of the positions, where they are not all rows.
+    among: Option<&'a [u32]>,
     encoding: Encoding,
     /// Largest squared norm, under the dot product only.
     max_norm_sq: Option<f32>,
@@ -47,7 +49,7 @@ const NOWHERE: Point<'_> = Point {
 
 impl<'a> Space<'a> {
     pub fn new(codes: &'a Rows, encoding: Encoding) -> Self {
-        let mut space = Self { codes, encoding, max_norm_sq: None };
+        let mut space = Self { codes, among: None, encoding, max_norm_sq: None };
         if encoding.metric() == Metric::Dot {
             let norms = (0..codes.len()).into_par_iter().map(|at| space.point(at).norm_sq);
             space.max_norm_sq = Some(norms.reduce(|| 0.0, f32::max));
@@ -55,8 +57,13 @@ impl<'a> Space<'a> {
         space
     }
 
+    /// Some positions as a space of their own, numbered by their places in `positions`.
+    pub fn among(&self, positions: &'a [u32]) -> Self {
+        Self { among: Some(positions), ..*self }
+    }
+
     pub fn len(&self) -> u32 {
-        self.codes.len()
+        self.among.map_or(self.codes.len(), |positions| positions.len() as u32)
     }
 
     pub fn encoding(&self) -> Encoding {
@@ -69,7 +76,7 @@ impl<'a> Space<'a> {
     }
 
     pub fn point(&self, position: u32) -> Point<'a> {
-        self.codes.row(position).map_or(NOWHERE, |row| self.read(row))
+        self.row(position).map_or(NOWHERE, |row| self.read(row))
     }
 
     fn read<'r>(&self, row: &'r [u8]) -> Point<'r> {
@@ -82,7 +89,15 @@ impl<'a> Space<'a> {
 
     /// The bytes of a position's row, for a walk.
     pub fn bytes(&self, position: u32) -> &'a [u8] {
-        self.codes.row(position).unwrap_or_default()
+        self.row(position).unwrap_or_default()
+    }
+
+    #[inline]
+    fn row(&self, position: u32) -> Option<&'a [u8]> {
+        match self.among {
+            Some(positions) => self.codes.row(*positions.get(position as usize)?),
+            None => self.codes.row(position),
+        }
     }
 
     /// Scores of rows against a point.

@@ -7,8 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::IndexError;
-use super::build::link_among;
+use super::build::link;
 use super::params::GraphParams;
 use super::pool::Scored;
 use super::space::Space;
@@ -30,22 +29,18 @@ pub struct Upper {
 }
 
 /// Groups and links the entries.
-pub fn upper(
-    space: &Space<'_>,
-    entries: Vec<u32>,
-    params: GraphParams,
-) -> Result<Upper, IndexError> {
+pub fn upper(space: &Space<'_>, entries: Vec<u32>, params: GraphParams) -> Upper {
     let m = params.m as usize;
     if entries.len() <= UNGROUPED {
-        let links = link_among(space, &entries, m, params.seed)?.into_padded();
+        let links = link(&space.among(&entries), m, params.seed).into_padded();
         let rows = entries.iter().zip(links.chunks(m));
         let words = rows.flat_map(|(&node, links)| row(node, node, 0, links)).collect();
-        return Ok(Upper { level_counts: vec![entries.len() as u32], nodes: entries, words });
+        return Upper { level_counts: vec![entries.len() as u32], nodes: entries, words };
     }
     let (leaders, members) = group(space, &entries);
     let above = leaders.len() as u32;
-    let of_leaders = link_among(space, &leaders, m, params.seed)?.into_padded();
-    let of_members = link_among(space, &members, m, params.seed)?.into_padded();
+    let of_leaders = link(&space.among(&leaders), m, params.seed).into_padded();
+    let of_members = link(&space.among(&members), m, params.seed).into_padded();
     let mut words = Vec::with_capacity((leaders.len() + members.len()) * (m + 2));
     for (&leader, links) in leaders.iter().zip(of_leaders.chunks(m)) {
         let at = members.iter().position(|&member| member == leader).unwrap_or(0) as u32;
@@ -55,7 +50,7 @@ pub fn upper(
         words.extend(row(member, member, above, links));
     }
     let level_counts = vec![above, members.len() as u32];
-    Ok(Upper { level_counts, nodes: [leaders, members].concat(), words })
+    Upper { level_counts, nodes: [leaders, members].concat(), words }
 }
 
 fn row(node: u32, down: u32, first: u32, links: &[u32]) -> Vec<u32> {

@@ -104,7 +104,8 @@ impl Panel {
         out.resize((to - from) * columns, 0);
         for first_column in (0..columns).step_by(4) {
             for first_row in (from..to).step_by(4) {
-                // Meanwhile the next four columns come nearer, which may be far away.
+                // Meanwhile the next four columns come nearer, which may be far away: one for
+                // each of the first four groups of rows, so all of them from 13 rows on.
                 let group = (first_row - from) / 4;
                 if group < 4 {
                     prefetch(bytemuck::cast_slice(other.row(first_column + 4 + group)));

@@ -21,4 +21,4 @@ pub use int8::{Panel, dot4_i8};
 pub use level::{Level, available, level};
 pub use little_endian::{dot_f16_le, f16_le_to_f32, f32_le, l2sq_f16_le};
 pub use nav::{NavQuery, prefetch};
-pub use round::{largest, round_i8, square_sum};
+pub use round::{max_abs, round_i8, sum_of_squares};

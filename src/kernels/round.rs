@@ -9,16 +9,16 @@ use super::x86;
 /// The largest magnitude; zero of nothing. Values that are no numbers are left out.
 #[inline]
 #[must_use]
-pub fn largest(level: Level, values: &[f32]) -> f32 {
+pub fn max_abs(level: Level, values: &[f32]) -> f32 {
     match level.isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512 => x86::avx2::largest(level, values),
-        _ => scalar::largest(values),
+        Isa::Avx2 | Isa::Avx512 => x86::avx2::max_abs(level, values),
+        _ => scalar::max_abs(values),
     }
 }
 
-/// Each value times `factor`, rounded to the nearest whole number, ties to even, whose low byte
-/// is given: the number itself where it fits. As many as there are of both.
+/// Each value times `factor`, rounded to the nearest whole number, ties to even; what does not
+/// fit an i8 wraps. As many as there are of both.
 #[inline]
 pub fn round_i8(level: Level, values: &[f32], factor: f32, out: &mut [i8]) {
     match level.isa() {
@@ -31,11 +31,11 @@ pub fn round_i8(level: Level, values: &[f32], factor: f32, out: &mut [i8]) {
 /// The sum of the squares, in f64, which no f32 values can overflow or underflow.
 #[inline]
 #[must_use]
-pub fn square_sum(level: Level, values: &[f32]) -> f64 {
+pub fn sum_of_squares(level: Level, values: &[f32]) -> f64 {
     match level.isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512 => x86::avx2::square_sum(level, values),
-        _ => scalar::square_sum(values),
+        Isa::Avx2 | Isa::Avx512 => x86::avx2::sum_of_squares(level, values),
+        _ => scalar::sum_of_squares(values),
     }
 }
 
@@ -59,9 +59,9 @@ mod tests {
                 let mut out = vec![7; room];
                 round_i8(level, &values, factor, &mut out);
                 prop_assert_eq!(&out, &expected);
-                let found = largest(level, &values).to_bits();
-                prop_assert_eq!(found, scalar::largest(&values).to_bits());
-                let (found, sum) = (square_sum(level, &values), scalar::square_sum(&values));
+                let found = max_abs(level, &values).to_bits();
+                prop_assert_eq!(found, scalar::max_abs(&values).to_bits());
+                let (found, sum) = (sum_of_squares(level, &values), scalar::sum_of_squares(&values));
                 prop_assert!(found.to_bits() == sum.to_bits() || found.is_nan() && sum.is_nan());
             }
         }
@@ -76,9 +76,9 @@ mod tests {
                 prop_assert_eq!(f32::from(code), (x * factor).round_ties_even());
             }
             let largest = values.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
-            prop_assert_eq!(scalar::largest(&values), largest);
+            prop_assert_eq!(scalar::max_abs(&values), largest);
             let sum: f64 = values.iter().map(|x| f64::from(*x).powi(2)).sum();
-            prop_assert!((scalar::square_sum(&values) - sum).abs() <= 1e-9 * sum);
+            prop_assert!((scalar::sum_of_squares(&values) - sum).abs() <= 1e-9 * sum);
         }
     }
 }

@@ -25,7 +25,7 @@ pub fn l2sq_f32(a: &[f32], b: &[f32]) -> f32 {
 /// The largest magnitude; zero of nothing. Values that are no numbers are left out.
 #[inline(always)]
 #[must_use]
-pub fn largest(values: &[f32]) -> f32 {
+pub fn max_abs(values: &[f32]) -> f32 {
     let (chunks, rest) = values.as_chunks::<16>();
     let mut most = [0.0_f32; 16];
     // Not `max`: a comparison that is false of NaN is one instruction.
@@ -51,7 +51,7 @@ pub fn round_i8(values: &[f32], factor: f32, out: &mut [i8]) {
 /// The sum of the squares, in f64.
 #[inline(always)]
 #[must_use]
-pub fn square_sum(values: &[f32]) -> f64 {
+pub fn sum_of_squares(values: &[f32]) -> f64 {
     // Eight sums side by side: one would wait for each addition.
     let (chunks, rest) = values.as_chunks::<8>();
     let mut sums = [0.0; 8];

@@ -53,7 +53,7 @@ fn checked_norm(vector: &[f32], dim: usize, metric: Metric) -> Result<f64, Vecto
 
 /// Squared Euclidean norm in f64, which no f32 vector can overflow or underflow.
 pub(super) fn norm_sq(vector: &[f32]) -> f64 {
-    kernels::square_sum(kernels::level(), vector)
+    kernels::sum_of_squares(kernels::level(), vector)
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl<'a> CodeRow<'a> {
 /// small to have a normal scale become zeros.
 pub(super) fn quantize(values: &[f32], codes: &mut [i8]) -> f32 {
     let level = kernels::level();
-    let largest = kernels::largest(level, values);
+    let largest = kernels::max_abs(level, values);
     let scale = largest / MAX_CODE;
     let scale = if scale.is_normal() { scale } else { 0.0 };
     let per_unit = if scale == 0.0 { 0.0 } else { MAX_CODE / largest };

@@ -33,7 +33,7 @@ const TASK_ROWS: usize = 16;
 pub struct Training {
     /// Cache lines of the navigation codes, which tell the number of directions.
     pub lines: usize,
-    /// Bytes; half of them for the sample, which is the smaller the fewer there are.
+    /// Bytes for the sample, which is the smaller the fewer there are, and the covariances.
     pub memory: usize,
     /// Seed of the sample and of the turns.
     pub seed: u64,
@@ -65,7 +65,9 @@ impl Projection {
         let Training { lines, memory, seed } = how;
         let dim = encoding.coded_dim();
         let mut random = Random::new(seed);
-        let most = (memory / 2 / (SAMPLE_BYTES * dim.max(1))).clamp(SAMPLE_MIN, SAMPLE);
+        let covariances = size_of::<f32>() * dim * dim;
+        let most = memory.saturating_sub(covariances) / (SAMPLE_BYTES * dim.max(1));
+        let most = most.clamp(SAMPLE_MIN, SAMPLE);
         let sample = sample(codes, (dim, most), &mut random);
         let mean = requantized(&mean(&sample, dim));
         let covariance = covariance(&sample, &mean);
@@ -173,7 +175,8 @@ impl Projection {
             });
             let dots = dot4_i8(level, codes, rows);
             let count = (self.len() - first).min(4);
-            out.extend((0..count).map(|at| self.coordinate(first + at, dots[at], scale)));
+            let factors = |at: usize| (self.scales[at], self.offsets[at]);
+            out.extend((0..count).map(|at| coordinate(dots[at], scale, factors(first + at))));
         }
     }
 
@@ -190,16 +193,17 @@ impl Projection {
         out.reserve(dots.len());
         for (dots, scale) in dots.chunks(self.len().max(1)).zip(scales) {
             let factors = self.scales.iter().zip(&self.offsets);
-            let along =
-                |(dot, (own, offset)): (&i32, (&f32, &f32))| *dot as f32 * scale * own - offset;
-            out.extend(dots.iter().zip(factors).map(along));
+            let dots = dots.iter().zip(factors);
+            out.extend(dots.map(|(dot, (own, mean))| coordinate(*dot, *scale, (*own, *mean))));
         }
     }
+}
 
-    #[inline]
-    fn coordinate(&self, at: usize, dot: i32, scale: f32) -> f32 {
-        dot as f32 * scale * self.scales[at] - self.offsets[at]
-    }
+/// The coordinate of a vector along a direction from the product of their codes: `scale` is that
+/// of the vector, then those of the direction and the mean along it.
+#[inline]
+fn coordinate(dot: i32, scale: f32, (own, mean): (f32, f32)) -> f32 {
+    dot as f32 * scale * own - mean
 }
 
 /// Appends a code row of `values` with another second factor.

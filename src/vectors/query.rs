@@ -6,7 +6,7 @@ use super::{Encoding, Metric, Originals, VectorError, finite};
 use crate::kernels;
 
 /// A checked query: its values (normalized under cosine), the int8 code of its coded dimensions
-/// and the factors of the code.
+/// and what turns products of codes into scores.
 ///
 /// Scores are finite for any row, even one from a damaged file; a row that is too short scores
 /// worst.

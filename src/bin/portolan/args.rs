@@ -235,8 +235,8 @@ pub struct BenchAnnArgs {
     /// Make codes and graph of the leading N components alone [default: all]
     #[arg(long, value_name = "N", conflicts_with = "reuse")]
     pub leading: Option<usize>,
-    /// Working memory of the build in MiB [default: 256]
-    #[arg(long, value_name = "MIB", value_parser = count)]
+    /// Working memory of the build in MiB, at least 8 [default: 256]
+    #[arg(long, value_name = "MIB", value_parser = count, conflicts_with = "reuse")]
     pub build_memory: Option<usize>,
     /// Neighbors to find
     #[arg(short, value_name = "K", default_value = "10", value_parser = count)]

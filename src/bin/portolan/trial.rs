@@ -141,8 +141,9 @@ pub fn peak_mib() -> Option<f64> {
 
 /// Watches the memory that this process has beside mapped files, from a thread of its own.
 pub struct OwnMemory {
+    before: Option<f64>,
     done: Arc<AtomicBool>,
-    watch: JoinHandle<Option<f64>>,
+    watch: Option<JoinHandle<f64>>,
 }
 
 /// Time between two looks.
@@ -153,25 +154,36 @@ impl OwnMemory {
     pub fn watch() -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let is_done = Arc::clone(&done);
+        let before = own_mib();
         let watch = std::thread::spawn(move || {
-            let own = || Some(kernel_figure("/proc/self/status", "RssAnon:")? / 1024.0);
-            let before = own()?;
-            let mut peak = before;
+            let mut peak = 0.0;
             while !is_done.load(Ordering::Relaxed) {
-                peak = own()?.max(peak);
+                peak = own_mib().unwrap_or(0.0).max(peak);
                 std::thread::sleep(LOOK);
             }
-            Some(peak - before)
+            peak
         });
-        Self { done, watch }
+        Self { before, done, watch: Some(watch) }
     }
 
     /// Ends it: the most MiB there were above those at the beginning; none where the system does
     /// not tell.
-    pub fn peak_mib(self) -> Option<f64> {
+    pub fn peak_mib(mut self) -> Option<f64> {
         self.done.store(true, Ordering::Relaxed);
-        self.watch.join().ok().flatten()
+        let peak = self.watch.take()?.join().ok()?;
+        Some((peak - self.before?).max(0.0))
     }
+}
+
+impl Drop for OwnMemory {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+    }
+}
+
+/// MiB of this process beside mapped files.
+fn own_mib() -> Option<f64> {
+    Some(kernel_figure("/proc/self/status", "RssAnon:")? / 1024.0)
 }
 
 /// Bytes that this process has written to files so far; none where the system does not tell.
@@ -227,10 +239,11 @@ mod tests {
     #[test]
     fn memory_that_was_taken_meanwhile_is_seen() {
         let watched = OwnMemory::watch();
-        let taken = vec![1_u8; 64 << 20];
+        // More than what tests beside this one give back meanwhile.
+        let taken = std::hint::black_box(vec![1_u8; 256 << 20]);
         std::thread::sleep(LOOK * 20);
         let peak = watched.peak_mib().unwrap();
-        assert!(peak > 50.0, "{peak} MiB of {}", taken.len());
+        assert!(peak > 128.0, "{peak} MiB of {}", std::hint::black_box(taken).len());
     }
 
     #[cfg(target_os = "linux")]

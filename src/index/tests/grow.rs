@@ -16,6 +16,7 @@ fn build(
     encoding: Encoding,
     numbers: &[u32],
     inherited: Option<(GraphCopy, Vec<u32>)>,
+    basis: Option<Basis>,
 ) -> SegmentImage {
     let params = GraphParams { ef_construction: 64, ..GraphParams::default() };
     let config = SegmentConfig::new(encoding).graph(params).graph_min_rows(0);
@@ -27,6 +28,9 @@ fn build(
     if let Some((graph, places)) = inherited {
         builder = builder.inherit(graph, places);
     }
+    if let Some(basis) = basis {
+        builder = builder.basis(basis);
+    }
     builder.finish(&go_on).unwrap()
 }
 
@@ -36,9 +40,9 @@ fn places(change: &Change) -> Vec<u32> {
 }
 
 fn grown(vectors: &[Vec<f32>], encoding: Encoding, change: &Change) -> SegmentImage {
-    let before = open_image(build(vectors, encoding, &change.before, None)).unwrap();
+    let before = open_image(build(vectors, encoding, &change.before, None, None)).unwrap();
     let graph = before.graph_copy().unwrap();
-    build(vectors, encoding, &change.after, Some((graph, places(change))))
+    build(vectors, encoding, &change.after, Some((graph, places(change))), None)
 }
 
 /// Of `n` vectors all but every seventh at first; then without every fifth, with all others.
@@ -68,7 +72,7 @@ fn a_grown_graph_finds_as_much_as_one_built_anew() {
     let queries = vectors.split_off(6_000);
     let encoding = Encoding::new(64, Metric::Cosine, Originals::F16).unwrap();
     let change = churn(6_000);
-    let anew = open_image(build(&vectors, encoding, &change.after, None)).unwrap();
+    let anew = open_image(build(&vectors, encoding, &change.after, None, None)).unwrap();
     let grown = open_image(grown(&vectors, encoding, &change)).unwrap();
     let recall = |segment| recall(segment, &queries, 20, Allow::All);
     let (anew, grown) = (recall(&anew), recall(&grown));
@@ -89,6 +93,47 @@ fn deleting_alone_keeps_every_row_reachable() {
 }
 
 #[test]
+fn graphs_with_the_fewest_and_the_most_links_build_and_grow_alike_on_one_thread_and_on_four() {
+    let vectors = clustered(900, 16, 28);
+    for (metric, m) in [(Metric::Cosine, 2), (Metric::Dot, 64), (Metric::L2, 64)] {
+        let encoding = Encoding::new(16, metric, Originals::F16).unwrap();
+        let params = GraphParams { m, ef_construction: 64, ..GraphParams::default() };
+        let config = SegmentConfig::new(encoding).graph(params).graph_min_rows(0);
+        let built = |numbers: &[u32], inherited: Option<(GraphCopy, Vec<u32>)>| {
+            let mut builder = SegmentBuilder::with_capacity(config, numbers.len()).unwrap();
+            for &number in numbers {
+                let rows = encoding.encode(&vectors[number as usize]).unwrap();
+                builder.push(number, &rows.code, rows.raw.as_deref()).unwrap();
+            }
+            match inherited {
+                Some((graph, places)) => builder.inherit(graph, places),
+                None => builder,
+            }
+            .finish(&go_on)
+            .unwrap()
+        };
+        let change = churn(900);
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let before = open_image(built(&change.before, None)).unwrap();
+                let graph = before.graph_copy().unwrap();
+                built(&change.after, Some((graph, places(&change))))
+            })
+        };
+        let (one, four) = (run(1), run(4));
+        let bytes = |image: &SegmentImage| -> Vec<Bytes> {
+            image.sections.iter().map(|section| section.bytes.clone()).collect()
+        };
+        assert!(bytes(&one) == bytes(&four), "{metric} {m}");
+        let segment = open_image(one).unwrap();
+        let recall = recall(&segment, &vectors[..60], 200, Allow::All);
+        let least = if m == 2 { 0.5 } else { 0.99 };
+        assert!(recall >= least, "{metric} {m}: {recall}");
+    }
+}
+
+#[test]
 fn growing_gives_the_same_bytes_on_one_thread_and_on_four() {
     let vectors = clustered(2_500, 24, 24);
     let encoding = Encoding::new(24, Metric::Cosine, Originals::None).unwrap();
@@ -102,17 +147,46 @@ fn growing_gives_the_same_bytes_on_one_thread_and_on_four() {
 }
 
 #[test]
+fn navigation_codes_that_are_carried_over_are_those_that_would_be_made() {
+    let vectors = clustered(3_000, 40, 26);
+    let encoding = Encoding::new(40, Metric::Cosine, Originals::None).unwrap();
+    let change = churn(3_000);
+    let before = open_image(build(&vectors, encoding, &change.before, None, None)).unwrap();
+    let run = |carry: &dyn Fn(&mut Basis)| {
+        let mut basis = before.basis().unwrap();
+        carry(&mut basis);
+        let inherited = (before.graph_copy().unwrap(), places(&change));
+        let image = build(&vectors, encoding, &change.after, Some(inherited), Some(basis));
+        let nav = image.sections.into_iter().find(|section| section.kind == SectionKind::Nav);
+        nav.unwrap().bytes.to_vec()
+    };
+    let carried = |code: &dyn Fn(u32) -> Vec<u8>| {
+        run(&|basis| {
+            for (at, place) in (0_u32..).zip(places(&change)).filter(|(_, place)| *place != GONE) {
+                basis.carry(place, &code(at));
+            }
+        })
+    };
+    let anew = run(&|_| ());
+    assert_eq!(anew.len(), change.after.len() * 64);
+    assert!(anew == carried(&|at| before.nav_row(at).unwrap().to_vec()));
+    // Others are taken as they are; of another length they are left aside.
+    assert!(anew != carried(&|_| vec![1; 64]));
+    assert!(anew == carried(&|_| vec![1; 128]));
+}
+
+#[test]
 fn places_that_do_not_fit_lead_to_a_graph_built_anew() {
     let vectors = clustered(300, 8, 25);
     let encoding = Encoding::new(8, Metric::L2, Originals::None).unwrap();
     let numbers: Vec<u32> = (0..300).collect();
     let links = |image: &SegmentImage| rows_of(&image.sections, SectionKind::Links, 128).unwrap();
-    let anew = build(&vectors, encoding, &numbers, None);
+    let anew = build(&vectors, encoding, &numbers, None, None);
     let graph = open_image(anew.clone()).unwrap().graph_copy().unwrap();
     let backwards: Vec<u32> = (0..300).rev().collect();
     let beyond: Vec<u32> = (1..301).collect();
     for places in [backwards, beyond, Vec::new(), vec![0; 300]] {
-        let image = build(&vectors, encoding, &numbers, Some((graph.clone(), places)));
+        let image = build(&vectors, encoding, &numbers, Some((graph.clone(), places)), None);
         for row in 0..300 {
             assert_eq!(links(&image).row(row), links(&anew).row(row));
         }
@@ -125,7 +199,7 @@ fn a_damaged_graph_can_be_grown_from() {
     let vectors = clustered(400, 8, 26);
     let encoding = Encoding::new(8, Metric::L2, Originals::F32).unwrap();
     let numbers: BTreeSet<u32> = (0..300).collect();
-    let sound = build(&vectors, encoding, &numbers.into_iter().collect::<Vec<_>>(), None);
+    let sound = build(&vectors, encoding, &numbers.into_iter().collect::<Vec<_>>(), None, None);
     let words = prop_oneof![4 => 0_u32..400, 1 => any::<u32>()];
     let strategy = (proptest::collection::vec(words, 300 * 32), 0_u32..300, 1_u32..9);
     let config = ProptestConfig { cases: 24, max_shrink_iters: 20, ..ProptestConfig::default() };
@@ -144,7 +218,7 @@ fn a_damaged_graph_can_be_grown_from() {
             before: (0..300).collect(),
             after: (0..400).filter(|at| at % dead != 1 % dead).collect(),
         };
-        let image = build(&vectors, encoding, &change.after, Some((graph, places(&change))));
+        let image = build(&vectors, encoding, &change.after, Some((graph, places(&change))), None);
         let segment = open_image(image).unwrap();
         let query = PreparedQuery::new(&encoding, &vectors[399]).unwrap();
         let hits = segment.search(&query, &SearchParams::new(5, 6), Allow::All).unwrap();
@@ -167,7 +241,7 @@ fn a_projection_is_shared_with_more_of_the_same_but_not_with_what_it_does_not_se
         found.map(|section| section.bytes.clone())
     };
     let before: Vec<u32> = (0..900).collect();
-    let old = build(&vectors, encoding, &before, None);
+    let old = build(&vectors, encoding, &before, None, None);
     let segment = open_image(old.clone()).unwrap();
     for (after, is_shared) in [(0..2_100, true), (300..2_400, false)] {
         let change = Change { before: before.clone(), after: after.collect() };

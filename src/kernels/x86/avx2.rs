@@ -33,14 +33,15 @@ fn lanes(sums: __m128i) -> [i32; 4] {
     out
 }
 
-/// See [`largest`](super::super::round::largest).
+/// See [`max_abs`](super::super::round::max_abs).
 #[inline]
-pub fn largest(_proof: Level, values: &[f32]) -> f32 {
+pub fn max_abs(_proof: Level, values: &[f32]) -> f32 {
     #[target_feature(enable = "avx2")]
     fn inner(values: &[f32]) -> f32 {
-        scalar::largest(values)
+        scalar::max_abs(values)
     }
-    // SAFETY: a level of AVX2, or above, is made only after its features were detected.
+    // SAFETY: `round.rs` alone calls this, with a level of AVX2 or AVX-512; both are made only
+    // after the features of AVX2 were detected.
     unsafe { inner(values) }
 }
 
@@ -51,18 +52,18 @@ pub fn round_i8(_proof: Level, values: &[f32], factor: f32, out: &mut [i8]) {
     fn inner(values: &[f32], factor: f32, out: &mut [i8]) {
         scalar::round_i8(values, factor, out);
     }
-    // SAFETY: as in `largest`.
+    // SAFETY: as in `max_abs`.
     unsafe { inner(values, factor, out) }
 }
 
-/// See [`square_sum`](super::super::round::square_sum).
+/// See [`sum_of_squares`](super::super::round::sum_of_squares).
 #[inline]
-pub fn square_sum(_proof: Level, values: &[f32]) -> f64 {
+pub fn sum_of_squares(_proof: Level, values: &[f32]) -> f64 {
     #[target_feature(enable = "avx2")]
     fn inner(values: &[f32]) -> f64 {
-        scalar::square_sum(values)
+        scalar::sum_of_squares(values)
     }
-    // SAFETY: as in `largest`.
+    // SAFETY: as in `max_abs`.
     unsafe { inner(values) }
 }
 
