@@ -17,8 +17,7 @@ fn seed() -> PathBuf {
 /// A graph with all its sections, deleted rows, unsealed ones, and fields of each type.
 fn write(path: &Path) {
     let dir = tempfile::tempdir().unwrap();
-    let made = dir.path().join("seed.portolan");
-    let db = Database::create(&made).unwrap();
+    let db = Database::create(dir.path().join("large.portolan")).unwrap();
     let docs = db.create_collection("docs", CollectionOptions::new(DIM, Metric::Cosine)).unwrap();
     let vectors = Synthetic::with_clusters(DIM, 7, 4).vectors(ROWS + 2);
     let record = |at: usize| {
@@ -30,6 +29,11 @@ fn write(path: &Path) {
     (0..ROWS).for_each(|at| batch.upsert(record(at)).unwrap());
     batch.commit().unwrap();
     docs.maintain().graph_min_rows(0).run().unwrap();
+    let made = dir.path().join("small.portolan");
+    db.compact_to(&made).unwrap();
+    drop((docs, db));
+    let db = Database::open_existing(&made).unwrap();
+    let docs = db.collection("docs").unwrap();
     docs.delete(3_i64).unwrap();
     docs.upsert(record(ROWS)).unwrap();
     docs.upsert(record(ROWS + 1)).unwrap();

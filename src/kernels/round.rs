@@ -61,7 +61,8 @@ mod tests {
                 prop_assert_eq!(&out, &expected);
                 let found = max_abs(level, &values).to_bits();
                 prop_assert_eq!(found, scalar::max_abs(&values).to_bits());
-                let (found, sum) = (sum_of_squares(level, &values), scalar::sum_of_squares(&values));
+                let found = sum_of_squares(level, &values);
+                let sum = scalar::sum_of_squares(&values);
                 prop_assert!(found.to_bits() == sum.to_bits() || found.is_nan() && sum.is_nan());
             }
         }
