@@ -1,7 +1,9 @@
 //! What is done to every component of a query before it is a code: its square, its largest, its
 //! rounding. The loops are those of [`scalar`], compiled for wider registers as well.
 
-use super::level::{Isa, Level};
+#[cfg(target_arch = "x86_64")]
+use super::level::Isa;
+use super::level::Level;
 use super::scalar;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
