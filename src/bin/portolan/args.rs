@@ -61,7 +61,7 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub file: FileArgs,
     /// Also searches for N stored vectors of each collection and compares with exact search
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub recall: Option<usize>,
 }
 
