@@ -7,6 +7,7 @@ use super::maintenance::Folding;
 use super::view::Views;
 use super::{Database, Inner, Maintenance, StoreKind, maintenance, registry};
 use crate::error::Result;
+use crate::index::BUILD_MEMORY;
 use crate::storage::{LmdbOptions, LmdbStore, StorageError, Store, WriterPolicy, schema};
 
 /// How to open a file read-write.
@@ -31,9 +32,6 @@ impl Default for DatabaseOptions {
 /// Address space taken at open: small enough for phones and 16 processes side by side; the map
 /// doubles when it is full.
 const MAP_BYTES: u64 = 256 * 1024 * 1024;
-/// Working memory of a fold: what training on 8,192 vectors of 4,096 dimensions takes, and 64
-/// extents on their way.
-const BUILD_MEMORY: usize = 256 * 1024 * 1024;
 /// Below this the work would be cut into pieces too small to be worth it.
 const BUILD_MEMORY_MIN: usize = 8 * 1024 * 1024;
 

@@ -4,7 +4,6 @@
 //! No position is inserted one by one: every pass reads a finished graph and writes the next, in
 //! parallel and yet the same for any number of threads.
 
-use std::convert::Infallible;
 use std::ops::Range;
 
 use super::IndexError;
@@ -138,7 +137,7 @@ pub fn link(space: &Space<'_>, width: usize, seed: u64) -> Layer {
         let of = |at| candidates.links(at).collect::<Vec<_>>();
         rows.map(|at| Selection::new(space, &of(at), width)).collect()
     };
-    let Ok(()) = links.replace(select, |_| Ok::<(), Infallible>(()));
+    links.replace(select);
     links.narrow(width);
     connect(space, links)
 }

@@ -56,8 +56,9 @@ pub struct SegmentConfig {
     pub memory: usize,
 }
 
-/// Working memory unless told otherwise, for callers without a database.
-const DEFAULT_MEMORY: usize = 256 << 20;
+/// Working memory unless told otherwise: what training on 8,192 vectors of 4,096 dimensions takes,
+/// and 64 extents on their way.
+pub const BUILD_MEMORY: usize = 256 << 20;
 
 impl SegmentConfig {
     /// Default graph parameters, a graph above 20,000 rows, raw rows in the image.
@@ -69,7 +70,7 @@ impl SegmentConfig {
             graph,
             graph_min_rows: DEFAULT_GRAPH_MIN_ROWS,
             raw_apart: false,
-            memory: DEFAULT_MEMORY,
+            memory: BUILD_MEMORY,
         }
     }
 
@@ -248,7 +249,11 @@ impl SegmentBuilder {
             let inherited = inherited.and_then(|(graph, at)| Inherited::new(graph, at, rows));
             let built = match inherited {
                 Some(old) => grow(&code_rows, encoding, (params, old, self.basis), progress)?,
-                None => build(&code_rows, encoding, params, progress)?,
+                None => {
+                    // It has the navigation codes of rows that are carried over.
+                    drop(self.basis);
+                    build(&code_rows, encoding, params, progress)?
+                }
             };
             let BuiltGraph { header, links, upper, nav } = built;
             (Some(header), links, upper, nav)

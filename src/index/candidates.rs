@@ -139,21 +139,20 @@ impl Segment {
         best: &mut Vec<Scored>,
     ) {
         let keep = params.rescored();
-        let patience = (found.len() / PATIENCE_PART).max(PATIENCE_MIN);
         best.clear();
+        if found.len() <= keep {
+            let scored = found.chunks(4).flat_map(|group| codes.scored(group));
+            best.extend(scored);
+            best.sort_unstable_by(Scored::rank);
+            return;
+        }
+        let patience = (found.len() / PATIENCE_PART).max(PATIENCE_MIN);
         let mut idle = 0;
         found.iter().take(AHEAD).for_each(|next| prefetch(codes.row(next.id)));
         for (at, group) in found.chunks(4).enumerate() {
             let ahead = found.iter().skip(4 * at + AHEAD).take(4);
             ahead.for_each(|next| prefetch(codes.row(next.id)));
-            let mut rows = [&[][..]; 4];
-            rows.iter_mut().zip(group).for_each(|(row, of)| *row = codes.row(of.id));
-            for (candidate, score) in group.iter().zip(codes.query.score_code4(rows)) {
-                let scored = Scored { score, id: candidate.id };
-                if found.len() <= keep {
-                    best.push(scored);
-                    continue;
-                }
+            for scored in codes.scored(group) {
                 let place = best.partition_point(|other| other.rank(&scored).is_lt());
                 idle = if place < params.k { 0 } else { idle + 1 };
                 if place < keep {
@@ -164,9 +163,6 @@ impl Segment {
             if best.len() == keep && idle >= patience {
                 break;
             }
-        }
-        if found.len() <= keep {
-            best.sort_unstable_by(Scored::rank);
         }
     }
 }
@@ -215,6 +211,17 @@ impl Scorer for FirstLines<'_> {
 pub(super) struct CodeScorer<'a> {
     pub(super) query: &'a PreparedQuery,
     pub(super) codes: &'a Rows,
+}
+
+impl CodeScorer<'_> {
+    /// Up to four of what was found, scored.
+    #[inline]
+    fn scored(&self, found: &[Scored]) -> impl Iterator<Item = Scored> {
+        let mut rows = [&[][..]; 4];
+        rows.iter_mut().zip(found).for_each(|(row, of)| *row = self.row(of.id));
+        let scores = self.query.score_code4(rows);
+        found.iter().zip(scores).map(|(of, score)| Scored { score, id: of.id })
+    }
 }
 
 impl Scorer for CodeScorer<'_> {

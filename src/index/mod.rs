@@ -47,7 +47,7 @@ mod walk;
 mod tests;
 
 pub use allow::Allow;
-pub use builder::{SegmentBuilder, SegmentConfig, SegmentImage};
+pub use builder::{BUILD_MEMORY, SegmentBuilder, SegmentConfig, SegmentImage};
 pub use error::IndexError;
 pub use exact::TopK;
 pub use graph::GraphCopy;

@@ -38,9 +38,8 @@ impl NavCodes {
             return None;
         }
         let how = Training { lines, memory: params.memory, seed: params.graph.seed };
-        let rows = codes.len() as usize;
-        let none = (vec![0; rows * lines * LINE], vec![false; rows]);
-        Some(Self::encode(space, Projection::train(codes, &encoding, how), lines, none))
+        let projection = Projection::train(codes, &encoding, how);
+        Some(Self::encode(space, projection, lines, Carried::default()))
     }
 
     /// As [`NavCodes::build`], with the projection of an earlier segment while it serves the
@@ -68,21 +67,14 @@ impl NavCodes {
             // Of nothing, or of equal vectors, no share is kept: no reason to train.
             fresh.is_empty() || kept.is_nan() || kept >= basis.kept - LOSS
         };
-        if !(fits && serves()) {
-            return None;
-        }
-        let rows = basis.rows(space.len() as usize, lines * LINE);
-        Some(Self::encode(space, basis.projection, lines, rows))
+        let basis = (fits && serves()).then_some(basis)?;
+        Some(Self::encode(space, basis.projection, lines, basis.carried))
     }
 
-    /// Encodes all rows but those that are there.
-    fn encode(
-        space: &Space<'_>,
-        projection: Projection,
-        lines: usize,
-        (mut bytes, is_there): (Vec<u8>, Vec<bool>),
-    ) -> Self {
+    /// Encodes all rows but those that are carried over.
+    fn encode(space: &Space<'_>, projection: Projection, lines: usize, carried: Carried) -> Self {
         let (metric, stride) = (space.encoding().metric(), lines * LINE);
+        let (mut bytes, is_there) = carried.into_rows(space.len() as usize, stride);
         let tasks = bytes.par_chunks_mut(TASK * stride).zip(is_there.par_chunks(TASK));
         tasks.enumerate().for_each(|(task, (out, is_there))| {
             let absent = || (0..).zip(is_there).filter(|(_, is_there)| !**is_there);
@@ -113,39 +105,48 @@ pub struct Basis {
     projection: Projection,
     /// Share of the squared differences from the mean that it keeps.
     kept: f32,
-    /// Navigation codes of rows that the other segment takes over: where they are there, and
-    /// their bytes, one after another.
-    carried: (Vec<u32>, Vec<u8>),
+    carried: Carried,
+}
+
+/// Navigation codes of rows that another segment takes over.
+#[derive(Debug, Clone, Default)]
+struct Carried {
+    /// Where the rows are there, ascending.
+    places: Vec<u32>,
+    /// Their codes, one after another.
+    codes: Vec<u8>,
+}
+
+impl Carried {
+    /// The rows of the other segment, and whether each is there: all zeros where it is not.
+    fn into_rows(self, len: usize, stride: usize) -> (Vec<u8>, Vec<bool>) {
+        let (mut rows, mut is_there) = (vec![0; len * stride], vec![false; len]);
+        // Codes of other lengths come from a file that is not as we write it.
+        let fits = self.codes.len() == self.places.len() * stride;
+        let codes = if fits { &self.codes[..] } else { &[] };
+        for (&place, code) in self.places.iter().zip(codes.chunks_exact(stride)) {
+            let at = place as usize;
+            if let Some(row) = rows.get_mut(at * stride..(at + 1) * stride) {
+                row.copy_from_slice(code);
+                is_there[at] = true;
+            }
+        }
+        (rows, is_there)
+    }
 }
 
 impl Basis {
     /// Measures a projection on the codes of its segment.
     pub fn new(codes: &Rows, encoding: &Encoding, projection: Projection) -> Self {
         let kept = kept(codes, encoding, &projection, 0..codes.len());
-        Self { projection, kept, carried: Default::default() }
+        Self { projection, kept, carried: Carried::default() }
     }
 
     /// Adds the navigation code of a row that the other segment takes over at `place`; places
     /// ascend. It need not be made again.
     pub fn carry(&mut self, place: u32, code: &[u8]) {
-        self.carried.0.push(place);
-        self.carried.1.extend_from_slice(code);
-    }
-
-    /// The rows of a segment that were carried, and whether each was: all zeros where it was not.
-    fn rows(&self, len: usize, stride: usize) -> (Vec<u8>, Vec<bool>) {
-        let (mut rows, mut is_carried) = (vec![0; len * stride], vec![false; len]);
-        let (places, codes) = &self.carried;
-        // Codes of other lengths come from a file that is not as we write it.
-        let codes = if codes.len() == places.len() * stride { &codes[..] } else { &[] };
-        for (&place, code) in places.iter().zip(codes.chunks_exact(stride)) {
-            let at = place as usize;
-            if let Some(row) = rows.get_mut(at * stride..(at + 1) * stride) {
-                row.copy_from_slice(code);
-                is_carried[at] = true;
-            }
-        }
-        (rows, is_carried)
+        self.carried.places.push(place);
+        self.carried.codes.extend_from_slice(code);
     }
 }
 

@@ -38,7 +38,7 @@ impl Refine<'_> {
         let select = |_: &Selected, places: Range<usize>| {
             scratches.with(|scratch| self.select(&positions[places], scratch))
         };
-        selected.replace(select, |done| report(done as u64))?;
+        selected.try_replace(select, |done| report(done as u64))?;
         Ok(selected)
     }
 

@@ -2,6 +2,7 @@
 //! for each takes about twice as much. Costs `width * 8 + 2` bytes a node.
 
 use std::cmp::Ordering;
+use std::convert::Infallible;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -71,9 +72,14 @@ impl Selected {
         self.counts[at] = (len as u8, selection.diverse.min(len) as u8);
     }
 
-    /// Sets the links of all nodes, those of [`TASK`] nodes by one call of `new`, in parallel;
-    /// `report` is told how many are done. `new` may read what the same nodes had.
-    pub fn replace<E>(
+    /// Sets the links of all nodes, those of [`TASK`] nodes by one call of `new`, in parallel.
+    /// `new` may read what the same nodes had.
+    pub fn replace(&mut self, new: impl Fn(&Self, Range<usize>) -> Vec<Selection> + Sync) {
+        let Ok(()) = self.try_replace(new, |_| Ok::<(), Infallible>(()));
+    }
+
+    /// [`Selected::replace`], ended by an error of `report`, which is told how many are done.
+    pub fn try_replace<E>(
         &mut self,
         new: impl Fn(&Self, Range<usize>) -> Vec<Selection> + Sync,
         mut report: impl FnMut(usize) -> Result<(), E>,

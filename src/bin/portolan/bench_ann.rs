@@ -250,8 +250,8 @@ struct Took {
     own_mib: Option<f64>,
 }
 
-/// Stores all vectors under their row numbers and folds them. Then
-/// writes the file anew without free pages, as it would be shipped.
+/// Stores all vectors under their row numbers and folds them; then writes the file anew without
+/// free pages, as it would be shipped.
 fn build(args: &BenchAnnArgs, base: &VectorFile, path: &Path) -> Result<Took> {
     let mut options = DatabaseOptions::new().must_be_new().maintenance(Maintenance::Manual);
     if let Some(mib) = args.build_memory {
