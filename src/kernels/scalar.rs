@@ -37,14 +37,17 @@ pub fn max_abs(values: &[f32]) -> f32 {
     most.into_iter().fold(0.0, f32::max)
 }
 
-/// Each value times `factor`, rounded to the nearest whole number, ties to even; its low byte.
+/// Each value times `factor`, rounded to the nearest whole number, ties to even; its low byte. A
+/// product that is no number gives zero.
 #[inline(always)]
 pub fn round_i8(values: &[f32], factor: f32, out: &mut [i8]) {
     // The sum of a small number and 1.5 * 2^23 is rounded to a whole number, whose low byte is
     // the low byte of the sum: a rounding that compiles to two vector instructions.
     const ROUNDING: f32 = 12_582_912.0;
     for (x, out) in values.iter().zip(out) {
-        *out = (x * factor + ROUNDING).to_bits() as u8 as i8;
+        let sum = x * factor + ROUNDING;
+        // Which bits a NaN has may differ from one compilation of this loop to another.
+        *out = if sum.is_nan() { 0 } else { sum.to_bits() as u8 as i8 };
     }
 }
 
