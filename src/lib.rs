@@ -63,7 +63,7 @@ pub use pipeline::{
     StageReport,
 };
 pub use record::{Metadata, ModelContract, Record, RecordError, RecordId, Roles, Value};
-pub use storage::{PageError, StorageError, WriterPolicy};
+pub use storage::{PageError, StorageError, Verify, WriterPolicy};
 pub use vectors::{Metric, Originals, VectorError};
 
 /// Parsers and decoders for the fuzz targets. Not part of the API: may change at any time.

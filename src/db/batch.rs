@@ -222,7 +222,7 @@ impl Apply<'_, '_> {
             self.manifest.delta += 1;
         }
         for field in fields::of_record(id, &record.metadata, slot) {
-            self.txn.put(Table::Fields, &field, &[])?;
+            self.txn.put_field(&field)?;
         }
         self.manifest.records += 1;
         Ok(())

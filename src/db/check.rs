@@ -15,6 +15,8 @@ use crate::vectors::{Metric, Originals};
 pub struct DatabaseInfo {
     /// Bytes of the file.
     pub file_bytes: u64,
+    /// Format version of the file; [`Database::compact`] makes it the newest.
+    pub format_version: u32,
     /// The collections, by name.
     pub collections: Vec<CollectionInfo>,
 }
@@ -99,7 +101,8 @@ impl Database {
         for name in self.collections()? {
             collections.push(self.collection(&name)?.info()?);
         }
-        Ok(DatabaseInfo { file_bytes: self.inner.file_bytes(), collections })
+        let (file_bytes, format_version) = (self.inner.file_bytes(), self.inner.store().format());
+        Ok(DatabaseInfo { file_bytes, format_version, collections })
     }
 }
 

@@ -1,10 +1,10 @@
-//! Compaction: a copy without free pages, and the swap that puts it in the file's place.
+//! Compaction: a copy of what is live, and the swap that puts it in the file's place.
 
 use std::path::Path;
 
 use super::{Database, absolute};
 use crate::error::Result;
-use crate::storage::{StorageError, replace_file};
+use crate::storage::{StorageError, copy_file, replace_file};
 
 /// What a compaction did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,11 +21,13 @@ const ATTEMPTS: usize = 5;
 
 impl Database {
     /// Folds every collection ([`Collection::maintain`](crate::Collection::maintain)), then
-    /// writes a copy without free pages to `target`, which must not exist: the file to ship.
+    /// writes a copy to `target`, which must not exist: the file to ship. The copy has no free
+    /// page, no byte of what was deleted, the newest format version, and pages of 4 KiB, which
+    /// every machine reads. A handle that was opened read-only folds nothing, so that vectors
+    /// deleted since the last fold are copied with the rest. Others may write meanwhile.
     ///
     /// # Errors
-    /// [`StorageError::Exists`] for the target; read-only; those of `maintain`; the target cannot
-    /// be written.
+    /// [`StorageError::Exists`] for the target; those of `maintain`; the target cannot be written.
     pub fn compact_to(&self, target: impl AsRef<Path>) -> Result<Compacted> {
         let target = absolute(target.as_ref())?;
         // Before anything is folded for a copy that cannot be written.
@@ -36,7 +38,9 @@ impl Database {
     }
 
     /// Compacts a file in place: copies it beside itself and swaps the copy in atomically. A
-    /// crash at any point leaves the old or the new file.
+    /// crash at any point leaves the old or the new file. As in [`Database::compact_to`], the new
+    /// file has no byte of what was deleted; what the disk keeps of the old one is up to the
+    /// file system. A file of an older format version becomes one of the newest.
     ///
     /// # Errors
     /// [`StorageError::InUse`] if it is open anywhere; those of [`Database::compact_to`].
@@ -80,13 +84,15 @@ impl Database {
     }
 
     fn copy_compacted(&self, target: &Path) -> Result<(Compacted, u64)> {
-        let store = self.inner.lmdb()?;
-        for name in self.collections()? {
-            self.collection(&name)?.maintain().run()?;
+        if !self.is_read_only() {
+            for name in self.collections()? {
+                self.collection(&name)?.maintain().run()?;
+            }
         }
         let before = self.inner.file_bytes();
-        let version = store.writer(self.inner.writer)?.copy_compacted(target)?;
-        let after = std::fs::metadata(target).map_or(0, |meta| meta.len());
-        Ok((Compacted { before, after }, version))
+        let snapshot = self.inner.snapshot()?;
+        let original = Some(self.path()).filter(|path| !path.as_os_str().is_empty());
+        let after = copy_file(snapshot.as_ref(), original, target)?;
+        Ok((Compacted { before, after }, snapshot.version()))
     }
 }

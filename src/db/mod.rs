@@ -20,8 +20,9 @@ mod search_batch;
 mod verify;
 mod view;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use audit::Audit;
 pub use batch::{Batch, Committed, MaintenanceOutcome};
@@ -41,7 +42,7 @@ use crate::format::{DIMENSIONS_MAX, ID_BYTES_MAX};
 use crate::storage::keys as key;
 use crate::storage::tables;
 use crate::storage::{
-    FileStore, LmdbStore, Snapshot, StorageError, Store, Table, WriterPolicy, schema,
+    Checked, FileStore, LmdbStore, Snapshot, StorageError, Store, Table, Verify, WriterPolicy,
 };
 use maintenance::Folding;
 use options::absolute;
@@ -77,8 +78,11 @@ struct Inner {
     writer: WriterPolicy,
     maintenance: Maintenance,
     build_memory: usize,
+    verify: Verify,
+    /// Segments whose extents were checked, by collection and number: both are never reused.
+    checked: Mutex<HashSet<(u32, u32)>>,
     folding: Folding,
-    _registration: Option<registry::Registration>,
+    registration: Option<registry::Registration>,
 }
 
 enum StoreKind {
@@ -87,10 +91,19 @@ enum StoreKind {
 }
 
 impl Inner {
+    fn store(&self) -> &dyn Store {
+        match &self.store {
+            StoreKind::Lmdb(store) => store,
+            StoreKind::File(store) => store,
+        }
+    }
+
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>> {
-        Ok(match &self.store {
-            StoreKind::Lmdb(store) => store.snapshot()?,
-            StoreKind::File(store) => store.snapshot()?,
+        let store = self.store();
+        let snapshot = store.snapshot()?;
+        Ok(match self.verify {
+            Verify::None => snapshot,
+            Verify::Touched | Verify::Full => Box::new(Checked::new(snapshot, store.format())),
         })
     }
 
@@ -103,10 +116,7 @@ impl Inner {
     }
 
     fn file_bytes(&self) -> u64 {
-        match &self.store {
-            StoreKind::Lmdb(store) => store.file_bytes(),
-            StoreKind::File(store) => store.file_bytes(),
-        }
+        self.store().file_bytes()
     }
 }
 
@@ -144,24 +154,19 @@ impl Database {
     /// [`StorageError::InUse`] if a read-write handle has it open; [`StorageError::NotFound`];
     /// damaged or foreign files.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
-        let path = absolute(path.as_ref())?;
-        let store = FileStore::open(&path)?;
-        schema::check(store.snapshot()?.as_ref())?;
-        let inner = Inner {
-            store: StoreKind::File(store),
-            views: Arc::default(),
-            residents: Arc::default(),
-            path,
-            writer: WriterPolicy::Refuse,
-            maintenance: Maintenance::Manual,
-            build_memory: 0,
-            folding: Folding::default(),
-            _registration: None,
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        DatabaseOptions::new().open_read_only(path)
     }
 
-    /// The absolute path of the file.
+    /// As [`Database::open_read_only`], from the bytes of a file in memory: fetched, or compiled
+    /// into the program. Nothing is copied.
+    ///
+    /// # Errors
+    /// Damaged or foreign bytes.
+    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Result<Self> {
+        DatabaseOptions::new().from_bytes(bytes)
+    }
+
+    /// The absolute path of the file; empty for one in memory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path

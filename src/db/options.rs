@@ -1,14 +1,16 @@
 //! How to open a file read-write, and the opening itself.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::maintenance::Folding;
 use super::view::Views;
 use super::{Database, Inner, Maintenance, StoreKind, maintenance, registry};
 use crate::error::Result;
 use crate::index::BUILD_MEMORY;
-use crate::storage::{LmdbOptions, LmdbStore, StorageError, Store, WriterPolicy, schema};
+use crate::storage::{
+    FileStore, LmdbOptions, LmdbStore, StorageError, Store, Verify, WriterPolicy,
+};
 
 /// How to open a file read-write.
 #[derive(Debug, Clone)]
@@ -19,6 +21,7 @@ pub struct DatabaseOptions {
     writer: WriterPolicy,
     maintenance: Maintenance,
     build_memory: usize,
+    verify: Verify,
     create: bool,
     create_new: bool,
 }
@@ -44,6 +47,7 @@ impl DatabaseOptions {
             writer: WriterPolicy::default(),
             maintenance: Maintenance::default(),
             build_memory: BUILD_MEMORY,
+            verify: Verify::None,
             create: true,
             create_new: false,
         }
@@ -87,6 +91,15 @@ impl DatabaseOptions {
         self
     }
 
+    /// How far the bytes of the file are checked. Default: what is decoded. A file from elsewhere
+    /// is to be opened with [`Verify::Touched`] or read-only: LMDB, which writes, trusts the
+    /// structure of its file, and a crafted one can do anything to the process. The file must
+    /// not be changed by others from then on: what was checked once is not checked again.
+    pub fn verify(mut self, verify: Verify) -> Self {
+        self.verify = verify;
+        self
+    }
+
     /// Fails with [`StorageError::NotFound`] if the file is absent.
     pub fn must_exist(mut self) -> Self {
         self.create = false;
@@ -113,28 +126,60 @@ impl DatabaseOptions {
             map_bytes: self.map.min(self.max_size),
             map_bytes_max: self.max_size,
             create: self.create,
+            verify: self.verify,
         };
         let inner = registry::open_once(&path, |registration| {
             let store = LmdbStore::open(&path, options)?;
-            schema::check(store.snapshot()?.as_ref())?;
             let views = Arc::new(Views::default());
             let cached = Arc::clone(&views);
             store.on_evict(Box::new(move || cached.clear()));
-            let inner = Inner {
-                store: StoreKind::Lmdb(store),
-                views,
-                residents: Arc::default(),
-                path: path.clone(),
-                writer: self.writer,
-                maintenance: self.maintenance,
-                build_memory: self.build_memory,
-                folding: Folding::default(),
-                _registration: Some(registration),
-            };
+            let mut inner = self.inner(StoreKind::Lmdb(store), path.clone());
+            inner.views = views;
+            inner.registration = Some(registration);
             maintenance::sweep(&inner)?;
             Ok(inner)
         })?;
-        Ok(Database { inner })
+        Database { inner }.verified(self.verify)
+    }
+
+    /// Opens the file for reading only; what concerns writing has no meaning.
+    ///
+    /// # Errors
+    /// See [`Database::open_read_only`].
+    pub fn open_read_only(self, path: impl AsRef<Path>) -> Result<Database> {
+        let path = absolute(path.as_ref())?;
+        let store = FileStore::open(&path, self.verify)?;
+        self.reading(store, path)
+    }
+
+    /// Opens the bytes of a file for reading; what concerns writing has no meaning.
+    ///
+    /// # Errors
+    /// See [`Database::from_bytes`].
+    pub fn from_bytes(self, bytes: impl Into<Arc<[u8]>>) -> Result<Database> {
+        let store = FileStore::of_bytes(bytes.into(), self.verify)?;
+        self.reading(store, PathBuf::new())
+    }
+
+    fn reading(self, store: FileStore, path: PathBuf) -> Result<Database> {
+        let inner = Arc::new(self.inner(StoreKind::File(store), path));
+        Database { inner }.verified(self.verify)
+    }
+
+    fn inner(&self, store: StoreKind, path: PathBuf) -> Inner {
+        Inner {
+            store,
+            views: Arc::default(),
+            residents: Arc::default(),
+            path,
+            writer: self.writer,
+            maintenance: self.maintenance,
+            build_memory: self.build_memory,
+            verify: self.verify,
+            checked: Mutex::default(),
+            folding: Folding::default(),
+            registration: None,
+        }
     }
 
     /// Makes the file, so that it has an identity to register; an empty file is a new database.

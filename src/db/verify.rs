@@ -7,7 +7,7 @@ use super::{Collection, Database};
 use crate::error::{Error, Result};
 use crate::storage::keys as key;
 use crate::storage::tables;
-use crate::storage::{Snapshot, StorageError, Table, extents, fields};
+use crate::storage::{Snapshot, StorageError, Table, Verify, extents, fields};
 
 /// What [`Database::verify`] read; every checksum was right.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +22,14 @@ pub struct Verified {
 }
 
 impl Database {
+    /// Verified, if it is to be.
+    pub(super) fn verified(self, verify: Verify) -> Result<Self> {
+        if verify == Verify::Full {
+            self.verify()?;
+        }
+        Ok(self)
+    }
+
     /// Reads everything, checks every checksum and that ids, records, vectors and counts agree.
     ///
     /// # Errors

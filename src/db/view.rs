@@ -15,7 +15,7 @@ use crate::index::{GraphHeader, GraphParts, IndexError, NavParts, Segment, Segme
 use crate::record::{RecordId, Slot};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, GraphEntry, Manifest, SegmentEntry};
-use crate::storage::{Snapshot, StorageError, Table, extents};
+use crate::storage::{Snapshot, StorageError, Table, Verify, extents};
 use crate::vectors::{Encoding, Originals, Rows};
 
 /// One collection at one version.
@@ -54,6 +54,7 @@ impl View {
         let encoding = collection.encoding;
         let mut segments = Vec::with_capacity(manifest.segments.len());
         for entry in &manifest.segments {
+            collection.check_segment(snapshot, entry.id)?;
             segments.push(open_segment(collection, snapshot, entry)?);
         }
         Ok(Self {
@@ -156,6 +157,19 @@ fn open_segment(
     }
     Segment::open(SegmentParts { encoding, slots, codes, raw, graph, nav, ids, curve })
         .map_err(failed)
+}
+
+impl Collection {
+    /// Checks the extents of a segment once, if the file was opened so.
+    fn check_segment(&self, snapshot: &dyn Snapshot, segment: u32) -> Result<()> {
+        let is_checked = || self.inner.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (self.id, segment);
+        if self.inner.verify != Verify::None && !is_checked().contains(&place) {
+            extents::verify(snapshot, self.id, segment)?;
+            is_checked().insert(place);
+        }
+        Ok(())
+    }
 }
 
 fn graph_header(entry: &GraphEntry) -> GraphHeader {

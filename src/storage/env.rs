@@ -15,7 +15,10 @@ use memmap2::MmapOptions;
 use super::gate::{Gate, Ticket};
 use super::lock::{FileLocks, WriterGuard, WriterPolicy};
 use super::write::{WriteTxn, Writer};
-use super::{Entries, SharedEntries, Snapshot, StorageError, Store, Table, prefix_end, validate};
+use super::{
+    Entries, Entry, SharedEntries, Snapshot, StorageError, Store, Table, Verify, prefix_end,
+    reader, schema, whole,
+};
 
 pub(super) type LmdbTable = Database<'static, Bytes, Bytes>;
 
@@ -34,6 +37,8 @@ pub(crate) struct LmdbOptions {
     pub(crate) map_bytes_max: u64,
     /// Whether an absent file is made.
     pub(crate) create: bool,
+    /// How far the file is checked before LMDB sees it.
+    pub(crate) verify: Verify,
 }
 
 /// One LMDB environment. At most one per file and process.
@@ -44,6 +49,8 @@ pub(crate) struct LmdbStore {
     locks: FileLocks,
     pub(super) path: PathBuf,
     map_bytes_max: u64,
+    pub(super) format: u32,
+    pub(super) verify: Verify,
     /// Set when the map was lost.
     dead: AtomicBool,
 }
@@ -57,10 +64,15 @@ impl LmdbStore {
         // Before a side file is made beside a file that is not ours; and again under the lock,
         // since a compaction may have put another file in its place.
         if path.exists() {
-            validate::check_metas(path)?;
+            whole::check_metas(path)?;
         }
         let locks = FileLocks::acquire(path)?;
-        validate::check_metas(path)?;
+        whole::check_metas(path)?;
+        if options.verify != Verify::None {
+            // Nobody commits during the walk.
+            let _writer = locks.write(WriterPolicy::Wait)?;
+            reader::validate_file(path)?;
+        }
         let file_bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
         let map_bytes = options.map_bytes.max(file_bytes).next_multiple_of(MAP_STEP);
         let mut open = EnvOpenOptions::new().read_txn_without_tls();
@@ -85,15 +97,20 @@ impl LmdbStore {
         env.clear_stale_readers().map_err(|error| translate(error, "open", path))?;
         let map_bytes_max = options.map_bytes_max.max(map_bytes);
         let path = path.to_owned();
-        Ok(Self {
+        let mut store = Self {
             env: Some(env),
             tables,
             gate: Arc::default(),
             locks,
             path,
             map_bytes_max,
+            format: 0,
+            verify: options.verify,
             dead: AtomicBool::new(false),
-        })
+        };
+        let format = schema::check(store.snapshot()?.as_ref())?;
+        store.format = format;
+        Ok(store)
     }
 
     pub(super) fn env(&self) -> Result<&Env<WithoutTls>, StorageError> {
@@ -245,31 +262,37 @@ fn create_tables(
         for table in Table::ALL {
             tables.push(opener.create_database::<Bytes, Bytes>(txn, Some(table.name()))?);
         }
-        let (key, value) = super::schema::first_entry();
-        tables[Table::Meta as usize].put(txn, key, &value)?;
+        for (key, value) in schema::entries_of_a_new_file() {
+            tables[Table::Meta as usize].put(txn, key, &value)?;
+        }
         Ok::<_, heed::Error>(into_array(tables))
     });
     let missing = StorageError::Missing { what: "a table" };
     created.map_err(failed)?.commit().ok_or(missing)
 }
 
-pub(super) fn translate(error: heed::Error, action: &'static str, path: &Path) -> StorageError {
-    const EIO: i32 = 5;
+/// What the operating system said, as an error of ours.
+pub(super) fn io_error(source: std::io::Error, action: &'static str, path: &Path) -> StorageError {
     const EFBIG: i32 = 27;
     const ENOSPC: i32 = 28;
     const EDQUOT: i32 = 122;
+    let full = source.kind() == std::io::ErrorKind::StorageFull
+        || matches!(source.raw_os_error(), Some(EFBIG | ENOSPC | EDQUOT));
+    if full && cfg!(unix) {
+        StorageError::DiskFull { source }
+    } else {
+        StorageError::Io { action, path: path.to_owned(), source }
+    }
+}
+
+pub(super) fn translate(error: heed::Error, action: &'static str, path: &Path) -> StorageError {
+    const EIO: i32 = 5;
     match error {
-        heed::Error::Io(source) => {
-            let full = matches!(source.kind(), std::io::ErrorKind::StorageFull)
-                || matches!(source.raw_os_error(), Some(EFBIG | ENOSPC | EDQUOT))
-                // LMDB's report of a short write, which is what a full disk gives first.
-                || (action == "write" && source.raw_os_error() == Some(EIO));
-            if full && cfg!(unix) {
-                StorageError::DiskFull { source }
-            } else {
-                StorageError::Io { action, path: path.to_owned(), source }
-            }
+        // LMDB's report of a short write, which is what a full disk gives first.
+        heed::Error::Io(source) if action == "write" && source.raw_os_error() == Some(EIO) => {
+            StorageError::DiskFull { source }
         }
+        heed::Error::Io(source) => io_error(source, action, path),
         heed::Error::Mdb(MdbError::MapFull) => StorageError::MapFull,
         heed::Error::Mdb(MdbError::ReadersFull) => StorageError::TooManyReaders,
         heed::Error::Mdb(MdbError::Invalid | MdbError::VersionMismatch) => {
@@ -364,6 +387,10 @@ impl Store for LmdbStore {
     fn file_bytes(&self) -> u64 {
         std::fs::metadata(&self.path).map_or(0, |meta| meta.len())
     }
+
+    fn format(&self) -> u32 {
+        self.format
+    }
 }
 
 impl Snapshot for LmdbSnapshot<'_> {
@@ -374,6 +401,11 @@ impl Snapshot for LmdbSnapshot<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
         let value = self.store.tables[table as usize].get(&self.held.txn, key);
         value.map_err(|error| self.store.translate(error, "read"))
+    }
+
+    fn before(&self, table: Table, key: &[u8]) -> Result<Option<Entry<'_>>, StorageError> {
+        let entry = self.store.tables[table as usize].get_lower_than(&self.held.txn, key);
+        entry.map_err(|error| self.store.translate(error, "read"))
     }
 
     fn range<'s>(

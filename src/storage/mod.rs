@@ -2,6 +2,8 @@
 //! page reader (`reader.rs`). The layers above see the [`Store`] and [`Snapshot`] traits, tables
 //! and extents; nothing above this folder knows LMDB.
 
+mod checked;
+mod copy;
 mod env;
 pub(crate) mod extents;
 pub(crate) mod fields;
@@ -10,7 +12,7 @@ pub(crate) mod keys;
 mod lock;
 mod pages;
 mod reader;
-pub(crate) mod schema;
+mod schema;
 pub(crate) mod tables;
 mod validate;
 mod whole;
@@ -23,11 +25,13 @@ use thiserror::Error;
 
 use crate::format::FormatError;
 
+pub(crate) use checked::Checked;
+pub use checked::Verify;
 pub(crate) use env::{LmdbOptions, LmdbStore};
 pub use lock::WriterPolicy;
 pub use pages::PageError;
 pub(crate) use reader::{FileStore, map_file};
-pub(crate) use write::{WriteTxn, Writer, replace_file};
+pub(crate) use write::{WriteTxn, Writer, copy_file, replace_file};
 
 /// The named tables of the file. The numbers seed checksums: never renumber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +98,8 @@ pub(crate) trait Snapshot {
     fn version(&self) -> u64;
     /// The value under `key`.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError>;
+    /// The last entry whose key is below `key`.
+    fn before(&self, table: Table, key: &[u8]) -> Result<Option<Entry<'_>>, StorageError>;
     /// Entries whose key begins with `prefix` and is at least `start`.
     fn range<'s>(
         &'s self,
@@ -119,6 +125,8 @@ pub(crate) trait Store: Send + Sync {
     fn on_evict(&self, drop_views: Box<dyn Fn() + Send + Sync>);
     /// Bytes of the file that are in use.
     fn file_bytes(&self) -> u64;
+    /// Format version of the file.
+    fn format(&self) -> u32;
 }
 
 /// Why the file could not be read or written. After any of these the file is what the last
@@ -250,13 +258,4 @@ pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_a_prefix_is_the_next_key_of_no_greater_length() {
-        assert_eq!(prefix_end(&[1, 2]), Some(vec![1, 3]));
-        assert_eq!(prefix_end(&[1, 0xff]), Some(vec![2]));
-        assert_eq!(prefix_end(&[0xff, 0xff]), None);
-    }
-}
+mod tests;

@@ -2,6 +2,8 @@
 //! slices. Pure and safe: no I/O, every offset checked, the same code on every host.
 //! `storage-format.md` section 2 describes what is read here.
 
+use std::ops::Range;
+
 use thiserror::Error;
 
 /// What a page breaks.
@@ -55,18 +57,30 @@ pub enum PageError {
     },
 }
 
-const META: u16 = 8;
-const BRANCH: u16 = 1;
-const LEAF: u16 = 2;
-const OVERFLOW: u16 = 4;
-const HEADER: usize = 16;
-const NODE_HEADER: usize = 8;
-const NODE_BIG: u16 = 1;
-const NODE_SUB: u16 = 2;
-const MAGIC: u32 = 0xBEEF_C0DE;
-const EMPTY_ROOT: u64 = u64::MAX;
+/// Numbers of the format.
+pub(super) mod layout {
+    pub(in super::super) const META: u16 = 8;
+    pub(in super::super) const BRANCH: u16 = 1;
+    pub(in super::super) const LEAF: u16 = 2;
+    pub(in super::super) const OVERFLOW: u16 = 4;
+    pub(in super::super) const HEADER: usize = 16;
+    pub(in super::super) const NODE_HEADER: usize = 8;
+    pub(in super::super) const NODE_BIG: u16 = 1;
+    pub(in super::super) const NODE_SUB: u16 = 2;
+    pub(in super::super) const MAGIC: u32 = 0xBEEF_C0DE;
+    pub(in super::super) const EMPTY_ROOT: u64 = u64::MAX;
+    /// The list of free pages has whole numbers as keys, and keeps the flags of the environment.
+    pub(in super::super) const FREE_FLAGS: [u16; 2] = [0x4008, 0x0008];
+}
+
+use layout::{
+    BRANCH, EMPTY_ROOT, FREE_FLAGS, HEADER, LEAF, MAGIC, META, NODE_BIG, NODE_HEADER, NODE_SUB,
+    OVERFLOW,
+};
+
 const DEPTH_MAX: u16 = 31;
 const META_BYTES: usize = HEADER + 136;
+const MAP_BYTES_MAX: u64 = 1 << 46;
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
@@ -87,24 +101,53 @@ pub(super) struct Tree {
     pub(super) depth: u16,
     /// Number of entries.
     pub(super) entries: u64,
+    /// Pages in use: branches, leaves, and those of overflow runs.
+    pub(super) counts: PageCounts,
+}
+
+/// Pages of a tree, by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct PageCounts {
+    pub(super) branch: u64,
+    pub(super) leaf: u64,
+    pub(super) overflow: u64,
 }
 
 impl Tree {
-    /// Parses the 48-byte record of a tree.
-    pub(super) fn parse(record: &[u8]) -> Option<Self> {
+    /// Parses the 48-byte record of a tree with those flags; the first four bytes are the
+    /// caller's to read.
+    pub(super) fn parse(record: &[u8], flags: &[u16]) -> Option<Self> {
         let depth = u16_at(record, 6)?;
+        let counts = PageCounts {
+            branch: u64_at(record, 8)?,
+            leaf: u64_at(record, 16)?,
+            overflow: u64_at(record, 24)?,
+        };
         let entries = u64_at(record, 32)?;
         let root = u64_at(record, 40)?;
-        if root == EMPTY_ROOT {
-            return (depth == 0 && entries == 0).then_some(Self { root: None, depth, entries });
-        }
-        (1..=DEPTH_MAX).contains(&depth).then_some(Self { root: Some(root), depth, entries })
+        let root = (root != EMPTY_ROOT).then_some(root);
+        let fits = match root {
+            None => depth == 0 && entries == 0 && counts == PageCounts::default(),
+            Some(_) => (1..=DEPTH_MAX).contains(&depth),
+        };
+        let known = flags.contains(&u16_at(record, 4)?);
+        (known && fits).then_some(Self { root, depth, entries, counts })
     }
+
+    /// A tree of no entries.
+    pub(super) const EMPTY: Self = Self {
+        root: None,
+        depth: 0,
+        entries: 0,
+        counts: PageCounts { branch: 0, leaf: 0, overflow: 0 },
+    };
 }
 
 /// What the newest meta page says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Meta {
+    /// Which of the two metas it is.
+    pub(super) slot: u8,
     pub(super) page_size: usize,
     pub(super) last_page: u64,
     pub(super) version: u64,
@@ -131,6 +174,11 @@ impl Meta {
 /// newer. A damaged meta is an error: falling back in silence would lose a commit. Whether the
 /// pages are there is left to [`Meta::check_length`] and to `whole.rs`.
 pub(super) fn newest_meta(head: &[u8], file_len: u64) -> Result<Meta, PageError> {
+    both_metas(head, file_len).map(|(_, newer)| newer)
+}
+
+/// As [`newest_meta`]: both, the older first.
+pub(super) fn both_metas(head: &[u8], file_len: u64) -> Result<(Meta, Meta), PageError> {
     if head.len() < META_BYTES {
         return Err(PageError::TooShort { found: file_len });
     }
@@ -145,7 +193,12 @@ pub(super) fn newest_meta(head: &[u8], file_len: u64) -> Result<Meta, PageError>
     if first.page_size != second.page_size {
         return Err(PageError::Meta { slot: 1, rule: "page size differs from meta page 0" });
     }
-    Ok(if second.version > first.version { second } else { first })
+    // Each commit writes the other meta than the one before: a number that is further off was
+    // changed, and may make the older one look like the newer.
+    if first.version.abs_diff(second.version) > 1 {
+        return Err(PageError::Meta { slot: 1, rule: "transaction number is not beside meta 0's" });
+    }
+    Ok(if second.version > first.version { (first, second) } else { (second, first) })
 }
 
 fn check_magic(head: &[u8]) -> Result<(), PageError> {
@@ -179,9 +232,15 @@ fn parse_meta(page: &[u8], slot: u8) -> Result<Meta, PageError> {
     if !page_size.is_power_of_two() || !(512..=32768).contains(&page_size) {
         return Err(broken("page size is not a power of two from 512 to 32768"));
     }
-    let free = body.get(24..72).and_then(Tree::parse);
-    let free = free.ok_or_else(|| broken("free-list tree record is broken"))?;
-    let main = body.get(72..120).and_then(Tree::parse);
+    if u64_at(body, 8) != Some(0) {
+        return Err(broken("asks for a fixed address"));
+    }
+    if u64_at(body, 16).is_none_or(|bytes| bytes > MAP_BYTES_MAX) {
+        return Err(broken("map size is beyond every machine"));
+    }
+    let tree = |at: usize, flags| body.get(at..at + 48).and_then(|tree| Tree::parse(tree, flags));
+    let free = tree(24, &FREE_FLAGS).ok_or_else(|| broken("free-list tree record is broken"))?;
+    let main = tree(72, &[0]).filter(|_| u32_at(body, 72) == Some(0));
     let main = main.ok_or_else(|| broken("main tree record is broken"))?;
     let last_page = u64_at(body, 120).ok_or_else(cut)?;
     let version = u64_at(body, 128).ok_or_else(cut)?;
@@ -192,7 +251,7 @@ fn parse_meta(page: &[u8], slot: u8) -> Result<Meta, PageError> {
     if version != 0 && version & 1 != u64::from(slot) {
         return Err(broken("transaction number is not of this slot"));
     }
-    Ok(Meta { page_size, last_page, version, free, main })
+    Ok(Meta { slot, page_size, last_page, version, free, main })
 }
 
 /// A branch or leaf page, checked so that its nodes can be read.
@@ -201,6 +260,8 @@ pub(super) struct Page<'f> {
     bytes: &'f [u8],
     number: u64,
     nodes: usize,
+    /// Where the nodes begin.
+    upper: usize,
 }
 
 /// The value of a leaf node.
@@ -251,18 +312,28 @@ impl<'f> Pages<'f> {
         }
         let lower = usize::from(u16_at(bytes, 12).unwrap_or(0));
         let upper = usize::from(u16_at(bytes, 14).unwrap_or(0));
-        if lower < HEADER || lower > upper || upper > self.page_size || lower % 2 != 0 {
+        let even = lower % 2 == 0 && upper % 2 == 0;
+        if lower < HEADER || lower > upper || upper > self.page_size || !even {
             return Err(Self::broken(number, "has an impossible free space"));
         }
         let nodes = (lower - HEADER) / 2;
         if nodes < if leaf { 1 } else { 2 } {
             return Err(Self::broken(number, "has too few nodes"));
         }
-        Ok(Page { bytes, number, nodes })
+        Ok(Page { bytes, number, nodes, upper })
     }
 
     /// The first `len` bytes of the overflow run that begins at that page.
     pub(super) fn overflow(&self, number: u64, len: usize) -> Result<&'f [u8], PageError> {
+        self.overflow_run(number, len).map(|(value, _)| value)
+    }
+
+    /// As [`Pages::overflow`], and the pages of the run.
+    pub(super) fn overflow_run(
+        &self,
+        number: u64,
+        len: usize,
+    ) -> Result<(&'f [u8], u64), PageError> {
         let start = self.start(number)?;
         let head = self
             .bytes
@@ -280,9 +351,8 @@ impl<'f> Pages<'f> {
         if end.is_none() || room.is_none_or(|room| room < len) {
             return Err(Self::broken(number, "overflow run is too short for its value"));
         }
-        self.bytes
-            .get(start + HEADER..start + HEADER + len)
-            .ok_or(Self::broken(number, "is outside the file"))
+        let value = self.bytes.get(start + HEADER..start + HEADER + len);
+        Ok((value.ok_or(Self::broken(number, "is outside the file"))?, pages))
     }
 }
 
@@ -296,7 +366,7 @@ impl<'f> Page<'f> {
         let at = u16_at(self.bytes, HEADER + 2 * index)
             .filter(|_| index < self.nodes)
             .map(usize::from)
-            .filter(|&at| at >= HEADER + 2 * self.nodes && at % 2 == 0);
+            .filter(|&at| at >= self.upper && at % 2 == 0);
         at.and_then(|at| self.bytes.get(at..))
             .filter(|node| node.len() >= NODE_HEADER)
             .ok_or(self.broken("has a node outside itself"))
@@ -311,6 +381,21 @@ impl<'f> Page<'f> {
         let node = self.node(index)?;
         let len = usize::from(u16_at(node, 6).unwrap_or(0));
         node.get(NODE_HEADER..NODE_HEADER + len).ok_or(self.broken("has a key outside itself"))
+    }
+
+    /// Where the node of that index stands in the page: from its header to its end, without the
+    /// padding to an even length.
+    pub(super) fn place(&self, index: usize, leaf: bool) -> Result<Range<usize>, PageError> {
+        let begin = self.bytes.len() - self.node(index)?.len();
+        let value = match leaf {
+            false => 0,
+            true => match self.value(index)? {
+                NodeValue::Inline(bytes) => bytes.len(),
+                NodeValue::Overflow { .. } => 8,
+                NodeValue::Table(_) => 48,
+            },
+        };
+        Ok(begin..begin + NODE_HEADER + self.key(index)?.len() + value)
     }
 
     /// The child of a branch node.
@@ -337,7 +422,8 @@ impl<'f> Page<'f> {
                 let page = u64_at(slice(8)?, 0).ok_or(self.broken("has no overflow page"))?;
                 Ok(NodeValue::Overflow { page, len })
             }
-            NODE_SUB if len == 48 => Tree::parse(slice(48)?)
+            NODE_SUB if len == 48 => Tree::parse(slice(48)?, &[0])
+                .filter(|_| u32_at(node, begin) == Some(0))
                 .map(NodeValue::Table)
                 .ok_or(self.broken("has a broken table record")),
             _ => Err(self.broken("has a node of an unknown kind")),

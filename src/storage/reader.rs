@@ -9,9 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memmap2::Mmap;
 
-use super::pages::{Meta, NodeValue, PageError, Pages, Tree};
-use super::whole::newest_whole_meta;
-use super::{Entries, Entry, SharedEntries, Snapshot, StorageError, Store, Table, lock};
+use super::pages::{Meta, NodeValue, PageError, Pages, Tree, newest_meta};
+use super::validate::validate;
+use super::whole::{newest_whole_meta, whole_metas};
+use super::{
+    Entries, Entry, SharedEntries, Snapshot, StorageError, Store, Table, Verify, lock, schema,
+};
 
 /// Maps a file for reading.
 ///
@@ -28,12 +31,52 @@ pub(crate) fn map_file(file: &File) -> std::io::Result<Mmap> {
     unsafe { Mmap::map(file) }
 }
 
+/// Checks the structure of a file, and the numbers of its last two commits, before LMDB sees it.
+/// An empty file passes: it is a database that was never written to; so does one without tables.
+///
+/// # Errors
+/// [`StorageError::Page`], [`StorageError::Format`], [`StorageError::Io`].
+pub(super) fn validate_file(path: &Path) -> Result<(), StorageError> {
+    let io = |source| StorageError::Io { action: "read", path: path.to_owned(), source };
+    let file = File::open(path).map_err(io)?;
+    if file.metadata().map_err(io)?.len() == 0 {
+        return Ok(());
+    }
+    let map = map_file(&file).map_err(io)?;
+    let page = |error| StorageError::of_page(error, path);
+    let meta = newest_meta(&map, map.len() as u64).map_err(page)?;
+    if meta.main.root.is_none() {
+        validate(&map).map_err(page)?;
+    } else {
+        FileStore::over(Source::Map(map), path, Verify::Touched)?;
+    }
+    Ok(())
+}
+
+/// All bytes of a file.
+enum Source {
+    Map(Mmap),
+    Memory(Arc<[u8]>),
+}
+
+impl std::ops::Deref for Source {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Map(map) => map,
+            Self::Memory(bytes) => bytes,
+        }
+    }
+}
+
 /// A file opened for reading only.
 pub(crate) struct FileStore {
     path: PathBuf,
-    map: Arc<Mmap>,
+    map: Arc<Source>,
     meta: Meta,
-    tables: [Tree; Table::COUNT],
+    tables: Box<[Tree; Table::COUNT]>,
+    format: u32,
 }
 
 impl FileStore {
@@ -41,7 +84,7 @@ impl FileStore {
     ///
     /// # Errors
     /// Not found, in use, not a portolan file, or damaged.
-    pub(crate) fn open(path: &Path) -> Result<Self, StorageError> {
+    pub(crate) fn open(path: &Path, verify: Verify) -> Result<Self, StorageError> {
         let io = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::NotFound => StorageError::NotFound { path: path.to_owned() },
             _ => StorageError::Io { action: "open", path: path.to_owned(), source },
@@ -56,10 +99,38 @@ impl FileStore {
         if file.metadata().map_err(io)?.len() == 0 {
             return Err(PageError::TooShort { found: 0 }.into());
         }
-        let map = Arc::new(map_file(&file).map_err(io)?);
-        let meta = newest_whole_meta(&map).map_err(|error| StorageError::of_page(error, path))?;
-        let empty = Tree { root: None, depth: 0, entries: 0 };
-        let mut store = Self { path: path.to_owned(), map, meta, tables: [empty; Table::COUNT] };
+        Self::over(Source::Map(map_file(&file).map_err(io)?), path, verify)
+    }
+
+    /// Serves the bytes of a file from memory.
+    ///
+    /// # Errors
+    /// Not a portolan file, or damaged.
+    pub(crate) fn of_bytes(bytes: Arc<[u8]>, verify: Verify) -> Result<Self, StorageError> {
+        Self::over(Source::Memory(bytes), Path::new(""), verify)
+    }
+
+    fn over(source: Source, path: &Path, verify: Verify) -> Result<Self, StorageError> {
+        let page = |error| StorageError::of_page(error, path);
+        let meta = match verify {
+            Verify::None => newest_whole_meta(&source).map_err(page)?,
+            Verify::Touched | Verify::Full => validate(&source).map_err(page)?,
+        };
+        let map = Arc::new(source);
+        if verify != Verify::None {
+            for meta in whole_metas(&map).map_err(page)?.into_iter().flatten() {
+                schema::check_commit(&&Self::at(Arc::clone(&map), meta, path)?)?;
+            }
+        }
+        let mut store = Self::at(map, meta, path)?;
+        store.format = schema::check(&&store)?;
+        Ok(store)
+    }
+
+    /// The file at the version of one of its metas.
+    fn at(map: Arc<Source>, meta: Meta, path: &Path) -> Result<Self, StorageError> {
+        let tables = Box::new([Tree::EMPTY; Table::COUNT]);
+        let mut store = Self { path: path.to_owned(), map, meta, tables, format: 0 };
         for table in Table::ALL {
             store.tables[table as usize] = store.find_table(table, path)?;
         }
@@ -103,7 +174,7 @@ impl FileStore {
 impl Store for FileStore {
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, StorageError> {
         // Detects a writer after the fact: whoever commits changes a meta page.
-        match super::pages::newest_meta(&self.map, self.map.len() as u64) {
+        match newest_meta(&self.map, self.map.len() as u64) {
             Ok(meta) if meta == self.meta => Ok(Box::new(self)),
             _ => Err(StorageError::Changed { path: self.path.clone() }),
         }
@@ -116,6 +187,10 @@ impl Store for FileStore {
     fn file_bytes(&self) -> u64 {
         self.map.len() as u64
     }
+
+    fn format(&self) -> u32 {
+        self.format
+    }
 }
 
 impl Snapshot for &FileStore {
@@ -126,6 +201,13 @@ impl Snapshot for &FileStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
         let value = self.lookup(self.tables[table as usize], key)?;
         value.map(|value| self.resolve(value)).transpose()
+    }
+
+    fn before(&self, table: Table, key: &[u8]) -> Result<Option<Entry<'_>>, StorageError> {
+        let mut cursor = Cursor::new(self.pages(), self.tables[table as usize]);
+        cursor.seek_before(key)?;
+        let Some((key, value)) = cursor.current()? else { return Ok(None) };
+        Ok(Some((key, self.resolve(value)?)))
     }
 
     fn range<'s>(
@@ -165,7 +247,7 @@ impl Snapshot for &FileStore {
 
 /// Part of the map, keeping it mapped.
 struct MapSlice {
-    map: Arc<Mmap>,
+    map: Arc<Source>,
     at: Range<usize>,
 }
 
@@ -194,6 +276,29 @@ impl<'f> Cursor<'f> {
 
     /// Moves to the first entry whose key is at least `key`.
     fn seek(&mut self, key: &[u8]) -> Result<(), PageError> {
+        self.seek_leaf(key)?;
+        self.settle()
+    }
+
+    /// Moves to the last entry whose key is below `key`; to none if there is no such entry.
+    fn seek_before(&mut self, key: &[u8]) -> Result<(), PageError> {
+        self.seek_leaf(key)?;
+        // Down again on the left of the lowest level that has something there.
+        while let Some((number, index)) = self.stack.pop() {
+            let Some(index) = index.checked_sub(1) else { continue };
+            let leaf = self.is_leaf(self.stack.len());
+            self.stack.push((number, index));
+            if leaf {
+                return Ok(());
+            }
+            let child = self.pages.page(number, false)?.child(index)?;
+            return self.descend(child, true);
+        }
+        Ok(())
+    }
+
+    /// Moves to where `key` is or would be in its leaf, perhaps behind the last entry.
+    fn seek_leaf(&mut self, key: &[u8]) -> Result<(), PageError> {
         self.stack.clear();
         let Some(mut number) = self.tree.root else { return Ok(()) };
         for level in 0..usize::from(self.tree.depth) {
@@ -217,7 +322,7 @@ impl<'f> Cursor<'f> {
                 number = page.child(index)?;
             }
         }
-        self.settle()
+        Ok(())
     }
 
     /// If past the end of a leaf, moves to the next leaf.
@@ -231,19 +336,21 @@ impl<'f> Cursor<'f> {
             let page = self.pages.page(number, false)?;
             if index + 1 < page.nodes() {
                 self.stack.push((number, index + 1));
-                return self.descend(page.child(index + 1)?);
+                return self.descend(page.child(index + 1)?, false);
             }
         }
         Ok(())
     }
 
-    fn descend(&mut self, mut number: u64) -> Result<(), PageError> {
+    /// Goes down to a leaf, along the first or the last children.
+    fn descend(&mut self, mut number: u64, last: bool) -> Result<(), PageError> {
         while self.stack.len() < usize::from(self.tree.depth) {
             let leaf = self.is_leaf(self.stack.len());
             let page = self.pages.page(number, leaf)?;
-            self.stack.push((number, 0));
+            let index = if last { page.nodes() - 1 } else { 0 };
+            self.stack.push((number, index));
             if !leaf {
-                number = page.child(0)?;
+                number = page.child(index)?;
             }
         }
         Ok(())

@@ -1,11 +1,65 @@
-//! Whether all pages of a file are there.
+//! The cheap checks before a file is used: both metas, two page reads, and whether all its pages
+//! are there.
 //!
 //! LMDB does not write a page that was taken and freed in one transaction, so a file may rightly
 //! end before the last page that its meta counts. The writer extends the file after such a commit;
 //! a process killed just then leaves it short. Only for a short file are the trees walked: it is
 //! whole if every page in use is there.
 
-use super::pages::{Meta, NodeValue, PageError, Pages, Tree, newest_meta};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use super::StorageError;
+use super::pages::{Meta, NodeValue, PageError, Pages, Tree, both_metas, newest_meta};
+use super::reader::map_file;
+
+/// Bytes that hold both metas at the largest page size.
+const HEAD_BYTES: u64 = 2 * 32768;
+
+/// Checks the two metas of an existing file and that no page is missing. An empty file passes:
+/// it is a database that was never written to. Returns the newest version in the file.
+///
+/// # Errors
+/// [`StorageError::Page`] if LMDB must not open the file, [`StorageError::Io`].
+pub(super) fn check_metas(path: &Path) -> Result<Option<u64>, StorageError> {
+    let io =
+        |source| StorageError::Io { action: "read the head of", path: path.to_owned(), source };
+    let file = File::open(path).map_err(io)?;
+    loop {
+        let Some((meta, file_len)) = read_meta(&file, path)? else { return Ok(None) };
+        if meta.check_length(file_len).is_ok() {
+            return Ok(Some(meta.version));
+        }
+        // A short file may be whole; but what another process commits while the trees are walked
+        // looks like damage.
+        let map = map_file(&file).map_err(io)?;
+        match newest_whole_meta(&map) {
+            Ok(meta) => return Ok(Some(meta.version)),
+            Err(error) => match read_meta(&file, path)? {
+                Some((now, _)) if now.version != meta.version => {}
+                _ => return Err(error.into()),
+            },
+        }
+    }
+}
+
+/// The newest meta and the length of the file; none if it is empty.
+fn read_meta(file: &File, path: &Path) -> Result<Option<(Meta, u64)>, StorageError> {
+    let io =
+        |source| StorageError::Io { action: "read the head of", path: path.to_owned(), source };
+    let mut head = Vec::new();
+    let mut from_start = file;
+    from_start.seek(SeekFrom::Start(0)).map_err(io)?;
+    from_start.take(HEAD_BYTES).read_to_end(&mut head).map_err(io)?;
+    // After the head: another process may be growing the file, never shrinking it.
+    let file_len = file.metadata().map_err(io)?.len();
+    if file_len == 0 || head.is_empty() {
+        return Ok(None);
+    }
+    let meta = newest_meta(&head, file_len).map_err(|error| StorageError::of_page(error, path))?;
+    Ok(Some((meta, file_len)))
+}
 
 /// The newest meta of a whole file, given all its bytes. Cost: two pages, but for a short file all
 /// pages of its trees.
@@ -20,6 +74,15 @@ pub(super) fn newest_whole_meta(file: &[u8]) -> Result<Meta, PageError> {
         walk.tree(meta.free).and_then(|()| walk.tree(meta.main)).map_err(|_| cut)?;
     }
     Ok(meta)
+}
+
+/// The metas of a file that a transaction has written, the older first.
+///
+/// # Errors
+/// As [`newest_meta`].
+pub(super) fn whole_metas(file: &[u8]) -> Result<[Option<Meta>; 2], PageError> {
+    let (older, newer) = both_metas(file, file.len() as u64)?;
+    Ok([older, newer].map(|meta| (meta.version > 0).then_some(meta)))
 }
 
 struct Walk<'f> {

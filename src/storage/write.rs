@@ -1,14 +1,23 @@
-//! Writing: the one writer, its transactions, and the compacting copy.
+//! Writing: the one writer, its transactions, and the copy that may replace the file.
 
 use std::cell::Cell;
+use std::io::BufWriter;
 use std::ops::Bound;
 use std::path::Path;
 
 use heed::MdbError;
 
-use super::env::{LmdbStore, LmdbTable, range, translate};
+use super::checked::check_gap;
+use super::copy::{CopyError, PAGE_BYTES, copy};
+use super::env::{LmdbStore, LmdbTable, io_error, range};
 use super::lock::{self, WriterGuard};
-use super::{Entries, SharedEntries, Snapshot, StorageError, Table, prefix_end, validate};
+use super::{
+    Entries, Entry, SharedEntries, Snapshot, StorageError, Table, Verify, prefix_end, schema, whole,
+};
+use crate::format::seal;
+
+/// The copy goes to disk in pieces of this size.
+const COPY_BUFFER: usize = 1 << 20;
 
 /// The one writer; others wait or are refused.
 pub(crate) struct Writer<'s> {
@@ -41,8 +50,11 @@ impl<'s> Writer<'s> {
                 begun => begun.map_err(|error| store.translate(error, "write"))?,
             };
             let full = Cell::new(false);
-            let mut txn = WriteTxn { txn, tables: &store.tables, path: &store.path, full: &full };
-            let result = change(&mut txn);
+            let mut txn = WriteTxn { txn, store, full: &full };
+            let result = change(&mut txn).and_then(|value| {
+                txn.put_commit_number()?;
+                Ok(value)
+            });
             let WriteTxn { txn, .. } = txn;
             match result {
                 Ok(value) => match txn.commit() {
@@ -63,46 +75,59 @@ impl<'s> Writer<'s> {
             }
         }
     }
+}
 
-    /// Writes a compacted copy to `target`, which must not exist, and syncs it to disk. Returns
-    /// the version of the file that was copied.
-    pub(crate) fn copy_compacted(&self, target: &Path) -> Result<u64, StorageError> {
-        let io =
-            |action| move |source| StorageError::Io { action, path: target.to_owned(), source };
-        let env = self.store.env()?;
-        let version = env.info().last_txn_id as u64;
-        // Nobody else's to read, until it has the mode of the original.
-        let mut options = std::fs::File::options();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(target).map_err(io("create"))?;
-        let copied = env
-            .copy_to_file(&mut file, heed::CompactionOption::Enabled)
-            .map_err(|error| translate(error, "copy to", target))
-            .and_then(|()| {
-                let mode = std::fs::metadata(&self.store.path).map(|meta| meta.permissions());
+/// Writes what a snapshot of `original` sees to `target`, which must not exist, with the mode of
+/// the original if it has a path, and syncs it to disk. Returns the bytes of the copy.
+///
+/// # Errors
+/// Those of reading; [`StorageError::Io`], [`StorageError::DiskFull`]. The target is gone then.
+pub(crate) fn copy_file(
+    snapshot: &dyn Snapshot,
+    original: Option<&Path>,
+    target: &Path,
+) -> Result<u64, StorageError> {
+    let io = |action| move |source: std::io::Error| io_error(source, action, target);
+    // Nobody else's to read, until it has the mode of the original.
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(target).map_err(io("create"))?;
+    let mut out = BufWriter::with_capacity(COPY_BUFFER, file);
+    let copied = copy(snapshot, &mut out, PAGE_BYTES)
+        .map_err(|error| match error {
+            CopyError::Read(error) => error,
+            CopyError::Write(error) => io("write")(error),
+        })
+        .and_then(|bytes| {
+            let file = out.get_ref();
+            if let Some(original) = original {
+                let mode = std::fs::metadata(original).map(|meta| meta.permissions());
                 mode.and_then(|mode| file.set_permissions(mode)).map_err(io("set the mode of"))?;
-                file.sync_all().map_err(io("sync"))
-            });
-        if copied.is_err() {
-            let _ = std::fs::remove_file(target);
-        }
-        copied.map(|()| version)
+            }
+            file.sync_all().map_err(io("sync")).map(|()| bytes)
+        });
+    if copied.is_err() {
+        let _ = std::fs::remove_file(target);
     }
+    copied
 }
 
 /// A write transaction: sees its own changes, publishes them all or none.
 pub(crate) struct WriteTxn<'t> {
     txn: heed::RwTxn<'t>,
-    tables: &'t [LmdbTable; Table::COUNT],
-    path: &'t Path,
+    store: &'t LmdbStore,
     full: &'t Cell<bool>,
 }
 
 impl WriteTxn<'_> {
+    fn table(&self, table: Table) -> &LmdbTable {
+        &self.store.tables[table as usize]
+    }
+
     fn failed(&self, error: heed::Error) -> StorageError {
-        let error = translate(error, "write", self.path);
+        let error = self.store.translate(error, "write");
         self.full.set(self.full.get() || matches!(error, StorageError::MapFull));
         error
     }
@@ -114,13 +139,28 @@ impl WriteTxn<'_> {
         key: &[u8],
         value: &[u8],
     ) -> Result<(), StorageError> {
-        let put = self.tables[table as usize].put(&mut self.txn, key, value);
+        let put = self.store.tables[table as usize].put(&mut self.txn, key, value);
         put.map_err(|error| self.failed(error))
+    }
+
+    /// Stores an entry of the field index, which is all key.
+    pub(crate) fn put_field(&mut self, key: &[u8]) -> Result<(), StorageError> {
+        let sealed = schema::has_sealed_fields(self.store.format);
+        let value = if sealed { seal(Table::Fields as u8, key, &[]) } else { Vec::new() };
+        self.put(Table::Fields, key, &value)
+    }
+
+    /// Tells readers which transaction wrote what they see.
+    fn put_commit_number(&mut self) -> Result<(), StorageError> {
+        match schema::commit_entry(self.store.format, self.version()) {
+            Some((key, value)) => self.put(Table::Meta, key, &value),
+            None => Ok(()),
+        }
     }
 
     /// Removes `key`; whether it was there.
     pub(crate) fn delete(&mut self, table: Table, key: &[u8]) -> Result<bool, StorageError> {
-        let deleted = self.tables[table as usize].delete(&mut self.txn, key);
+        let deleted = self.store.tables[table as usize].delete(&mut self.txn, key);
         deleted.map_err(|error| self.failed(error))
     }
 
@@ -133,7 +173,7 @@ impl WriteTxn<'_> {
         let end = prefix_end(prefix);
         let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let bounds = (Bound::Included(prefix), end);
-        let deleted = self.tables[table as usize].delete_range(&mut self.txn, &bounds);
+        let deleted = self.store.tables[table as usize].delete_range(&mut self.txn, &bounds);
         deleted.map_err(|error| self.failed(error))
     }
 }
@@ -144,8 +184,17 @@ impl Snapshot for WriteTxn<'_> {
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
-        let value = self.tables[table as usize].get(&self.txn, key);
-        value.map_err(|error| translate(error, "read", self.path))
+        let value = self.table(table).get(&self.txn, key);
+        let value = value.map_err(|error| self.store.translate(error, "read"))?;
+        if value.is_none() && self.store.verify != Verify::None {
+            check_gap(self, self.store.format, table, key)?;
+        }
+        Ok(value)
+    }
+
+    fn before(&self, table: Table, key: &[u8]) -> Result<Option<Entry<'_>>, StorageError> {
+        let entry = self.table(table).get_lower_than(&self.txn, key);
+        entry.map_err(|error| self.store.translate(error, "read"))
     }
 
     fn range<'s>(
@@ -154,7 +203,7 @@ impl Snapshot for WriteTxn<'_> {
         prefix: &[u8],
         start: &[u8],
     ) -> Result<Entries<'s>, StorageError> {
-        range(&self.tables[table as usize], &self.txn, prefix, start, self.path)
+        range(self.table(table), &self.txn, prefix, start, &self.store.path)
     }
 
     fn range_shared<'s>(
@@ -178,7 +227,7 @@ pub(crate) fn replace_file(
 ) -> Result<bool, StorageError> {
     let io = |action| move |source| StorageError::Io { action, path: path.to_owned(), source };
     let _exclusive = lock::exclusive(path)?;
-    if validate::check_metas(path)? != Some(version) {
+    if whole::check_metas(path)? != Some(version) {
         return Ok(false);
     }
     std::fs::rename(replacement, path).map_err(io("replace"))?;

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use portolan::{CollectionInfo, Database, FORMAT_VERSION, Originals, Roles};
+use portolan::{CollectionInfo, Database, Originals, Roles};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -66,7 +66,7 @@ pub fn info(args: &FileArgs, out: &Output) -> Result<()> {
     let info = Info {
         path: db.path().to_owned(),
         file_bytes: found.file_bytes,
-        format_version: FORMAT_VERSION.into(),
+        format_version: found.format_version.into(),
         collections: found.collections.into_iter().map(shape).collect(),
     };
     out.result(&info, info_text)
