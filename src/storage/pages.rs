@@ -244,8 +244,8 @@ fn parse_meta(page: &[u8], slot: u8) -> Result<Meta, PageError> {
     let main = main.ok_or_else(|| broken("main tree record is broken"))?;
     let last_page = u64_at(body, 120).ok_or_else(cut)?;
     let version = u64_at(body, 128).ok_or_else(cut)?;
-    if last_page < 1 {
-        return Err(broken("last page number is below 1"));
+    if !(1..MAP_BYTES_MAX).contains(&last_page) {
+        return Err(broken("last page number is below 1 or beyond every machine"));
     }
     // Transaction n writes meta n & 1; in a new file both are 0.
     if version != 0 && version & 1 != u64::from(slot) {
