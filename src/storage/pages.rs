@@ -362,6 +362,11 @@ impl<'f> Page<'f> {
         self.nodes
     }
 
+    /// Where the nodes stand: from there to the end of the page.
+    pub(super) fn area(&self) -> Range<usize> {
+        self.upper..self.bytes.len()
+    }
+
     fn node(&self, index: usize) -> Result<&'f [u8], PageError> {
         let at = u16_at(self.bytes, HEADER + 2 * index)
             .filter(|_| index < self.nodes)
