@@ -12,6 +12,12 @@ pub mod kernels {
     };
 }
 
+/// A whole database file with pages of another size, a power of two from 4,096 to 32,768.
+pub fn rewrite(file: &[u8], page_bytes: usize) -> Option<Vec<u8>> {
+    let fits = page_bytes.is_power_of_two() && (4_096..=32_768).contains(&page_bytes);
+    if fits { crate::storage::rewrite(file, page_bytes).ok() } else { None }
+}
+
 /// Reads an extent.
 pub fn extent(bytes: &[u8]) -> bool {
     format::verify_extent(bytes).is_ok()

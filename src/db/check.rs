@@ -4,9 +4,9 @@ use super::{Collection, Database};
 use crate::error::Result;
 use crate::format::{SectionKind, extent_value_bytes, rows_per_extent};
 use crate::record::ModelContract;
-use crate::storage::Table;
 use crate::storage::keys as key;
 use crate::storage::tables::{Manifest, SectionEntry};
+use crate::storage::{Table, Verify};
 use crate::vectors::{Metric, Originals};
 
 /// What is in a file. Made by [`Database::info`].
@@ -138,8 +138,12 @@ impl Collection {
                 &[SectionKind::Nav, SectionKind::Projection, SectionKind::UpperNav],
             ),
         };
-        // A damaged segment is for searches and for `verify` to tell of.
-        let view = self.view(snapshot).ok();
+        // A damaged segment is for searches and for `verify` to tell of, unless nothing that is
+        // damaged may be passed over.
+        let view = match self.view(snapshot) {
+            Err(error) if self.inner.verify != Verify::None => return Err(error),
+            view => view.ok(),
+        };
         let segments = view.iter().flat_map(|view| &view.segments);
         let curves = segments.map(|segment| (segment.len(), segment.recall_curve()));
         let measured = curves.filter(|(_, curve)| !curve.is_empty());

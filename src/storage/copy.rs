@@ -4,13 +4,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Cursor, Seek, SeekFrom, Write};
 
 use super::pages::layout::{
     BRANCH, EMPTY_ROOT, FREE_FLAGS, HEADER, LEAF, MAGIC, META, NODE_BIG, NODE_HEADER, NODE_SUB,
     OVERFLOW,
 };
-use super::{Snapshot, StorageError, Table, schema};
+use super::{FileStore, Snapshot, StorageError, Store, Table, Verify, schema};
 
 /// Page size of the files that are written: every machine reads it.
 pub(crate) const PAGE_BYTES: usize = 4096;
@@ -57,6 +57,17 @@ pub(crate) fn copy(
     let main = writer.tree(records, NODE_SUB)?;
     writer.metas(&main)?;
     Ok(writer.next * page_bytes as u64)
+}
+
+/// The bytes of a whole file as [`copy`] writes them, in pages of another size.
+///
+/// # Errors
+/// Those of reading.
+pub(crate) fn rewrite(file: &[u8], page_bytes: usize) -> Result<Vec<u8>, CopyError> {
+    let store = FileStore::of_bytes(file.into(), Verify::Touched)?;
+    let mut out = Cursor::new(Vec::new());
+    copy(store.snapshot()?.as_ref(), &mut out, page_bytes)?;
+    Ok(out.into_inner())
 }
 
 /// Why a copy failed.

@@ -29,6 +29,7 @@ use crate::format::FormatError;
 
 pub(crate) use checked::Checked;
 pub use checked::Verify;
+pub(crate) use copy::rewrite;
 pub(crate) use env::{LmdbOptions, LmdbStore};
 pub use lock::WriterPolicy;
 pub use pages::PageError;

@@ -265,8 +265,8 @@ fn parse_meta(page: &[u8], slot: u8) -> Result<Meta, PageError> {
     let main = main.ok_or_else(|| broken("main tree record is broken"))?;
     let last_page = u64_at(body, 120).ok_or_else(cut)?;
     let version = u64_at(body, 128).ok_or_else(cut)?;
-    if last_page < 1 {
-        return Err(broken("last page number is below 1"));
+    if !(1..MAP_BYTES_MAX).contains(&last_page) {
+        return Err(broken("last page number is below 1 or beyond every machine"));
     }
     // Transaction n writes meta n & 1; in a new file both are 0.
     if version != 0 && version & 1 != u64::from(slot) {
@@ -381,6 +381,11 @@ impl<'f> Page<'f> {
     /// Number of nodes.
     pub(super) fn nodes(&self) -> usize {
         self.nodes
+    }
+
+    /// Where the nodes stand: from there to the end of the page.
+    pub(super) fn area(&self) -> Range<usize> {
+        self.upper..self.bytes.len()
     }
 
     fn node(&self, index: usize) -> Result<&'f [u8], PageError> {

@@ -447,7 +447,16 @@ pub(crate) fn manifest(snapshot: &dyn Snapshot, collection: u32) -> Result<Manif
 
 /// Decodes an unsealed manifest.
 pub(crate) fn decode_manifest(payload: &[u8]) -> Result<Manifest, FormatError> {
-    decode("manifest", payload)
+    const WHAT: &str = "manifest";
+    let manifest: Manifest = decode(WHAT, payload)?;
+    // Each of what is counted has a slot of its own.
+    let Manifest { next_slot, records, delta, dead, .. } = manifest;
+    for (field, value) in [("records", records), ("unsealed", delta), ("deleted", dead)] {
+        if value > u64::from(next_slot) {
+            return Err(FormatError::Field { what: WHAT, field, value });
+        }
+    }
+    Ok(manifest)
 }
 
 /// Takes a new collection number. Numbers are never reused, so that a key that was left behind

@@ -149,15 +149,23 @@ impl<'f> Walk<'f> {
         Ok(())
     }
 
-    /// Nodes stand apart, as LMDB moves what it believes to be one node.
+    /// Nodes stand side by side, each at an even place: LMDB moves what it believes to be one
+    /// node, and what it believes to be all below it.
     fn check_places(&self, number: u64, page: &Page<'_>, leaf: bool) -> Result<(), PageError> {
         let mut places = Vec::with_capacity(page.nodes());
         for index in 0..page.nodes() {
             places.push(page.place(index, leaf)?);
         }
         places.sort_unstable_by_key(|place| place.start);
-        let apart = places.windows(2).all(|two| two[0].end <= two[1].start);
-        if apart { Ok(()) } else { broken(number, "has nodes that overlap") }
+        let area = page.area();
+        let mut next = area.start;
+        for place in places {
+            if place.start != next {
+                return broken(number, "has nodes that overlap or stand apart");
+            }
+            next = place.end.next_multiple_of(2);
+        }
+        if next == area.end { Ok(()) } else { broken(number, "has room behind its nodes") }
     }
 
     fn leaf(

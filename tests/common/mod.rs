@@ -4,14 +4,35 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod oracle;
+pub mod page_editor;
 pub mod process;
+pub mod questions;
 pub mod raw_lmdb;
+pub mod samples;
 
 use portolan::{Collection, Database, DatabaseInfo, Record};
 
 /// Multiplies the work of a test: 20 with `PORTOLAN_DEEP=1`.
 pub fn depth() -> u32 {
-    if std::env::var_os("PORTOLAN_DEEP").is_some_and(|set| set == "1") { 20 } else { 1 }
+    if deep() { 20 } else { 1 }
+}
+
+/// Whether everything is to be tried that can be, however long it takes.
+pub fn deep() -> bool {
+    std::env::var_os("PORTOLAN_DEEP").is_some_and(|set| set == "1")
+}
+
+/// A number from the environment, if it is set.
+pub fn setting(name: &str) -> Option<u64> {
+    let set = std::env::var(name).ok()?;
+    Some(set.parse().unwrap_or_else(|_| panic!("{name} is no number: {set}")))
+}
+
+/// A directory, in memory where the system has such a folder: nothing waits for a disk.
+pub fn quick_dir() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a directory")
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): equal seeds give equal numbers on every machine.

@@ -1,8 +1,10 @@
 //! Child processes: the test binary runs itself again with one test selected and a variable set,
 //! and talks to its parent in lines.
 
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 /// Lines meant for the parent begin so; the test harness prints lines of its own.
 const MARK: &str = "@portolan ";
@@ -35,10 +37,31 @@ pub fn command(test: &str, role: &str) -> Command {
     command
 }
 
+/// As [`command`], with so many KiB of address space where the system can limit it.
+pub fn limited(test: &str, role: &str, kib: u64) -> Command {
+    let plain = command(test, role);
+    if !cfg!(target_os = "linux") {
+        return plain;
+    }
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg(format!("ulimit -v {kib}; exec \"$0\" \"$@\""));
+    limited.arg(plain.get_program()).args(plain.get_args()).env(ROLE, role);
+    limited
+}
+
 /// A running child; killed when dropped.
 pub struct Role {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    lines: Receiver<String>,
+}
+
+/// What a parent hears in some time.
+pub enum Heard {
+    Line(String),
+    /// The child has ended.
+    End,
+    /// Nothing.
+    Silence,
 }
 
 impl Role {
@@ -46,17 +69,35 @@ impl Role {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("a child");
         let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        Self { child, lines }
+        let (teller, heard) = channel();
+        std::thread::spawn(move || {
+            for line in lines {
+                let line = line.expect("a line");
+                let told = line.strip_prefix(MARK).map(str::to_owned);
+                // A parent that hears no more needs no line.
+                let _ = told.map(|told| teller.send(told));
+            }
+        });
+        Self { child, lines: heard }
     }
 
     /// The next line that the child tells; none at its end.
     pub fn hear(&mut self) -> Option<String> {
-        loop {
-            let line = self.lines.next()?.expect("a line");
-            if let Some(told) = line.strip_prefix(MARK) {
-                return Some(told.to_owned());
-            }
+        self.lines.recv().ok()
+    }
+
+    /// As [`Role::hear`], but waits no longer than that.
+    pub fn hear_within(&mut self, time: Duration) -> Heard {
+        match self.lines.recv_timeout(time) {
+            Ok(line) => Heard::Line(line),
+            Err(RecvTimeoutError::Disconnected) => Heard::End,
+            Err(RecvTimeoutError::Timeout) => Heard::Silence,
         }
+    }
+
+    /// How the child ended, which it has.
+    pub fn status(&mut self) -> ExitStatus {
+        self.child.wait().expect("an end")
     }
 
     /// Kills the child at once; what it had told before is still heard.
@@ -68,9 +109,7 @@ impl Role {
     /// Closes the child's input, which tells it to end, and waits; whether it succeeded.
     pub fn end(mut self) -> bool {
         drop(self.child.stdin.take());
-        for line in self.lines.by_ref() {
-            line.expect("a line");
-        }
+        while self.hear().is_some() {}
         self.child.wait().expect("an end").success()
     }
 }

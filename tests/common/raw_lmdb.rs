@@ -5,6 +5,11 @@ use std::path::Path;
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions};
 
+use super::page_editor::sealed;
+
+/// A table, a key, and the value to put; none to delete the key.
+pub type Change = (&'static str, Vec<u8>, Option<Vec<u8>>);
+
 fn open(path: &Path) -> Env {
     let mut options = EnvOpenOptions::new();
     options.max_dbs(16).map_size(64 << 20);
@@ -34,6 +39,31 @@ pub fn put(path: &Path, table: &str, key: &[u8], value: &[u8]) {
         let table = opener.create_database::<Bytes, Bytes>(txn, Some(table))?;
         table.put(txn, key, value)?;
         Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(table))
+    });
+    assert!(written.expect("a commit").commit().is_some());
+    close(env, path);
+}
+
+/// Makes changes of tables that exist in one transaction, which leaves its number as the library
+/// does. Nobody else has the file open.
+pub fn change(path: &Path, changes: &[Change]) {
+    let env = open(path);
+    let txn = env.write_txn().expect("a transaction");
+    let written = env.create_databases_and_commit(txn, |opener, txn| {
+        for (table, key, value) in changes {
+            let table = opener.create_database::<Bytes, Bytes>(txn, Some(table))?;
+            match value {
+                Some(value) => table.put(txn, key, value)?,
+                None => assert!(table.delete(txn, key)?, "nothing to delete"),
+            }
+        }
+        let meta = opener.create_database::<Bytes, Bytes>(txn, Some("meta"))?;
+        let number = (txn.id() as u64).to_le_bytes();
+        // Unless a change is about that very entry.
+        if changes.iter().all(|(_, key, _)| key != b"commit") {
+            meta.put(txn, b"commit", &sealed("meta", b"commit", &number))?;
+        }
+        Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(meta))
     });
     assert!(written.expect("a commit").commit().is_some());
     close(env, path);

@@ -69,6 +69,16 @@ fn a_manifest_has_the_golden_bytes_of_the_format() {
 }
 
 #[test]
+fn a_manifest_that_counts_more_than_there_are_slots_is_refused() {
+    for (at, more) in [(2, 9), (3, 9), (4, 9)] {
+        let mut payload = [8, 1, 8, 8, 8, 0, 0];
+        assert!(decode_manifest(&payload).is_ok());
+        payload[at] = more;
+        assert!(decode_manifest(&payload).is_err(), "number {at}");
+    }
+}
+
+#[test]
 fn a_definition_without_a_cut_has_the_bytes_of_before_and_one_with_it_a_last_number() {
     let before = [
         3, 251, 0, 8, // collection number, 2,048 dimensions
