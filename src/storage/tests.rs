@@ -271,3 +271,31 @@ fn the_end_of_a_prefix_is_the_next_key_of_no_greater_length() {
     assert_eq!(prefix_end(&[1, 0xff]), Some(vec![2]));
     assert_eq!(prefix_end(&[0xff, 0xff]), None);
 }
+
+/// The committed file: what Miri can run, as it is neither mapped nor touched by LMDB.
+#[test]
+fn bytes_alone_are_validated_read_copied_and_refused_when_they_are_damaged() {
+    let bytes = include_bytes!("../../tests/fixtures/version-2.portolan").as_slice();
+    let store = FileStore::of_bytes(bytes.into(), Verify::Touched).unwrap();
+    let tables = |store: &FileStore| {
+        let snapshot = Checked::new(store.snapshot().unwrap(), store.format());
+        let all = Table::ALL.into_iter().filter(|table| *table != Table::Meta);
+        let entries = |table| {
+            let entries = snapshot.range(table, &[], &[]).unwrap();
+            entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
+        };
+        all.map(|table| entries(table).collect::<Result<Vec<_>, _>>().unwrap()).collect::<Vec<_>>()
+    };
+    let expected = tables(&store);
+    let mut out = Cursor::new(Vec::new());
+    copy(store.snapshot().unwrap().as_ref(), &mut out, 16_384).unwrap();
+    let copied = FileStore::of_bytes(out.into_inner().into(), Verify::Touched).unwrap();
+    assert!(tables(&copied) == expected);
+    // Headers of pages, where a reader steps.
+    let flips = if cfg!(miri) { 6 } else { 600 };
+    for at in (0..flips).map(|flip| flip * 61_441 % bytes.len() / 16 * 16 + 12) {
+        let mut damaged = bytes.to_vec();
+        damaged[at] ^= 0x41;
+        let _ = FileStore::of_bytes(damaged.into(), Verify::Touched).map(|store| store.format());
+    }
+}
