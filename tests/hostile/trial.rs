@@ -205,7 +205,9 @@ fn upsert(db: &Database) -> Result<()> {
     let docs = db.collection("docs")?;
     let mut rng = Rng::new(51);
     let mut batch = docs.batch();
-    for id in [RecordId::from("stranger"), RecordId::from(7), RecordId::from(8)] {
+    // Keys of the greatest length are among them.
+    let long = (0..5).map(|at| RecordId::from(format!("{at}{}", "s".repeat(479))));
+    for id in long.chain([RecordId::from("stranger"), RecordId::from(7), RecordId::from(8)]) {
         let record = Record::new(id).text("u".repeat(5_000)).field("number", 7).field("tag", "t1");
         // A lie about the dimensions is no reason not to write.
         batch.upsert(record.vector(rng.vector(docs.dimensions().min(4_096))))?;
