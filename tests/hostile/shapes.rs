@@ -598,7 +598,7 @@ pub fn bases() -> Vec<(&'static str, Base)> {
 }
 
 /// Place of the trial that writes among those of a shape.
-const WRITTEN: usize = 4;
+const WRITTEN: usize = 5;
 
 const TEST: &str = "shapes::crafted_files_are_refused_or_answered_and_never_break_anything";
 const ROLE: &str = "crafted files";
@@ -623,6 +623,7 @@ fn child(place: &Path) {
             caught(|| base.read_unchecked(Database::from_bytes(bytes.clone()))),
             caught(|| base.read(checked().open_read_only(&path), faith)),
             caught(|| base.read(checked().from_bytes(bytes.clone()), faith)),
+            caught(|| base.copy(checked().open_read_only(&path), &place.join("copy"), faith)),
             caught(|| base.write(&path, faith)),
         ];
         let told = ends
