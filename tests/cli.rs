@@ -207,7 +207,7 @@ fn an_embedding_service_that_cannot_be_reached_leaves_no_file_behind() {
 
 #[test]
 fn info_verify_and_compact_tell_what_is_in_the_file() {
-    let (_files, db) = Files::filled();
+    let (files, db) = Files::filled();
     let info = json_of(&["info", &db]);
     assert_eq!(keys(&info), ["collections", "file_bytes", "format_version", "path"]);
     let bytes = std::fs::metadata(&db).unwrap().len();
@@ -235,6 +235,9 @@ fn info_verify_and_compact_tell_what_is_in_the_file() {
     assert_eq!(compacted["after_bytes"].as_u64(), Some(after));
     assert!(after <= bytes);
     assert_eq!(json_of(&["verify", &db]), verified);
+    let shipped = files.path("shipped.portolan");
+    json_of(&["compact", &db, "--to", &shipped]);
+    assert_eq!(json_of(&["verify", &shipped]), verified);
 }
 
 #[test]
@@ -441,11 +444,23 @@ fn absent_and_damaged_files_end_with_code_1_and_without_panic() {
     // texts, codes and pages between: every second page from the third on gets a wrong byte
     damaged.iter_mut().skip(3 * 4096 + 2000).step_by(2 * 4096).for_each(|byte| *byte ^= 0x55);
     std::fs::write(&db, &damaged).unwrap();
-    let message = refusal(1, &["verify", &db]);
-    assert!(message.contains("damaged"), "{message}");
+    let checked = portolan(&["verify", &db, "--json"]);
+    let message = text(&checked.stderr);
+    assert!(message.contains("damaged") && message.contains("portolan repair"), "{message}");
+    assert_eq!(checked.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(told["ok"], json!(false));
+    assert!(told["damage"].as_array().unwrap().len() > 10);
+    let repaired = files.path("repaired.portolan");
+    let saved = json_of(&["repair", &db, &repaired]);
+    assert_eq!(saved["complete"], json!(false));
+    assert!(!saved["damage"].as_array().unwrap().is_empty());
+    assert_eq!(json_of(&["verify", &repaired])["records"], saved["records"]);
     std::fs::write(&db, &content[..content.len() / 2]).unwrap();
     for command in ["info", "verify"] {
-        let message = refusal(1, &[command, &db]);
+        let checked = portolan(&[command, &db]);
+        let message = text(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(1), "{message}");
         assert!(!message.contains("panicked"), "{message}");
     }
 }

@@ -90,7 +90,6 @@ impl Batch {
 
     /// Adds a record with the vector that [`Collection::get`] returned, which is stored again
     /// without another rounding.
-    #[cfg(feature = "nim")]
     pub(crate) fn upsert_stored(&mut self, record: Record) -> Result<()> {
         let encoding = self.collection.encoding;
         self.push(record, |vector| encoding.encode_stored(vector))

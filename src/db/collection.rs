@@ -110,6 +110,20 @@ impl CollectionOptions {
         }
     }
 
+    /// The options that a definition came from; none if it has no valid shape.
+    pub(super) fn of(definition: &Definition) -> Option<Self> {
+        let metric = Metric::from_u8(definition.metric)?;
+        let leading = definition.leading.unwrap_or(definition.dimensions);
+        let graph = GraphParams {
+            m: u32::from(definition.graph_m),
+            ef_construction: definition.graph_ef_construction,
+            seed: definition.seed,
+        };
+        let options = Self::new(definition.dimensions as usize, metric);
+        let options = options.originals(Originals::from_u8(definition.originals)?).graph(graph);
+        Some(options.leading_dimensions(leading as usize))
+    }
+
     pub(super) fn first_manifest(&self) -> Manifest {
         Manifest { contract: self.contract.as_ref().map(Contract::from), ..Manifest::default() }
     }

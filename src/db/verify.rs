@@ -7,7 +7,7 @@ use super::{Collection, Database};
 use crate::error::{Error, Result};
 use crate::storage::keys as key;
 use crate::storage::tables;
-use crate::storage::{Snapshot, StorageError, Table, Verify, extents, fields};
+use crate::storage::{Checked, Snapshot, StorageError, Table, Verify, extents, fields};
 
 /// What [`Database::verify`] read; every checksum was right.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,16 +30,19 @@ impl Database {
         Ok(self)
     }
 
-    /// Reads everything, checks every checksum and that ids, records, vectors and counts agree.
+    /// Reads everything: walks the structure of the file, checks every checksum and that ids,
+    /// records, vectors and counts agree. Waits for a writer at the beginning.
     ///
     /// # Errors
-    /// The first damage found ([`Error::is_corruption`]).
+    /// The first damage found ([`Error::is_corruption`]); [`Database::damage`] lists it all.
     pub fn verify(&self) -> Result<Verified> {
+        let store = self.inner.store();
+        store.check_structure()?;
         let mut verified = Verified::default();
         for name in self.collections()? {
             let collection = self.collection(&name)?;
-            let snapshot = self.inner.snapshot()?;
-            collection.verify(snapshot.as_ref(), &mut verified)?;
+            let snapshot = Checked::new(store.snapshot()?, store.format());
+            collection.verify(&snapshot, &mut verified)?;
         }
         Ok(verified)
     }

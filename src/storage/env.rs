@@ -391,6 +391,11 @@ impl Store for LmdbStore {
     fn format(&self) -> u32 {
         self.format
     }
+
+    fn check_structure(&self) -> Result<(), StorageError> {
+        let _writer = self.locks.write(WriterPolicy::Wait)?;
+        reader::validate_file(&self.path)
+    }
 }
 
 impl Snapshot for LmdbSnapshot<'_> {

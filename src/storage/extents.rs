@@ -1,6 +1,8 @@
 //! Sections: arrays of equal rows, cut into extents of 256 pages, each one LMDB value
 //! (`storage-format.md` section 4). Rows never straddle extents.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use rayon::prelude::*;
 
@@ -11,6 +13,7 @@ use crate::format::{
     EXTENT_HEADER_BYTES, ExtentHeader, FormatError, SectionKind, extent_value_bytes,
     rows_per_extent, verify_extent,
 };
+use crate::record::Slot;
 
 /// A row of the section of ids.
 pub(crate) fn id_row(id: i64) -> [u8; 8] {
@@ -72,6 +75,28 @@ impl SectionPlace {
         header.write(&mut value)?;
         let key = key::extent(self.collection, self.segment, self.kind, index);
         txn.put(Table::Extents, &key, &value)
+    }
+
+    /// A row, if its extent is there and has it.
+    ///
+    /// # Errors
+    /// [`FormatError`] for an extent without a valid header.
+    pub(crate) fn row<'s>(
+        &self,
+        snapshot: &'s dyn Snapshot,
+        position: u32,
+    ) -> Result<Option<&'s [u8]>, StorageError> {
+        if self.stride == 0 {
+            return Ok(None);
+        }
+        let per_extent = self.rows_per_extent()?;
+        let (index, at) = (position as usize / per_extent, position as usize % per_extent);
+        let key = key::extent(self.collection, self.segment, self.kind, index as u32);
+        let Some(value) = snapshot.get(Table::Extents, &key)? else { return Ok(None) };
+        let header = ExtentHeader::read(value)?;
+        let begin = EXTENT_HEADER_BYTES + at * self.stride;
+        let fits = header.stride as usize == self.stride && at < header.rows as usize;
+        Ok(value.get(begin..begin + self.stride).filter(|_| fits))
     }
 
     fn check(
@@ -154,6 +179,35 @@ pub(crate) fn verify(
         values.map(|entry| entry.map(|(_, value)| value)).collect::<Result<_, _>>()?;
     values.par_iter().try_for_each(|value| verify_extent(value))?;
     Ok(values.iter().map(|value| value.len() as u64).sum())
+}
+
+/// Segment and position of every slot of a collection that stands in a segment, whether a
+/// manifest names the segment or not: a slot has one vector for ever.
+///
+/// # Errors
+/// [`FormatError`] for an extent without a valid header.
+pub(crate) fn places(
+    snapshot: &dyn Snapshot,
+    collection: u32,
+) -> Result<HashMap<Slot, (u32, u32)>, StorageError> {
+    let mut places = HashMap::new();
+    for (of, segment) in segments_on_disk(snapshot)? {
+        if of != collection {
+            continue;
+        }
+        let prefix = key::section(collection, segment, SectionKind::Slots);
+        for entry in snapshot.range(Table::Extents, &prefix, &prefix)? {
+            let (_, value) = entry?;
+            let header = ExtentHeader::read(value)?;
+            let rows = value.get(EXTENT_HEADER_BYTES..).unwrap_or_default().as_chunks::<4>().0;
+            let first = u64::from(header.index) * rows_per_extent(4) as u64;
+            for (at, slot) in (first..).zip(rows).take(header.rows as usize) {
+                let position = u32::try_from(at).unwrap_or(u32::MAX);
+                places.insert(Slot(u32::from_le_bytes(*slot)), (segment, position));
+            }
+        }
+    }
+    Ok(places)
 }
 
 /// Segments that have extents in the file, in order, with a seek from one to the next.

@@ -82,11 +82,18 @@ pub(crate) fn segment(collection: u32, segment: u32) -> [u8; 8] {
     (u64::from(collection) << 32 | u64::from(segment)).to_be_bytes()
 }
 
+/// Begin of every key of [`extent`] of one section.
+pub(crate) fn section(collection: u32, segment: u32, kind: SectionKind) -> [u8; 10] {
+    let mut key = [0; 10];
+    key[..8].copy_from_slice(&self::segment(collection, segment));
+    key[8..].copy_from_slice(&(kind as u16).to_be_bytes());
+    key
+}
+
 /// `extents`: collection, segment, kind, index.
 pub(crate) fn extent(collection: u32, segment: u32, kind: SectionKind, index: u32) -> [u8; 14] {
     let mut key = [0; 14];
-    key[..8].copy_from_slice(&self::segment(collection, segment));
-    key[8..10].copy_from_slice(&(kind as u16).to_be_bytes());
+    key[..10].copy_from_slice(&section(collection, segment, kind));
     key[10..].copy_from_slice(&index.to_be_bytes());
     key
 }

@@ -12,7 +12,9 @@ pub(crate) mod keys;
 mod lock;
 mod pages;
 mod reader;
+mod salvage;
 mod schema;
+mod source;
 pub(crate) mod tables;
 mod validate;
 mod whole;
@@ -31,7 +33,9 @@ pub(crate) use copy::rewrite;
 pub(crate) use env::{LmdbOptions, LmdbStore};
 pub use lock::WriterPolicy;
 pub use pages::PageError;
-pub(crate) use reader::{FileStore, map_file};
+pub(crate) use reader::FileStore;
+pub(crate) use salvage::{Lost, Salvage};
+pub(crate) use source::map_file;
 pub(crate) use write::{WriteTxn, Writer, copy_file, replace_file};
 
 /// The named tables of the file. The numbers seed checksums: never renumber.
@@ -128,6 +132,8 @@ pub(crate) trait Store: Send + Sync {
     fn file_bytes(&self) -> u64;
     /// Format version of the file.
     fn format(&self) -> u32;
+    /// Walks the structure of the newest version; nobody commits meanwhile.
+    fn check_structure(&self) -> Result<(), StorageError>;
 }
 
 /// Why the file could not be read or written. After any of these the file is what the last

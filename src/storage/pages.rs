@@ -2,7 +2,7 @@
 //! slices. Pure and safe: no I/O, every offset checked, the same code on every host.
 //! `storage-format.md` section 2 describes what is read here.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use thiserror::Error;
 
@@ -79,6 +79,8 @@ use layout::{
 };
 
 const DEPTH_MAX: u16 = 31;
+/// As powers of two: 512 to 32,768.
+const PAGE_SIZES: RangeInclusive<u32> = 9..=15;
 const META_BYTES: usize = HEADER + 136;
 const MAP_BYTES_MAX: u64 = 1 << 46;
 
@@ -201,6 +203,25 @@ pub(super) fn both_metas(head: &[u8], file_len: u64) -> Result<(Meta, Meta), Pag
     Ok(if second.version > first.version { (first, second) } else { (second, first) })
 }
 
+/// The metas of a damaged file that can be read, the newer first.
+///
+/// # Errors
+/// Those of the first meta, if neither can be read.
+pub(super) fn any_metas(file: &[u8]) -> Result<Vec<Meta>, PageError> {
+    let first = check_magic(file).and_then(|()| parse_meta(file, 0));
+    let sizes = match &first {
+        Ok(meta) => vec![meta.page_size],
+        Err(_) => PAGE_SIZES.map(|bits| 1 << bits).collect(),
+    };
+    let second = sizes.into_iter().find_map(|size| {
+        let meta = parse_meta(file.get(size..)?, 1).ok()?;
+        (meta.page_size == size).then_some(meta)
+    });
+    let mut metas: Vec<Meta> = first.as_ref().ok().copied().into_iter().chain(second).collect();
+    metas.sort_by_key(|meta| std::cmp::Reverse(meta.version));
+    if metas.is_empty() { first.map(|meta| vec![meta]) } else { Ok(metas) }
+}
+
 fn check_magic(head: &[u8]) -> Result<(), PageError> {
     if u32_at(head, HEADER) == Some(MAGIC) {
         return Ok(());
@@ -229,7 +250,7 @@ fn parse_meta(page: &[u8], slot: u8) -> Result<Meta, PageError> {
         return Err(PageError::DataVersion { found });
     }
     let page_size = u32_at(body, 24).ok_or_else(cut)? as usize;
-    if !page_size.is_power_of_two() || !(512..=32768).contains(&page_size) {
+    if !page_size.is_power_of_two() || !PAGE_SIZES.contains(&page_size.trailing_zeros()) {
         return Err(broken("page size is not a power of two from 512 to 32768"));
     }
     if u64_at(body, 8) != Some(0) {

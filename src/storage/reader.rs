@@ -2,34 +2,14 @@
 //! No lock file, no C code, no write. For files that nobody writes to: shipped ones, backups.
 
 use std::fs::File;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use memmap2::Mmap;
-
 use super::pages::{Meta, NodeValue, PageError, Pages, Tree, newest_meta};
+use super::source::{Source, map_file};
 use super::validate::validate;
 use super::whole::{newest_whole_meta, whole_metas};
-use super::{
-    Entries, Entry, SharedEntries, Snapshot, StorageError, Store, Table, Verify, lock, schema,
-};
-
-/// Maps a file for reading.
-///
-/// # Errors
-/// What the operating system says.
-#[expect(unsafe_code, reason = "a memory map")]
-pub(crate) fn map_file(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the map is read-only and private to this process. The documented contract of every
-    // caller is that nobody writes to or truncates the file while it is open: shipped database
-    // files and vector files are immutable. `validate.rs` alone maps a file that another process
-    // may be writing (never truncating), walks it once, and looks again if it changed. The parsers
-    // on top check every offset, so the worst that a broken contract can do is a signal on a
-    // truncated file.
-    unsafe { Mmap::map(file) }
-}
+use super::{Entries, Entry, SharedEntries, Snapshot, StorageError, Store, Table, Verify, schema};
 
 /// Checks the structure of a file, and the numbers of its last two commits, before LMDB sees it.
 /// An empty file passes: it is a database that was never written to; so does one without tables.
@@ -53,23 +33,6 @@ pub(super) fn validate_file(path: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// All bytes of a file.
-enum Source {
-    Map(Mmap),
-    Memory(Arc<[u8]>),
-}
-
-impl std::ops::Deref for Source {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Map(map) => map,
-            Self::Memory(bytes) => bytes,
-        }
-    }
-}
-
 /// A file opened for reading only.
 pub(crate) struct FileStore {
     path: PathBuf,
@@ -85,21 +48,7 @@ impl FileStore {
     /// # Errors
     /// Not found, in use, not a portolan file, or damaged.
     pub(crate) fn open(path: &Path, verify: Verify) -> Result<Self, StorageError> {
-        let io = |source: std::io::Error| match source.kind() {
-            std::io::ErrorKind::NotFound => StorageError::NotFound { path: path.to_owned() },
-            _ => StorageError::Io { action: "open", path: path.to_owned(), source },
-        };
-        let file = File::open(path).map_err(io)?;
-        if lock::is_open_for_writing(&file) {
-            return Err(StorageError::InUse {
-                path: path.to_owned(),
-                hint: "use Database::open, or read a copy",
-            });
-        }
-        if file.metadata().map_err(io)?.len() == 0 {
-            return Err(PageError::TooShort { found: 0 }.into());
-        }
-        Self::over(Source::Map(map_file(&file).map_err(io)?), path, verify)
+        Self::over(Source::open(path)?, path, verify)
     }
 
     /// Serves the bytes of a file from memory.
@@ -191,6 +140,10 @@ impl Store for FileStore {
     fn format(&self) -> u32 {
         self.format
     }
+
+    fn check_structure(&self) -> Result<(), StorageError> {
+        validate(&self.map).map(|_| ()).map_err(StorageError::from)
+    }
 }
 
 impl Snapshot for &FileStore {
@@ -234,26 +187,10 @@ impl Snapshot for &FileStore {
         table: Table,
         prefix: &[u8],
     ) -> Result<SharedEntries<'s>, StorageError> {
-        let base = self.map.as_ptr().addr();
         let entries = self.range(table, prefix, prefix)?;
-        Ok(Box::new(entries.map(move |entry| {
-            let (key, value) = entry?;
-            let begin = value.as_ptr().addr() - base;
-            let at = begin..begin + value.len();
-            Ok((key, Bytes::from_owner(MapSlice { map: Arc::clone(&self.map), at })))
-        })))
-    }
-}
-
-/// Part of the map, keeping it mapped.
-struct MapSlice {
-    map: Arc<Source>,
-    at: Range<usize>,
-}
-
-impl AsRef<[u8]> for MapSlice {
-    fn as_ref(&self) -> &[u8] {
-        self.map.get(self.at.clone()).unwrap_or_default()
+        Ok(Box::new(
+            entries.map(|entry| entry.map(|(key, value)| (key, Source::share(&self.map, value)))),
+        ))
     }
 }
 

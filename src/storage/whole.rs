@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::StorageError;
 use super::pages::{Meta, NodeValue, PageError, Pages, Tree, both_metas, newest_meta};
-use super::reader::map_file;
+use super::source::map_file;
 
 /// Bytes that hold both metas at the largest page size.
 const HEAD_BYTES: u64 = 2 * 32768;

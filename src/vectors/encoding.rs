@@ -116,7 +116,6 @@ impl Encoding {
     ///
     /// # Errors
     /// As [`Encoding::encode`].
-    #[cfg(feature = "nim")]
     pub fn encode_stored(&self, values: &[f32]) -> Result<EncodedVector, VectorError> {
         checked_values(values, self.dim, self.metric)?;
         self.rows(values)

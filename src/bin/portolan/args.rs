@@ -39,8 +39,10 @@ pub enum Command {
     Info(FileArgs),
     /// Read everything and check every checksum
     Verify(VerifyArgs),
-    /// Fold the collections and shrink the file
-    Compact(FileArgs),
+    /// Save what is whole of a damaged file into a new one, and tell what is lost
+    Repair(RepairArgs),
+    /// Fold the collections and shrink the file; no byte of what was deleted is left in it
+    Compact(CompactArgs),
     /// Measure vector search: recall, throughput and latency by ef
     BenchAnn(BenchAnnArgs),
     /// Measure what inserting and deleting costs, and what it does to recall
@@ -63,6 +65,26 @@ pub struct VerifyArgs {
     /// Also searches for N stored vectors of each collection and compares with exact search
     #[arg(long, value_name = "N", value_parser = count)]
     pub recall: Option<usize>,
+}
+
+/// Options of `repair`.
+#[derive(Args)]
+pub struct RepairArgs {
+    /// The damaged file, which is left as it is
+    pub db: PathBuf,
+    /// The file to make
+    #[arg(value_name = "NEW")]
+    pub target: PathBuf,
+}
+
+/// Options of `compact`.
+#[derive(Args)]
+pub struct CompactArgs {
+    /// The database file
+    pub db: PathBuf,
+    /// Leave the file in place and write the compacted one here, to be shipped
+    #[arg(long, value_name = "NEW")]
+    pub to: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -8,10 +8,11 @@ use portolan::{CollectionInfo, Database, Originals, Roles};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::args::{FileArgs, VerifyArgs};
+use crate::args::{CompactArgs, FileArgs, VerifyArgs};
 use crate::failure::Result;
 use crate::open;
 use crate::output::{Output, bytes, dimensions_text, printable};
+use crate::repair;
 
 #[derive(Serialize)]
 struct Info {
@@ -185,8 +186,11 @@ struct Audited {
 
 /// Reads everything; damage is a failure. With `--recall`, measures search as well.
 pub fn verify(args: &VerifyArgs, out: &Output) -> Result<()> {
-    let db = open::read(&args.file.db)?;
-    let read = db.verify()?;
+    let checked = open::read(&args.file.db).and_then(|db| Ok((db.verify()?, db)));
+    let (read, db) = match checked {
+        Ok(checked) => checked,
+        Err(error) => return repair::tell_damage(&args.file.db, error, out),
+    };
     let audits = match args.recall {
         Some(samples) => audits(&db, samples)?,
         None => Vec::new(),
@@ -232,9 +236,12 @@ struct Shrunk {
     after_bytes: u64,
 }
 
-/// Folds and shrinks the file in place.
-pub fn compact(args: &FileArgs, out: &Output) -> Result<()> {
-    let done = Database::compact(&args.db)?;
+/// Folds and shrinks the file, in place or into another.
+pub fn compact(args: &CompactArgs, out: &Output) -> Result<()> {
+    let done = match &args.to {
+        Some(target) => Database::open_existing(&args.db)?.compact_to(target)?,
+        None => Database::compact(&args.db)?,
+    };
     let shrunk = Shrunk { before_bytes: done.before, after_bytes: done.after };
     out.result(&shrunk, |_| format!("{} before, {} after", bytes(done.before), bytes(done.after)))
 }

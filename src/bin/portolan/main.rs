@@ -26,6 +26,7 @@ mod models;
 mod open;
 mod output;
 mod progress;
+mod repair;
 mod search;
 mod timing;
 mod trial;
@@ -77,6 +78,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Eval(args) => eval::run(&args, &out),
         Command::Info(args) => inspect::info(&args, &out),
         Command::Verify(args) => inspect::verify(&args, &out),
+        Command::Repair(args) => repair::run(&args, &out),
         Command::Compact(args) => inspect::compact(&args, &out),
         Command::BenchAnn(args) => bench_ann::run(&args, &out),
         Command::BenchChurn(args) => bench_churn::run(&args, &out),

@@ -1,0 +1,186 @@
+//! What is damaged of a file, part by part, for people to read.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+use super::{Database, absolute};
+use crate::error::Result;
+use crate::format::SectionKind;
+use crate::record::{RecordId, Slot};
+use crate::storage::keys as key;
+use crate::storage::tables;
+use crate::storage::{Lost, Salvage, Snapshot, Table};
+use crate::vectors::Originals;
+
+/// A part of a file whose bytes are not what was written.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Damage {
+    /// What kind of part.
+    pub part: DamagedPart,
+    /// Of which collection, where that is known.
+    pub collection: Option<String>,
+    /// Of which record, where that is known.
+    pub id: Option<RecordId>,
+    /// What was found.
+    pub detail: String,
+}
+
+/// What a damage concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DamagedPart {
+    /// Pages: how many entries they held is unknown.
+    Structure,
+    /// The definition of a collection.
+    Collection,
+    /// Text and metadata of a record.
+    Record,
+    /// A vector, or an extent of vectors.
+    Vector,
+    /// The original of a vector whose code is whole.
+    Original,
+    /// What is derived: ids, field index, codes beside originals, links. A repair makes it anew.
+    Index,
+}
+
+impl fmt::Display for DamagedPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Structure => "pages",
+            Self::Collection => "collection",
+            Self::Record => "record",
+            Self::Vector => "vector",
+            Self::Original => "original of a vector",
+            Self::Index => "index",
+        })
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.part)?;
+        if let Some(id) = &self.id {
+            write!(f, " {id}")?;
+        }
+        if let Some(collection) = &self.collection {
+            write!(f, " of {collection:?}")?;
+        }
+        write!(f, ": {}", self.detail)
+    }
+}
+
+impl Database {
+    /// Lists what is damaged of a file that [`Database::verify`] refuses, or that does not open:
+    /// pages, entries, extents. Nobody may write to it meanwhile. Disagreements between parts
+    /// that are whole in themselves are for `verify` to find.
+    ///
+    /// Cost: reads every byte. Memory: the keys of the file.
+    ///
+    /// # Errors
+    /// [`StorageError::InUse`](crate::StorageError::InUse); nothing of the file can be read.
+    pub fn damage(path: impl AsRef<Path>) -> Result<Vec<Damage>> {
+        survey(&Salvage::open(&absolute(path.as_ref())?)?)
+    }
+}
+
+/// Names what a salvage lost.
+pub(super) fn survey(salvage: &Salvage) -> Result<Vec<Damage>> {
+    let mut collections = HashMap::new();
+    for entry in salvage.range(Table::Collections, &[0], &[0])? {
+        let (at, _) = entry?;
+        if let Some(name) = key::definition_name(at)
+            && let Ok(Some(definition)) = tables::definition(salvage, name)
+        {
+            collections.insert(definition.id, (name.to_owned(), definition.originals));
+        }
+    }
+    let mut damage: Vec<Damage> = Vec::new();
+    for lost in &salvage.lost {
+        let of = lost.key.as_deref().and_then(|key| collection_of(lost.table?, key));
+        let of = of.and_then(|number| collections.get(&number));
+        damage.push(Damage {
+            part: part(lost, of.map(|(_, originals)| *originals)),
+            collection: of.map(|(name, _)| name.clone()),
+            id: None,
+            detail: detail(lost),
+        });
+    }
+    damage.extend(records_without_content(salvage, &collections)?);
+    Ok(damage)
+}
+
+/// The collection of a key, in the tables whose keys begin with its number.
+fn collection_of(table: Table, key: &[u8]) -> Option<u32> {
+    let number = match table {
+        Table::Meta | Table::Collections => return None,
+        _ => key.first_chunk()?,
+    };
+    Some(u32::from_be_bytes(*number))
+}
+
+fn part(lost: &Lost, originals: Option<u8>) -> DamagedPart {
+    let (Some(table), Some(key)) = (lost.table, &lost.key) else { return DamagedPart::Structure };
+    match table {
+        Table::Meta => DamagedPart::Structure,
+        Table::Collections => DamagedPart::Collection,
+        Table::Records => DamagedPart::Record,
+        Table::Delta => DamagedPart::Vector,
+        Table::Ids | Table::Tombstones | Table::Fields => DamagedPart::Index,
+        Table::Extents => match kind_of(key) {
+            Some(SectionKind::Raw | SectionKind::Slots) | None => DamagedPart::Vector,
+            Some(SectionKind::Codes) if originals == Some(Originals::None as u8) => {
+                DamagedPart::Vector
+            }
+            Some(_) => DamagedPart::Index,
+        },
+    }
+}
+
+/// The section in a key of `extents`.
+fn kind_of(key: &[u8]) -> Option<SectionKind> {
+    let kind = key.get(8..)?.first_chunk()?;
+    SectionKind::from_u16(u16::from_be_bytes(*kind))
+}
+
+fn detail(lost: &Lost) -> String {
+    let Some(table) = lost.table else { return lost.reason.clone() };
+    let place = match (&lost.key, table) {
+        (Some(key), Table::Ids) => key::id_of(key).map(|id| format!("id {id}")),
+        (Some(key), Table::Records | Table::Delta | Table::Fields) => {
+            key::slot_of(key).map(|slot| format!("slot {}", slot.0))
+        }
+        (Some(key), Table::Extents) => {
+            let of = key::segment_of(key).map_or(0, |(_, segment)| segment);
+            kind_of(key).map(|kind| format!("segment {of}, {kind}"))
+        }
+        _ => None,
+    };
+    let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+    format!("table {}{place}: {}", table.name(), lost.reason)
+}
+
+/// Ids that lead to a record which cannot be read.
+fn records_without_content(
+    salvage: &Salvage,
+    collections: &HashMap<u32, (String, u8)>,
+) -> Result<Vec<Damage>> {
+    let mut damage = Vec::new();
+    for entry in salvage.range(Table::Ids, &[], &[])? {
+        let (at, sealed) = entry?;
+        let Some(of) = collection_of(Table::Ids, at) else { continue };
+        let Ok(slot): std::result::Result<Slot, _> = tables::decode_slot(sealed, at) else {
+            continue;
+        };
+        if salvage.get(Table::Records, &key::slot(of, slot))?.is_none() {
+            damage.push(Damage {
+                part: DamagedPart::Record,
+                collection: collections.get(&of).map(|(name, _)| name.clone()),
+                id: key::id_of(at),
+                detail: format!("its text and metadata (slot {}) cannot be read", slot.0),
+            });
+        }
+    }
+    Ok(damage)
+}

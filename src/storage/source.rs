@@ -1,0 +1,86 @@
+//! All bytes of a file, mapped or in memory.
+
+use std::fs::File;
+use std::ops::{Deref, Range};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use memmap2::Mmap;
+
+use super::pages::PageError;
+use super::{StorageError, lock};
+
+/// Maps a file for reading.
+///
+/// # Errors
+/// What the operating system says.
+#[expect(unsafe_code, reason = "a memory map")]
+pub(crate) fn map_file(file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the map is read-only and private to this process. The documented contract of every
+    // caller is that nobody writes to or truncates the file while it is open: shipped database
+    // files and vector files are immutable. `whole.rs` alone maps a file that another process
+    // may be writing (never truncating), walks it once, and looks again if it changed. The parsers
+    // on top check every offset, so the worst that a broken contract can do is a signal on a
+    // truncated file.
+    unsafe { Mmap::map(file) }
+}
+
+/// All bytes of a file.
+pub(super) enum Source {
+    Map(Mmap),
+    Memory(Arc<[u8]>),
+}
+
+impl Source {
+    /// Maps a file that nobody has open for writing.
+    ///
+    /// # Errors
+    /// Not found, in use, empty.
+    pub(super) fn open(path: &Path) -> Result<Self, StorageError> {
+        let io = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::NotFound => StorageError::NotFound { path: path.to_owned() },
+            _ => StorageError::Io { action: "open", path: path.to_owned(), source },
+        };
+        let file = File::open(path).map_err(io)?;
+        if lock::is_open_for_writing(&file) {
+            return Err(StorageError::InUse {
+                path: path.to_owned(),
+                hint: "use Database::open, or read a copy",
+            });
+        }
+        if file.metadata().map_err(io)?.len() == 0 {
+            return Err(PageError::TooShort { found: 0 }.into());
+        }
+        Ok(Self::Map(map_file(&file).map_err(io)?))
+    }
+
+    /// A part of the bytes, keeping all of them; empty for a slice of something else.
+    pub(super) fn share(source: &Arc<Self>, part: &[u8]) -> Bytes {
+        let begin = part.as_ptr().addr().wrapping_sub(source.as_ptr().addr());
+        let at = begin..begin.wrapping_add(part.len());
+        Bytes::from_owner(Part { source: Arc::clone(source), at })
+    }
+}
+
+impl Deref for Source {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Map(map) => map,
+            Self::Memory(bytes) => bytes,
+        }
+    }
+}
+
+struct Part {
+    source: Arc<Source>,
+    at: Range<usize>,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        self.source.get(self.at.clone()).unwrap_or_default()
+    }
+}

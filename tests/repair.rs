@@ -1,0 +1,273 @@
+//! A damaged file: every damage is told of, a repair saves the rest into a new file, and what was
+//! deleted is in no byte of a compacted one.
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{Rng, everything};
+use portolan::{
+    CollectionOptions, Damage, DamagedPart, Database, DatabaseOptions, Error, Filter, Maintenance,
+    Metric, ModelContract, Originals, Record, Repaired, StorageError,
+};
+
+const DIMENSIONS: usize = 16;
+const RECORDS: i64 = 300;
+
+fn text(at: i64) -> String {
+    format!("needle number {at:05} of the haystack")
+}
+
+/// Two collections: one sealed with a graph and a few vectors unsealed, one of codes alone.
+fn fill(path: &Path) {
+    let mut rng = Rng::new(3);
+    let options = DatabaseOptions::new().maintenance(Maintenance::Manual);
+    let db = options.open(path).expect("a database");
+    for (name, originals) in [("docs", Originals::F16), ("codes", Originals::None)] {
+        let options = CollectionOptions::new(DIMENSIONS, Metric::Cosine).originals(originals);
+        let options = options.model(ModelContract::new("model"));
+        let docs = db.create_collection(name, options).expect("a collection");
+        for half in [0..RECORDS - 20, RECORDS - 20..RECORDS] {
+            let mut batch = docs.batch();
+            for at in half {
+                let record = Record::new(at).text(text(at)).field("number", at % 7);
+                let record = record.field("word", format!("w{at}"));
+                let record =
+                    if at % 10 == 9 { record } else { record.vector(rng.vector(DIMENSIONS)) };
+                batch.upsert(record).expect("a valid record");
+            }
+            batch.commit().expect("a commit");
+            if docs.count().expect("a count") < RECORDS as u64 {
+                docs.maintain().graph_min_rows(50).run().expect("maintenance");
+            }
+        }
+    }
+    db.verify().expect("an undamaged file");
+}
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    bytes: Vec<u8>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("f.portolan");
+        fill(&path);
+        let bytes = std::fs::read(&path).expect("the file");
+        Self { dir, bytes }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("f.portolan")
+    }
+
+    /// Writes the file with one byte changed at each place.
+    fn damage(&self, places: &[usize]) {
+        let mut bytes = self.bytes.clone();
+        for &at in places {
+            bytes[at] ^= 0x55;
+        }
+        std::fs::write(self.path(), bytes).expect("the file");
+    }
+
+    /// Where some bytes stand in the file.
+    fn find(&self, wanted: &[u8]) -> Vec<usize> {
+        let places = self.bytes.windows(wanted.len()).enumerate();
+        places.filter(|(_, bytes)| *bytes == wanted).map(|(at, _)| at).collect()
+    }
+
+    /// The payload of the extents of a kind.
+    fn extents(&self, kind: u16) -> Vec<usize> {
+        let head = [&b"PTLX"[..], &1_u16.to_le_bytes(), &kind.to_le_bytes()].concat();
+        self.find(&head).into_iter().map(|at| at + 48).collect()
+    }
+
+    fn repair(&self) -> (Repaired, Database) {
+        assert!(
+            Database::open_read_only(self.path()).and_then(|db| db.verify()).is_err(),
+            "the damage is not found"
+        );
+        let target = self.dir.path().join("repaired.portolan");
+        let repaired = Database::repair(self.path(), &target).expect("a repair");
+        let db = Database::open_read_only(&target).expect("the repaired file");
+        db.verify().expect("a whole file");
+        (repaired, db)
+    }
+
+    /// The records before the damage.
+    fn expected(&self, name: &str) -> Vec<Record> {
+        let db = Database::from_bytes(self.bytes.clone()).expect("the file before");
+        everything(&db.collection(name).expect("a collection"), 100)
+    }
+}
+
+fn all_of(db: &Database, name: &str) -> Vec<Record> {
+    everything(&db.collection(name).expect("a collection"), 100)
+}
+
+#[test]
+fn derived_parts_are_made_anew_and_nothing_is_lost() {
+    let fixture = Fixture::new();
+    // codes beside originals, links, and the entry of a field
+    let (codes, links) = (fixture.extents(2)[0], fixture.extents(4)[0]);
+    // A page that is free by now may hold the entry too.
+    let fields = fixture.find(b"word\0\x06w17\0").into_iter().map(|at| at + 7);
+    fixture.damage(&fields.chain([codes + 5, links + 9]).collect::<Vec<_>>());
+    let (repaired, db) = fixture.repair();
+    assert!(repaired.is_complete(), "{:?}", repaired.damage);
+    assert!(repaired.damage.len() >= 3, "{:?}", repaired.damage);
+    assert_eq!((repaired.collections, repaired.records), (2, 2 * RECORDS as u64));
+    for name in ["docs", "codes"] {
+        assert!(all_of(&db, name) == fixture.expected(name), "{name}: the copy differs");
+        let docs = db.collection(name).expect("a collection");
+        assert_eq!(docs.model().expect("a model").expect("the same").model, "model");
+        let mut rng = Rng::new(8);
+        let filter = Filter::eq("word", "w17");
+        let hits = docs.search(&rng.vector(DIMENSIONS)).filter(filter).run().expect("a search");
+        assert_eq!(hits.len(), 1);
+    }
+}
+
+#[test]
+fn a_damaged_record_is_named_and_the_rest_is_saved() {
+    let fixture = Fixture::new();
+    fixture.damage(&[fixture.find(text(123).as_bytes())[0] + 3]);
+    let (repaired, db) = fixture.repair();
+    assert!(!repaired.is_complete());
+    let named = repaired.damage.iter().find(|damage| damage.id.is_some()).expect("a name");
+    assert_eq!((named.part, named.id.clone()), (DamagedPart::Record, Some(123.into())));
+    assert_eq!(named.collection.as_deref(), Some("docs"));
+    let mut expected = fixture.expected("docs");
+    expected.retain(|record| record.id != 123.into());
+    assert!(all_of(&db, "docs") == expected);
+    assert!(all_of(&db, "codes") == fixture.expected("codes"));
+}
+
+#[test]
+fn a_damaged_original_is_taken_from_its_code_and_told_of() {
+    let fixture = Fixture::new();
+    fixture.damage(&[fixture.extents(3)[0] + 100]);
+    let (repaired, db) = fixture.repair();
+    let told = repaired.damage.iter().filter(|damage| damage.part == DamagedPart::Original).count();
+    assert_eq!(told as i64, (RECORDS - 20) * 9 / 10);
+    let (found, expected) = (all_of(&db, "docs"), fixture.expected("docs"));
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!((&found.id, &found.text), (&expected.id, &expected.text));
+        let pairs = found.vector.iter().flatten().zip(expected.vector.iter().flatten());
+        assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 0.01));
+        assert_eq!(found.vector.is_some(), expected.vector.is_some());
+    }
+}
+
+#[test]
+fn a_lost_vector_leaves_its_record() {
+    let fixture = Fixture::new();
+    let unsealed = fixture.expected("docs").remove(RECORDS as usize - 5);
+    let half = |x: &f32| half::f16::from_f32(*x).to_le_bytes();
+    let raw: Vec<u8> = unsealed.vector.iter().flatten().flat_map(half).collect();
+    let places = fixture.find(&raw).into_iter().map(|at| at + 1);
+    fixture.damage(&places.collect::<Vec<_>>());
+    let (repaired, db) = fixture.repair();
+    let lost: Vec<&Damage> = repaired.damage.iter().filter(|of| of.id.is_some()).collect();
+    assert_eq!((lost.len(), lost[0].part), (1, DamagedPart::Vector));
+    assert_eq!(lost[0].id, Some(unsealed.id.clone()));
+    let found = db.collection("docs").expect("a collection").get(unsealed.id.clone());
+    let found = found.expect("a lookup").expect("the record");
+    assert_eq!((found.text, found.vector), (unsealed.text, None));
+}
+
+#[test]
+fn a_file_without_its_newest_meta_gives_what_can_be_reached() {
+    let fixture = Fixture::new();
+    for slot in [0, 1] {
+        fixture.damage(&[slot * 4096 + 17]);
+        let (repaired, db) = fixture.repair();
+        // The version before lacks the last commit at most.
+        assert!(repaired.records >= 2 * RECORDS as u64 - 20, "{}", repaired.records);
+        assert!(!all_of(&db, "docs").is_empty());
+        drop(db);
+        std::fs::remove_file(fixture.dir.path().join("repaired.portolan")).expect("the copy");
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_short_gives_the_records_that_are_left() {
+    let fixture = Fixture::new();
+    Database::compact(fixture.path()).expect("a compaction");
+    let whole = std::fs::read(fixture.path()).expect("the file");
+    // The root of all tables is at the end of a compacted file.
+    std::fs::write(fixture.path(), &whole[..whole.len() - 4096]).expect("the file");
+    let (repaired, db) = fixture.repair();
+    assert_eq!((repaired.collections, repaired.records), (2, 2 * RECORDS as u64));
+    assert!(!repaired.is_complete());
+    for name in ["docs", "codes"] {
+        assert!(all_of(&db, name) == fixture.expected(name), "{name}: the copy differs");
+    }
+}
+
+#[test]
+fn a_repair_refuses_to_overwrite_and_has_nothing_to_do_with_foreign_files() {
+    let fixture = Fixture::new();
+    fixture.damage(&[]);
+    let target = fixture.dir.path().join("target");
+    std::fs::write(&target, b"mine").expect("a file");
+    let error = Database::repair(fixture.path(), &target).expect_err("a refusal");
+    assert!(matches!(error, Error::Storage(StorageError::Exists { .. })), "{error}");
+    assert_eq!(std::fs::read(&target).expect("the file"), b"mine");
+    let other = fixture.dir.path().join("other");
+    assert!(Database::repair(&target, &other).is_err());
+    assert!(!other.exists());
+    assert_eq!(Database::damage(fixture.path()).expect("a survey"), []);
+    let repaired = Database::repair(fixture.path(), &other).expect("a copy");
+    assert!(repaired.is_complete() && repaired.damage.is_empty());
+    let copy = Database::open_read_only(&other).expect("the copy");
+    assert!(all_of(&copy, "docs") == fixture.expected("docs"));
+}
+
+#[test]
+fn no_byte_of_a_deleted_record_is_left_after_compacting() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("f.portolan");
+    fill(&path);
+    let db = Database::open(&path).expect("a database");
+    let docs = db.collection("docs").expect("a collection");
+    let kept = docs.get(5).expect("a lookup").expect("a record");
+    let mut traces: Vec<Vec<u8>> = Vec::new();
+    for at in [3_i64, 150, RECORDS - 3] {
+        let record = docs.get(at).expect("a lookup").expect("a record");
+        let half = |x: &f32| half::f16::from_f32(*x).to_le_bytes();
+        traces.push(record.vector.iter().flatten().flat_map(half).collect());
+        traces.extend([text(at).into_bytes(), format!("word\0\x06w{at}\0").into_bytes()]);
+        assert!(docs.delete(at).expect("a removal"));
+        // A replacement leaves no trace either.
+        docs.upsert(Record::new(at + 1).text("another")).expect("a commit");
+        traces.push(text(at + 1).into_bytes());
+    }
+    // A text with pages of its own.
+    let long = "confidential ".repeat(2_000);
+    docs.upsert(Record::new("long").text(&long)).expect("a commit");
+    assert!(docs.delete("long").expect("a removal"));
+    traces.push(b"confidential".to_vec());
+    drop((docs, db));
+    let has = |bytes: &[u8], trace: &[u8]| bytes.windows(trace.len()).any(|of| of == trace);
+    let before = std::fs::read(&path).expect("the file");
+    let there = traces.iter().filter(|trace| has(&before, trace)).count();
+    assert!(there > traces.len() / 2, "LMDB leaves traces: the search finds them");
+    Database::compact(&path).expect("a compaction");
+    let after = std::fs::read(&path).expect("the file");
+    for trace in &traces {
+        let shown = String::from_utf8_lossy(trace);
+        // The other collection has the same texts and words, and was not touched.
+        let other = usize::from(shown.contains("needle") || shown.starts_with("word"));
+        let count = after.windows(trace.len()).filter(|of| of == trace).count();
+        assert_eq!(count, other, "{shown:?} is still there");
+    }
+    let db = Database::open_read_only(&path).expect("a database");
+    assert_eq!(all_of(&db, "docs").iter().find(|record| record.id == kept.id), Some(&kept));
+    db.verify().expect("a whole file");
+}
