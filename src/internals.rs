@@ -12,9 +12,10 @@ pub mod kernels {
     };
 }
 
-/// A whole database file with pages of another size, a power of two from 4,096 to 32,768.
+/// A whole database file with pages of another size, a power of two from 512 to 32,768; below
+/// 2,048 its keys must be short enough for two to fit a page.
 pub fn rewrite(file: &[u8], page_bytes: usize) -> Option<Vec<u8>> {
-    let fits = page_bytes.is_power_of_two() && (4_096..=32_768).contains(&page_bytes);
+    let fits = page_bytes.is_power_of_two() && (512..=32_768).contains(&page_bytes);
     if fits { crate::storage::rewrite(file, page_bytes).ok() } else { None }
 }
 

@@ -1,10 +1,10 @@
-//! The database that fuzzing starts from: committed, and current. `PORTOLAN_WRITE_SEEDS=1` writes
+//! The databases that fuzzing starts from: committed, and current. `PORTOLAN_WRITE_SEEDS=1` writes
 //! it anew after a change of the format.
 
 use std::path::{Path, PathBuf};
 
 use portolan::eval::synthetic::Synthetic;
-use portolan::{CollectionOptions, Database, Metric, Record};
+use portolan::{CollectionOptions, Database, DatabaseOptions, Metric, Record, Verify};
 
 /// Two lines a navigation code, and a projection of as many directions.
 const DIM: usize = 120;
@@ -39,6 +39,49 @@ fn write(path: &Path) {
     docs.upsert(record(ROWS + 1)).unwrap();
     drop((docs, db));
     std::fs::copy(&made, path).unwrap();
+}
+
+/// Small files for the reader of pages, of several page sizes.
+const PAGES: [(&str, usize); 3] = [("seed-512", 512), ("seed-4096", 4_096), ("seed-16384", 16_384)];
+
+fn pages(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/pages").join(name)
+}
+
+/// Some records, so that there are branches in pages of 512 bytes; in larger ones a few.
+fn write_pages(path: &Path, page_bytes: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let (made, copied) = (dir.path().join("f"), dir.path().join("copy"));
+    let db = Database::create(&made).unwrap();
+    if page_bytes < 16_384 {
+        let docs = db.create_collection("docs", CollectionOptions::new(3, Metric::Dot)).unwrap();
+        let mut batch = docs.batch();
+        for at in 0..if page_bytes < 4_096 { 40 } else { 4_i64 } {
+            let text = "t".repeat(if at == 2 { 1_500 } else { 10 });
+            let record = Record::new(at).text(text).field("year", 1289 + at % 3);
+            batch.upsert(record.vector([1.0, at as f32, 0.5])).unwrap();
+        }
+        batch.commit().unwrap();
+    }
+    drop(db);
+    Database::open_read_only(&made).unwrap().compact_to(&copied).unwrap();
+    let whole = std::fs::read(copied).unwrap();
+    std::fs::write(path, portolan::internals::rewrite(&whole, page_bytes).unwrap()).unwrap();
+}
+
+#[test]
+fn the_seeds_of_pages_open_whole() {
+    for (name, page_bytes) in PAGES {
+        let path = pages(name);
+        if std::env::var_os("PORTOLAN_WRITE_SEEDS").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            write_pages(&path, page_bytes);
+        }
+        let db = DatabaseOptions::new().verify(Verify::Full).open_read_only(&path).unwrap();
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        assert!(bytes <= 64 << 10 && bytes.is_multiple_of(page_bytes as u64), "{bytes}");
+        assert_eq!(db.collections().unwrap().len(), usize::from(page_bytes < 16_384));
+    }
 }
 
 #[test]

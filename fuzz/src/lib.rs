@@ -1,6 +1,46 @@
-//! What the fuzz targets share: a file to give arbitrary bytes to code that takes a path.
+//! What the fuzz targets share: a file to give arbitrary bytes to code that takes a path, and all
+//! that can be asked of a database.
 
 use std::path::{Path, PathBuf};
+
+use portolan::{Collection, Database, Filter, Result};
+
+/// Queries of more components say nothing new and take long.
+const DIMENSIONS_MAX: usize = 4_096;
+
+/// Asks a database for all that a reader can ask for. Errors are fine.
+pub fn ask(db: &Database) {
+    let _ = db.info();
+    let _ = db.verify();
+    for name in db.collections().unwrap_or_default() {
+        if let Ok(collection) = db.collection(&name) {
+            let _ = read(&collection);
+            let _ = search(&collection);
+        }
+    }
+}
+
+fn read(collection: &Collection) -> Result<()> {
+    let page = collection.scan().limit(20).with_vectors().run()?;
+    for record in page.records {
+        let _ = collection.get(record.id)?;
+    }
+    let _ = collection.get("absent")?;
+    Ok(())
+}
+
+fn search(collection: &Collection) -> Result<()> {
+    let dimensions = collection.dimensions();
+    if dimensions > DIMENSIONS_MAX {
+        return Ok(());
+    }
+    let query = vec![0.5; dimensions];
+    let filter = Filter::gte("year", 1290).and(Filter::exists("tag"));
+    let _ = collection.search(&query).limit(5).run()?;
+    let _ = collection.search(&query).limit(5).exact().run()?;
+    let _ = collection.search(&query).limit(5).filter(filter).run()?;
+    Ok(())
+}
 
 /// A path of this process and extension, in memory where the system has such a folder.
 pub struct ScratchFile {

@@ -17,6 +17,10 @@ use super::source::map_file;
 /// Bytes that hold both metas at the largest page size.
 const HEAD_BYTES: u64 = 2 * 32768;
 
+/// LMDB has pages as large as those of the machine that made the file. On smaller ones than any
+/// machine has, its longest keys do not fit, and a write would fail halfway.
+const PAGE_BYTES_MIN: usize = 4096;
+
 /// Checks the two metas of an existing file and that no page is missing. An empty file passes:
 /// it is a database that was never written to. Returns the newest version in the file.
 ///
@@ -58,6 +62,10 @@ fn read_meta(file: &File, path: &Path) -> Result<Option<(Meta, u64)>, StorageErr
         return Ok(None);
     }
     let meta = newest_meta(&head, file_len).map_err(|error| StorageError::of_page(error, path))?;
+    if meta.page_size < PAGE_BYTES_MIN {
+        let rule = "page size is below 4096, too small for LMDB to write";
+        return Err(PageError::Meta { slot: meta.slot, rule }.into());
+    }
     Ok(Some((meta, file_len)))
 }
 

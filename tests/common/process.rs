@@ -100,6 +100,11 @@ impl Role {
         self.child.wait().expect("an end")
     }
 
+    /// Closes the child's input, which tells it to end.
+    pub fn close(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     /// Kills the child at once; what it had told before is still heard.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -108,7 +113,7 @@ impl Role {
 
     /// Closes the child's input, which tells it to end, and waits; whether it succeeded.
     pub fn end(mut self) -> bool {
-        drop(self.child.stdin.take());
+        self.close();
         while self.hear().is_some() {}
         self.child.wait().expect("an end").success()
     }

@@ -366,13 +366,13 @@ fn definitions(shapes: &mut Shapes<'_>) {
         ("an unknown metric", 2, 9),
         ("no metric", 2, 0),
         ("unknown originals", 3, 9),
-        ("a number that another has", 0, 1),
         ("a number that is missing", 0, 7),
         ("originals of f32", 3, 2),
     ] {
         shapes.definition(name, Caught, |all| all[at] = value);
     }
     for (name, at, value) in [
+        ("a number that another has", 0, 1),
         ("another metric", 2, 3),
         ("no originals", 3, 0),
         ("no candidates", 5, 0),

@@ -281,7 +281,8 @@ fn mutated_files_that_are_read_give_right_answers_or_errors() {
         }
     }
     println!(
-        "seed {seed}: {cases} mutated files read: {:?} refused, failed, right unchecked; {:?} checked",
+        "seed {seed}: {cases} mutated files read: {:?} refused, failed, right unchecked; \
+         {:?} checked",
         unchecked.ends, checked.ends
     );
     let wrong: Vec<String> = unchecked.wrong.into_iter().chain(checked.wrong).collect();
@@ -361,8 +362,8 @@ fn mutated_files_that_are_written_never_kill_the_process() {
         }
     }
     println!(
-        "seed {seed}: {cases} mutated files written: {ends:?} refused, failed, right; at most {most} \
-         KiB of memory beyond twice the file"
+        "seed {seed}: {cases} mutated files written: {ends:?} refused, failed, right; \
+         at most {most} KiB of memory beyond twice the file"
     );
     let some = &wrong[..wrong.len().min(20)];
     assert!(wrong.is_empty(), "{} of {cases}:\n{}", wrong.len(), some.join("\n"));

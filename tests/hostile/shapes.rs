@@ -24,6 +24,8 @@ pub enum Expect {
     Caught,
     /// It is legal.
     Right,
+    /// It is legal, but nothing that LMDB may write to.
+    ReadOnly,
     /// It is a lie that its checksums vouch for: nothing breaks, and that is all.
     Survived,
 }
@@ -179,6 +181,17 @@ fn lengths(shapes: &mut Shapes<'_>) {
     let run = pages.run(pages.big("extents"));
     let within = whole[..run + pages.size + 100].to_vec();
     shapes.push("cut in a value", "dense", within, Expect::Refused);
+    for size in [512, 1_024, 2_048] {
+        // Its keys are short.
+        let short = &shapes.base("projected").bytes;
+        let small = portolan::internals::rewrite(short, size).expect("a whole file");
+        shapes.push(&format!("pages of {size} bytes"), "projected", small, Expect::ReadOnly);
+    }
+    for size in [8_192, 16_384, 32_768] {
+        let name = format!("pages of {size} bytes");
+        let large = portolan::internals::rewrite(&whole, size).expect("a whole file");
+        shapes.push(&name, "dense", large, Expect::Right);
+    }
     let noise: Vec<u8> =
         (0..1_u32 << 20).map(|at| (at.wrapping_mul(0x9E37_79B9) >> 24) as u8).collect();
     shapes.push("noise behind the end", "dense", [&whole[..], &noise].concat(), Expect::Right);
@@ -584,6 +597,9 @@ pub fn bases() -> Vec<(&'static str, Base)> {
     BASES.map(|name| (name, Base::sample(name))).into_iter().collect()
 }
 
+/// Place of the trial that writes among those of a shape.
+const WRITTEN: usize = 5;
+
 const TEST: &str = "shapes::crafted_files_are_refused_or_answered_and_never_break_anything";
 const ROLE: &str = "crafted files";
 
@@ -607,6 +623,7 @@ fn child(place: &Path) {
             caught(|| base.read_unchecked(Database::from_bytes(bytes.clone()))),
             caught(|| base.read(checked().open_read_only(&path), faith)),
             caught(|| base.read(checked().from_bytes(bytes.clone()), faith)),
+            caught(|| base.copy(checked().open_read_only(&path), &place.join("copy"), faith)),
             caught(|| base.write(&path, faith)),
         ];
         let told = ends
@@ -647,8 +664,9 @@ fn crafted_files_are_refused_or_answered_and_never_break_anything() {
         if told.grown_kib > 2 * (shape.bytes.len() as u64 >> 10) + MEMORY_KIB {
             say(&format!("took {} KiB", told.grown_kib));
         }
-        for end in result.split('|').skip(2) {
+        for (way, end) in result.split('|').enumerate().skip(2) {
             let fits = match shape.expect {
+                Expect::ReadOnly => end == if way == WRITTEN { "refused" } else { "right" },
                 Expect::Refused => end == "refused",
                 Expect::Found | Expect::Caught => end != "right",
                 Expect::Right => end == "right",

@@ -107,10 +107,10 @@ impl Base {
         };
         let answers = self.questions.ask(&db);
         let failed = db.verify().is_err() || has_failed(&answers);
-        let errors =
+        let mut errors =
             answers.iter().filter_map(|(what, answer)| Some((what, answer.as_ref().err()?)));
         // Whatever is read, it is never the caller's fault.
-        let odd = errors.map(|(what, error)| (what, error)).find(|(_, error)| {
+        let odd = errors.find(|(_, error)| {
             (error.is_invalid_input() && !matches!(error, Error::Vector { id: None, .. }))
                 || error.is_retryable()
         });
@@ -119,6 +119,30 @@ impl Base {
             None if failed => Ok(End::Failed),
             None => Ok(End::Right),
         }
+    }
+
+    /// Copies a file that was opened for reading, if it was, and asks the copy.
+    pub fn copy(&self, opened: Result<Database>, target: &Path, faith: Faith) -> Outcome {
+        let db = match opened {
+            Ok(db) => db,
+            Err(error) => return refused(&error, faith),
+        };
+        let _ = std::fs::remove_file(target);
+        match db.compact_to(target) {
+            Ok(_) => {}
+            Err(error) if may_fail(&error, faith) => return Ok(End::Failed),
+            Err(error) => return Err(format!("copy: {error:?}")),
+        }
+        drop(db);
+        // Pages, keys and seals are made anew; whatever else was damaged is so in the copy.
+        let db = match DatabaseOptions::new().verify(Verify::Touched).open_read_only(target) {
+            Ok(db) => db,
+            Err(error) => return Err(format!("the copy is not whole: {error:?}")),
+        };
+        let answers = self.questions.ask_content(&db);
+        self.judge(&answers, &self.contents[0], faith)?;
+        let failed = has_failed(&answers) || db.verify().is_err();
+        Ok(if failed { End::Failed } else { End::Right })
     }
 
     /// Opens a file for writing, asks it, changes it, and asks it again, through LMDB and after.
@@ -205,7 +229,9 @@ fn upsert(db: &Database) -> Result<()> {
     let docs = db.collection("docs")?;
     let mut rng = Rng::new(51);
     let mut batch = docs.batch();
-    for id in [RecordId::from("stranger"), RecordId::from(7), RecordId::from(8)] {
+    // Keys of the greatest length are among them.
+    let long = (0..5).map(|at| RecordId::from(format!("{at}{}", "s".repeat(479))));
+    for id in long.chain([RecordId::from("stranger"), RecordId::from(7), RecordId::from(8)]) {
         let record = Record::new(id).text("u".repeat(5_000)).field("number", 7).field("tag", "t1");
         // A lie about the dimensions is no reason not to write.
         batch.upsert(record.vector(rng.vector(docs.dimensions().min(4_096))))?;
