@@ -48,6 +48,7 @@ pub fn level() -> Level {
 
 /// Every level of this processor, the best last. Tests compare them with one another.
 #[must_use]
+#[allow(unused_mut, reason = "other processors have one level")]
 pub fn available() -> Vec<Level> {
     let mut levels = vec![Level::SCALAR];
     #[cfg(target_arch = "x86_64")]

@@ -9,7 +9,9 @@ use half::slice::HalfFloatSliceExt;
 
 #[cfg(target_arch = "aarch64")]
 use super::aarch64::neon;
-use super::level::{Isa, level};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use super::level::Isa;
+use super::level::level;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
 use super::{dot_f32, l2sq_f32};
