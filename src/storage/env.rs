@@ -16,7 +16,7 @@ use super::gate::{Gate, Ticket};
 use super::lock::{FileLocks, WriterGuard, WriterPolicy};
 use super::write::{WriteTxn, Writer};
 use super::{
-    Entries, Entry, SharedEntries, Snapshot, StorageError, Store, Table, Verify, prefix_end,
+    Entries, Entry, SharedEntries, Snapshot, StorageError, Store, Table, Verify, fresh, prefix_end,
     reader, schema, whole,
 };
 
@@ -67,6 +67,7 @@ impl LmdbStore {
             whole::check_metas(path)?;
         }
         let locks = FileLocks::acquire(path)?;
+        locks.empty_unfinished()?;
         whole::check_metas(path)?;
         if options.verify != Verify::None {
             // Nobody commits during the walk.
@@ -256,6 +257,13 @@ fn create_tables(
             reason: "it is an LMDB file with other tables".to_owned(),
         });
     }
+    // So that the first pages are whole, and the file has a name, before anything is promised.
+    env.force_sync().map_err(failed)?;
+    fresh::sync_directory(path).map_err(|source| StorageError::Io {
+        action: "sync the directory of",
+        path: path.to_owned(),
+        source,
+    })?;
     let txn = env.write_txn().map_err(failed)?;
     let created = env.create_databases_and_commit(txn, |opener, txn| {
         let mut tables = Vec::with_capacity(Table::COUNT);
