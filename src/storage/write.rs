@@ -60,6 +60,7 @@ impl<'s> Writer<'s> {
             match result {
                 Ok(value) => match txn.commit() {
                     Ok(()) => {
+                        store.committed();
                         store.extend_to_last_page();
                         return Ok(value);
                     }
