@@ -8,114 +8,41 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use common::oracle::{Kept, Shape};
+use common::numbered::{Batches, Expected, Model, collection, last_batch};
 use common::process::{Role, command, is, tell};
-use common::{Rng, depth, everything};
-use portolan::{
-    Collection, CollectionOptions, Database, DatabaseOptions, Maintenance, Metric, Originals,
-    Record, RecordId, Value,
-};
+use common::{Rng, depth};
+use portolan::{Collection, Database, DatabaseOptions, Maintenance};
 
-const SHAPE: Shape = Shape { dimensions: 8, metric: Metric::L2, originals: Originals::F16 };
-/// Record of this id holds the number of the last batch.
-const MARKER: i64 = -1;
+const BATCHES: Batches =
+    Batches { seed: 0xC4A5, ids: 900, usual: 20, large: 150, deletes: 3, long_texts: 30 };
 /// Unsealed vectors that set off maintenance on commit.
 const THRESHOLD: u32 = 150;
-
-type Model = BTreeMap<RecordId, (Record, Option<Kept>)>;
-
-enum Change {
-    Upsert(Record),
-    Delete(RecordId),
-}
-
-/// The changes of a batch, always the same for its number.
-fn batch(number: i64) -> Vec<Change> {
-    let mut rng = Rng::new(number as u64 ^ 0xC4A5);
-    let size = if rng.once_in(5) { 1 + rng.below(150) } else { 1 + rng.below(20) };
-    let mut changes = vec![Change::Upsert(Record::new(MARKER).field("batch", number))];
-    for _ in 0..size {
-        let id = rng.below(900) as i64;
-        if rng.once_in(3) {
-            changes.push(Change::Delete(RecordId::Int(id)));
-            continue;
-        }
-        let text = "y".repeat(if rng.once_in(30) { 9_000 } else { rng.below(100) as usize });
-        let mut record = Record::new(id).text(text).field("batch", number);
-        if !rng.once_in(6) {
-            record = record.vector(rng.vector(SHAPE.dimensions));
-        }
-        changes.push(Change::Upsert(record));
-    }
-    changes
-}
-
-fn commit(collection: &Collection, number: i64) {
-    let mut pending = collection.batch();
-    for change in batch(number) {
-        match change {
-            Change::Upsert(record) => pending.upsert(record).expect("a valid record"),
-            Change::Delete(id) => pending.delete(id),
-        }
-    }
-    pending.commit().expect("a commit");
-}
-
-fn apply(model: &mut Model, number: i64) {
-    for change in batch(number) {
-        match change {
-            Change::Upsert(record) => {
-                let kept = record.vector.as_ref().map(|vector| SHAPE.keep(vector));
-                model.insert(record.id.clone(), (record, kept));
-            }
-            Change::Delete(id) => drop(model.remove(&id)),
-        }
-    }
-}
 
 fn open(path: &Path) -> (Database, Collection) {
     let options = DatabaseOptions::new().initial_map(64 * 1024);
     let options = options.maintenance(Maintenance::Inline { threshold: THRESHOLD });
     let db = options.open(path).expect("a database");
-    let options = CollectionOptions::new(SHAPE.dimensions, SHAPE.metric);
-    let docs = db.collection_or_create("docs", options.originals(SHAPE.originals));
-    (db, docs.expect("a collection"))
+    let docs = collection(&db).expect("a collection");
+    (db, docs)
 }
 
-/// The number of the last batch that is in the file, -1 if none is.
-fn last_batch(docs: &Collection) -> i64 {
-    match docs.get(MARKER).expect("a lookup").map(|marker| marker.metadata["batch"].clone()) {
-        None => -1,
-        Some(Value::Int(number)) => number,
-        Some(other) => panic!("{other:?}"),
-    }
+fn commit(docs: &Collection, number: i64) {
+    BATCHES.commit(docs, number).expect("a commit");
+}
+
+fn last(docs: &Collection) -> i64 {
+    last_batch(docs).expect("a lookup")
 }
 
 fn path_from_parent() -> PathBuf {
     PathBuf::from(std::env::var_os("PORTOLAN_TEST_PATH").expect("a path"))
 }
 
-fn check(docs: &Collection, model: &Model, rng: &mut Rng) {
-    let found = everything(docs, 400);
-    assert_eq!(found.len(), model.len());
-    for (found, (record, kept)) in found.iter().zip(model.values()) {
-        let mut expected = record.clone();
-        expected.vector = kept.as_ref().map(|kept| kept.values.clone());
-        assert_eq!(found, &expected);
-    }
-    let given = rng.vector(SHAPE.dimensions);
-    let query = SHAPE.query(&given);
-    let kept = model.values().filter_map(|(record, kept)| Some((record, kept.as_ref()?)));
-    let mut scores: Vec<f64> = kept.map(|(_, kept)| SHAPE.score(&query, kept)).collect();
-    scores.sort_by(|a, b| b.total_cmp(a));
-    let hits = docs.search(&given).limit(20).exact().run().expect("a search");
-    assert_eq!(hits.len(), scores.len().min(20));
-    for (hit, score) in hits.iter().zip(scores) {
-        assert!((f64::from(hit.score) - score).abs() < 1e-3, "{} is not {score}", hit.score);
-    }
+fn check(context: &str, docs: &Collection, model: &Model, rng: &mut Rng) {
+    let compared = Expected::of(model).compare(docs, rng);
+    compared.unwrap_or_else(|difference| panic!("{context}: {difference}"));
 }
 
 /// Plays the ingesting child; does nothing when it is not one.
@@ -126,7 +53,7 @@ fn child_ingests_until_it_is_killed() {
     }
     let (db, docs) = open(&path_from_parent());
     tell("open");
-    let mut number = last_batch(&docs) + 1;
+    let mut number = last(&docs) + 1;
     loop {
         commit(&docs, number);
         tell(number);
@@ -174,17 +101,17 @@ fn acknowledged_batches_survive_a_kill_at_any_moment() {
 
         let (db, docs) = open(&path);
         let context = format!("seed {seed}, round {round}");
-        let last = last_batch(&docs);
+        let last = last(&docs);
         assert!(
             last == acknowledged || last == acknowledged + 1,
             "{context}: batch {last} is the last, {acknowledged} was acknowledged"
         );
         for number in known + 1..=last {
-            apply(&mut model, number);
+            BATCHES.apply(&mut model, number);
         }
         known = last;
         db.verify().unwrap_or_else(|error| panic!("{context}: {error}"));
-        check(&docs, &model, &mut rng);
+        check(&context, &docs, &model, &mut rng);
         drop((docs, db));
         let db = Database::open_read_only(&path).expect("a read-only database");
         db.verify().unwrap_or_else(|error| panic!("{context}, read-only: {error}"));
@@ -201,7 +128,7 @@ fn child_compacts_until_it_is_killed() {
     let path = path_from_parent();
     loop {
         let (db, docs) = open(&path);
-        let number = last_batch(&docs) + 1;
+        let number = last(&docs) + 1;
         commit(&docs, number);
         drop((docs, db));
         tell(number);
@@ -221,7 +148,7 @@ fn a_kill_while_compacting_leaves_the_old_or_the_new_file() {
     let (db, docs) = open(&path);
     for number in 0..=known {
         commit(&docs, number);
-        apply(&mut model, number);
+        BATCHES.apply(&mut model, number);
     }
     drop((docs, db));
     for round in 0..20 * depth() {
@@ -241,14 +168,14 @@ fn a_kill_while_compacting_leaves_the_old_or_the_new_file() {
         }
         let context = format!("seed {seed}, round {round}");
         let (db, docs) = open(&path);
-        let last = last_batch(&docs);
+        let last = last(&docs);
         assert!(last == acknowledged || last == acknowledged + 1, "{context}: {last}");
         for number in known + 1..=last {
-            apply(&mut model, number);
+            BATCHES.apply(&mut model, number);
         }
         known = last;
         db.verify().unwrap_or_else(|error| panic!("{context}: {error}"));
-        check(&docs, &model, &mut rng);
+        check(&context, &docs, &model, &mut rng);
     }
     Database::compact(&path).expect("a compaction after all the kills");
     let left: Vec<_> = std::fs::read_dir(dir.path()).expect("a listing").collect();

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use bytes::Bytes as SharedBytes;
 use heed::types::Bytes;
@@ -16,7 +16,7 @@ use super::gate::{Gate, Ticket};
 use super::lock::{FileLocks, WriterGuard, WriterPolicy};
 use super::write::{WriteTxn, Writer};
 use super::{
-    Entries, Entry, SharedEntries, Snapshot, StorageError, Store, Table, Verify, prefix_end,
+    Entries, Entry, SharedEntries, Snapshot, StorageError, Store, Table, Verify, fresh, prefix_end,
     reader, schema, whole,
 };
 
@@ -53,6 +53,8 @@ pub(crate) struct LmdbStore {
     pub(super) verify: Verify,
     /// Set when the map was lost.
     dead: AtomicBool,
+    /// The version that is on disk for sure.
+    durable: AtomicU64,
 }
 
 impl LmdbStore {
@@ -67,6 +69,7 @@ impl LmdbStore {
             whole::check_metas(path)?;
         }
         let locks = FileLocks::acquire(path)?;
+        locks.empty_unfinished()?;
         whole::check_metas(path)?;
         if options.verify != Verify::None {
             // Nobody commits during the walk.
@@ -107,6 +110,7 @@ impl LmdbStore {
             format: 0,
             verify: options.verify,
             dead: AtomicBool::new(false),
+            durable: AtomicU64::new(u64::MAX),
         };
         let format = schema::check(store.snapshot()?.as_ref())?;
         store.format = format;
@@ -129,7 +133,32 @@ impl LmdbStore {
     /// # Errors
     /// [`StorageError::WriterBusy`] as the policy says.
     pub(crate) fn writer(&self, policy: WriterPolicy) -> Result<Writer<'_>, StorageError> {
-        Ok(Writer::new(self, self.locks.write(policy)?))
+        let lock = self.locks.write(policy)?;
+        self.settle()?;
+        Ok(Writer::new(self, lock))
+    }
+
+    /// Makes the version that is to be changed durable, unless this handle committed it.
+    ///
+    /// What the system has in memory may be newer or older than the disk: a process can be killed
+    /// while it waits for its meta page, and of one whose writing was reported as failed LMDB puts
+    /// the old content back, unsynced. The next transaction uses pages again that the version on
+    /// disk may need; it must not be the one in use after a loss of power.
+    fn settle(&self) -> Result<(), StorageError> {
+        let env = self.env()?;
+        let version = env.info().last_txn_id as u64;
+        if self.durable.load(Ordering::Acquire) != version {
+            env.force_sync().map_err(|error| self.translate(error, "sync"))?;
+            self.durable.store(version, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// This handle has committed, and still holds the writer lock.
+    pub(super) fn committed(&self) {
+        if let Some(env) = &self.env {
+            self.durable.store(env.info().last_txn_id as u64, Ordering::Release);
+        }
     }
 
     /// One transaction: [`LmdbStore::writer`], then [`Writer::transact`].
@@ -256,6 +285,13 @@ fn create_tables(
             reason: "it is an LMDB file with other tables".to_owned(),
         });
     }
+    // So that the first pages are whole, and the file has a name, before anything is promised.
+    env.force_sync().map_err(failed)?;
+    fresh::sync_directory(path).map_err(|source| StorageError::Io {
+        action: "sync the directory of",
+        path: path.to_owned(),
+        source,
+    })?;
     let txn = env.write_txn().map_err(failed)?;
     let created = env.create_databases_and_commit(txn, |opener, txn| {
         let mut tables = Vec::with_capacity(Table::COUNT);

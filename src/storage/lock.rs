@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::StorageError;
+use super::{StorageError, fresh};
 
 /// What a write does while another thread or process writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,6 +103,31 @@ impl FileLocks {
             writing: Mutex::new(false),
             done: Condvar::new(),
         })
+    }
+
+    /// Empties a file that was begun and not finished, so that it can be begun anew.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`]; [`StorageError::InUse`] if others keep it as it is.
+    pub(super) fn empty_unfinished(&self) -> Result<(), StorageError> {
+        let io = |source| StorageError::Io { action: "begin", path: self.path.clone(), source };
+        let Some(data) = &self.data else { return Ok(()) };
+        let deadline = Instant::now() + ALONE_WAIT;
+        while fresh::is_unfinished_file(&self.path).map_err(io)? {
+            // Somebody may be writing it right now, but not while we have it alone.
+            let mut emptied = Ok(());
+            if data.try_lock().is_ok() && fresh::is_unfinished_file(&self.path).map_err(io)? {
+                emptied = data.set_len(0);
+            }
+            lock_in_use(data, &self.path)?;
+            emptied.map_err(io)?;
+            if Instant::now() >= deadline || !is_same_file(data, &self.path).map_err(io)? {
+                let hint = "it is being made there: try again";
+                return Err(StorageError::InUse { path: self.path.clone(), hint });
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
     }
 
     /// Becomes the one writer of this process and of all processes.

@@ -7,6 +7,7 @@ mod copy;
 mod env;
 pub(crate) mod extents;
 pub(crate) mod fields;
+mod fresh;
 mod gate;
 pub(crate) mod keys;
 mod lock;

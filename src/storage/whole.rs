@@ -10,9 +10,9 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::StorageError;
 use super::pages::{Meta, NodeValue, PageError, Pages, Tree, both_metas, newest_meta};
 use super::source::map_file;
+use super::{StorageError, fresh};
 
 /// Bytes that hold both metas at the largest page size.
 const HEAD_BYTES: u64 = 2 * 32768;
@@ -21,8 +21,9 @@ const HEAD_BYTES: u64 = 2 * 32768;
 /// machine has, its longest keys do not fit, and a write would fail halfway.
 const PAGE_BYTES_MIN: usize = 4096;
 
-/// Checks the two metas of an existing file and that no page is missing. An empty file passes:
-/// it is a database that was never written to. Returns the newest version in the file.
+/// Checks the two metas of an existing file and that no page is missing. An empty file passes, and
+/// one that was not even begun whole (`fresh.rs`): it is a database that was never written to.
+/// Returns the newest version in the file.
 ///
 /// # Errors
 /// [`StorageError::Page`] if LMDB must not open the file, [`StorageError::Io`].
@@ -61,7 +62,11 @@ fn read_meta(file: &File, path: &Path) -> Result<Option<(Meta, u64)>, StorageErr
     if file_len == 0 || head.is_empty() {
         return Ok(None);
     }
-    let meta = newest_meta(&head, file_len).map_err(|error| StorageError::of_page(error, path))?;
+    let meta = match newest_meta(&head, file_len) {
+        Ok(meta) => meta,
+        Err(_) if file_len == head.len() as u64 && fresh::is_unfinished(&head) => return Ok(None),
+        Err(error) => return Err(StorageError::of_page(error, path)),
+    };
     if meta.page_size < PAGE_BYTES_MIN {
         let rule = "page size is below 4096, too small for LMDB to write";
         return Err(PageError::Meta { slot: meta.slot, rule }.into());

@@ -12,7 +12,8 @@ use super::copy::{CopyError, PAGE_BYTES, copy};
 use super::env::{LmdbStore, LmdbTable, io_error, range};
 use super::lock::{self, WriterGuard};
 use super::{
-    Entries, Entry, SharedEntries, Snapshot, StorageError, Table, Verify, prefix_end, schema, whole,
+    Entries, Entry, SharedEntries, Snapshot, StorageError, Table, Verify, fresh, prefix_end,
+    schema, whole,
 };
 use crate::format::seal;
 
@@ -59,6 +60,7 @@ impl<'s> Writer<'s> {
             match result {
                 Ok(value) => match txn.commit() {
                     Ok(()) => {
+                        store.committed();
                         store.extend_to_last_page();
                         return Ok(value);
                     }
@@ -231,11 +233,6 @@ pub(crate) fn replace_file(
         return Ok(false);
     }
     std::fs::rename(replacement, path).map_err(io("replace"))?;
-    if cfg!(unix) {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory =
-            std::fs::File::open(parent.unwrap_or(Path::new("."))).map_err(io("sync"))?;
-        directory.sync_all().map_err(io("sync"))?;
-    }
+    fresh::sync_directory(path).map_err(io("sync"))?;
     Ok(true)
 }

@@ -1,8 +1,10 @@
-//! What the integration tests share: a seeded generator, child processes of the test binary, and
-//! an oracle that scores stored vectors by the definition of the metric. No test is in here.
+//! What the integration tests share: a seeded generator, child processes of the test binary, an
+//! oracle that scores stored vectors by the definition of the metric, and batches known by their
+//! numbers. No test is in here.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod numbered;
 pub mod oracle;
 pub mod page_editor;
 pub mod process;
@@ -62,6 +64,17 @@ impl Rng {
         self.below(times) == 0
     }
 
+    /// At most so many of the items, in any order.
+    pub fn sample<T>(&mut self, mut items: Vec<T>, wanted: usize) -> Vec<T> {
+        let wanted = wanted.min(items.len());
+        for at in 0..wanted {
+            let left = (items.len() - at) as u64;
+            items.swap(at, at + self.below(left) as usize);
+        }
+        items.truncate(wanted);
+        items
+    }
+
     /// A component from -1 to 1.
     pub fn component(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
@@ -79,6 +92,11 @@ impl Rng {
 
 /// All records with their vectors, read in pages of `page`.
 pub fn everything(collection: &Collection, page: usize) -> Vec<Record> {
+    try_everything(collection, page).expect("all pages")
+}
+
+/// As [`everything`], for a file that may be damaged.
+pub fn try_everything(collection: &Collection, page: usize) -> portolan::Result<Vec<Record>> {
     let mut records = Vec::new();
     let mut after = None;
     loop {
@@ -86,11 +104,11 @@ pub fn everything(collection: &Collection, page: usize) -> Vec<Record> {
         if let Some(after) = after {
             scan = scan.after(after);
         }
-        let mut found = scan.run().expect("a page");
+        let mut found = scan.run()?;
         records.append(&mut found.records);
         match found.next {
             Some(next) => after = Some(next),
-            None => return records,
+            None => return Ok(records),
         }
     }
 }
