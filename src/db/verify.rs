@@ -1,5 +1,7 @@
 //! Whether the file is undamaged: every checksum, and that its tables agree with each other.
 
+use std::collections::HashSet;
+
 use roaring::RoaringBitmap;
 
 use super::view::View;
@@ -39,8 +41,12 @@ impl Database {
         let store = self.inner.store();
         store.check_structure()?;
         let mut verified = Verified::default();
+        let mut numbers = HashSet::new();
         for name in self.collections()? {
             let collection = self.collection(&name)?;
+            if !numbers.insert(collection.id) {
+                return Err(missing("a number of its own for a collection"));
+            }
             let snapshot = Checked::new(store.snapshot()?, store.format());
             collection.verify(&snapshot, &mut verified)?;
         }

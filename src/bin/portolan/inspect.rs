@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use portolan::{CollectionInfo, Database, Originals, Roles};
+use portolan::{CollectionInfo, Database, DatabaseOptions, Originals, Roles};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -239,7 +239,10 @@ struct Shrunk {
 /// Folds and shrinks the file, in place or into another.
 pub fn compact(args: &CompactArgs, out: &Output) -> Result<()> {
     let done = match &args.to {
-        Some(target) => Database::open_existing(&args.db)?.compact_to(target)?,
+        Some(target) => {
+            let options = DatabaseOptions::new().must_exist().verify(portolan::Verify::Touched);
+            options.open(&args.db)?.compact_to(target)?
+        }
         None => Database::compact(&args.db)?,
     };
     let shrunk = Shrunk { before_bytes: done.before, after_bytes: done.after };
