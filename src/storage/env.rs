@@ -445,6 +445,10 @@ impl Snapshot for LmdbSnapshot<'_> {
     }
 
     fn before(&self, table: Table, key: &[u8]) -> Result<Option<Entry<'_>>, StorageError> {
+        // Nothing is below the empty key, which LMDB does not know.
+        if key.is_empty() {
+            return Ok(None);
+        }
         let entry = self.store.tables[table as usize].get_lower_than(&self.held.txn, key);
         entry.map_err(|error| self.store.translate(error, "read"))
     }

@@ -195,6 +195,10 @@ impl Snapshot for WriteTxn<'_> {
     }
 
     fn before(&self, table: Table, key: &[u8]) -> Result<Option<Entry<'_>>, StorageError> {
+        // Nothing is below the empty key, which LMDB does not know.
+        if key.is_empty() {
+            return Ok(None);
+        }
         let entry = self.table(table).get_lower_than(&self.txn, key);
         entry.map_err(|error| self.store.translate(error, "read"))
     }
