@@ -53,8 +53,8 @@ pub(crate) struct LmdbStore {
     pub(super) verify: Verify,
     /// Set when the map was lost.
     dead: AtomicBool,
-    /// The version that is on disk for sure.
-    durable: AtomicU64,
+    /// The version that is on disk for sure; for the writer.
+    pub(super) durable: AtomicU64,
 }
 
 impl LmdbStore {
@@ -133,32 +133,7 @@ impl LmdbStore {
     /// # Errors
     /// [`StorageError::WriterBusy`] as the policy says.
     pub(crate) fn writer(&self, policy: WriterPolicy) -> Result<Writer<'_>, StorageError> {
-        let lock = self.locks.write(policy)?;
-        self.settle()?;
-        Ok(Writer::new(self, lock))
-    }
-
-    /// Makes the version that is to be changed durable, unless this handle committed it.
-    ///
-    /// What the system has in memory may be newer or older than the disk: a process can be killed
-    /// while it waits for its meta page, and of one whose writing was reported as failed LMDB puts
-    /// the old content back, unsynced. The next transaction uses pages again that the version on
-    /// disk may need; it must not be the one in use after a loss of power.
-    fn settle(&self) -> Result<(), StorageError> {
-        let env = self.env()?;
-        let version = env.info().last_txn_id as u64;
-        if self.durable.load(Ordering::Acquire) != version {
-            env.force_sync().map_err(|error| self.translate(error, "sync"))?;
-            self.durable.store(version, Ordering::Release);
-        }
-        Ok(())
-    }
-
-    /// This handle has committed, and still holds the writer lock.
-    pub(super) fn committed(&self) {
-        if let Some(env) = &self.env {
-            self.durable.store(env.info().last_txn_id as u64, Ordering::Release);
-        }
+        Writer::new(self, self.locks.write(policy)?)
     }
 
     /// One transaction: [`LmdbStore::writer`], then [`Writer::transact`].

@@ -81,7 +81,7 @@ use layout::{
 const DEPTH_MAX: u16 = 31;
 /// As powers of two: 512 to 32,768.
 const PAGE_SIZES: RangeInclusive<u32> = 9..=15;
-const META_BYTES: usize = HEADER + 136;
+pub(super) const META_BYTES: usize = HEADER + 136;
 const MAP_BYTES_MAX: u64 = 1 << 46;
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

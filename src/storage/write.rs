@@ -1,9 +1,11 @@
 //! Writing: the one writer, its transactions, and the copy that may replace the file.
 
 use std::cell::Cell;
-use std::io::BufWriter;
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use heed::MdbError;
 
@@ -11,6 +13,7 @@ use super::checked::check_gap;
 use super::copy::{CopyError, PAGE_BYTES, copy};
 use super::env::{LmdbStore, LmdbTable, io_error, range};
 use super::lock::{self, WriterGuard};
+use super::pages::META_BYTES;
 use super::{
     Entries, Entry, SharedEntries, Snapshot, StorageError, Table, Verify, fresh, prefix_end,
     schema, whole,
@@ -27,8 +30,26 @@ pub(crate) struct Writer<'s> {
 }
 
 impl<'s> Writer<'s> {
-    pub(super) fn new(store: &'s LmdbStore, lock: WriterGuard<'s>) -> Self {
-        Self { store, _lock: lock }
+    /// Makes the version that is to be changed durable, unless this handle committed it.
+    ///
+    /// What the system has in memory may be newer or older than the disk: a process can be killed
+    /// while it waits for its meta page, and of one whose writing was reported as failed LMDB puts
+    /// the old content back, unsynced. The next transaction uses pages again that the version on
+    /// disk may need; it must not be the one in use after a loss of power.
+    pub(super) fn new(store: &'s LmdbStore, lock: WriterGuard<'s>) -> Result<Self, StorageError> {
+        let env = store.env()?;
+        if store.durable.load(Ordering::Acquire) != env.info().last_txn_id as u64 {
+            env.force_sync().map_err(|error| store.translate(error, "sync"))?;
+        }
+        let writer = Self { store, _lock: lock };
+        writer.remember_durable();
+        Ok(writer)
+    }
+
+    fn remember_durable(&self) {
+        if let Ok(env) = self.store.env() {
+            self.store.durable.store(env.info().last_txn_id as u64, Ordering::Release);
+        }
     }
 
     /// Runs `change` in one write transaction and commits it. When the map is full the
@@ -57,15 +78,20 @@ impl<'s> Writer<'s> {
                 Ok(value)
             });
             let WriteTxn { txn, .. } = txn;
+            // Unreadable now, it stays as LMDB leaves it; that costs only a check.
+            let meta = OldMeta::read(store, txn.id() as u64).ok();
             match result {
                 Ok(value) => match txn.commit() {
                     Ok(()) => {
-                        store.committed();
+                        self.remember_durable();
                         store.extend_to_last_page();
                         return Ok(value);
                     }
                     Err(heed::Error::Mdb(MdbError::MapFull)) => store.grow()?,
-                    Err(error) => return Err(store.translate(error, "write").into()),
+                    Err(error) => {
+                        let _ = meta.map(OldMeta::put_back);
+                        return Err(store.translate(error, "write").into());
+                    }
                 },
                 Err(error) => {
                     txn.abort();
@@ -114,6 +140,41 @@ pub(crate) fn copy_file(
         let _ = std::fs::remove_file(target);
     }
     copied
+}
+
+/// The meta page that a transaction is to write over, as it was.
+///
+/// If that writing fails LMDB puts back the number of the page, but leaves the roots of the failed
+/// transaction beside it. Nobody uses them; but they look like damage to whoever checks that each
+/// meta page has the content of its number.
+struct OldMeta {
+    file: File,
+    at: u64,
+    bytes: [u8; META_BYTES],
+}
+
+impl OldMeta {
+    fn read(store: &LmdbStore, version: u64) -> std::io::Result<Self> {
+        let env = store.env().map_err(std::io::Error::other)?;
+        let at = (version & 1) * u64::from(env.unnamed_database_stat().page_size);
+        let mut file = File::options().read(true).write(true).open(&store.path)?;
+        let mut bytes = [0; META_BYTES];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut bytes)?;
+        Ok(Self { file, at, bytes })
+    }
+
+    fn put_back(mut self) -> std::io::Result<()> {
+        let mut now = [0; META_BYTES];
+        self.file.seek(SeekFrom::Start(self.at))?;
+        self.file.read_exact(&mut now)?;
+        if now != self.bytes {
+            self.file.seek(SeekFrom::Start(self.at))?;
+            self.file.write_all(&self.bytes)?;
+            self.file.sync_data()?;
+        }
+        Ok(())
+    }
 }
 
 /// A write transaction: sees its own changes, publishes them all or none.
