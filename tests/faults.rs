@@ -3,8 +3,8 @@
 //!
 //! A child works under the shim, which lets the n-th call on the database or a file beside it fail.
 //! The child goes on as an application would: it tries again, then opens the file again. Afterwards
-//! the parent opens the file without any fault and compares it with what the batches, known by their
-//! numbers, must have left.
+//! the parent opens the file without any fault and compares it with what the batches, known by
+//! their numbers, must have left.
 #![cfg(target_os = "linux")]
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
@@ -153,8 +153,8 @@ fn any_failing_call_leaves_a_file_that_opens_with_every_acknowledged_batch() {
     let (failures, missed) =
         (failures.into_inner().expect("no panic"), missed.into_inner().expect("no panic"));
     println!(
-        "faults: {} workloads of {calls} calls, {} kinds of faults: {} of {all} cases run, {missed} \
-         without the call, {} failures",
+        "faults: {} workloads of {calls} calls, {} kinds of faults: {} of {all} cases run, \
+         {missed} without the call, {} failures",
         workloads.len(),
         FAULTS.len(),
         cases.len(),

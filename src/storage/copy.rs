@@ -11,9 +11,14 @@ use super::pages::layout::{
     OVERFLOW,
 };
 use super::{FileStore, Snapshot, StorageError, Store, Table, Verify, schema};
+use crate::format::FILE_MAGIC;
 
 /// Page size of the files that are written: every machine reads it.
 pub(crate) const PAGE_BYTES: usize = 4096;
+
+/// Where a meta page of a copy is marked, from its body on: behind all that LMDB reads or writes.
+/// Else the first page alone would be that of a file which was never finished (`fresh.rs`).
+const MARK_AT: usize = 144;
 
 /// Writes a copy of what `snapshot` sees to `out`, which is empty; returns its length in bytes.
 /// The copy is of the newest format version. Memory: a key per leaf page of the largest table,
@@ -295,6 +300,7 @@ impl<O: Write + Seek> PageWriter<'_, O> {
             body[72..120].copy_from_slice(&main);
             body[120..128].copy_from_slice(&last.to_le_bytes());
             body[128..136].copy_from_slice(&txn.to_le_bytes());
+            body[MARK_AT..MARK_AT + FILE_MAGIC.len()].copy_from_slice(&FILE_MAGIC);
         }
         self.out.seek(SeekFrom::Start(0))?;
         self.out.write_all(&pages)?;

@@ -3,8 +3,8 @@
 //!
 //! LMDB begins a file with two meta pages in one write. A full disk or a loss of power may keep any
 //! sectors of them. Such a file is told from a damaged one by its bytes, of which each is zero or
-//! LMDB's: nothing was ever committed to it, and it may begin anew. So that it is never longer, both
-//! pages are made durable before the first commit.
+//! LMDB's: nothing was ever committed to it, and it may begin anew. So that it is never longer,
+//! both pages are made durable before the first commit.
 
 use std::fs::File;
 use std::io::Read;

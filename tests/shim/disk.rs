@@ -1,12 +1,12 @@
 //! What a disk may hold after a loss of power, from the log of what a process did to it.
 //!
 //! The model, which is harsher than any one file system:
-//! - A write is on disk once a later sync of its file has returned, or when it returns itself if the
-//!   descriptor is synchronous. That one alone then: not what was written before it.
-//! - Of the writes since, any may be there and any not. Each is cut at sectors of 512 bytes, of which
-//!   any may be there; a sector is there whole or not at all.
-//! - What a lost write, or a lost part, would have added to the length may be there as zeros, or not.
-//!   A resizing is lost or kept.
+//! - A write is on disk once a later sync of its file has returned, or when it returns itself if
+//!   the descriptor is synchronous. That one alone then: not what was written before it.
+//! - Of the writes since, any may be there and any not. Each is cut at sectors of 512 bytes, of
+//!   which any may be there; a sector is there whole or not at all.
+//! - What a lost write, or a lost part, would have added to the length may be there as zeros, or
+//!   not. A resizing is lost or kept.
 //! - Names made, changed and removed are on disk once the directory has been synced. Before, some
 //!   first ones of them are.
 

@@ -1,5 +1,6 @@
-//! What the tests of power loss and of failing calls share: the C library `io.c` that stands between
-//! a child and its file system, the workloads that the child plays, and what is known of them.
+//! What the tests of power loss and of failing calls share: the C library `io.c` that stands
+//! between a child and its file system, the workloads that the child plays, and what is known of
+//! them.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
