@@ -66,13 +66,14 @@ impl FileStore {
             Verify::Touched | Verify::Full => validate(&source).map_err(page)?,
         };
         let map = Arc::new(source);
+        let mut store = Self::at(Arc::clone(&map), meta, path)?;
+        // A file of another version is told of as such.
+        store.format = schema::check(&&store)?;
         if verify != Verify::None {
             for meta in whole_metas(&map).map_err(page)?.into_iter().flatten() {
                 schema::check_commit(&&Self::at(Arc::clone(&map), meta, path)?)?;
             }
         }
-        let mut store = Self::at(map, meta, path)?;
-        store.format = schema::check(&&store)?;
         Ok(store)
     }
 
