@@ -68,13 +68,15 @@ impl LmdbStore {
         if path.exists() {
             whole::check_metas(path)?;
         }
-        let locks = FileLocks::acquire(path)?;
+        let mut locks = FileLocks::acquire(path)?;
         locks.empty_unfinished()?;
         whole::check_metas(path)?;
         if options.verify != Verify::None {
             // Nobody commits during the walk.
-            let _writer = locks.write(WriterPolicy::Wait)?;
-            reader::validate_file(path)?;
+            let writer = locks.write(WriterPolicy::Wait)?;
+            let checked = reader::validate_file(path);
+            drop(writer);
+            checked.inspect_err(|_| locks.remove_side_files())?;
         }
         let file_bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
         let map_bytes = options.map_bytes.max(file_bytes).next_multiple_of(MAP_STEP);
