@@ -207,8 +207,9 @@ fn extents_that_no_manifest_names_are_swept_at_open() {
         [numbers, vec![0, 2, 0, 0, 0, 0]].concat()
     };
     // Of the collection that is there, and of one that is not.
-    raw_lmdb::put(&path, "extents", &extent(0, 4_000_000), &[1; 9_000]);
-    raw_lmdb::put(&path, "extents", &extent(77, 1), &[2; 50]);
+    let [ours, other] = [extent(0, 4_000_000), extent(77, 1)];
+    let changes = [("extents", ours, Some(vec![1; 9_000])), ("extents", other, Some(vec![2; 50]))];
+    raw_lmdb::change(&path, &changes);
     let orphaned = extents(&path);
     let db = Database::open(&path).expect("a database");
     assert!(content(&db) == before);

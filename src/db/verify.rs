@@ -33,7 +33,7 @@ impl Database {
     }
 
     /// Reads everything: walks the structure of the file, checks every checksum and that ids,
-    /// records, vectors and counts agree. Waits for a writer at the beginning.
+    /// records, vectors and counts agree. Others may write meanwhile.
     ///
     /// # Errors
     /// The first damage found ([`Error::is_corruption`]); [`Database::damage`] lists it all.

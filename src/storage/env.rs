@@ -406,8 +406,15 @@ impl Store for LmdbStore {
     }
 
     fn check_structure(&self) -> Result<(), StorageError> {
-        let _writer = self.locks.write(WriterPolicy::Wait)?;
-        reader::validate_file(&self.path)
+        // The pages of a version that a snapshot holds are not used again, so a writer may be at
+        // work; but its commits replace the metas that are read.
+        loop {
+            let held = self.snapshot()?;
+            match reader::validate_file(&self.path) {
+                Err(_) if self.snapshot()?.version() != held.version() => {}
+                checked => return checked,
+            }
+        }
     }
 }
 

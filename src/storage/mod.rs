@@ -133,7 +133,7 @@ pub(crate) trait Store: Send + Sync {
     fn file_bytes(&self) -> u64;
     /// Format version of the file.
     fn format(&self) -> u32;
-    /// Walks the structure of the newest version; nobody commits meanwhile.
+    /// Walks the structure of the newest version, again if a commit came in between.
     fn check_structure(&self) -> Result<(), StorageError>;
 }
 
