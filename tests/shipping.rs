@@ -99,9 +99,9 @@ mod users {
         Some(dir)
     }
 
-    /// Runs a test as another user where this is the one who may, else as this one; none, and the
-    /// reason is printed, if that user cannot start it.
-    fn as_another(test: &str, path: &Path) -> Option<bool> {
+    /// Runs a test as another user where this is the one who may, else as this one; the reason is
+    /// printed if that user cannot start it.
+    fn as_another(test: &str, path: &Path) {
         let mut command = command(test, ROLE);
         command.env(PLACE, path).current_dir("/");
         let is_root = std::fs::metadata("/proc/self").is_ok_and(|of| of.uid() == 0);
@@ -116,12 +116,8 @@ mod users {
                     "{told}{}",
                     String::from_utf8_lossy(&output.stderr)
                 );
-                Some(true)
             }
-            Err(error) => {
-                println!("skipped: another user cannot run the test: {error}");
-                None
-            }
+            Err(error) => println!("skipped: another user cannot run the test: {error}"),
         }
     }
 
@@ -141,6 +137,15 @@ mod users {
         assert!((listing(path), std::fs::read(path).expect("the file")) == before);
     }
 
+    /// A file of mode 0444, in a directory that others may enter.
+    fn file_to_read() -> Option<(tempfile::TempDir, PathBuf)> {
+        let dir = open_dir()?;
+        let path = dir.path().join("f.portolan");
+        samples::dense(&path);
+        mode(&path, 0o444);
+        Some((dir, path))
+    }
+
     fn child() {
         let path = place();
         read(&path);
@@ -153,10 +158,7 @@ mod users {
         if is(ROLE) {
             return child();
         }
-        let Some(dir) = open_dir() else { return };
-        let path = dir.path().join("f.portolan");
-        samples::dense(&path);
-        mode(&path, 0o444);
+        let Some((dir, path)) = file_to_read() else { return };
         mode(dir.path(), 0o555);
         let test =
             "users::a_file_that_nobody_may_write_is_read_from_a_directory_that_nobody_may_write";
@@ -169,10 +171,7 @@ mod users {
         if is(ROLE) {
             return child();
         }
-        let Some(dir) = open_dir() else { return };
-        let path = dir.path().join("f.portolan");
-        samples::dense(&path);
-        mode(&path, 0o444);
+        let Some((_dir, path)) = file_to_read() else { return };
         let test = "users::a_file_of_mode_0444_is_read_from_a_directory_of_another_user";
         as_another(test, &path);
         // To its owner it is as any other.

@@ -114,18 +114,22 @@ impl CollectionOptions {
     pub(super) fn of(definition: &Definition) -> Option<Self> {
         let metric = Metric::from_u8(definition.metric)?;
         let leading = definition.leading.unwrap_or(definition.dimensions);
-        let graph = GraphParams {
-            m: u32::from(definition.graph_m),
-            ef_construction: definition.graph_ef_construction,
-            seed: definition.seed,
-        };
         let options = Self::new(definition.dimensions as usize, metric);
-        let options = options.originals(Originals::from_u8(definition.originals)?).graph(graph);
+        let options = options.originals(Originals::from_u8(definition.originals)?);
+        let options = options.graph(graph_params(definition));
         Some(options.leading_dimensions(leading as usize))
     }
 
     pub(super) fn first_manifest(&self) -> Manifest {
         Manifest { contract: self.contract.as_ref().map(Contract::from), ..Manifest::default() }
+    }
+}
+
+fn graph_params(definition: &Definition) -> GraphParams {
+    GraphParams {
+        m: u32::from(definition.graph_m),
+        ef_construction: definition.graph_ef_construction,
+        seed: definition.seed,
     }
 }
 
@@ -153,12 +157,8 @@ impl Collection {
             }
             _ => return Err(StorageError::Missing { what: "a known metric and codec" }.into()),
         };
-        let graph = GraphParams {
-            m: u32::from(definition.graph_m),
-            ef_construction: definition.graph_ef_construction,
-            seed: definition.seed,
-        };
-        Ok(Self { inner, name: name.into(), id: definition.id, encoding, graph })
+        let (id, graph) = (definition.id, graph_params(&definition));
+        Ok(Self { inner, name: name.into(), id, encoding, graph })
     }
 
     /// The name.

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::format::SectionKind;
 use crate::record::{RecordId, Slot};
 use crate::storage::keys as key;
-use crate::storage::tables;
+use crate::storage::tables::{self, Definition};
 use crate::storage::{Lost, Salvage, Snapshot, Table};
 use crate::vectors::Originals;
 
@@ -85,17 +85,26 @@ impl Database {
     }
 }
 
-/// Names what a salvage lost.
-pub(super) fn survey(salvage: &Salvage) -> Result<Vec<Damage>> {
-    let mut collections = HashMap::new();
+/// The collections whose definition can be read, by name.
+pub(super) fn definitions(salvage: &Salvage) -> Result<Vec<(String, Definition)>> {
+    let mut definitions = Vec::new();
     for entry in salvage.range(Table::Collections, &[0], &[0])? {
         let (at, _) = entry?;
         if let Some(name) = key::definition_name(at)
             && let Ok(Some(definition)) = tables::definition(salvage, name)
         {
-            collections.insert(definition.id, (name.to_owned(), definition.originals));
+            definitions.push((name.to_owned(), definition));
         }
     }
+    Ok(definitions)
+}
+
+/// Names what a salvage lost.
+pub(super) fn survey(salvage: &Salvage) -> Result<Vec<Damage>> {
+    let collections: HashMap<u32, (String, u8)> = definitions(salvage)?
+        .into_iter()
+        .map(|(name, definition)| (definition.id, (name, definition.originals)))
+        .collect();
     let mut damage: Vec<Damage> = Vec::new();
     for lost in &salvage.lost {
         let of = lost.key.as_deref().and_then(|key| collection_of(lost.table?, key));
@@ -113,11 +122,10 @@ pub(super) fn survey(salvage: &Salvage) -> Result<Vec<Damage>> {
 
 /// The collection of a key, in the tables whose keys begin with its number.
 fn collection_of(table: Table, key: &[u8]) -> Option<u32> {
-    let number = match table {
-        Table::Meta | Table::Collections => return None,
-        _ => key.first_chunk()?,
-    };
-    Some(u32::from_be_bytes(*number))
+    match table {
+        Table::Meta | Table::Collections => None,
+        _ => key::collection_of(key),
+    }
 }
 
 fn part(lost: &Lost, originals: Option<u8>) -> DamagedPart {
@@ -128,7 +136,7 @@ fn part(lost: &Lost, originals: Option<u8>) -> DamagedPart {
         Table::Records => DamagedPart::Record,
         Table::Delta => DamagedPart::Vector,
         Table::Ids | Table::Tombstones | Table::Fields => DamagedPart::Index,
-        Table::Extents => match kind_of(key) {
+        Table::Extents => match key::kind_of(key) {
             Some(SectionKind::Raw | SectionKind::Slots) | None => DamagedPart::Vector,
             Some(SectionKind::Codes) if originals == Some(Originals::None as u8) => {
                 DamagedPart::Vector
@@ -136,12 +144,6 @@ fn part(lost: &Lost, originals: Option<u8>) -> DamagedPart {
             Some(_) => DamagedPart::Index,
         },
     }
-}
-
-/// The section in a key of `extents`.
-fn kind_of(key: &[u8]) -> Option<SectionKind> {
-    let kind = key.get(8..)?.first_chunk()?;
-    SectionKind::from_u16(u16::from_be_bytes(*kind))
 }
 
 fn detail(lost: &Lost) -> String {
@@ -153,7 +155,7 @@ fn detail(lost: &Lost) -> String {
         }
         (Some(key), Table::Extents) => {
             let of = key::segment_of(key).map_or(0, |(_, segment)| segment);
-            kind_of(key).map(|kind| format!("segment {of}, {kind}"))
+            key::kind_of(key).map(|kind| format!("segment {of}, {kind}"))
         }
         _ => None,
     };
@@ -169,7 +171,7 @@ fn records_without_content(
     let mut damage = Vec::new();
     for entry in salvage.range(Table::Ids, &[], &[])? {
         let (at, sealed) = entry?;
-        let Some(of) = collection_of(Table::Ids, at) else { continue };
+        let Some(of) = key::collection_of(at) else { continue };
         let Ok(slot): std::result::Result<Slot, _> = tables::decode_slot(sealed, at) else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! How to open a file read-write, and the opening itself.
+//! How to open a file, and the opening itself.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use crate::storage::{
     FileStore, LmdbOptions, LmdbStore, StorageError, Store, Verify, WriterPolicy,
 };
 
-/// How to open a file read-write.
+/// How to open a file.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct DatabaseOptions {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use super::damage::{Damage, DamagedPart, survey};
+use super::damage::{Damage, DamagedPart, definitions, survey};
 use super::{Batch, Collection, CollectionOptions, Database, DatabaseOptions, absolute};
 use crate::error::{Error, Result};
 use crate::format::{SEAL_BYTES, SectionKind};
@@ -69,13 +69,10 @@ impl Database {
 
 fn save(salvage: &Salvage, target: &Path, repaired: &mut Repaired) -> Result<()> {
     let db = DatabaseOptions::new().must_be_new().open(target)?;
-    for entry in salvage.range(Table::Collections, &[0], &[0])? {
-        let (at, _) = entry?;
-        let Some(name) = key::definition_name(at) else { continue };
-        let Ok(Some(definition)) = tables::definition(salvage, name) else { continue };
+    for (name, definition) in definitions(salvage)? {
         let (old, manifest) = (definition.id, tables::manifest(salvage, definition.id).ok());
         let collection = match CollectionOptions::of(&definition) {
-            Some(options) => db.create_collection(name, options)?,
+            Some(options) => db.create_collection(&name, options)?,
             None => continue,
         };
         let contract = manifest.and_then(|manifest| manifest.contract);

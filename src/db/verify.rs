@@ -24,10 +24,13 @@ pub struct Verified {
 }
 
 impl Database {
-    /// Verified, if it is to be.
+    /// Verified, if it is to be. Opening has walked the structure then, unless it gave a handle
+    /// that was open already, by other options.
     pub(super) fn verified(self, verify: Verify) -> Result<Self> {
-        if verify == Verify::Full {
-            self.verify()?;
+        match (verify, self.inner.verify) {
+            (Verify::Full, Verify::None) => drop(self.verify()?),
+            (Verify::Full, _) => drop(self.verify_content()?),
+            _ => {}
         }
         Ok(self)
     }
@@ -38,8 +41,12 @@ impl Database {
     /// # Errors
     /// The first damage found ([`Error::is_corruption`]); [`Database::damage`] lists it all.
     pub fn verify(&self) -> Result<Verified> {
+        self.inner.store().check_structure()?;
+        self.verify_content()
+    }
+
+    fn verify_content(&self) -> Result<Verified> {
         let store = self.inner.store();
-        store.check_structure()?;
         let mut verified = Verified::default();
         let mut numbers = HashSet::new();
         for name in self.collections()? {

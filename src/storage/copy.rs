@@ -75,6 +75,23 @@ pub(crate) fn rewrite(file: &[u8], page_bytes: usize) -> Result<Vec<u8>, CopyErr
     Ok(out.into_inner())
 }
 
+/// Makes a page of zeros one of the two metas that LMDB begins a file with, but for the size of
+/// the map: no transaction, no roots.
+pub(super) fn first_meta(page: &mut [u8], slot: u8) {
+    page[0] = slot;
+    page[10..12].copy_from_slice(&META.to_le_bytes());
+    let mut free = Written::EMPTY.record();
+    free[0..4].copy_from_slice(&(page.len() as u32).to_le_bytes());
+    free[4..6].copy_from_slice(&FREE_FLAGS[0].to_le_bytes());
+    let body = &mut page[HEADER..];
+    body[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+    body[4..8].copy_from_slice(&1_u32.to_le_bytes());
+    body[24..72].copy_from_slice(&free);
+    body[72..120].copy_from_slice(&Written::EMPTY.record());
+    // The last page is the second meta.
+    body[120..128].copy_from_slice(&1_u64.to_le_bytes());
+}
+
 /// Why a copy failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CopyError {
@@ -284,22 +301,16 @@ impl<O: Write + Seek> PageWriter<'_, O> {
     fn metas(&mut self, main: &Written) -> Result<(), CopyError> {
         let mut pages = vec![0; 2 * self.page_bytes];
         let last = self.next - 1;
-        let metas = [(0_u64, Written::EMPTY.record(), 1), (1, main.record(), last)];
-        for ((txn, main, last), page) in metas.into_iter().zip(pages.chunks_mut(self.page_bytes)) {
-            page[0..8].copy_from_slice(&txn.to_le_bytes());
-            page[10..12].copy_from_slice(&META.to_le_bytes());
+        let (first, second) = pages.split_at_mut(self.page_bytes);
+        first_meta(first, 0);
+        first_meta(second, 1);
+        second[HEADER + 72..HEADER + 120].copy_from_slice(&main.record());
+        second[HEADER + 120..HEADER + 128].copy_from_slice(&last.to_le_bytes());
+        second[HEADER + 128..HEADER + 136].copy_from_slice(&1_u64.to_le_bytes());
+        let map = ((self.next * self.page_bytes as u64) + 1).next_multiple_of(1 << 20);
+        for page in [first, second] {
             let body = &mut page[HEADER..];
-            body[0..4].copy_from_slice(&MAGIC.to_le_bytes());
-            body[4..8].copy_from_slice(&1_u32.to_le_bytes());
-            let map = ((self.next * self.page_bytes as u64) + 1).next_multiple_of(1 << 20);
             body[16..24].copy_from_slice(&map.to_le_bytes());
-            let mut free = Written::EMPTY.record();
-            free[0..4].copy_from_slice(&(self.page_bytes as u32).to_le_bytes());
-            free[4..6].copy_from_slice(&FREE_FLAGS[0].to_le_bytes());
-            body[24..72].copy_from_slice(&free);
-            body[72..120].copy_from_slice(&main);
-            body[120..128].copy_from_slice(&last.to_le_bytes());
-            body[128..136].copy_from_slice(&txn.to_le_bytes());
             body[MARK_AT..MARK_AT + FILE_MAGIC.len()].copy_from_slice(&FILE_MAGIC);
         }
         self.out.seek(SeekFrom::Start(0))?;

@@ -10,8 +10,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::copy::first_meta;
+use super::whole::HEAD_BYTES;
+
 const PAGE_SIZES: [usize; 4] = [4096, 8192, 16384, 32768];
-const LONGEST: u64 = 2 * 32768;
 const SECTOR: usize = 512;
 /// Where a meta page has the size of the map, which is the one thing that differs.
 const MAP_BYTES_AT: std::ops::Range<usize> = 32..40;
@@ -22,11 +24,11 @@ const MAP_BYTES_AT: std::ops::Range<usize> = 32..40;
 /// What the operating system says.
 pub(super) fn is_unfinished_file(path: &Path) -> std::io::Result<bool> {
     let file = File::open(path)?;
-    if file.metadata()?.len() > LONGEST {
+    if file.metadata()?.len() > HEAD_BYTES {
         return Ok(false);
     }
     let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    file.take(HEAD_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(is_unfinished(&bytes))
 }
 
@@ -51,19 +53,8 @@ fn is_part(file: &[u8], metas: &[u8], page_size: usize) -> bool {
 /// The two pages that LMDB begins a file with, but for the size of the map.
 fn first_metas(page_size: usize) -> Vec<u8> {
     let mut metas = vec![0; 2 * page_size];
-    for (slot, page) in metas.chunks_mut(page_size).enumerate() {
-        let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
-        put(0, &[slot as u8]);
-        // A meta page; LMDB's magic and version.
-        put(10, &[8]);
-        put(16, &0xBEEF_C0DE_u32.to_le_bytes());
-        put(20, &[1]);
-        // Page size and flags; no roots; the last page is the second meta.
-        put(40, &(page_size as u32).to_le_bytes());
-        put(44, &[0x08, 0x40]);
-        put(80, &[0xff; 8]);
-        put(128, &[0xff; 8]);
-        put(136, &[1]);
+    for (slot, page) in (0..).zip(metas.chunks_mut(page_size)) {
+        first_meta(page, slot);
     }
     metas
 }

@@ -4,6 +4,9 @@
 use crate::format::SectionKind;
 use crate::record::{RecordId, Slot};
 
+/// Length of the keys of `extents`.
+pub(crate) const EXTENT_KEY_BYTES: usize = 14;
+
 /// `collections`: 0, name.
 pub(crate) fn definition(name: &str) -> Vec<u8> {
     let mut key = vec![0];
@@ -25,6 +28,11 @@ pub(crate) fn manifest(collection: u32) -> [u8; 5] {
 /// Every key of a collection begins so, in all tables but `meta` and `collections`.
 pub(crate) fn collection(collection: u32) -> [u8; 4] {
     collection.to_be_bytes()
+}
+
+/// The collection of a key that begins with [`collection`].
+pub(crate) fn collection_of(key: &[u8]) -> Option<u32> {
+    key.first_chunk().map(|number| u32::from_be_bytes(*number))
 }
 
 /// `ids`: collection, 0, i64 with its sign bit flipped; or collection, 1, text.
@@ -91,11 +99,21 @@ pub(crate) fn section(collection: u32, segment: u32, kind: SectionKind) -> [u8; 
 }
 
 /// `extents`: collection, segment, kind, index.
-pub(crate) fn extent(collection: u32, segment: u32, kind: SectionKind, index: u32) -> [u8; 14] {
-    let mut key = [0; 14];
+pub(crate) fn extent(
+    collection: u32,
+    segment: u32,
+    kind: SectionKind,
+    index: u32,
+) -> [u8; EXTENT_KEY_BYTES] {
+    let mut key = [0; EXTENT_KEY_BYTES];
     key[..10].copy_from_slice(&section(collection, segment, kind));
     key[10..].copy_from_slice(&index.to_be_bytes());
     key
+}
+
+/// The section of an [`extent`] key.
+pub(crate) fn kind_of(key: &[u8]) -> Option<SectionKind> {
+    SectionKind::from_u16(u16::from_be_bytes(*key.get(8..)?.first_chunk()?))
 }
 
 /// Collection and segment of an [`extent`] key.

@@ -344,6 +344,15 @@ impl<'f> Pages<'f> {
         Ok(Page { bytes, number, nodes, upper })
     }
 
+    /// The bytes of a value; none of a table.
+    pub(super) fn bytes_of(&self, value: NodeValue<'f>) -> Result<Option<&'f [u8]>, PageError> {
+        match value {
+            NodeValue::Inline(bytes) => Ok(Some(bytes)),
+            NodeValue::Overflow { page, len } => self.overflow(page, len).map(Some),
+            NodeValue::Table(_) => Ok(None),
+        }
+    }
+
     /// The first `len` bytes of the overflow run that begins at that page.
     pub(super) fn overflow(&self, number: u64, len: usize) -> Result<&'f [u8], PageError> {
         self.overflow_run(number, len).map(|(value, _)| value)

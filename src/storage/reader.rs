@@ -113,11 +113,7 @@ impl FileStore {
     }
 
     fn resolve<'s>(&'s self, value: NodeValue<'s>) -> Result<&'s [u8], StorageError> {
-        match value {
-            NodeValue::Inline(bytes) => Ok(bytes),
-            NodeValue::Overflow { page, len } => Ok(self.pages().overflow(page, len)?),
-            NodeValue::Table(_) => Err(StorageError::Missing { what: "a value" }),
-        }
+        self.pages().bytes_of(value)?.ok_or(StorageError::Missing { what: "a value" })
     }
 }
 
@@ -188,10 +184,7 @@ impl Snapshot for &FileStore {
         table: Table,
         prefix: &[u8],
     ) -> Result<SharedEntries<'s>, StorageError> {
-        let entries = self.range(table, prefix, prefix)?;
-        Ok(Box::new(
-            entries.map(|entry| entry.map(|(key, value)| (key, Source::share(&self.map, value)))),
-        ))
+        Ok(Source::share_values(&self.map, self.range(table, prefix, prefix)?))
     }
 }
 

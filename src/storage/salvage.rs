@@ -7,13 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::checked::check_entry;
+use super::keys::EXTENT_KEY_BYTES;
 use super::pages::{Meta, NodeValue, Page, PageError, Pages, Tree, any_metas};
 use super::source::Source;
 use super::{Entries, Entry, SharedEntries, Snapshot, StorageError, Table, schema};
 use crate::format::{FORMAT_VERSION, FormatError, verify_extent};
-
-/// Length of a key of [`Table::Extents`].
-const EXTENT_KEY_BYTES: usize = 14;
 
 /// What could not be read.
 #[derive(Debug, Clone)]
@@ -87,9 +85,7 @@ impl Salvage {
     }
 
     fn keep(&mut self, table: Table, (key, value): Entry<'_>) {
-        let at = value.as_ptr().addr().wrapping_sub(self.source.as_ptr().addr());
-        let place = at..at.wrapping_add(value.len());
-        self.tables[table as usize].insert(key.to_vec(), place);
+        self.tables[table as usize].insert(key.to_vec(), self.source.place(value));
     }
 
     /// Looks for the entries of tables without a tree in every page that looks like a leaf: an
@@ -150,11 +146,7 @@ impl Snapshot for Salvage {
         table: Table,
         prefix: &[u8],
     ) -> Result<SharedEntries<'s>, StorageError> {
-        let entries = self.range(table, prefix, prefix)?;
-        Ok(Box::new(
-            entries
-                .map(|entry| entry.map(|(key, value)| (key, Source::share(&self.source, value)))),
-        ))
+        Ok(Source::share_values(&self.source, self.range(table, prefix, prefix)?))
     }
 }
 
@@ -166,11 +158,8 @@ fn check(format: u32, table: Table, entry: Entry<'_>) -> Result<(), StorageError
 }
 
 fn resolve<'f>(pages: &Pages<'f>, value: NodeValue<'f>) -> Result<&'f [u8], PageError> {
-    match value {
-        NodeValue::Inline(bytes) => Ok(bytes),
-        NodeValue::Overflow { page, len } => pages.overflow(page, len),
-        NodeValue::Table(_) => Err(PageError::Page { page: 0, rule: "is a table in a table" }),
-    }
+    let table = PageError::Page { page: 0, rule: "is a table in a table" };
+    pages.bytes_of(value)?.ok_or(table)
 }
 
 fn reason(error: &StorageError) -> String {

@@ -64,7 +64,7 @@ pub(super) fn check(snapshot: &dyn Snapshot) -> Result<u32, StorageError> {
 /// [`StorageError::Missing`]; [`FormatError::Field`]; [`FormatError::Checksum`].
 pub(super) fn check_commit(snapshot: &dyn Snapshot) -> Result<(), StorageError> {
     let what = "commit number";
-    if commit_entry(check(snapshot)?, 0).is_none() {
+    if check(snapshot)? == FIRST_VERSION {
         return Ok(());
     }
     let value = snapshot.get(Table::Meta, COMMIT_KEY)?;

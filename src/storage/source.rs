@@ -9,7 +9,7 @@ use bytes::Bytes;
 use memmap2::Mmap;
 
 use super::pages::PageError;
-use super::{StorageError, lock};
+use super::{Entries, SharedEntries, StorageError, lock};
 
 /// Maps a file for reading.
 ///
@@ -19,10 +19,10 @@ use super::{StorageError, lock};
 pub(crate) fn map_file(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: the map is read-only and private to this process. The documented contract of every
     // caller is that nobody writes to or truncates the file while it is open: shipped database
-    // files and vector files are immutable. `whole.rs` alone maps a file that another process
-    // may be writing (never truncating), walks it once, and looks again if it changed. The parsers
-    // on top check every offset, so the worst that a broken contract can do is a signal on a
-    // truncated file.
+    // files and vector files are immutable. `whole.rs` and the check of structure alone map a file
+    // that another process may be writing (never truncating), walk it once, and look again if it
+    // changed. The parsers on top check every offset, so the worst that a broken contract can do
+    // is a signal on a truncated file.
     unsafe { Mmap::map(file) }
 }
 
@@ -55,11 +55,22 @@ impl Source {
         Ok(Self::Map(map_file(&file).map_err(io)?))
     }
 
-    /// A part of the bytes, keeping all of them; empty for a slice of something else.
-    pub(super) fn share(source: &Arc<Self>, part: &[u8]) -> Bytes {
-        let begin = part.as_ptr().addr().wrapping_sub(source.as_ptr().addr());
-        let at = begin..begin.wrapping_add(part.len());
-        Bytes::from_owner(Part { source: Arc::clone(source), at })
+    /// Where a part of the bytes stands; nowhere for a slice of something else.
+    pub(super) fn place(&self, part: &[u8]) -> Range<usize> {
+        let begin = part.as_ptr().addr().wrapping_sub(self.as_ptr().addr());
+        begin..begin.wrapping_add(part.len())
+    }
+
+    /// Entries with values that keep all of the bytes they are part of.
+    pub(super) fn share_values<'s>(
+        source: &'s Arc<Self>,
+        entries: Entries<'s>,
+    ) -> SharedEntries<'s> {
+        let share = |value: &[u8]| {
+            let at = source.place(value);
+            Bytes::from_owner(Part { source: Arc::clone(source), at })
+        };
+        Box::new(entries.map(move |entry| entry.map(|(key, value)| (key, share(value)))))
     }
 }
 

@@ -15,7 +15,7 @@ use super::source::map_file;
 use super::{StorageError, fresh};
 
 /// Bytes that hold both metas at the largest page size.
-const HEAD_BYTES: u64 = 2 * 32768;
+pub(super) const HEAD_BYTES: u64 = 2 * 32768;
 
 /// LMDB has pages as large as those of the machine that made the file. On smaller ones than any
 /// machine has, its longest keys do not fit, and a write would fail halfway.

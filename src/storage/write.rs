@@ -78,21 +78,23 @@ impl<'s> Writer<'s> {
                 Ok(value)
             });
             let WriteTxn { txn, .. } = txn;
-            // Unreadable now, it stays as LMDB leaves it; that costs only a check.
-            let meta = OldMeta::read(store, txn.id() as u64).ok();
             match result {
-                Ok(value) => match txn.commit() {
-                    Ok(()) => {
-                        self.remember_durable();
-                        store.extend_to_last_page();
-                        return Ok(value);
+                Ok(value) => {
+                    // Unreadable now, it stays as LMDB leaves it; that costs only a check.
+                    let meta = OldMeta::read(store, txn.id() as u64).ok();
+                    match txn.commit() {
+                        Ok(()) => {
+                            self.remember_durable();
+                            store.extend_to_last_page();
+                            return Ok(value);
+                        }
+                        Err(heed::Error::Mdb(MdbError::MapFull)) => store.grow()?,
+                        Err(error) => {
+                            let _ = meta.map(OldMeta::put_back);
+                            return Err(store.translate(error, "write").into());
+                        }
                     }
-                    Err(heed::Error::Mdb(MdbError::MapFull)) => store.grow()?,
-                    Err(error) => {
-                        let _ = meta.map(OldMeta::put_back);
-                        return Err(store.translate(error, "write").into());
-                    }
-                },
+                }
                 Err(error) => {
                     txn.abort();
                     if !full.get() {

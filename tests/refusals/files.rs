@@ -8,6 +8,7 @@ use portolan::{
 };
 
 use super::{Fixture, Kind, kind, listing};
+use crate::common::page_editor::sealed;
 use crate::common::{content, raw_lmdb};
 
 /// The bytes of a valid database.
@@ -211,14 +212,9 @@ fn kind_of(error: &Error) -> &StorageError {
     }
 }
 
-/// The value of `meta/format`: its checksum (XXH3-64 of the payload, seeded with that of the key,
-/// seeded with the table's number 0), magic and version.
+/// The value of `meta/format`: its seal, magic and version.
 fn format_entry(magic: &[u8; 8], version: u32) -> Vec<u8> {
-    use xxhash_rust::xxh3::xxh3_64_with_seed;
-    let mut payload = magic.to_vec();
-    payload.extend_from_slice(&version.to_le_bytes());
-    let sum = xxh3_64_with_seed(&payload, xxh3_64_with_seed(b"format", 0));
-    [&sum.to_le_bytes(), payload.as_slice()].concat()
+    sealed("meta", b"format", &[&magic[..], &version.to_le_bytes()].concat())
 }
 
 #[test]
