@@ -48,8 +48,8 @@ mod vectors;
 pub use db::{
     Audit, Batch, Collection, CollectionInfo, CollectionOptions, Committed, Compacted, Damage,
     DamagedPart, Database, DatabaseInfo, DatabaseOptions, Found, Hit, Hits, Maintain, Maintained,
-    Maintenance, MaintenanceOutcome, Page, RecallPoint, Repaired, Residency, Scan, Search,
-    SearchBatch, SearchReport, SpaceInfo, Verified,
+    Maintenance, MaintenanceOutcome, Page, ReaderInfo, RecallPoint, Repaired, Residency, Scan,
+    Search, SearchBatch, SearchReport, SpaceInfo, Verified,
 };
 pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};

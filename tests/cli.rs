@@ -209,7 +209,8 @@ fn an_embedding_service_that_cannot_be_reached_leaves_no_file_behind() {
 fn info_verify_and_compact_tell_what_is_in_the_file() {
     let (files, db) = Files::filled();
     let info = json_of(&["info", &db]);
-    assert_eq!(keys(&info), ["collections", "file_bytes", "format_version", "path"]);
+    let names = "collections file_bytes format_version free_bytes overhead_bytes path readers";
+    assert_eq!(keys(&info), names.split(' ').collect::<Vec<_>>());
     let bytes = std::fs::metadata(&db).unwrap().len();
     assert_eq!(info["file_bytes"].as_u64(), Some(bytes));
     let of = &info["collections"][0];

@@ -349,9 +349,16 @@ fn a_reader_that_holds_an_old_version_does_not_stop_the_writer() {
     // Far more than the first map holds, while not one old page may be used again.
     (50..=200).for_each(|number| write_pair(&docs, number));
     let pinned = bytes() - before;
+    // It is told of, with what it costs.
+    let info = db.info().expect("the info");
+    let oldest = info.readers.first().expect("a reader");
+    assert_eq!((oldest.process, oldest.behind), (reader.process(), 151));
     reader.close();
     assert_eq!(reader.hear().as_deref(), Some("released"));
     assert!(reader.end());
+    let info = db.info().expect("the info");
+    assert!(info.readers.iter().all(|reader| reader.process == std::process::id()), "{info:?}");
+    assert!(info.free_bytes * 2 > pinned, "{} bytes are free", info.free_bytes);
     let before = bytes();
     (200..350).for_each(|number| write_pair(&docs, number));
     let free = bytes() - before;

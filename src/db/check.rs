@@ -17,8 +17,28 @@ pub struct DatabaseInfo {
     pub file_bytes: u64,
     /// Format version of the file; [`Database::compact`] makes it the newest.
     pub format_version: u32,
+    /// Bytes of the file that later commits use again; [`Database::compact`] gives them back.
+    pub free_bytes: u64,
+    /// Bytes of the file that are neither free nor counted by a collection: the trees above the
+    /// values, and what pages have left.
+    pub overhead_bytes: u64,
+    /// Who keeps a version of the file open, the oldest first, this process among them. Only a
+    /// handle that is open for writing sees them.
+    pub readers: Vec<ReaderInfo>,
     /// The collections, by name.
     pub collections: Vec<CollectionInfo>,
+}
+
+/// A process that keeps a version of the file open: in a search, or idle after one. Pages that
+/// were freed since then are not used again, so the file grows meanwhile; writers do not wait.
+/// [`Database::release`] lets go in an idle process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReaderInfo {
+    /// Number of the process.
+    pub process: u32,
+    /// Commits since the version that it reads.
+    pub behind: u64,
 }
 
 /// What is in a collection.
@@ -90,6 +110,18 @@ pub struct SpaceInfo {
     pub navigation: u64,
 }
 
+impl SpaceInfo {
+    /// The sum of all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let Self { records, ids, fields, unsealed, codes, originals, links, slots, navigation } =
+            *self;
+        [records, ids, fields, unsealed, codes, originals, links, slots, navigation]
+            .iter()
+            .fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    }
+}
+
 impl Database {
     /// Counts, shapes and where the bytes are. Reads every key: about a second per million
     /// records.
@@ -101,8 +133,24 @@ impl Database {
         for name in self.collections()? {
             collections.push(self.collection(&name)?.info()?);
         }
-        let (file_bytes, format_version) = (self.inner.file_bytes(), self.inner.store().format());
-        Ok(DatabaseInfo { file_bytes, format_version, collections })
+        let (store, file_bytes) = (self.inner.store(), self.inner.file_bytes());
+        let pages = store.page_use()?;
+        let used = collections.iter().map(|of: &CollectionInfo| of.space.total()).sum::<u64>();
+        // Pages that the newest version counts may not be written yet.
+        let free_bytes = pages.free.saturating_mul(pages.page_bytes).min(file_bytes);
+        let newest = store.snapshot()?.version();
+        let readers = store.readers().into_iter().map(|reader| ReaderInfo {
+            process: reader.process,
+            behind: newest.saturating_sub(reader.version),
+        });
+        Ok(DatabaseInfo {
+            file_bytes,
+            format_version: store.format(),
+            free_bytes,
+            overhead_bytes: file_bytes.saturating_sub(free_bytes).saturating_sub(used),
+            readers: readers.collect(),
+            collections,
+        })
     }
 }
 

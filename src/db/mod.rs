@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex};
 
 pub use audit::Audit;
 pub use batch::{Batch, Committed, MaintenanceOutcome};
-pub use check::{CollectionInfo, DatabaseInfo, RecallPoint, SpaceInfo};
+pub use check::{CollectionInfo, DatabaseInfo, ReaderInfo, RecallPoint, SpaceInfo};
 pub use collection::{Collection, CollectionOptions, Page, Scan};
 pub use compact::Compacted;
 pub use damage::{Damage, DamagedPart};

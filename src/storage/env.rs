@@ -1,23 +1,21 @@
 //! The file opened read-write: LMDB through heed. Map growth, transactions and the compacting
 //! copy live here, and every `unsafe` that LMDB asks for.
 
-use std::cell::Cell;
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
-use bytes::Bytes as SharedBytes;
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 use memmap2::MmapOptions;
 
-use super::gate::{Gate, Ticket};
+use super::gate::Gate;
 use super::lock::{FileLocks, WriterGuard, WriterPolicy};
+use super::snapshot::LmdbSnapshot;
 use super::write::{WriteTxn, Writer};
 use super::{
-    Entries, Entry, SharedEntries, Snapshot, StorageError, Store, Table, Verify, fresh, prefix_end,
-    reader, schema, whole,
+    PageUse, Reader, Snapshot, StorageError, Store, Table, Verify, fresh, reader, readers, schema,
+    whole,
 };
 
 pub(super) type LmdbTable = Database<'static, Bytes, Bytes>;
@@ -145,6 +143,21 @@ impl LmdbStore {
         change: impl FnMut(&mut WriteTxn<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
         self.writer(policy)?.transact(change)
+    }
+
+    /// Reads the file itself. The pages of a version that a snapshot holds are not used again, so
+    /// a writer may be at work; but its commits replace the metas that are read.
+    fn beside_writers<T>(
+        &self,
+        read: impl Fn() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        loop {
+            let held = self.snapshot()?;
+            match read() {
+                Err(_) if self.snapshot()?.version() != held.version() => {}
+                done => return done,
+            }
+        }
     }
 
     fn clear_stale_readers(&self) -> Result<(), StorageError> {
@@ -320,26 +333,6 @@ pub(super) fn translate(error: heed::Error, action: &'static str, path: &Path) -
     }
 }
 
-/// A read transaction that shared slices keep alive. Field order: the transaction ends first.
-struct Held {
-    txn: RoTxn<'static, WithoutTls>,
-    _ticket: Ticket,
-}
-
-#[expect(unsafe_code, reason = "heed's read transaction is Send but not Sync")]
-// SAFETY: RoTxn is not Sync because one transaction must not be used by two threads at once. The
-// only user of `txn` is the `LmdbSnapshot` that owns this Arc, which is neither Sync nor Clone.
-// A `PinnedSlice` holds the Arc only to drop it, and to end a transaction made without
-// thread-local storage from another thread is allowed (that is why RoTxn<WithoutTls> is Send).
-unsafe impl Sync for Held {}
-
-struct LmdbSnapshot<'s> {
-    store: &'s LmdbStore,
-    held: Arc<Held>,
-    /// Keeps the snapshot on one thread at a time.
-    _not_sync: PhantomData<Cell<()>>,
-}
-
 /// Whether a read transaction of that number has the roots of its version.
 ///
 /// LMDB reads the number N of the last commit, then copies the roots from meta page N mod 2. A
@@ -370,14 +363,7 @@ impl Store for LmdbStore {
         loop {
             let ticket = self.gate.enter();
             match settled_txn(self.env()?) {
-                Ok(txn) => {
-                    let held = Arc::new(Held { txn, _ticket: ticket });
-                    return Ok(Box::new(LmdbSnapshot {
-                        store: self,
-                        held,
-                        _not_sync: PhantomData,
-                    }));
-                }
+                Ok(txn) => return Ok(Box::new(LmdbSnapshot::new(self, txn, ticket))),
                 Err(heed::Error::Mdb(MdbError::MapResized)) => {
                     drop(ticket);
                     let _paused = self.locks.pause_writers()?;
@@ -406,94 +392,16 @@ impl Store for LmdbStore {
     }
 
     fn check_structure(&self) -> Result<(), StorageError> {
-        // The pages of a version that a snapshot holds are not used again, so a writer may be at
-        // work; but its commits replace the metas that are read.
-        loop {
-            let held = self.snapshot()?;
-            match reader::validate_file(&self.path) {
-                Err(_) if self.snapshot()?.version() != held.version() => {}
-                checked => return checked,
-            }
-        }
-    }
-}
-
-impl Snapshot for LmdbSnapshot<'_> {
-    fn version(&self) -> u64 {
-        self.held.txn.id() as u64
+        self.beside_writers(|| reader::validate_file(&self.path))
     }
 
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
-        let value = self.store.tables[table as usize].get(&self.held.txn, key);
-        value.map_err(|error| self.store.translate(error, "read"))
+    fn page_use(&self) -> Result<PageUse, StorageError> {
+        self.beside_writers(|| reader::page_use_of_file(&self.path))
     }
 
-    fn before(&self, table: Table, key: &[u8]) -> Result<Option<Entry<'_>>, StorageError> {
-        // Nothing is below the empty key, which LMDB does not know.
-        if key.is_empty() {
-            return Ok(None);
-        }
-        let entry = self.store.tables[table as usize].get_lower_than(&self.held.txn, key);
-        entry.map_err(|error| self.store.translate(error, "read"))
+    fn readers(&self) -> Vec<Reader> {
+        // Of processes that were killed, nobody holds anything.
+        let _ = self.clear_stale_readers();
+        readers::readers(&self.path, READERS_MAX)
     }
-
-    fn range<'s>(
-        &'s self,
-        table: Table,
-        prefix: &[u8],
-        start: &[u8],
-    ) -> Result<Entries<'s>, StorageError> {
-        range(&self.store.tables[table as usize], &self.held.txn, prefix, start, &self.store.path)
-    }
-
-    fn range_shared<'s>(
-        &'s self,
-        table: Table,
-        prefix: &[u8],
-    ) -> Result<SharedEntries<'s>, StorageError> {
-        let entries = self.range(table, prefix, prefix)?;
-        Ok(Box::new(entries.map(|entry| {
-            let (key, value) = entry?;
-            #[expect(unsafe_code, reason = "a slice of the map outlives this borrow")]
-            // SAFETY: `value` comes from `self.held`'s own read transaction. LMDB returns values
-            // as slices of the map and keeps every page of this version unchanged while the
-            // transaction lives; the owner of the new slice holds that very transaction, and the
-            // map cannot move before the transaction's ticket is back (`Gate::close`).
-            let slice = unsafe { std::slice::from_raw_parts(value.as_ptr(), value.len()) };
-            let held = Arc::clone(&self.held);
-            Ok((key, SharedBytes::from_owner(PinnedSlice { slice, _held: held })))
-        })))
-    }
-}
-
-/// A slice of the map and the transaction that keeps it unchanged.
-struct PinnedSlice {
-    slice: &'static [u8],
-    _held: Arc<Held>,
-}
-
-impl AsRef<[u8]> for PinnedSlice {
-    fn as_ref(&self) -> &[u8] {
-        self.slice
-    }
-}
-
-pub(super) fn range<'s>(
-    table: &LmdbTable,
-    txn: &'s RoTxn<'_>,
-    prefix: &[u8],
-    start: &[u8],
-    path: &Path,
-) -> Result<Entries<'s>, StorageError> {
-    use std::ops::Bound;
-    let end = prefix_end(prefix);
-    let start = start.max(prefix);
-    let bounds = (
-        // LMDB knows no empty key.
-        if start.is_empty() { Bound::Unbounded } else { Bound::Included(start) },
-        end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
-    );
-    let entries = table.range(txn, &bounds).map_err(|error| translate(error, "read", path))?;
-    let path = path.to_owned();
-    Ok(Box::new(entries.map(move |entry| entry.map_err(|error| translate(error, "read", &path)))))
 }

@@ -13,8 +13,10 @@ pub(crate) mod keys;
 mod lock;
 mod pages;
 mod reader;
+mod readers;
 mod salvage;
 mod schema;
+mod snapshot;
 mod source;
 pub(crate) mod tables;
 mod validate;
@@ -35,6 +37,7 @@ pub(crate) use env::{LmdbOptions, LmdbStore};
 pub use lock::WriterPolicy;
 pub use pages::PageError;
 pub(crate) use reader::FileStore;
+pub(crate) use readers::Reader;
 pub(crate) use salvage::{Lost, Salvage};
 pub(crate) use source::map_file;
 pub(crate) use write::{WriteTxn, Writer, copy_file, replace_file};
@@ -122,6 +125,17 @@ pub(crate) trait Snapshot {
     ) -> Result<SharedEntries<'s>, StorageError>;
 }
 
+/// How the pages of a file are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PageUse {
+    /// Bytes of a page.
+    pub(crate) page_bytes: u64,
+    /// Pages, the two metas among them.
+    pub(crate) pages: u64,
+    /// Pages that later commits use again.
+    pub(crate) free: u64,
+}
+
 /// A file that can be read.
 pub(crate) trait Store: Send + Sync {
     /// The newest version. Short-lived: no snapshot outlives a call of the public API, except
@@ -135,6 +149,10 @@ pub(crate) trait Store: Send + Sync {
     fn format(&self) -> u32;
     /// Walks the structure of the newest version, again if a commit came in between.
     fn check_structure(&self) -> Result<(), StorageError>;
+    /// Counts pages: reads the list of the free ones.
+    fn page_use(&self) -> Result<PageUse, StorageError>;
+    /// Snapshots that processes hold, this one among them, oldest first.
+    fn readers(&self) -> Vec<Reader>;
 }
 
 /// Why the file could not be read or written. After any of these the file is what the last

@@ -200,7 +200,14 @@ pub(super) fn both_metas(head: &[u8], file_len: u64) -> Result<(Meta, Meta), Pag
     if first.version.abs_diff(second.version) > 1 {
         return Err(PageError::Meta { slot: 1, rule: "transaction number is not beside meta 0's" });
     }
-    Ok(if second.version > first.version { (first, second) } else { (second, first) })
+    let (older, newer) =
+        if second.version > first.version { (first, second) } else { (second, first) };
+    // Tables stay for ever. One that calls itself newer and knows none is the first of all, with
+    // another number, and a writer would begin the file anew.
+    if newer.main.root.is_none() && older.main.root.is_some() {
+        return Err(PageError::Meta { slot: newer.slot, rule: "has lost the tables" });
+    }
+    Ok((older, newer))
 }
 
 /// The metas of a damaged file that can be read, the newer first.
@@ -271,6 +278,9 @@ fn parse_meta(page: &[u8], slot: u8) -> Result<Meta, PageError> {
     // Transaction n writes meta n & 1; in a new file both are 0.
     if version != 0 && version & 1 != u64::from(slot) {
         return Err(broken("transaction number is not of this slot"));
+    }
+    if version == 0 && main.root.is_some() {
+        return Err(broken("has tables of no transaction"));
     }
     Ok(Meta { slot, page_size, last_page, version, free, main })
 }

@@ -9,7 +9,10 @@ use super::pages::{Meta, NodeValue, PageError, Pages, Tree, newest_meta};
 use super::source::{Source, map_file};
 use super::validate::validate;
 use super::whole::{newest_whole_meta, whole_metas};
-use super::{Entries, Entry, SharedEntries, Snapshot, StorageError, Store, Table, Verify, schema};
+use super::{
+    Entries, Entry, PageUse, Reader, SharedEntries, Snapshot, StorageError, Store, Table, Verify,
+    schema,
+};
 
 /// Checks the structure of a file, and the numbers of its last two commits, before LMDB sees it.
 /// An empty file passes: it is a database that was never written to; so does one without tables.
@@ -31,6 +34,16 @@ pub(super) fn validate_file(path: &Path) -> Result<(), StorageError> {
         FileStore::over(Source::Map(map), path, Verify::Touched)?;
     }
     Ok(())
+}
+
+/// Counts the pages of a file that may be open through LMDB.
+///
+/// # Errors
+/// As [`validate_file`].
+pub(super) fn page_use_of_file(path: &Path) -> Result<PageUse, StorageError> {
+    let io = |source| StorageError::Io { action: "read", path: path.to_owned(), source };
+    let map = map_file(&File::open(path).map_err(io)?).map_err(io)?;
+    FileStore::over(Source::Map(map), path, Verify::None)?.page_use()
 }
 
 /// A file opened for reading only.
@@ -140,6 +153,32 @@ impl Store for FileStore {
 
     fn check_structure(&self) -> Result<(), StorageError> {
         validate(&self.map).map(|_| ()).map_err(StorageError::from)
+    }
+
+    fn page_use(&self) -> Result<PageUse, StorageError> {
+        let mut cursor = Cursor::new(self.pages(), self.meta.free);
+        cursor.seek(&[])?;
+        let (mut free, mut lists) = (0_u64, 0);
+        while let Some((_, list)) = cursor.current()? {
+            // A damaged tree cannot make us loop.
+            lists += 1;
+            if lists > self.meta.free.entries {
+                return Err(StorageError::Missing { what: "the end of the list of free pages" });
+            }
+            let list = self.resolve(list)?.first_chunk::<8>();
+            let list = list.ok_or(StorageError::Missing { what: "a list of free pages" })?;
+            free = free.saturating_add(u64::from_le_bytes(*list));
+            cursor.advance()?;
+        }
+        let pages = self.meta.last_page.saturating_add(1);
+        if free > pages {
+            return Err(StorageError::Missing { what: "a page that is listed as free" });
+        }
+        Ok(PageUse { page_bytes: self.meta.page_size as u64, pages, free })
+    }
+
+    fn readers(&self) -> Vec<Reader> {
+        Vec::new()
     }
 }
 

@@ -11,9 +11,10 @@ use heed::MdbError;
 
 use super::checked::check_gap;
 use super::copy::{CopyError, PAGE_BYTES, copy};
-use super::env::{LmdbStore, LmdbTable, io_error, range};
+use super::env::{LmdbStore, LmdbTable, io_error};
 use super::lock::{self, WriterGuard};
 use super::pages::META_BYTES;
+use super::snapshot::range;
 use super::{
     Entries, Entry, SharedEntries, Snapshot, StorageError, Table, Verify, fresh, prefix_end,
     schema, whole,

@@ -95,6 +95,11 @@ impl Role {
         }
     }
 
+    /// Its number.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How the child ended, which it has.
     pub fn status(&mut self) -> ExitStatus {
         self.child.wait().expect("an end")

@@ -147,6 +147,13 @@ fn metas(shapes: &mut Shapes<'_>) {
         pages.add(pages.newest() + meta::TXN, 2);
     });
     shapes.refused("older meta made the newest", |pages| pages.add(pages.older() + meta::TXN, 2));
+    // A file with one commit: before it there were no tables.
+    shapes.edited("first meta made the newest", "dense", Expect::Refused, |pages| {
+        pages.add(pages.older() + meta::TXN, 2);
+    });
+    shapes.edited("only commit without a number", "dense", Expect::Refused, |pages| {
+        pages.set_u64(pages.newest() + meta::TXN, 0);
+    });
     shapes.refused("equal numbers", |pages| {
         pages.set_u64(pages.older() + meta::TXN, pages.u64(pages.newest() + meta::TXN));
     });

@@ -19,7 +19,16 @@ struct Info {
     path: PathBuf,
     file_bytes: u64,
     format_version: u64,
+    free_bytes: u64,
+    overhead_bytes: u64,
+    readers: Vec<Reader>,
     collections: Vec<Shape>,
+}
+
+#[derive(Serialize)]
+struct Reader {
+    process: u32,
+    behind: u64,
 }
 
 #[derive(Serialize)]
@@ -68,6 +77,13 @@ pub fn info(args: &FileArgs, out: &Output) -> Result<()> {
         path: db.path().to_owned(),
         file_bytes: found.file_bytes,
         format_version: found.format_version.into(),
+        free_bytes: found.free_bytes,
+        overhead_bytes: found.overhead_bytes,
+        readers: found
+            .readers
+            .iter()
+            .map(|reader| Reader { process: reader.process, behind: reader.behind })
+            .collect(),
         collections: found.collections.into_iter().map(shape).collect(),
     };
     out.result(&info, info_text)
@@ -118,8 +134,17 @@ fn shape(info: CollectionInfo) -> Shape {
 fn info_text(info: &Info) -> String {
     let mut text = String::new();
     let size = bytes(info.file_bytes);
+    let (free, overhead) = (bytes(info.free_bytes), bytes(info.overhead_bytes));
     // writing to a string cannot fail
     let _ = writeln!(text, "{}: {size}, format {}", info.path.display(), info.format_version);
+    let _ = writeln!(text, "  free {free}, overhead of pages {overhead}");
+    for reader in info.readers.iter().filter(|reader| reader.behind > 0) {
+        let _ = writeln!(
+            text,
+            "  process {} keeps a version {} commits old: what was freed since then stays",
+            reader.process, reader.behind
+        );
+    }
     for of in &info.collections {
         let model = of.model.as_ref().map_or("unknown", |model| &model.model);
         let shape = dimensions_text(of.dimensions, of.leading_dimensions);
