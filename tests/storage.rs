@@ -69,7 +69,7 @@ fn the_map_grows_while_threads_search() {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let mut readers = Vec::new();
-        for seed in 0..4 {
+        for seed in 0..8 {
             let (docs, committed, done) = (docs.clone(), &committed, &done);
             readers.push(scope.spawn(move || {
                 let mut rng = Rng::new(seed);

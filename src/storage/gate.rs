@@ -1,7 +1,13 @@
 //! Counts the live readers of a map, so that the map moves only when there is none.
+//! `tests/interleavings` compiles this file once more, to run its threads in every order.
 
+#[cfg(not(shuttle))]
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+
+#[cfg(shuttle)]
+use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard};
+#[cfg(shuttle)]
+use std::sync::PoisonError;
 
 /// Counts the live read transactions, so that the map moves only when there is none.
 #[derive(Default)]
@@ -51,15 +57,29 @@ impl Gate {
             }
             state = self.state();
             if state.live > 0 {
-                let pause = Duration::from_millis(5);
-                let waited = self.changed.wait_timeout(state, pause);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                state = self.pause(state);
             }
         }
         ClosedGate(self)
     }
+
+    /// Waits for a reader to leave, but not for long.
+    #[cfg(not(shuttle))]
+    fn pause<'g>(&'g self, state: MutexGuard<'g, GateState>) -> MutexGuard<'g, GateState> {
+        let waited = self.changed.wait_timeout(state, std::time::Duration::from_millis(5));
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// There, time does not pass: another thread has a turn.
+    #[cfg(shuttle)]
+    fn pause<'g>(&'g self, state: MutexGuard<'g, GateState>) -> MutexGuard<'g, GateState> {
+        drop(state);
+        shuttle::thread::yield_now();
+        self.state()
+    }
 }
 
+/// Keeps the gate closed until it is dropped.
 pub(super) struct ClosedGate<'g>(&'g Gate);
 
 impl Drop for ClosedGate<'_> {

@@ -40,6 +40,7 @@ fn in_lock_file(bytes: &[u8], slots: usize) -> Vec<Reader> {
     slots.iter().filter_map(in_slot).collect()
 }
 
+#[expect(clippy::host_endian_bytes, reason = "a lock file is of this machine alone")]
 fn in_slot(slot: &[u8; SLOT_BYTES]) -> Option<Reader> {
     let version = usize::from_ne_bytes(*slot.first_chunk::<WORD>()?);
     let process = u32::from_ne_bytes(*slot.get(WORD..)?.first_chunk::<4>()?);
@@ -50,6 +51,7 @@ fn in_slot(slot: &[u8; SLOT_BYTES]) -> Option<Reader> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::host_endian_bytes, reason = "a lock file is of this machine alone")]
     fn slot(version: usize, process: u32) -> [u8; SLOT_BYTES] {
         let mut slot = [0; SLOT_BYTES];
         slot[..WORD].copy_from_slice(&version.to_ne_bytes());

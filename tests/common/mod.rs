@@ -14,9 +14,10 @@ pub mod samples;
 
 use portolan::{Collection, Database, DatabaseInfo, Record};
 
-/// Multiplies the work of a test: 20 with `PORTOLAN_DEEP=1`.
+/// Multiplies the work of a test: `PORTOLAN_DEPTH`, or 20 with `PORTOLAN_DEEP=1`.
 pub fn depth() -> u32 {
-    if deep() { 20 } else { 1 }
+    let asked = setting("PORTOLAN_DEPTH").and_then(|depth| u32::try_from(depth).ok());
+    asked.unwrap_or(if deep() { 20 } else { 1 })
 }
 
 /// Whether everything is to be tried that can be, however long it takes.
