@@ -2,7 +2,11 @@
 //! Knows tables and slots; not vectors, not collections.
 
 mod cache_key;
+mod lexer;
+mod parse;
 mod slots;
+mod text;
+mod time;
 
 use roaring::RoaringBitmap;
 
@@ -18,6 +22,18 @@ use crate::storage::{Snapshot, StorageError, Table, fields, keys as key, prefix_
 /// numbers; otherwise values compare within their type only. Strings are ordered bytewise by
 /// their first 192 bytes; longer ones that begin alike are in no particular order. A record without
 /// the field matches no comparison, and every `not` of one.
+///
+/// As text (`FromStr`, `Display`):
+///
+/// ```
+/// use portolan::Filter;
+///
+/// let filter: Filter = "lang = \"en\" and 1900 <= year < 2000 and not exists(draft)".parse()?;
+/// assert_eq!(filter.to_string(), "lang = \"en\" and 1900 <= year < 2000 and not (exists(draft))");
+/// let wrong = "lang = en".parse::<Filter>().unwrap_err();
+/// assert!(wrong.to_string().starts_with("filter text at byte 7: expected a value"));
+/// # Ok::<(), portolan::FilterError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Filter {
@@ -156,6 +172,16 @@ pub enum FilterError {
     Bounds {
         /// Field name.
         field: String,
+    },
+    /// The text of a filter is not one.
+    #[error("filter text at byte {at}: expected {expected}, found {found}")]
+    Syntax {
+        /// Byte of the text.
+        at: usize,
+        /// What could stand there.
+        expected: &'static str,
+        /// What stands there.
+        found: String,
     },
     /// Nested too deeply.
     #[error("filter is nested more than 64 deep: flatten it")]

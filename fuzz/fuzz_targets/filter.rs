@@ -1,0 +1,12 @@
+//! The text of a filter: what is read is written, and read again, as the same filter.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use portolan::Filter;
+
+fuzz_target!(|text: &str| {
+    if let Ok(filter) = text.parse::<Filter>() {
+        let written = filter.to_string();
+        assert_eq!(written.parse::<Filter>().expect("its own text"), filter, "{written}");
+    }
+});
