@@ -24,6 +24,7 @@ mod other_servers;
 mod polling;
 #[path = "nim_contract/ranking.rs"]
 mod ranking;
+#[allow(dead_code, reason = "shared with the tests of the client, which need more of it")]
 #[path = "nim_client/server.rs"]
 mod server;
 #[path = "nim_contract/service.rs"]
