@@ -103,7 +103,7 @@ mod tests {
             (Limits { bytes: 6, ..WIDE }, vec![0..2, 2..6]),
             (Limits { items: 0, ..WIDE }, (0..6).map(|at| at..at + 1).collect()),
             (Limits { chars: 0, ..WIDE }, (0..6).map(|at| at..at + 1).collect()),
-            (WIDE, vec![0..6]),
+            (Limits { items: 5, ..WIDE }, vec![0..5, 5..6]),
         ];
         for (limits, expected) in cases {
             assert_eq!(ranges(plan(&texts), limits), expected, "{limits:?}");

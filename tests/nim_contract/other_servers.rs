@@ -136,10 +136,11 @@ async fn tei_refusals_are_read() {
     // The count is remembered by the model and its clones.
     assert_eq!(model.clone().embed(&["a", "b", "c"], PASSAGE).await.expect("small").requests, 2);
 
-    let long = r#"{"error":"Input validation error: `inputs` must have less than 512 tokens. Given: 600","error_type":"Validation"}"#;
-    let cases = [(413, long), (422, long)];
-    for (status, body) in cases {
-        let server = Server::start(move |_, _| answer(status, "", body)).await;
+    let text = "Input validation error: `inputs` must have less than 512 tokens. Given: 600";
+    let long = json!({"error": text, "error_type": "Validation"}).to_string();
+    for status in [413, 422] {
+        let body = long.clone();
+        let server = Server::start(move |_, _| answer(status, "", &body)).await;
         let found = client(&server, Api::Tei).embedder("m").embed(&["a"], PASSAGE).await;
         assert!(matches!(found, Err(NimError::InputTooLong { index: 0, .. })), "{found:?}");
     }
@@ -213,10 +214,14 @@ async fn ollama_embeds_by_its_own_route() {
 
 #[tokio::test]
 async fn llama_cpp_refusals_name_the_input() {
-    let body = r#"{"error":{"code":400,"message":"request (18832 tokens) exceeds the available context size (16384 tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":18832,"n_ctx":16384}}"#;
+    let text = "request (18832 tokens) exceeds the available context size (16384 tokens), \
+        try increasing it";
+    let error = json!({"code": 400, "message": text, "type": "exceed_context_size_error",
+        "n_prompt_tokens": 18832, "n_ctx": 16384});
+    let body = json!({"error": error}).to_string();
     let server =
         Server::start(move |_, request| match request.inputs().iter().any(|text| text == "long") {
-            true => answer(400, "", body),
+            true => answer(400, "", &body),
             false => embedded(request),
         })
         .await;
