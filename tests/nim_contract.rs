@@ -12,6 +12,9 @@
 mod additions;
 #[path = "nim_contract/base_url.rs"]
 mod base_url;
+#[cfg(feature = "cli")]
+#[path = "nim_contract/command.rs"]
+mod command;
 #[path = "nim_contract/embeddings.rs"]
 mod embeddings;
 #[path = "nim_contract/integration.rs"]
