@@ -58,6 +58,11 @@ impl BatchPlan {
         Some(start..self.next)
     }
 
+    /// Whether every input was handed out.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.next >= self.sizes.len()
+    }
+
     /// Size of the inputs of a request together.
     pub(super) fn size(&self, range: &Range<usize>) -> Size {
         let sizes = self.sizes.get(range.clone()).unwrap_or_default();

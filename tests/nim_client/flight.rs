@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use portolan::nim::{InputType, NimError};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::server::{Request, Server, Step, Then, answer, embedded, ok, raw};
 
@@ -50,6 +51,29 @@ async fn clones_share_the_bound() {
     let both = tokio::join!(model.embed(&TEXTS[..4], PASSAGE), other.embed(&TEXTS[4..8], PASSAGE));
     assert_eq!((both.0.expect("vectors").requests, both.1.expect("vectors").requests), (4, 4));
     assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_call_that_is_done_does_not_wait_for_the_requests_of_others() {
+    let heard = Arc::new(Notify::new());
+    let told = Arc::clone(&heard);
+    let server = Server::start(move |_, request| match request.inputs()[0].as_str() {
+        "hang" => {
+            told.notify_one();
+            raw("", Then::Hang)
+        }
+        _ => embedded(request),
+    })
+    .await;
+    let model = server.nim().embedder("m").concurrency(2);
+    let short = async {
+        heard.notified().await;
+        model.embed(&["a", "b"], PASSAGE).await
+    };
+    tokio::select! {
+        hung = model.embed(&["hang"], PASSAGE) => panic!("{hung:?}"),
+        found = short => assert_eq!(found.expect("vectors").requests, 1),
+    }
 }
 
 #[tokio::test]
