@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use portolan::nim::{InputType, NimError};
+use portolan::nim::{InputType, NimError, ResponseFault};
 use serde_json::{Value, json};
 
 use crate::server::{Request, Server, Step, Then, answer, embedded, ok, raw};
@@ -132,6 +132,12 @@ async fn equal_texts_are_sent_once_and_named_by_their_first_place() {
     let lengths: Vec<f32> = found.vectors.iter().map(|vector| vector[0]).collect();
     assert_eq!(lengths, [2.0, 1.0, 2.0, 2.0, 3.0, 1.0]);
     assert_eq!(server.requests()[0].inputs(), ["bb", "a", "ccc"]);
+
+    let body = json!({"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [0]}]});
+    let zero = Server::start(move |_, _| ok(&body)).await;
+    let found = zero.nim().embedder("m").embed(&["a", "a", "b"], PASSAGE).await;
+    let expected = ResponseFault::ZeroVector { index: 2 };
+    assert!(matches!(found, Err(NimError::InvalidResponse { what, .. }) if what == expected));
 
     let long = "Input length 9 exceeds maximum allowed token size 8";
     let server = Server::start(move |_, request| match request.inputs().contains(&"xxx".into()) {
