@@ -5,14 +5,16 @@ use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
 
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
+use super::api::Api;
 use super::client::{Inner, Nim};
-use super::endpoint::{Endpoint, HOSTED_BASE, HOSTED_POLL, Service, checked_url};
+use super::endpoint::{Endpoint, HOSTED_BASE, HOSTED_POLL, Reading, Service, checked_url};
 use super::error::{ConfigFault, NimError};
 use super::retry::RetryPolicy;
 use super::secret::ApiKey;
@@ -33,6 +35,10 @@ pub struct NimBuilder {
     embed_url: Option<String>,
     rerank_url: Option<String>,
     poll_url: Option<String>,
+    embed_api: Option<Api>,
+    rerank_api: Option<Api>,
+    append_version: Option<bool>,
+    headers: Vec<(String, SecretString)>,
     allow_insecure_http: bool,
     connect_timeout: Duration,
     read_timeout: Duration,
@@ -49,6 +55,10 @@ impl NimBuilder {
             embed_url: None,
             rerank_url: None,
             poll_url: None,
+            embed_api: None,
+            rerank_api: None,
+            append_version: None,
+            headers: Vec::new(),
             allow_insecure_http: false,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),
@@ -59,7 +69,8 @@ impl NimBuilder {
     }
 
     /// Takes the key from `NVIDIA_API_KEY` and the base URL from `NVIDIA_BASE_URL`, as far as they
-    /// are not set yet. Blank variables count as absent.
+    /// are not set yet. Blank variables count as absent. `NVIDIA_APPEND_API_VERSION` of `false` or
+    /// `0` is [`append_version(false)`](Self::append_version).
     ///
     /// # Errors
     ///
@@ -79,6 +90,10 @@ impl NimBuilder {
         }
         if self.base_url.is_none() {
             self.base_url = read("NVIDIA_BASE_URL")?;
+        }
+        if self.append_version.is_none() {
+            let text = read("NVIDIA_APPEND_API_VERSION")?;
+            self.append_version = text.map(|text| !matches!(&*text, "false" | "False" | "0"));
         }
         Ok(self)
     }
@@ -112,6 +127,37 @@ impl NimBuilder {
     /// for the hosted catalog, whose own status address is known.
     pub fn poll_url(mut self, url: impl Into<String>) -> Self {
         self.poll_url = Some(url.into());
+        self
+    }
+
+    /// The family of servers that answers, for both services; a NIM unless set, except that a
+    /// ranking URL ending in `/rerank` speaks [`Api::Cohere`].
+    pub fn api(self, api: Api) -> Self {
+        self.embed_api(api).rerank_api(api)
+    }
+
+    /// The family of the embedding server, where it differs.
+    pub fn embed_api(mut self, api: Api) -> Self {
+        self.embed_api = Some(api);
+        self
+    }
+
+    /// The family of the ranking server, where it differs.
+    pub fn rerank_api(mut self, api: Api) -> Self {
+        self.rerank_api = Some(api);
+        self
+    }
+
+    /// Whether `/v1` is added to a base URL that does not end in it; yes unless set.
+    pub fn append_version(mut self, append: bool) -> Self {
+        self.append_version = Some(append);
+        self
+    }
+
+    /// Sends this header with every request. Its value is kept as a secret. Headers that the client
+    /// sets itself, such as `Authorization` with a key, take precedence.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<SecretString>) -> Self {
+        self.headers.push((name.into(), value.into()));
         self
     }
 
@@ -183,14 +229,18 @@ impl NimBuilder {
         setting: &'static str,
         service: Service,
     ) -> Result<Endpoint, ConfigFault> {
-        let insecure = self.allow_insecure_http;
-        match own {
-            Some(url) => Endpoint::parse(url, setting, service, false, insecure),
-            None => {
-                let base = self.base_url.as_deref().unwrap_or(HOSTED_BASE);
-                Endpoint::parse(base, "base_url", service, true, insecure)
-            }
-        }
+        let how = Reading {
+            setting: if own.is_some() { setting } else { "base_url" },
+            service,
+            general: own.is_none(),
+            insecure: self.allow_insecure_http,
+            api: match service {
+                Service::Embedding => self.embed_api,
+                Service::Ranking => self.rerank_api,
+            },
+            append_version: self.append_version.unwrap_or(true),
+        };
+        Endpoint::parse(own.or(self.base_url.as_deref()).unwrap_or(HOSTED_BASE), &how)
     }
 
     fn http(&self, https_only: bool) -> Result<Client, ConfigFault> {
@@ -204,9 +254,22 @@ impl NimBuilder {
             .connect_timeout(self.connect_timeout)
             .read_timeout(self.read_timeout)
             .pool_idle_timeout(POOL_IDLE)
+            .default_headers(self.extra_headers()?)
             .tls_backend_preconfigured(self.tls()?)
             .build()
             .map_err(|_| ConfigFault::HttpClient)
+    }
+
+    fn extra_headers(&self) -> Result<HeaderMap, ConfigFault> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let name = HeaderName::try_from(name).map_err(|_| ConfigFault::Header)?;
+            let value = HeaderValue::try_from(value.expose_secret());
+            let mut value = value.map_err(|_| ConfigFault::Header)?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        Ok(headers)
     }
 
     /// TLS with the ring provider named here, so that no process-wide default is needed or changed.
@@ -264,6 +327,33 @@ mod tests {
 
         let local = env(&[("NVIDIA_BASE_URL", "http://localhost:8000")]).expect("a local client");
         assert!(format!("{local:?}").contains("has_key: false"));
+    }
+
+    #[test]
+    fn what_is_set_comes_before_the_environment() {
+        let read = |name: &str| match name {
+            "NVIDIA_API_KEY" => Some(OsString::from("a\nb")),
+            "NVIDIA_BASE_URL" => Some(OsString::from("nonsense")),
+            _ => None,
+        };
+        let set = Nim::builder().api_key("key").base_url("http://localhost:8000");
+        let nim = set.env_from(read).expect("readable").build().expect("the builder's values");
+        assert!(format!("{nim:?}").contains("http://localhost:8000/v1"));
+    }
+
+    #[test]
+    fn the_environment_can_keep_the_version_off_the_base_url() {
+        let root = |value: &'static str| {
+            let read = |name: &str| match name {
+                "NVIDIA_BASE_URL" => Some(OsString::from("http://localhost:8000/path")),
+                "NVIDIA_APPEND_API_VERSION" => Some(OsString::from(value)),
+                _ => None,
+            };
+            let nim = Nim::builder().env_from(read).expect("readable").build().expect("a client");
+            format!("{nim:?}").contains("/path/v1")
+        };
+        assert_eq!(["false", "False", "0"].map(root), [false; 3]);
+        assert_eq!(["", "true", "1", "no", "FALSE"].map(root), [true; 5]);
     }
 
     #[test]

@@ -84,14 +84,36 @@ impl CallOptions {
     }
 }
 
+/// The lists of models of the families: `/v1/models`, TEI's `/info`, Ollama's `/api/tags`.
 #[derive(Deserialize)]
-struct ModelList {
-    data: Vec<ModelEntry>,
+#[serde(untagged)]
+enum ModelList {
+    OpenAi { data: Vec<ModelEntry> },
+    Ollama { models: Vec<NamedModel> },
+    Tei { model_id: String },
 }
 
 #[derive(Deserialize)]
 struct ModelEntry {
     id: String,
+    /// The model that an adapter stands on; equal to `id`, or absent, for a model of its own.
+    root: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NamedModel {
+    name: String,
+}
+
+impl ModelList {
+    fn entries(self) -> Vec<ModelEntry> {
+        let own = |id| ModelEntry { id, root: None };
+        match self {
+            Self::OpenAi { data } => data,
+            Self::Ollama { models } => models.into_iter().map(|model| own(model.name)).collect(),
+            Self::Tei { model_id } => vec![own(model_id)],
+        }
+    }
 }
 
 impl Nim {
@@ -123,14 +145,15 @@ impl Nim {
         RankingModel::new(self.clone(), model.into())
     }
 
-    /// Whether a local service says it is ready: `GET {base}/health/ready`, one request, no retry,
-    /// judged by a status 2xx alone. The hosted catalog has no such address.
+    /// Whether a local service says it is ready: `GET {base}/health/ready` (other families have
+    /// other addresses), one request, no retry, judged by a status 2xx alone. The hosted catalog
+    /// has no such address.
     ///
     /// # Errors
     ///
     /// [`NimError::Connect`], [`NimError::Timeout`] and the like when no answer came.
     pub async fn health_ready(&self, service: Service) -> Result<bool, NimError> {
-        let target = self.endpoint(service).under(&["health", "ready"]);
+        let target = self.endpoint(service).health();
         let status = self.transport().probe(&target).await?;
         Ok((200..300).contains(&status))
     }
@@ -142,11 +165,28 @@ impl Nim {
     ///
     /// Any [`NimError`] but those about inputs.
     pub async fn models(&self, service: Service) -> Result<Vec<String>, NimError> {
-        let target = self.endpoint(service).under(&["models"]);
-        let list: ModelList = self.transport().get(&target, MODELS_LIMIT).await?;
-        let names = list.data.into_iter().map(|m| self.transport().presentable(&m.id, NAME_LIMIT));
+        let models = self.model_list(service).await?.into_iter();
+        let names = models.map(|model| self.transport().presentable(&model.id, NAME_LIMIT));
         let mut seen = HashSet::new();
         Ok(names.filter(|name| seen.insert(name.clone())).collect())
+    }
+
+    /// The model that a local service serves by default: the first that is not an adapter on
+    /// another one. One request, as [`models`](Self::models).
+    ///
+    /// # Errors
+    ///
+    /// As [`models`](Self::models).
+    pub async fn default_model(&self, service: Service) -> Result<Option<String>, NimError> {
+        let mut models = self.model_list(service).await?.into_iter();
+        let own = models.find(|model| model.root.as_ref().is_none_or(|root| *root == model.id));
+        Ok(own.map(|model| self.transport().presentable(&model.id, NAME_LIMIT)))
+    }
+
+    async fn model_list(&self, service: Service) -> Result<Vec<ModelEntry>, NimError> {
+        let target = self.endpoint(service).models();
+        let list: ModelList = self.transport().get(&target, MODELS_LIMIT).await?;
+        Ok(list.entries())
     }
 
     pub(super) fn transport(&self) -> &Transport {

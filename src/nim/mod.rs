@@ -1,6 +1,6 @@
-//! A client of NVIDIA NeMo Retriever NIMs, hosted or local: embeddings and ranking over HTTP.
-//! Not a general OpenAI client, and it knows nothing of collections. Layer: beside the engine; it
-//! imports nothing of it.
+//! A client of NVIDIA NeMo Retriever NIMs, hosted or local: embeddings and ranking over HTTP. Other
+//! servers speak through the same calls (see [`Api`]). It knows nothing of collections. Layer:
+//! beside the engine; it imports nothing of it.
 //!
 //! ```no_run
 //! use portolan::nim::{InputType, Nim};
@@ -17,23 +17,39 @@
 //! ```
 
 mod answer;
+mod api;
+mod base64;
 mod batch;
 mod builder;
 mod client;
+mod components;
 mod embed;
+mod embed_call;
 mod endpoint;
 mod error;
+mod image;
+mod input;
+mod lane;
+mod models;
+mod models_table;
 mod rank;
+mod rank_call;
 mod reply;
 mod retry;
 mod secret;
 mod transport;
+mod wire;
 
+pub use api::Api;
 pub use builder::NimBuilder;
 pub use client::{CallOptions, Nim};
-pub use embed::{EmbeddingModel, Embeddings, InputType, Truncate};
+pub use embed::{EmbeddingModel, EmbeddingType, Encoding, InputType, Truncate};
+pub use embed_call::{Embeddings, Norms, Quantization, QuantizedEmbeddings, QuantizedVectors};
 pub use endpoint::Service;
 pub use error::{ConfigFault, NimError, Reply, ResponseFault};
+pub use image::Image;
+pub use input::Input;
+pub use models::{ModelFacts, Task};
 pub use rank::{RankTruncate, Ranked, RankingModel, Rankings};
 pub use retry::RetryPolicy;
 pub use secrecy::SecretString;

@@ -43,6 +43,13 @@ pub(super) struct Tally {
     pub(super) retries: u32,
 }
 
+impl Tally {
+    pub(super) fn add(&mut self, other: Self) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.retries = self.retries.saturating_add(other.retries);
+    }
+}
+
 /// What to send where, and how much may come back.
 struct Exchange<'a> {
     target: &'a Target,
