@@ -1,9 +1,6 @@
 //! What the answers of both services share: items that name their input, token counts, a name.
 //! Not the check of vectors and logits. Layer: between `transport` and `embed`, `rank`; pure.
 
-use std::ops::Range;
-
-use serde::Deserialize;
 use serde_json::Number;
 
 use super::error::ResponseFault;
@@ -12,25 +9,18 @@ use super::transport::Transport;
 /// Longest model name that is kept from an answer, in bytes.
 const NAME_LIMIT: usize = 128;
 
-/// Token counts; older servers leave them out.
-#[derive(Debug, Deserialize)]
-pub(super) struct Usage {
-    pub(super) prompt_tokens: Option<u64>,
-}
-
 /// Sum of the token counts of several answers; unknown as soon as one answer tells none.
-pub(super) fn add_tokens(sum: Option<u64>, usage: Option<&Usage>) -> Option<u64> {
-    let told = usage.and_then(|usage| usage.prompt_tokens);
+pub(super) fn add_tokens(sum: Option<u64>, told: Option<u64>) -> Option<u64> {
     sum.zip(told).map(|(sum, told)| sum.saturating_add(told))
 }
 
-/// One item for each position of `range`, in that order: placed by index, never by order. `items`
-/// carry the position within the request, so 0 belongs to `range.start`.
+/// One item for each of `inputs` positions, in that order: placed by index, never by order. `items`
+/// carry the position within the request; `name` gives the one that the caller knows.
 pub(super) fn place<T>(
-    items: impl ExactSizeIterator<Item = (Number, T)>,
-    range: &Range<usize>,
+    items: Vec<(Number, T)>,
+    inputs: usize,
+    name: impl Fn(usize) -> usize,
 ) -> Result<Vec<T>, ResponseFault> {
-    let inputs = range.len();
     if items.len() != inputs {
         return Err(ResponseFault::Count { expected: inputs, found: items.len() });
     }
@@ -41,8 +31,7 @@ pub(super) fn place<T>(
             return Err(ResponseFault::IndexOutOfRange { index: clamped(&index), inputs });
         };
         if slot.replace(item).is_some() {
-            let index = range.start.saturating_add(position);
-            return Err(ResponseFault::DuplicateIndex { index });
+            return Err(ResponseFault::DuplicateIndex { index: name(position) });
         }
     }
     // As many items as slots, and no slot filled twice: every slot is filled.
@@ -78,18 +67,17 @@ fn is_same_model(asked: &str, served: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn placed(indices: &[&str], range: Range<usize>) -> Result<Vec<usize>, ResponseFault> {
+    fn placed(indices: &[&str], start: usize) -> Result<Vec<usize>, ResponseFault> {
         let numbers = indices.iter().map(|i| serde_json::from_str::<Number>(i).expect("a number"));
-        let pairs: Vec<_> = numbers.zip(0..).collect();
-        place(pairs.into_iter(), &range)
+        place(numbers.zip(0..).collect(), indices.len(), |position| start + position)
     }
 
     #[test]
     fn items_are_placed_by_index_and_faults_name_the_callers_position() {
-        assert_eq!(placed(&["2", "0", "1"], 10..13), Ok(vec![1, 2, 0]));
-        let expected = 3;
-        assert_eq!(placed(&["0", "1"], 0..3), Err(ResponseFault::Count { expected, found: 2 }));
-        assert_eq!(placed(&["1", "1"], 10..12), Err(ResponseFault::DuplicateIndex { index: 11 }));
+        assert_eq!(placed(&["2", "0", "1"], 10), Ok(vec![1, 2, 0]));
+        let few = place(vec![(Number::from(0), ())], 3, |position| position);
+        assert_eq!(few, Err(ResponseFault::Count { expected: 3, found: 1 }));
+        assert_eq!(placed(&["1", "1"], 10), Err(ResponseFault::DuplicateIndex { index: 11 }));
         for (text, index) in [
             ("2", 2),
             ("-1", -1),
@@ -98,7 +86,7 @@ mod tests {
             ("0.5", 0),
         ] {
             let fault = ResponseFault::IndexOutOfRange { index, inputs: 2 };
-            assert_eq!(placed(&["0", text], 0..2), Err(fault), "{text}");
+            assert_eq!(placed(&["0", text], 0), Err(fault), "{text}");
         }
     }
 
@@ -112,9 +100,8 @@ mod tests {
 
     #[test]
     fn token_counts_add_up_only_when_all_are_told() {
-        let told = Usage { prompt_tokens: Some(3) };
-        assert_eq!(add_tokens(Some(4), Some(&told)), Some(7));
+        assert_eq!(add_tokens(Some(4), Some(3)), Some(7));
         assert_eq!(add_tokens(Some(4), None), None);
-        assert_eq!(add_tokens(None, Some(&told)), None);
+        assert_eq!(add_tokens(None, Some(3)), None);
     }
 }

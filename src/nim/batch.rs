@@ -1,80 +1,77 @@
-//! How a list of texts is cut into requests, and cut again when a server finds one too large.
-//! Not the sending. Layer: above `reply`; pure.
+//! How a list of inputs is cut into requests, and cut again when a server finds one too large.
+//! Not the sending, nor what outlives a call (see `lane`). Layer: above `input`, `reply`; pure.
 
 use std::ops::Range;
 
-use super::error::NimError;
-use super::reply::{Oversize, TooLarge};
+use super::input::Size;
 
-/// A plan over `texts`: requests are handed out in order of position, so the first input that does
-/// not fit by itself is the first in the caller's slice.
+/// What one request may hold. A request holds at least one input, whatever its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub(super) items: usize,
+    pub(super) chars: usize,
+    pub(super) tokens: usize,
+    pub(super) bytes: usize,
+    pub(super) images: usize,
+}
+
+impl Limits {
+    fn hold(&self, size: Size) -> bool {
+        size.chars <= self.chars
+            && size.tokens <= self.tokens
+            && size.bytes <= self.bytes
+            && size.images <= self.images
+    }
+}
+
+/// A plan over inputs of known size: requests are handed out in order of position.
 #[derive(Debug)]
-pub(super) struct BatchPlan<'a> {
-    texts: &'a [&'a str],
+pub(super) struct BatchPlan {
+    sizes: Vec<Size>,
     next: usize,
     /// Halves of refused requests, the leftmost on top.
     pending: Vec<Range<usize>>,
-    max_items: usize,
-    max_chars: usize,
 }
 
-impl<'a> BatchPlan<'a> {
-    pub(super) fn new(texts: &'a [&'a str], max_items: usize, max_chars: usize) -> Self {
-        Self { texts, next: 0, pending: Vec::new(), max_items: max_items.max(1), max_chars }
+impl BatchPlan {
+    pub(super) fn new(sizes: Vec<Size>) -> Self {
+        Self { sizes, next: 0, pending: Vec::new() }
     }
 
-    /// Positions of the next request: as many texts as both limits allow, and at least one.
-    pub(super) fn next_range(&mut self) -> Option<Range<usize>> {
+    /// Positions of the next request: as many inputs as all limits allow, and at least one.
+    pub(super) fn next_range(&mut self, limits: &Limits) -> Option<Range<usize>> {
         if let Some(range) = self.pending.pop() {
             return Some(range);
         }
-        let rest = self.texts.get(self.next..).filter(|rest| !rest.is_empty())?;
-        let mut chars = 0_usize;
-        let mut items = 0_usize;
-        for text in rest.iter().take(self.max_items) {
-            chars = chars.saturating_add(text.chars().count());
-            if items > 0 && chars > self.max_chars {
+        let start = self.next;
+        let (first, rest) = self.sizes.get(start..)?.split_first()?;
+        let mut sum = *first;
+        let mut items = 1_usize;
+        for size in rest.iter().take(limits.items.saturating_sub(1)) {
+            sum = sum.plus(*size);
+            if !limits.hold(sum) {
                 break;
             }
             items = items.saturating_add(1);
         }
-        let start = self.next;
         self.next = start.saturating_add(items);
         Some(start..self.next)
     }
 
-    /// Plans the parts of a refused request, or fails when one input alone is to blame.
-    pub(super) fn shrink(&mut self, range: Range<usize>, large: TooLarge) -> Result<(), NimError> {
-        let named = large.input.filter(|input| *input < range.len());
-        let reply = large.reply;
-        match (large.cause, named) {
-            (Oversize::Tokens, Some(input)) => {
-                let index = range.start.saturating_add(input);
-                Err(NimError::InputTooLong { index, reply })
-            }
-            (cause, _) if self.split(range.clone(), cause) => Ok(()),
-            (Oversize::Count, _) => Err(NimError::BadRequest(reply)),
-            _ => Err(NimError::InputTooLong { index: range.start, reply }),
-        }
+    /// Size of the inputs of a request together.
+    pub(super) fn size(&self, range: &Range<usize>) -> Size {
+        let sizes = self.sizes.get(range.clone()).unwrap_or_default();
+        sizes.iter().fold(Size::default(), |sum, size| sum.plus(*size))
     }
 
-    /// Cuts a range in halves and lowers the limit it broke for the requests to come. False when
-    /// there is only one text, which cannot be cut.
-    fn split(&mut self, range: Range<usize>, cause: Oversize) -> bool {
+    /// Plans both halves of a refused request as the next ones. False for a single input, which
+    /// cannot be cut.
+    pub(super) fn split(&mut self, range: &Range<usize>) -> bool {
         let half = range.len() / 2;
         if half == 0 {
             return false;
         }
         let middle = range.start.saturating_add(half);
-        match cause {
-            Oversize::Body => {
-                let texts = self.texts.get(range.clone()).unwrap_or_default();
-                let chars: usize = texts.iter().map(|text| text.chars().count()).sum();
-                self.max_chars = self.max_chars.min(chars / 2);
-            }
-            Oversize::Count => self.max_items = self.max_items.min(half),
-            Oversize::Tokens => {}
-        }
         self.pending.push(middle..range.end);
         self.pending.push(range.start..middle);
         true
@@ -84,32 +81,52 @@ impl<'a> BatchPlan<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nim::input::Input;
 
-    fn ranges(plan: &mut BatchPlan<'_>) -> Vec<Range<usize>> {
-        std::iter::from_fn(|| plan.next_range()).collect()
+    const WIDE: Limits = Limits { items: 99, chars: 999, tokens: 999, bytes: 999, images: 9 };
+
+    fn plan(texts: &[&str]) -> BatchPlan {
+        BatchPlan::new(texts.iter().map(|text| Input::from(*text).size()).collect())
+    }
+
+    fn ranges(mut plan: BatchPlan, limits: Limits) -> Vec<Range<usize>> {
+        std::iter::from_fn(|| plan.next_range(&limits)).collect()
     }
 
     #[test]
-    fn batches_keep_both_limits_and_hold_at_least_one_text() {
+    fn batches_keep_every_limit_and_hold_at_least_one_input() {
         let texts = ["aaaa", "bb", "cc", "d", "e", "f"];
-        assert_eq!(ranges(&mut BatchPlan::new(&texts, 2, 99)), [0..2, 2..4, 4..6]);
-        assert_eq!(ranges(&mut BatchPlan::new(&texts, 9, 4)), [0..1, 1..3, 3..6]);
-        assert_eq!(ranges(&mut BatchPlan::new(&texts, 0, 0)).len(), 6);
-        assert_eq!(ranges(&mut BatchPlan::new(&[], 9, 9)), []);
+        let cases = [
+            (Limits { items: 2, ..WIDE }, vec![0..2, 2..4, 4..6]),
+            (Limits { chars: 4, ..WIDE }, vec![0..1, 1..3, 3..6]),
+            (Limits { tokens: 2, ..WIDE }, vec![0..2, 2..4, 4..6]),
+            (Limits { bytes: 6, ..WIDE }, vec![0..2, 2..6]),
+            (Limits { items: 0, ..WIDE }, (0..6).map(|at| at..at + 1).collect()),
+            (Limits { chars: 0, ..WIDE }, (0..6).map(|at| at..at + 1).collect()),
+            (WIDE, vec![0..6]),
+        ];
+        for (limits, expected) in cases {
+            assert_eq!(ranges(plan(&texts), limits), expected, "{limits:?}");
+        }
+        assert_eq!(ranges(plan(&[]), WIDE), []);
     }
 
     #[test]
-    fn a_split_hands_out_both_halves_first_and_lowers_later_batches() {
-        let texts = ["aa"; 12];
-        let mut plan = BatchPlan::new(&texts, 8, 99);
-        assert_eq!(plan.next_range(), Some(0..8));
-        assert!(plan.split(0..8, Oversize::Count));
-        assert_eq!(ranges(&mut plan), [0..4, 4..8, 8..12]);
+    fn images_are_counted() {
+        let image = crate::nim::Image::new(b"GIF89a").expect("an image");
+        let inputs = [Input::Image(&image), Input::from("a"), Input::Image(&image)];
+        let sizes = || BatchPlan::new(inputs.iter().map(|input| input.size()).collect());
+        assert_eq!(ranges(sizes(), Limits { images: 1, ..WIDE }), [0..2, 2..3]);
+        assert_eq!(sizes().size(&(0..3)).images, 2);
+    }
 
-        let mut plan = BatchPlan::new(&texts, 6, 99);
-        assert_eq!(plan.next_range(), Some(0..6));
-        assert!(plan.split(0..6, Oversize::Body));
-        assert_eq!(ranges(&mut plan), [0..3, 3..6, 6..9, 9..12]);
-        assert!(!plan.split(3..4, Oversize::Tokens));
+    #[test]
+    fn a_split_hands_out_both_halves_first() {
+        let mut plan = plan(&["aa"; 12]);
+        let eight = Limits { items: 8, ..WIDE };
+        assert_eq!(plan.next_range(&eight), Some(0..8));
+        assert!(plan.split(&(0..8)));
+        assert_eq!(ranges(plan, eight), [0..4, 4..8, 8..12]);
+        assert!(!self::plan(&["a"]).split(&(0..1)));
     }
 }

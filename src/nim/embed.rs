@@ -1,31 +1,31 @@
-//! Embeddings: texts in, checked vectors out, in the caller's order. Not ranking, not storage.
-//! Layer: top of `nim`, next to `rank`. Endpoint: `POST {base}/embeddings`, NeMo Retriever NIM.
+//! Embedding models as a user sets them up: what is asked for, and what is known before asking.
+//! Not the call (see `embed_call`), ranking or storage. Layer: top of `nim`, next to `rank`.
 
 use std::fmt;
-use std::ops::Range;
-use std::time::Instant;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::answer::{Usage, add_tokens, other_model, place};
-use super::batch::BatchPlan;
-use super::client::{CallOptions, Nim};
-use super::endpoint::Target;
-use super::error::{ConfigFault, NimError, ResponseFault};
-use super::reply::Failure;
-use super::transport::{Tally, invalid};
+use super::api::Api;
+use super::batch::Limits;
+use super::client::Nim;
+use super::error::{ConfigFault, NimError};
+use super::input::Input;
+use super::lane::{HOSTED_WIDTH, LOCAL_WIDTH, Lane};
+use super::models::{ModelFacts, Task, sent_name};
 
 /// Inputs per request unless set.
 const BATCH_SIZE: usize = 50;
-/// Characters per request unless set: time and memory of a server follow text, not count.
+/// The same for TEI, whose own default is the most that it takes.
+const BATCH_SIZE_TEI: usize = 32;
+/// Characters and tokens per request unless set: time and memory of a server follow text, not
+/// count.
 const BATCH_CHARS: usize = 128_000;
-/// Length assumed for an answer's size limit when none was asked for; no served model is longer.
-const LONGEST_VECTOR: u64 = 16_384;
-/// Bytes allowed per number of an answer, and for all that is not numbers.
-const NUMBER_BYTES: u64 = 32;
-const FRAME_BYTES: u64 = 64 << 10;
-/// No answer may be larger, whatever was asked for.
-const ANSWER_LIMIT: u64 = 64 << 20;
+const BATCH_TOKENS: usize = 32_000;
+/// Images per request unless set, as NVIDIA's own ingest sends them.
+const BATCH_IMAGES: usize = 4;
+/// Bytes of inputs per request: the hosted catalog takes bodies of 5 MB.
+pub(super) const BATCH_BYTES: usize = 4_800_000;
 
 /// What a text is to the model. Asymmetric models place queries and passages differently, so this
 /// is a parameter of each call and never a setting.
@@ -38,7 +38,8 @@ pub enum InputType {
     Passage,
 }
 
-/// What the server does with a text longer than its model allows.
+/// What the server does with a text longer than its model allows. Ollama knows no `Start`; servers
+/// of the `OpenAI` family take no such setting and do as they are configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Truncate {
@@ -51,77 +52,82 @@ pub enum Truncate {
     End,
 }
 
-/// Vectors of one call and what they cost.
-#[derive(Debug, Clone, PartialEq, Default)]
-#[non_exhaustive]
-pub struct Embeddings {
-    /// One vector per text, in the caller's order, all of one length, finite and not zero. Whether
-    /// they have unit length is up to the model.
-    pub vectors: Vec<Vec<f32>>,
-    /// Tokens read by the server, when every answer told.
-    pub prompt_tokens: Option<u64>,
-    /// HTTP requests sent, retries and status requests included.
-    pub requests: u32,
-    /// Requests sent again after a passing failure.
-    pub retries: u32,
-    /// Model that the server says has answered, when it is not the one asked for. Letter case and a
-    /// missing organization prefix make no difference.
-    pub served_model: Option<String>,
+/// How vectors travel. Answers are read in either form, whichever was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// JSON numbers: understood by every server, 8 to 12 bytes a number.
+    #[default]
+    Float,
+    /// Base64 of little-endian binary numbers: 5.3 bytes for a float, and exact. Servers with a
+    /// route of their own (TEI, Ollama) have no such choice and send JSON numbers.
+    Base64,
 }
 
-/// An embedding model of a NIM. Cheap to clone; holds no state that a call changes.
+/// Type of the numbers of a vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmbeddingType {
+    /// 32-bit floats.
+    Float,
+    /// Integers from -128 to 127.
+    Int8,
+    /// Integers from 0 to 255.
+    Uint8,
+    /// Bits, eight to a signed byte.
+    Binary,
+    /// Bits, eight to an unsigned byte.
+    Ubinary,
+}
+
+/// An embedding model of a server. Cheap to clone. Clones share the bound on requests in flight
+/// and the batch sizes that the server was seen to take; no call leaves anything else behind.
 #[derive(Clone)]
 #[must_use]
 pub struct EmbeddingModel {
-    nim: Nim,
-    model: String,
-    dimensions: Option<u32>,
-    truncate: Truncate,
-    batch_size: usize,
-    batch_chars: usize,
+    pub(super) nim: Nim,
+    pub(super) model: String,
+    pub(super) facts: ModelFacts,
+    pub(super) dimensions: Option<u32>,
+    pub(super) truncate: Truncate,
+    pub(super) encoding: Encoding,
+    pub(super) limits: Limits,
+    pub(super) normalize: bool,
+    pub(super) lane: Arc<Lane>,
     text_modality: bool,
-}
-
-#[derive(Serialize)]
-struct Request<'a> {
-    model: &'a str,
-    input: &'a [&'a str],
-    input_type: InputType,
-    encoding_format: &'static str,
-    truncate: Truncate,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dimensions: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    modality: Option<&'static str>,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    data: Vec<Item>,
-    model: Option<String>,
-    usage: Option<Usage>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    index: serde_json::Number,
-    embedding: Vec<f32>,
+    prefixes: Option<(String, String)>,
 }
 
 impl EmbeddingModel {
     pub(super) fn new(nim: Nim, model: String) -> Self {
+        let endpoint = nim.embed_endpoint();
+        let api = endpoint.api();
+        let width = if endpoint.is_hosted() { HOSTED_WIDTH } else { LOCAL_WIDTH };
+        let limits = Limits {
+            items: if api == Api::Tei { BATCH_SIZE_TEI } else { BATCH_SIZE },
+            chars: BATCH_CHARS,
+            tokens: BATCH_TOKENS,
+            bytes: BATCH_BYTES,
+            images: BATCH_IMAGES,
+        };
+        let facts = ModelFacts::of(&model);
         Self {
-            nim,
-            model,
+            model: if api == Api::Nim { sent_name(model) } else { model },
+            facts,
             dimensions: None,
             truncate: Truncate::None,
-            batch_size: BATCH_SIZE,
-            batch_chars: BATCH_CHARS,
+            encoding: Encoding::Float,
+            limits,
+            normalize: false,
+            lane: Arc::new(Lane::new(width)),
             text_modality: false,
+            prefixes: None,
+            nim,
         }
     }
 
-    /// Asks for vectors of this length; for Matryoshka models only, others refuse the field.
+    /// Asks for vectors of this length; for Matryoshka models only, others refuse the field. The
+    /// field is left out where it asks for the only length that the model has.
     pub fn dimensions(mut self, dimensions: Option<u32>) -> Self {
         self.dimensions = dimensions;
         self
@@ -133,121 +139,197 @@ impl EmbeddingModel {
         self
     }
 
-    /// Most texts per request, at least 1; 50 unless set.
-    pub fn batch_size(mut self, texts: usize) -> Self {
-        self.batch_size = texts.max(1);
+    /// How vectors travel; [`Encoding::Float`] unless set.
+    pub fn encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
+    }
+
+    /// Scales each vector to unit length after its norm was taken. Off unless set.
+    pub fn normalize(mut self, normalize: bool) -> Self {
+        self.normalize = normalize;
+        self
+    }
+
+    /// Texts to put in front of queries and passages, for models that tell them apart by prefix on
+    /// servers that add none. The request then names no input type. Servers other than NIMs get
+    /// the prefixes of [`ModelFacts`] where the model has some; two empty texts send none.
+    pub fn prefixes(mut self, query: impl Into<String>, passage: impl Into<String>) -> Self {
+        self.prefixes = Some((query.into(), passage.into()));
+        self
+    }
+
+    /// What is known of the model, instead of what the table says. With [`ModelFacts::unknown`]
+    /// everything is sent as asked.
+    pub fn facts(mut self, facts: ModelFacts) -> Self {
+        self.facts = facts;
+        self
+    }
+
+    /// Most inputs per request, at least 1; 50 unless set, 32 for TEI.
+    pub fn batch_size(mut self, inputs: usize) -> Self {
+        self.limits.items = inputs.max(1);
         self
     }
 
     /// Most characters per request, unless one text alone is longer; 128,000 unless set.
     pub fn batch_chars(mut self, chars: usize) -> Self {
-        self.batch_chars = chars;
+        self.limits.chars = chars;
         self
     }
 
-    /// Says in each request that the inputs are text. Models that also read images would otherwise
-    /// take a text that contains `data:image/...` for one; other models may refuse the field.
+    /// Most tokens per request, estimated at four ASCII characters or one other character each,
+    /// unless one text alone has more; 32,000 unless set.
+    pub fn batch_tokens(mut self, tokens: usize) -> Self {
+        self.limits.tokens = tokens;
+        self
+    }
+
+    /// Most images per request, at least 1; 4 unless set.
+    pub fn batch_images(mut self, images: usize) -> Self {
+        self.limits.images = images.max(1);
+        self
+    }
+
+    /// Most requests in flight, at least 1, over all calls of this model and its later clones;
+    /// unless set 4 at the hosted catalog and 8 elsewhere.
+    pub fn concurrency(mut self, requests: usize) -> Self {
+        self.lane = Arc::new(Lane::new(requests));
+        self
+    }
+
+    /// Says in each request that the inputs are text, as is always done for models known to read
+    /// images: they would otherwise take a text that contains `data:image/...` for one. Other
+    /// models may refuse the field.
     pub fn text_modality(mut self, declare: bool) -> Self {
         self.text_modality = declare;
         self
     }
 
-    /// Name of the model, as sent.
+    /// Name of the model, as sent. Old aliases of NIMs have given way to current names.
     #[must_use]
     pub fn model(&self) -> &str {
         &self.model
     }
 
-    /// Embeds `texts`, all in the same role. An empty slice costs no request.
-    ///
-    /// Requests go out one after the other. A request refused for its size is cut in halves.
-    /// All or nothing: to keep finished parts of a long list, call once per part.
-    ///
-    /// # Errors
-    ///
-    /// [`NimError::EmptyInput`] before any request, [`NimError::InputTooLong`] with the position in
-    /// `texts`, [`NimError::InvalidResponse`] when the vectors are not one per text, finite, not
-    /// zero and of one length (the one asked for, if any), and any other [`NimError`].
-    pub async fn embed(&self, texts: &[&str], role: InputType) -> Result<Embeddings, NimError> {
-        self.embed_with(texts, role, CallOptions::new()).await
+    /// What is known of the model.
+    pub fn known(&self) -> ModelFacts {
+        self.facts
     }
 
-    /// As [`embed`](Self::embed), with a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`embed`](Self::embed), and [`NimError::DeadlineExceeded`].
-    pub async fn embed_with(
+    /// Most inputs per request, as set.
+    #[must_use]
+    pub fn texts_per_request(&self) -> usize {
+        self.limits.items
+    }
+
+    /// What is put in front of queries and of passages, if anything is.
+    #[must_use]
+    pub fn role_prefixes(&self) -> Option<(&str, &str)> {
+        let known = || self.facts.prefixes.filter(|_| self.api() != Api::Nim);
+        let set = self.prefixes.as_ref().map(|(query, passage)| (query.as_str(), passage.as_str()));
+        set.or_else(known).filter(|pair| *pair != ("", ""))
+    }
+
+    /// Whether requests name an input type: those to NIMs do, unless prefixes are set or the model
+    /// is known to be symmetric.
+    #[must_use]
+    pub fn sends_input_type(&self) -> bool {
+        self.api() == Api::Nim && self.prefixes.is_none() && !self.facts.symmetric
+    }
+
+    pub(super) fn api(&self) -> Api {
+        self.nim.embed_endpoint().api()
+    }
+
+    pub(super) fn prefix(&self, role: InputType) -> &str {
+        match (self.role_prefixes(), role) {
+            (Some((query, _)), InputType::Query) => query,
+            (Some((_, passage)), InputType::Passage) => passage,
+            (None, _) => "",
+        }
+    }
+
+    /// Whether the request says what its inputs are: always for models that read images.
+    pub(super) fn sends_modality(&self, inputs: &[Input<'_>]) -> bool {
+        self.text_modality
+            || self.facts.images == Some(true)
+            || inputs.iter().any(|input| input.image().is_some())
+    }
+
+    /// The field `dimensions`, unless it would ask a model of fixed length for that length.
+    pub(super) fn sent_dimensions(&self) -> Option<u32> {
+        let is_only =
+            self.facts.reducible == Some(false) && self.facts.dimensions == self.dimensions;
+        self.dimensions.filter(|_| !is_only)
+    }
+
+    /// Refuses what the server would refuse.
+    pub(super) fn check(
         &self,
-        texts: &[&str],
+        inputs: &[Input<'_>],
         role: InputType,
-        options: CallOptions,
-    ) -> Result<Embeddings, NimError> {
+        kind: Option<EmbeddingType>,
+    ) -> Result<(), NimError> {
         if self.dimensions == Some(0) {
             return Err(ConfigFault::ZeroDimensions.into());
         }
-        if let Some(index) = texts.iter().position(|text| text.is_empty()) {
+        self.check_facts(inputs, kind)?;
+        self.check_api(inputs, kind)?;
+        if let Some(index) = inputs.iter().position(|input| input.is_empty()) {
             return Err(NimError::EmptyInput { index });
         }
-        let target = self.nim.embed_endpoint().target(&self.model)?;
-        if texts.is_empty() {
-            return Ok(Embeddings::default());
+        // NIMs encode an image as a passage only.
+        let is_image_query = |input: &Input<'_>| input.image().is_some() && input.text().is_none();
+        if role == InputType::Query && inputs.iter().any(is_image_query) {
+            return Err(ConfigFault::ImageAsQuery.into());
         }
-        options.bound(self.run(&target, texts, role, options.latest())).await
+        Ok(())
     }
 
-    async fn run(
+    fn check_facts(
         &self,
-        target: &Target,
-        texts: &[&str],
-        role: InputType,
-        deadline: Option<Instant>,
-    ) -> Result<Embeddings, NimError> {
-        let mut plan = BatchPlan::new(texts, self.batch_size, self.batch_chars);
-        let mut tally = Tally::default();
-        let mut tokens = Some(0_u64);
-        let mut found = Embeddings::default();
-        while let Some(range) = plan.next_range() {
-            let part = texts.get(range.clone()).unwrap_or_default();
-            let limit = answer_limit(part.len(), self.expected_length(&found));
-            let request = self.request(part, role);
-            let sent = self.nim.transport().post(target, &request, limit, deadline, &mut tally);
-            let answer: Answer = match sent.await {
-                Ok(answer) => answer,
-                Err(Failure::TooLarge(large)) => {
-                    plan.shrink(range, large)?;
-                    continue;
-                }
-                Err(Failure::Other(error)) => return Err(error),
-            };
-            tokens = add_tokens(tokens, answer.usage.as_ref());
-            let other = other_model(self.nim.transport(), &self.model, answer.model.as_deref());
-            found.served_model = other.or(found.served_model);
-            let vectors = checked(answer.data, range, self.expected_length(&found))
-                .map_err(|what| invalid(target, what))?;
-            found.vectors.extend(vectors);
+        inputs: &[Input<'_>],
+        kind: Option<EmbeddingType>,
+    ) -> Result<(), ConfigFault> {
+        let facts = &self.facts;
+        if facts.task.is_some_and(|task| task != Task::Embedding) {
+            return Err(ConfigFault::WrongTask { service: "embeddings" });
         }
-        found.prompt_tokens = tokens;
-        found.requests = tally.requests;
-        found.retries = tally.retries;
-        Ok(found)
+        match (self.sent_dimensions(), facts.dimensions, facts.reducible) {
+            (Some(_), served, Some(false)) => {
+                return Err(ConfigFault::FixedDimensions { served });
+            }
+            (Some(asked), Some(longest), _) if asked > longest => {
+                return Err(ConfigFault::TooManyDimensions { asked, longest });
+            }
+            _ => {}
+        }
+        let types = facts.embedding_types.unwrap_or_default();
+        if kind.is_some_and(|kind| !types.is_empty() && !types.contains(&kind)) {
+            return Err(ConfigFault::EmbeddingType);
+        }
+        if facts.images == Some(false) && inputs.iter().any(|input| input.image().is_some()) {
+            return Err(ConfigFault::TextOnly);
+        }
+        Ok(())
     }
 
-    fn request<'a>(&'a self, input: &'a [&'a str], input_type: InputType) -> Request<'a> {
-        Request {
-            model: &self.model,
-            input,
-            input_type,
-            encoding_format: "float",
-            truncate: self.truncate,
-            dimensions: self.dimensions,
-            modality: self.text_modality.then_some("text"),
-        }
-    }
-
-    fn expected_length(&self, found: &Embeddings) -> Option<usize> {
-        let asked = self.dimensions.and_then(|length| usize::try_from(length).ok());
-        asked.or_else(|| found.vectors.first().map(Vec::len))
+    fn check_api(
+        &self,
+        inputs: &[Input<'_>],
+        kind: Option<EmbeddingType>,
+    ) -> Result<(), ConfigFault> {
+        let api = self.api();
+        let setting = match api {
+            Api::Nim => return Ok(()),
+            _ if inputs.iter().any(|input| input.image().is_some()) => "images",
+            _ if kind.is_some() => "embedding types",
+            Api::Tei | Api::Ollama if self.dimensions.is_some() => "dimensions",
+            Api::Ollama if self.truncate == Truncate::Start => "truncation at the start",
+            _ => return Ok(()),
+        };
+        Err(ConfigFault::Unsupported { api: api.name(), setting })
     }
 }
 
@@ -255,42 +337,10 @@ impl fmt::Debug for EmbeddingModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbeddingModel")
             .field("model", &self.model)
+            .field("api", &self.api())
             .field("dimensions", &self.dimensions)
             .field("truncate", &self.truncate)
             .field("nim", &self.nim)
             .finish_non_exhaustive()
     }
-}
-
-fn answer_limit(texts: usize, length: Option<usize>) -> u64 {
-    let texts = u64::try_from(texts).unwrap_or(u64::MAX);
-    let length = length.and_then(|l| u64::try_from(l).ok()).unwrap_or(LONGEST_VECTOR);
-    let numbers = texts.saturating_mul(length).saturating_mul(NUMBER_BYTES);
-    numbers.saturating_add(FRAME_BYTES).min(ANSWER_LIMIT)
-}
-
-/// The vectors of the inputs in `range`, in their order, each checked.
-fn checked(
-    items: Vec<Item>,
-    range: Range<usize>,
-    expected: Option<usize>,
-) -> Result<Vec<Vec<f32>>, ResponseFault> {
-    let start = range.start;
-    let vectors = place(items.into_iter().map(|item| (item.index, item.embedding)), &range)?;
-    let mut expected = expected;
-    for (offset, vector) in vectors.iter().enumerate() {
-        let index = start.saturating_add(offset);
-        let expected = *expected.get_or_insert(vector.len());
-        if vector.len() != expected {
-            return Err(ResponseFault::Dimensions { index, expected, found: vector.len() });
-        }
-        // Numbers beyond single precision have become infinite while they were parsed.
-        if vector.iter().any(|x| !x.is_finite()) {
-            return Err(ResponseFault::NotFinite { index });
-        }
-        if vector.iter().all(|x| *x == 0.0) {
-            return Err(ResponseFault::ZeroVector { index });
-        }
-    }
-    Ok(vectors)
 }

@@ -287,7 +287,7 @@ impl NimError {
 }
 
 /// What is wrong with the settings of a client or of a call.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigFault {
     /// The text is not an absolute URL.
@@ -340,12 +340,6 @@ pub enum ConfigFault {
     /// The model name is empty or holds characters no model name has.
     #[error("the model name is empty or holds characters outside letters, digits and ._:/@-")]
     ModelName,
-    /// A header of the caller cannot be sent, or belongs to the client.
-    #[error("header {name} cannot be set: its name or value is not legal, or the client sets it")]
-    Header {
-        /// Name of the header.
-        name: String,
-    },
     /// A setting of a chat call is outside its range.
     #[error("chat setting {setting} is out of range")]
     ChatSetting {
@@ -358,6 +352,49 @@ pub enum ConfigFault {
     /// Zero dimensions were asked for.
     #[error("dimensions must be at least 1")]
     ZeroDimensions,
+    /// Another length was asked of a model that has only one.
+    #[error("the model gives vectors of one length only: do not ask for dimensions")]
+    FixedDimensions {
+        /// That length, where it is known.
+        served: Option<u32>,
+    },
+    /// More dimensions than the model has; some servers would silently send fewer.
+    #[error("{asked} dimensions were asked for, the model has {longest}")]
+    TooManyDimensions {
+        /// Length asked for.
+        asked: u32,
+        /// Length of a whole vector.
+        longest: u32,
+    },
+    /// The model is known not to give vectors of this type.
+    #[error("the model does not give this embedding type: ask for floats")]
+    EmbeddingType,
+    /// The model is for something else.
+    #[error("the model is not served for {service}: choose another, or pass facts of your own")]
+    WrongTask {
+        /// Service that was called.
+        service: &'static str,
+    },
+    /// An image for a model that is known to read text alone.
+    #[error("the model reads text alone: send no image, or choose a vision-language model")]
+    TextOnly,
+    /// An image alone as a query.
+    #[error("an image alone can only be embedded as a passage")]
+    ImageAsQuery,
+    /// Not an image that can be sent.
+    #[error("not a PNG, JPEG, WebP, GIF, BMP or TIFF image, nor a base64 data url of one")]
+    ImageForm,
+    /// The family of servers has no such thing.
+    #[error("servers of the family {api} have no {setting}")]
+    Unsupported {
+        /// Name of the family, see [`Api`](super::Api).
+        api: &'static str,
+        /// What was asked for.
+        setting: &'static str,
+    },
+    /// A header of the caller's cannot be sent.
+    #[error("an extra header has a name or value that cannot be sent")]
+    Header,
 }
 
 /// What is wrong with the content of an answer.
@@ -411,6 +448,12 @@ pub enum ResponseFault {
     /// An empty vector, or one whose components are all zero.
     #[error("the vector of input {index} is empty or all zero")]
     ZeroVector {
+        /// Position in the caller's slice.
+        index: usize,
+    },
+    /// A vector that came as text and is not base64 of whole numbers.
+    #[error("the vector of input {index} is not base64 of the numbers asked for")]
+    Base64 {
         /// Position in the caller's slice.
         index: usize,
     },

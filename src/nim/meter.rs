@@ -27,6 +27,10 @@ pub struct CallCost {
 pub(super) type Tally = CallCost;
 
 impl CallCost {
+    pub(super) fn add(&mut self, other: Self) {
+        *self = self.plus(other);
+    }
+
     /// The cost of both together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

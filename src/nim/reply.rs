@@ -104,10 +104,7 @@ fn error_for(reply: Box<Reply>, retry_after: Option<Duration>, text: &str) -> Ni
 
 /// Recognizes refusals for size by status and by the words that servers are known to use.
 fn oversize(status: u16, text: &str) -> Option<Oversize> {
-    if status == 413 {
-        return Some(Oversize::Body);
-    }
-    if !matches!(status, 400 | 422) {
+    if !matches!(status, 400 | 413 | 422) {
         return None;
     }
     let text = text.to_ascii_lowercase();
@@ -116,6 +113,8 @@ fn oversize(status: u16, text: &str) -> Option<Oversize> {
         "maximum context length",
         "exceeds the available context size",
         "exceed_context_size",
+        "must have less than",
+        "input length exceeds",
     ];
     let count = ["batch size", "batch-size", "batch_size"];
     if tokens.iter().any(|words| text.contains(words)) {
@@ -123,7 +122,7 @@ fn oversize(status: u16, text: &str) -> Option<Oversize> {
     } else if count.iter().any(|words| text.contains(words)) {
         Some(Oversize::Count)
     } else {
-        None
+        (status == 413).then_some(Oversize::Body)
     }
 }
 

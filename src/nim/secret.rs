@@ -38,13 +38,17 @@ impl ApiKey {
         Ok(value)
     }
 
+    /// The text without the key.
+    pub(super) fn take_out(&self, text: &str) -> String {
+        text.replace(self.0.expose_secret(), REDACTED)
+    }
 }
 
 /// The text without the key, and without any word that looks like one of NVIDIA's keys: a server
 /// may echo a part of it, or another's.
 pub(super) fn redact(text: &str, key: Option<&ApiKey>) -> String {
     let text = match key {
-        Some(key) => text.replace(key.0.expose_secret(), REDACTED),
+        Some(key) => key.take_out(text),
         None => text.to_owned(),
     };
     let mut clean = String::new();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tracing::Instrument;
 
 use super::breaker::{Breakers, Permit};
@@ -136,6 +137,28 @@ impl Transport {
     /// Text from outside, fit to be shown or kept.
     pub(super) fn presentable(&self, text: &str, limit: usize) -> String {
         presentable(text, self.key.as_ref(), limit)
+    }
+
+    /// Text of a result, without the key should the server have echoed it.
+    pub(super) fn redact(&self, text: &str) -> String {
+        match &self.key {
+            Some(key) => key.take_out(text),
+            None => text.to_owned(),
+        }
+    }
+
+    /// A document of a server, without the key.
+    pub(super) fn redact_json(&self, document: Value) -> Value {
+        match document {
+            Value::String(text) => Value::String(self.redact(&text)),
+            Value::Array(items) => items.into_iter().map(|item| self.redact_json(item)).collect(),
+            Value::Object(fields) => {
+                let clean =
+                    |(name, value): (String, Value)| (self.redact(&name), self.redact_json(value));
+                fields.into_iter().map(clean).collect()
+            }
+            other => other,
+        }
     }
 
     async fn tries(

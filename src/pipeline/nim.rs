@@ -20,12 +20,19 @@ fn failed(error: NimError) -> StageError {
 
 impl Embedder for EmbeddingModel {
     fn contract(&self) -> ModelContract {
-        ModelContract::new(self.model()).roles(Roles::InputType)
+        let roles = match self.role_prefixes() {
+            Some((query, passage)) => {
+                Roles::Prefix { query: query.to_owned(), passage: passage.to_owned() }
+            }
+            None if self.sends_input_type() => Roles::InputType,
+            None => Roles::Same,
+        };
+        ModelContract::new(self.model()).roles(roles)
     }
 
-    /// One request: what the client sends at once by default.
+    /// One request.
     fn batch_size(&self) -> usize {
-        50
+        self.texts_per_request()
     }
 
     fn embed<'a>(

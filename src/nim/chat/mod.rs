@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::answer::other_model;
 use super::client::{CallOptions, Nim};
 use super::endpoint::Target;
-use super::error::{ConfigFault, NimError};
+use super::error::{ConfigFault, NimError, ResponseFault};
 use super::meter::{CallCost, Tally};
 use super::transport::invalid;
 use super::exchange::Got;
@@ -267,13 +267,11 @@ impl Chat {
         let got = transport.open(&target, body, ANSWER_LIMIT, options.latest(), &mut tally).await;
         match got.map_err(chat_error)? {
             Got::Events(incoming, first) => {
-                let incoming = first.is_some().then_some(incoming);
-                let mut stream = ChatStream::new(self.clone(), target, options, incoming);
+                let ended = || invalid(&target, ResponseFault::StreamEnded);
+                let first = first.ok_or_else(ended)?;
+                let mut stream = ChatStream::new(self.clone(), target, options, Some(incoming));
                 stream.cost = tally;
-                match first {
-                    Some(event) => stream.take(&event)?,
-                    None => stream.fail(),
-                }
+                stream.take(&first)?;
                 Ok(stream)
             }
             // A server that does not stream answers whole.

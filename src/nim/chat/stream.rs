@@ -14,6 +14,7 @@ use crate::nim::client::CallOptions;
 use crate::nim::endpoint::Target;
 use crate::nim::error::{NimError, ResponseFault};
 use crate::nim::meter::CallCost;
+use crate::nim::reply::Failure;
 use crate::nim::transport::invalid;
 use crate::nim::exchange::Incoming;
 
@@ -46,6 +47,8 @@ pub struct ChatStream {
     incoming: Option<Box<Incoming>>,
     pieces: Pieces,
     deltas: VecDeque<ChatDelta>,
+    /// The answer of a server that does not stream.
+    whole: Option<ChatAnswer>,
     failed: bool,
     pub(super) cost: CallCost,
 }
@@ -64,6 +67,7 @@ impl ChatStream {
             incoming,
             pieces: Pieces::default(),
             deltas: VecDeque::new(),
+            whole: None,
             failed: false,
             cost: CallCost::default(),
         }
@@ -113,6 +117,9 @@ impl ChatStream {
     /// As [`next`](Self::next), and [`ResponseFault::ToolCall`] for a call without a name.
     pub async fn finish(mut self) -> Result<ChatAnswer, NimError> {
         while self.next().await?.is_some() {}
+        if let Some(answer) = self.whole {
+            return Ok(answer);
+        }
         let answer = self.pieces.answer().map_err(|what| invalid(&self.target, what))?;
         Ok(clean(&self.chat, answer, self.pieces.model.as_deref(), self.cost))
     }
@@ -144,8 +151,29 @@ impl ChatStream {
         }
     }
 
+    /// Makes steps of an answer that came whole.
+    pub(super) fn take_whole(&mut self, answer: ChatAnswer) {
+        let reasoning = answer.reasoning.clone().map(ChatDelta::Reasoning);
+        let content = Some(answer.content.clone()).filter(|content| !content.is_empty());
+        self.deltas.extend(reasoning.into_iter().chain(content.map(ChatDelta::Text)));
+        let calls = answer.tool_calls.iter().enumerate();
+        self.deltas.extend(calls.map(|(index, call)| ChatDelta::ToolCall {
+            index,
+            id: Some(call.id.clone()),
+            name: Some(call.name.clone()),
+            arguments: call.arguments.clone(),
+        }));
+        self.deltas.push_back(ChatDelta::Finished(answer.finish.clone()));
+        self.deltas.extend(answer.usage.map(ChatDelta::Usage));
+        self.whole = Some(answer);
+    }
+
+    fn failure_in(&self, event: &[u8], chunk: &Value) -> Option<Failure> {
+        self.chat.nim.transport().failure_in(&self.target, event, chunk)
+    }
+
     fn take_chunk(&mut self, event: &[u8], chunk: &Value) -> Result<(), NimError> {
-        if let Some(failure) = self.chat.nim.transport().failure_in(&self.target, event, chunk) {
+        if let Some(failure) = self.failure_in(event, chunk) {
             return Err(chat_error(failure));
         }
         let taken = self.pieces.take(chunk, &mut self.deltas);

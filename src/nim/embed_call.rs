@@ -1,0 +1,461 @@
+//! The embedding call: inputs in, checked vectors out, in the caller's order.
+//! Layer: top of `nim`, above `embed`, `lane` and `wire`.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::Instant;
+
+use super::answer::{add_tokens, other_model, place};
+use super::api::Api;
+use super::client::CallOptions;
+use super::components::{Component, norm};
+use super::embed::{EmbeddingModel, EmbeddingType, InputType, Truncate};
+use super::endpoint::Target;
+use super::error::{NimError, ResponseFault};
+use super::input::{Input, Size};
+use super::reply::Failure;
+use super::transport::{Tally, invalid};
+use super::wire::nim::Modality;
+use super::wire::{EmbedBody, Vectors, nim, ollama, openai, tei};
+
+/// Length assumed for an answer's size limit when none was asked for; no served model is longer.
+const LONGEST_VECTOR: u64 = 16_384;
+/// Bytes allowed per number of an answer, and for all that is not numbers.
+const NUMBER_BYTES: u64 = 32;
+const FRAME_BYTES: u64 = 64 << 10;
+/// No answer may be larger, whatever was asked for.
+const ANSWER_LIMIT: u64 = 64 << 20;
+
+/// Vectors of one call and what they cost.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Embeddings {
+    /// One vector per input, in the caller's order, all of one length, finite and not zero. Whether
+    /// they have unit length is up to the model, unless
+    /// [`normalize`](EmbeddingModel::normalize) is set.
+    pub vectors: Vec<Vec<f32>>,
+    /// Norms of the vectors as the server gave them; none without vectors.
+    pub norms: Option<Norms>,
+    /// Inputs whose estimated tokens exceed what the model is known to read: likely cut, where the
+    /// call did not fail.
+    pub likely_truncated: usize,
+    /// Tokens read by the server, when every answer told.
+    pub prompt_tokens: Option<u64>,
+    /// HTTP requests sent, retries and status requests included.
+    pub requests: u32,
+    /// Requests sent again after a passing failure.
+    pub retries: u32,
+    /// Model that the server says has answered, when it is not the one asked for. Letter case and a
+    /// missing organization prefix make no difference.
+    pub served_model: Option<String>,
+}
+
+/// Smallest and largest Euclidean length of some vectors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Norms {
+    /// Of the shortest vector.
+    pub min: f64,
+    /// Of the longest vector.
+    pub max: f64,
+}
+
+impl Norms {
+    /// Whether all are 1 within a thousandth, the error of vectors that traveled as decimals.
+    #[must_use]
+    pub fn are_unit(&self) -> bool {
+        self.min > 0.999 && self.max < 1.001
+    }
+}
+
+/// Quantized vectors of one call and what they cost.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct QuantizedEmbeddings {
+    /// One vector per input, in the caller's order, all of one length.
+    pub vectors: QuantizedVectors,
+    /// Tokens read by the server, when every answer told.
+    pub prompt_tokens: Option<u64>,
+    /// HTTP requests sent, retries and status requests included.
+    pub requests: u32,
+    /// Requests sent again after a passing failure.
+    pub retries: u32,
+    /// Model that the server says has answered, when it is not the one asked for.
+    pub served_model: Option<String>,
+}
+
+/// Vectors of small numbers. How they were made from floats is up to the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QuantizedVectors {
+    /// One number per dimension.
+    Int8(Vec<Vec<i8>>),
+    /// One number per dimension.
+    Uint8(Vec<Vec<u8>>),
+    /// Eight dimensions per number. NVIDIA does not document the order of the bits.
+    Binary(Vec<Vec<i8>>),
+    /// As [`Binary`](Self::Binary), unsigned.
+    Ubinary(Vec<Vec<u8>>),
+}
+
+/// How to quantize.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Quantization {
+    /// Integers from -128 to 127.
+    Int8,
+    /// Integers from 0 to 255.
+    Uint8,
+    /// Bits, eight to a signed byte.
+    Binary,
+    /// Bits, eight to an unsigned byte.
+    Ubinary,
+}
+
+impl EmbeddingModel {
+    /// Embeds `texts`, all in the same role. An empty slice costs no request.
+    ///
+    /// Equal texts are sent once. Requests go out side by side, up to
+    /// [`concurrency`](Self::concurrency); one refused for its size is cut in halves. One that
+    /// times out fails the call, and later requests are half as large until the server keeps up.
+    /// All or nothing: to keep finished parts of a long list, call once per part.
+    ///
+    /// # Errors
+    ///
+    /// [`NimError::EmptyInput`] and [`NimError::Config`] before any request,
+    /// [`NimError::InputTooLong`] with the position in `texts`, [`NimError::InvalidResponse`] when
+    /// the vectors are not one per text, finite, not zero and of one length (the one asked for, if
+    /// any), and any other [`NimError`]. The first failure ends the requests beside it.
+    pub async fn embed(&self, texts: &[&str], role: InputType) -> Result<Embeddings, NimError> {
+        self.embed_with(texts, role, CallOptions::new()).await
+    }
+
+    /// As [`embed`](Self::embed), with a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`embed`](Self::embed), and [`NimError::DeadlineExceeded`].
+    pub async fn embed_with(
+        &self,
+        texts: &[&str],
+        role: InputType,
+        options: CallOptions,
+    ) -> Result<Embeddings, NimError> {
+        let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
+        self.embed_inputs(&inputs, role, options).await
+    }
+
+    /// As [`embed_with`](Self::embed_with), for texts and images. An image alone can only be a
+    /// passage.
+    ///
+    /// # Errors
+    ///
+    /// As [`embed_with`](Self::embed_with).
+    pub async fn embed_inputs(
+        &self,
+        inputs: &[Input<'_>],
+        role: InputType,
+        options: CallOptions,
+    ) -> Result<Embeddings, NimError> {
+        let mut found = self.call::<f32>(inputs, role, None, options).await?;
+        let mut norms: Option<Norms> = None;
+        for vector in &mut found.vectors {
+            let length = norm(vector);
+            let seen = norms.get_or_insert(Norms { min: length, max: length });
+            (seen.min, seen.max) = (seen.min.min(length), seen.max.max(length));
+            if self.normalize {
+                vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+            }
+        }
+        Ok(Embeddings {
+            vectors: found.vectors,
+            norms,
+            likely_truncated: found.over_limit,
+            prompt_tokens: found.tokens,
+            requests: found.tally.requests,
+            retries: found.tally.retries,
+            served_model: found.served_model,
+        })
+    }
+
+    /// As [`embed_inputs`](Self::embed_inputs), with vectors quantized by the server; for NIMs
+    /// and models that offer it.
+    ///
+    /// # Errors
+    ///
+    /// As [`embed_inputs`](Self::embed_inputs); [`ConfigFault::EmbeddingType`] for a model known
+    /// not to offer it.
+    ///
+    /// [`ConfigFault::EmbeddingType`]: super::ConfigFault::EmbeddingType
+    pub async fn embed_quantized(
+        &self,
+        inputs: &[Input<'_>],
+        role: InputType,
+        quantization: Quantization,
+        options: CallOptions,
+    ) -> Result<QuantizedEmbeddings, NimError> {
+        use QuantizedVectors as To;
+        match quantization {
+            Quantization::Int8 => {
+                let found = self.call(inputs, role, Some(EmbeddingType::Int8), options).await?;
+                Ok(found.quantized(To::Int8))
+            }
+            Quantization::Uint8 => {
+                let found = self.call(inputs, role, Some(EmbeddingType::Uint8), options).await?;
+                Ok(found.quantized(To::Uint8))
+            }
+            Quantization::Binary => {
+                let found = self.call(inputs, role, Some(EmbeddingType::Binary), options).await?;
+                Ok(found.quantized(To::Binary))
+            }
+            Quantization::Ubinary => {
+                let found = self.call(inputs, role, Some(EmbeddingType::Ubinary), options).await?;
+                Ok(found.quantized(To::Ubinary))
+            }
+        }
+    }
+
+    async fn call<T: Component>(
+        &self,
+        inputs: &[Input<'_>],
+        role: InputType,
+        kind: Option<EmbeddingType>,
+        options: CallOptions,
+    ) -> Result<Found<T>, NimError> {
+        self.check(inputs, role, kind)?;
+        let target = self.nim.embed_endpoint().target(&self.model)?;
+        let deadline = options.latest();
+        let distinct = Distinct::of(inputs);
+        let call = Call { model: self, target, role, kind, deadline, distinct };
+        options.bound(call.run()).await
+    }
+}
+
+/// Inputs without repetitions.
+struct Distinct<'a> {
+    inputs: Vec<Input<'a>>,
+    /// Where each stood first in the caller's slice.
+    firsts: Vec<usize>,
+    /// For each of the caller's inputs its place in `inputs`.
+    places: Vec<usize>,
+}
+
+impl<'a> Distinct<'a> {
+    fn of(all: &[Input<'a>]) -> Self {
+        let mut known = HashMap::with_capacity(all.len());
+        let (mut inputs, mut firsts) = (Vec::with_capacity(all.len()), Vec::new());
+        let mut places = Vec::with_capacity(all.len());
+        for (position, input) in all.iter().enumerate() {
+            let place = *known.entry(*input).or_insert_with(|| {
+                inputs.push(*input);
+                firsts.push(position);
+                inputs.len() - 1
+            });
+            places.push(place);
+        }
+        Self { inputs, firsts, places }
+    }
+
+    fn name(&self, place: usize) -> usize {
+        self.firsts.get(place).copied().unwrap_or(place)
+    }
+
+    /// The result of each of the caller's inputs.
+    fn spread<T: Clone>(&self, results: Vec<T>) -> Vec<T> {
+        if results.len() == self.places.len() {
+            return results;
+        }
+        self.places.iter().filter_map(|place| results.get(*place).cloned()).collect()
+    }
+}
+
+/// One call.
+struct Call<'a> {
+    model: &'a EmbeddingModel,
+    target: Target,
+    role: InputType,
+    kind: Option<EmbeddingType>,
+    deadline: Option<Instant>,
+    distinct: Distinct<'a>,
+}
+
+/// The answer to one request.
+struct Part<T> {
+    vectors: Vec<Vec<T>>,
+    tokens: Option<u64>,
+    served_model: Option<String>,
+}
+
+/// What a call found.
+struct Found<T> {
+    vectors: Vec<Vec<T>>,
+    over_limit: usize,
+    tokens: Option<u64>,
+    served_model: Option<String>,
+    tally: Tally,
+}
+
+impl<T> Found<T> {
+    fn quantized(self, to: impl Fn(Vec<Vec<T>>) -> QuantizedVectors) -> QuantizedEmbeddings {
+        QuantizedEmbeddings {
+            vectors: to(self.vectors),
+            prompt_tokens: self.tokens,
+            requests: self.tally.requests,
+            retries: self.tally.retries,
+            served_model: self.served_model,
+        }
+    }
+}
+
+impl Call<'_> {
+    async fn run<T: Component>(&self) -> Result<Found<T>, NimError> {
+        let sizes: Vec<Size> = self.distinct.inputs.iter().map(|input| input.size()).collect();
+        let over_limit = self.over_limit(&sizes);
+        let name = |place| self.distinct.name(place);
+        let send = |range| async move {
+            let mut tally = Tally::default();
+            (self.send(range, &mut tally).await, tally)
+        };
+        let limits = self.model.limits;
+        let done = self.model.lane.run(sizes, limits, name, send).await?;
+        let mut found = Found {
+            vectors: Vec::with_capacity(self.distinct.inputs.len()),
+            over_limit,
+            tokens: (!done.parts.is_empty()).then_some(0),
+            served_model: None,
+            tally: done.tally,
+        };
+        for (range, part) in done.parts {
+            let expected = self.length().or_else(|| found.vectors.first().map(Vec::len));
+            self.same_length(&part.vectors, range.start, expected)?;
+            found.vectors.extend(part.vectors);
+            found.tokens = add_tokens(found.tokens, part.tokens);
+            found.served_model = part.served_model.or(found.served_model);
+        }
+        found.vectors = self.distinct.spread(found.vectors);
+        Ok(found)
+    }
+
+    async fn send<T: Component>(
+        &self,
+        range: Range<usize>,
+        tally: &mut Tally,
+    ) -> Result<Part<T>, Failure> {
+        let inputs = self.distinct.inputs.get(range.clone()).unwrap_or_default();
+        let answer: Vectors<T> = self.post(inputs, tally).await?;
+        let transport = self.model.nim.transport();
+        let named = answer.model.as_deref();
+        let served_model = other_model(transport, &self.model.model, named);
+        let name = |place: usize| self.distinct.name(range.start.saturating_add(place));
+        let wrong = |what| invalid(&self.target, what);
+        let vectors = place(answer.items, inputs.len(), name).map_err(wrong)?;
+        let decoded = vectors.into_iter().enumerate().map(|(place, numbers)| {
+            let index = name(place);
+            let vector: Vec<T> = numbers.decode().ok_or(ResponseFault::Base64 { index })?;
+            T::fault(&vector, index).map_or(Ok(vector), Err)
+        });
+        let vectors = decoded.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+        Ok(Part { vectors, tokens: answer.tokens, served_model })
+    }
+
+    async fn post<T: Component>(
+        &self,
+        inputs: &[Input<'_>],
+        tally: &mut Tally,
+    ) -> Result<Vectors<T>, Failure> {
+        let transport = self.model.nim.transport();
+        let (target, deadline) = (&self.target, self.deadline);
+        let limit = self.answer_limit(inputs.len());
+        let body = self.body(inputs);
+        Ok(match self.model.api() {
+            Api::Tei => {
+                let answer: tei::EmbedAnswer<T> =
+                    transport.post(target, &body, limit, deadline, tally).await?;
+                answer.into()
+            }
+            Api::Ollama => {
+                let answer: ollama::EmbedAnswer<T> =
+                    transport.post(target, &body, limit, deadline, tally).await?;
+                answer.into()
+            }
+            Api::Nim | Api::OpenAi | Api::Cohere => {
+                let answer: openai::EmbedAnswer<T> =
+                    transport.post(target, &body, limit, deadline, tally).await?;
+                answer.into()
+            }
+        })
+    }
+
+    fn body<'b>(&'b self, inputs: &[Input<'b>]) -> EmbedBody<'b> {
+        let model = self.model;
+        let prefix = model.prefix(self.role);
+        let input = inputs.iter().map(|input| input.as_string(prefix)).collect();
+        match model.api() {
+            Api::Tei => EmbedBody::Tei(tei::EmbedRequest::new(input, model.truncate)),
+            Api::Ollama => EmbedBody::Ollama(ollama::EmbedRequest {
+                model: &model.model,
+                input,
+                truncate: model.truncate != Truncate::None,
+            }),
+            Api::OpenAi | Api::Cohere => EmbedBody::OpenAi(openai::EmbedRequest {
+                model: &model.model,
+                input,
+                encoding_format: model.encoding,
+                dimensions: model.dimensions,
+            }),
+            Api::Nim => EmbedBody::Nim(nim::EmbedRequest {
+                model: &model.model,
+                input,
+                input_type: model.sends_input_type().then_some(self.role),
+                encoding_format: model.encoding,
+                embedding_type: self.kind,
+                truncate: model.truncate,
+                dimensions: model.sent_dimensions(),
+                modality: model.sends_modality(inputs).then(|| Modality::of(inputs)),
+            }),
+        }
+    }
+
+    /// Numbers that a vector must have, where a length was asked for.
+    fn length(&self) -> Option<usize> {
+        let asked = usize::try_from(self.model.dimensions?).ok()?;
+        match self.kind {
+            Some(EmbeddingType::Binary | EmbeddingType::Ubinary) => Some(asked.div_ceil(8)),
+            _ => Some(asked),
+        }
+    }
+
+    fn same_length<T>(
+        &self,
+        vectors: &[Vec<T>],
+        start: usize,
+        expected: Option<usize>,
+    ) -> Result<(), NimError> {
+        let Some(expected) = expected.or_else(|| vectors.first().map(Vec::len)) else {
+            return Ok(());
+        };
+        match vectors.iter().position(|vector| vector.len() != expected) {
+            None => Ok(()),
+            Some(at) => {
+                let index = self.distinct.name(start.saturating_add(at));
+                let found = vectors.get(at).map_or(0, Vec::len);
+                Err(invalid(&self.target, ResponseFault::Dimensions { index, expected, found }))
+            }
+        }
+    }
+
+    fn over_limit(&self, sizes: &[Size]) -> usize {
+        let Some(most) = self.model.facts.max_tokens.and_then(|most| usize::try_from(most).ok())
+        else {
+            return 0;
+        };
+        let is_over = |place: &&usize| sizes.get(**place).is_some_and(|size| size.tokens > most);
+        self.distinct.places.iter().filter(is_over).count()
+    }
+
+    fn answer_limit(&self, inputs: usize) -> u64 {
+        let inputs = u64::try_from(inputs).unwrap_or(u64::MAX);
+        let length = self.model.dimensions.map_or(LONGEST_VECTOR, u64::from);
+        let numbers = inputs.saturating_mul(length);
+        numbers.saturating_mul(NUMBER_BYTES).saturating_add(FRAME_BYTES).min(ANSWER_LIMIT)
+    }
+}

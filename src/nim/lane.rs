@@ -1,0 +1,255 @@
+//! The way of many requests: some in flight at once, sizes that shrink as a server asks, results
+//! in order. Shared by the clones of a model handle. Layer: above `batch` and `transport`.
+//!
+//! A refusal for size lowers the limit for good. A timeout lowers it until requests are answered
+//! again: the server may still be busy with the request that was given up, so it is never sent in
+//! halves within the same call.
+
+use std::future::{Future, poll_fn};
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use tokio::sync::Semaphore;
+
+use super::batch::{BatchPlan, Limits};
+use super::error::NimError;
+use super::input::Size;
+use super::reply::{Failure, Oversize, TooLarge};
+use super::transport::Tally;
+
+/// Most requests in flight at the hosted catalog, unless set: it serves about 40 a minute.
+pub(super) const HOSTED_WIDTH: usize = 4;
+/// Most requests in flight elsewhere, unless set.
+pub(super) const LOCAL_WIDTH: usize = 8;
+/// Requests answered in a row after which a limit lowered by a timeout is doubled.
+const TRUST: u32 = 32;
+
+/// Seats for requests in flight, and the sizes that the server was seen to take.
+#[derive(Debug)]
+pub(super) struct Lane {
+    width: usize,
+    seats: Semaphore,
+    seen: Mutex<Seen>,
+}
+
+/// Upper limits, the largest number where there is none.
+#[derive(Debug)]
+struct Seen {
+    refused_items: usize,
+    refused_bytes: usize,
+    slow_items: usize,
+    slow_chars: usize,
+    slow_bytes: usize,
+    /// Answers since the last timeout or doubling.
+    answers: u32,
+}
+
+/// The parts of a call by position, in order, and its requests.
+#[derive(Debug)]
+pub(super) struct Parts<T> {
+    pub(super) parts: Vec<(Range<usize>, T)>,
+    pub(super) tally: Tally,
+}
+
+/// A call under way.
+struct Work<T> {
+    plan: BatchPlan,
+    parts: Vec<(Range<usize>, T)>,
+    tally: Tally,
+}
+
+impl Lane {
+    pub(super) fn new(width: usize) -> Self {
+        let width = width.clamp(1, Semaphore::MAX_PERMITS);
+        let seen = Seen {
+            refused_items: usize::MAX,
+            refused_bytes: usize::MAX,
+            slow_items: usize::MAX,
+            slow_chars: usize::MAX,
+            slow_bytes: usize::MAX,
+            answers: 0,
+        };
+        Self { width, seats: Semaphore::new(width), seen: Mutex::new(seen) }
+    }
+
+    /// Sends inputs of these sizes in as many requests as `limits` and the server ask for. The
+    /// first failure ends all others, and so does dropping the future. `name` gives an input the
+    /// position under which the caller knows it.
+    pub(super) async fn run<T, F, S>(
+        &self,
+        sizes: Vec<Size>,
+        limits: Limits,
+        name: impl Fn(usize) -> usize + Sync,
+        send: F,
+    ) -> Result<Parts<T>, NimError>
+    where
+        T: Send,
+        F: Fn(Range<usize>) -> S + Sync,
+        S: Future<Output = (Result<T, Failure>, Tally)> + Send,
+    {
+        let workers = self.width.min(sizes.len());
+        let plan = BatchPlan::new(sizes);
+        let work = Mutex::new(Work { plan, parts: Vec::new(), tally: Tally::default() });
+        let worker = || self.worker(&work, &limits, &name, &send);
+        if workers <= 1 {
+            worker().await?;
+        } else {
+            all((0..workers).map(|_| Box::pin(worker()) as Worker<'_>).collect()).await?;
+        }
+        let Work { mut parts, tally, .. } =
+            work.into_inner().unwrap_or_else(PoisonError::into_inner);
+        parts.sort_by_key(|(range, _)| range.start);
+        Ok(Parts { parts, tally })
+    }
+
+    /// Takes one request after the other from the plan.
+    async fn worker<T, F, S>(
+        &self,
+        work: &Mutex<Work<T>>,
+        limits: &Limits,
+        name: &(impl Fn(usize) -> usize + Sync),
+        send: &F,
+    ) -> Result<(), NimError>
+    where
+        T: Send,
+        F: Fn(Range<usize>) -> S + Sync,
+        S: Future<Output = (Result<T, Failure>, Tally)> + Send,
+    {
+        loop {
+            // The plan is asked once there is a seat, so that it knows the latest limits.
+            let _seat = self.seats.acquire().await;
+            let Some(range) = locked(work).plan.next_range(&self.lowered(limits)) else {
+                return Ok(());
+            };
+            let (sent, tally) = send(range.clone()).await;
+            let mut work = locked(work);
+            work.tally.add(tally);
+            match sent {
+                Ok(part) => {
+                    self.answered();
+                    work.parts.push((range, part));
+                }
+                Err(Failure::TooLarge(large)) => self.shrink(&mut work.plan, range, large, name)?,
+                Err(Failure::Other(error)) => {
+                    if matches!(error, NimError::Timeout { .. }) {
+                        self.timed_out(range.len(), work.plan.size(&range));
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Plans the parts of a refused request, or fails when one input alone is to blame.
+    fn shrink(
+        &self,
+        plan: &mut BatchPlan,
+        range: Range<usize>,
+        large: TooLarge,
+        name: &impl Fn(usize) -> usize,
+    ) -> Result<(), NimError> {
+        let TooLarge { cause, input, reply } = large;
+        if let (Oversize::Tokens, Some(input)) = (cause, input.filter(|at| *at < range.len())) {
+            let index = name(range.start.saturating_add(input));
+            return Err(NimError::InputTooLong { index, reply });
+        }
+        if !plan.split(&range) {
+            return Err(match cause {
+                Oversize::Count => NimError::BadRequest(reply),
+                _ => NimError::InputTooLong { index: name(range.start), reply },
+            });
+        }
+        let mut seen = locked(&self.seen);
+        match cause {
+            Oversize::Body => {
+                seen.refused_bytes = seen.refused_bytes.min(plan.size(&range).bytes / 2);
+            }
+            Oversize::Count => seen.refused_items = seen.refused_items.min(range.len() / 2),
+            Oversize::Tokens => {}
+        }
+        Ok(())
+    }
+
+    fn lowered(&self, limits: &Limits) -> Limits {
+        let seen = locked(&self.seen);
+        Limits {
+            items: limits.items.min(seen.refused_items).min(seen.slow_items),
+            chars: limits.chars.min(seen.slow_chars),
+            bytes: limits.bytes.min(seen.refused_bytes).min(seen.slow_bytes),
+            ..*limits
+        }
+    }
+
+    fn timed_out(&self, items: usize, size: Size) {
+        // A single input cannot be sent in parts, so its time says nothing about batches.
+        if items < 2 {
+            return;
+        }
+        let mut seen = locked(&self.seen);
+        seen.slow_items = seen.slow_items.min(items / 2);
+        seen.slow_chars = seen.slow_chars.min(size.chars.div_ceil(2));
+        seen.slow_bytes = seen.slow_bytes.min(size.bytes.div_ceil(2));
+        seen.answers = 0;
+    }
+
+    fn answered(&self) {
+        let mut seen = locked(&self.seen);
+        seen.answers = seen.answers.saturating_add(1);
+        if seen.answers >= TRUST {
+            seen.slow_items = seen.slow_items.saturating_mul(2);
+            seen.slow_chars = seen.slow_chars.saturating_mul(2);
+            seen.slow_bytes = seen.slow_bytes.saturating_mul(2);
+            seen.answers = 0;
+        }
+    }
+}
+
+type Worker<'a> = Pin<Box<dyn Future<Output = Result<(), NimError>> + Send + 'a>>;
+
+/// Waits for all, or for the first that fails. Each wake polls all: they are few.
+async fn all(mut workers: Vec<Worker<'_>>) -> Result<(), NimError> {
+    poll_fn(|context| {
+        let mut at = 0;
+        while let Some(worker) = workers.get_mut(at) {
+            match worker.as_mut().poll(context) {
+                Poll::Ready(Ok(())) => drop(workers.swap_remove(at)),
+                Poll::Ready(failed) => return Poll::Ready(failed),
+                Poll::Pending => at += 1,
+            }
+        }
+        if workers.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// A panic of another thread between two whole statements leaves nothing half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { items: 100, chars: 1000, tokens: 1000, bytes: 1000, images: 4 };
+
+    #[test]
+    fn a_timeout_lowers_the_limits_until_enough_requests_are_answered() {
+        let lane = Lane::new(0);
+        assert_eq!((lane.width, lane.lowered(&LIMITS)), (1, LIMITS));
+        lane.timed_out(1, Size { chars: 900, tokens: 9, bytes: 900, images: 0 });
+        assert_eq!(lane.lowered(&LIMITS), LIMITS);
+        lane.timed_out(40, Size { chars: 801, tokens: 9, bytes: 900, images: 0 });
+        let slow = Limits { items: 20, chars: 401, bytes: 450, ..LIMITS };
+        assert_eq!(lane.lowered(&LIMITS), slow);
+        (0..TRUST - 1).for_each(|_| lane.answered());
+        assert_eq!(lane.lowered(&LIMITS), slow);
+        lane.answered();
+        let doubled = Limits { items: 40, chars: 802, bytes: 900, ..LIMITS };
+        assert_eq!(lane.lowered(&LIMITS), doubled);
+        (0..99 * TRUST).for_each(|_| lane.answered());
+        assert_eq!(lane.lowered(&LIMITS), LIMITS);
+    }
+}

@@ -1,0 +1,176 @@
+//! The ranking call: one query and many passages in, one checked logit per passage out, best first.
+//! Layer: top of `nim`, above `rank`, `lane` and `wire`.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use super::answer::{add_tokens, other_model, place};
+use super::api::Api;
+use super::client::CallOptions;
+use super::endpoint::Target;
+use super::error::{NimError, ResponseFault};
+use super::input::Input;
+use super::rank::{RankTruncate, Ranked, RankingModel, Rankings, best_first};
+use super::reply::Failure;
+use super::transport::{Tally, invalid};
+use super::wire::{RankBody, Scores, cohere, nim, tei};
+
+/// No right answer is larger, unless the server sends the passages back.
+const ANSWER_LIMIT: u64 = 4 << 20;
+/// Some of the Cohere family do, with escapes.
+const ANSWER_LIMIT_COHERE: u64 = 16 << 20;
+
+impl RankingModel {
+    /// Scores every passage against `query`. No passages cost no request.
+    ///
+    /// # Errors
+    ///
+    /// [`NimError::EmptyQuery`], [`NimError::EmptyInput`] and [`NimError::Config`] before any
+    /// request, [`NimError::InputTooLong`] with the position in `passages`,
+    /// [`NimError::InvalidResponse`] when there is not exactly one finite logit per passage, and
+    /// any other [`NimError`]. The first failure ends the requests beside it.
+    pub async fn rank(&self, query: &str, passages: &[&str]) -> Result<Rankings, NimError> {
+        self.rank_with(query, passages, CallOptions::new()).await
+    }
+
+    /// As [`rank`](Self::rank), with a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`rank`](Self::rank), and [`NimError::DeadlineExceeded`].
+    pub async fn rank_with(
+        &self,
+        query: &str,
+        passages: &[&str],
+        options: CallOptions,
+    ) -> Result<Rankings, NimError> {
+        let passages: Vec<Input<'_>> = passages.iter().map(|text| Input::Text(text)).collect();
+        self.rank_inputs(query, &passages, options).await
+    }
+
+    /// As [`rank_with`](Self::rank_with), for passages that are texts, images or both. Equal
+    /// passages are each ranked: logits depend slightly on what stands beside a passage.
+    ///
+    /// # Errors
+    ///
+    /// As [`rank_with`](Self::rank_with).
+    pub async fn rank_inputs(
+        &self,
+        query: &str,
+        passages: &[Input<'_>],
+        options: CallOptions,
+    ) -> Result<Rankings, NimError> {
+        self.check(query, passages)?;
+        let target = self.nim.rank_endpoint().target(&self.model)?;
+        if passages.is_empty() {
+            return Ok(Rankings::default());
+        }
+        let call = Call { model: self, target, query, passages, deadline: options.latest() };
+        options.bound(call.run()).await
+    }
+}
+
+/// One call.
+struct Call<'a> {
+    model: &'a RankingModel,
+    target: Target,
+    query: &'a str,
+    passages: &'a [Input<'a>],
+    deadline: Option<Instant>,
+}
+
+/// The answer to one request.
+struct Part {
+    logits: Vec<f32>,
+    tokens: Option<u64>,
+    served_model: Option<String>,
+}
+
+impl Call<'_> {
+    async fn run(&self) -> Result<Rankings, NimError> {
+        let sizes = self.passages.iter().map(|passage| passage.size()).collect();
+        let send = |range| async move {
+            let mut tally = Tally::default();
+            (self.send(range, &mut tally).await, tally)
+        };
+        let done = self.model.lane.run(sizes, self.model.limits, |index| index, send).await?;
+        let mut found = Rankings { prompt_tokens: Some(0), ..Rankings::default() };
+        let is_logit = matches!(self.model.api(), Api::Nim | Api::Tei);
+        for (range, part) in done.parts {
+            let ranked = range.zip(part.logits);
+            found.scores.extend(ranked.map(|(index, logit)| Ranked { index, logit, is_logit }));
+            found.prompt_tokens = add_tokens(found.prompt_tokens, part.tokens);
+            found.served_model = part.served_model.or(found.served_model);
+        }
+        found.scores.sort_by(best_first);
+        found.requests = done.tally.requests;
+        found.retries = done.tally.retries;
+        Ok(found)
+    }
+
+    async fn send(&self, range: Range<usize>, tally: &mut Tally) -> Result<Part, Failure> {
+        let passages = self.passages.get(range.clone()).unwrap_or_default();
+        let answer = self.post(passages, tally).await?;
+        let named = answer.model.as_deref();
+        let served_model = other_model(self.model.nim.transport(), &self.model.model, named);
+        let wrong = |what| invalid(&self.target, what);
+        let name = |place: usize| range.start.saturating_add(place);
+        let logits = place(answer.items, passages.len(), name).map_err(wrong)?;
+        // Numbers beyond single precision have become infinite while they were parsed.
+        if let Some(at) = logits.iter().position(|logit| !logit.is_finite()) {
+            return Err(wrong(ResponseFault::NotFinite { index: name(at) }).into());
+        }
+        Ok(Part { logits, tokens: answer.tokens, served_model })
+    }
+
+    async fn post(&self, passages: &[Input<'_>], tally: &mut Tally) -> Result<Scores, Failure> {
+        let transport = self.model.nim.transport();
+        let (target, deadline) = (&self.target, self.deadline);
+        let body = self.body(passages);
+        Ok(match self.model.api() {
+            Api::Nim => {
+                let answer: nim::RankAnswer =
+                    transport.post(target, &body, ANSWER_LIMIT, deadline, tally).await?;
+                answer.into()
+            }
+            Api::Tei => {
+                let answer: tei::RankAnswer =
+                    transport.post(target, &body, ANSWER_LIMIT, deadline, tally).await?;
+                answer.into()
+            }
+            Api::Cohere | Api::OpenAi | Api::Ollama => {
+                let answer: cohere::RankAnswer =
+                    transport.post(target, &body, ANSWER_LIMIT_COHERE, deadline, tally).await?;
+                answer.into()
+            }
+        })
+    }
+
+    fn body<'b>(&'b self, passages: &[Input<'b>]) -> RankBody<'b> {
+        let model = self.model;
+        let texts = || passages.iter().filter_map(|passage| passage.text()).collect();
+        match model.api() {
+            Api::Nim => RankBody::Nim(nim::RankRequest {
+                model: &model.model,
+                query: nim::Text { text: self.query },
+                passages: passages.iter().map(|passage| (*passage).into()).collect(),
+                truncate: Some(model.truncate).filter(|at| *at != RankTruncate::Unset),
+            }),
+            Api::Tei => RankBody::Tei(tei::RankRequest {
+                query: self.query,
+                texts: texts(),
+                raw_scores: true,
+                truncate: match model.truncate {
+                    RankTruncate::Unset => None,
+                    truncate => Some(truncate == RankTruncate::End),
+                },
+            }),
+            Api::Cohere | Api::OpenAi | Api::Ollama => RankBody::Cohere(cohere::RankRequest {
+                model: &model.model,
+                query: self.query,
+                documents: texts(),
+                top_n: passages.len(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Requests and answers of each family of servers, as they are on the wire; one file per family.
+//! Not the sending, nor the check of what came. Layer: above `input` and `components`; pure.
+
+pub(super) mod cohere;
+pub(super) mod nim;
+pub(super) mod ollama;
+pub(super) mod openai;
+pub(super) mod tei;
+
+use serde::Serialize;
+use serde_json::Number;
+
+use super::components::Numbers;
+
+/// An answer, whatever its shape was: results with the index of the input they belong to.
+#[derive(Debug)]
+pub(super) struct Outcome<T> {
+    pub(super) items: Vec<(Number, T)>,
+    /// Tokens read, where the server tells.
+    pub(super) tokens: Option<u64>,
+    /// The model that answered, where the server tells.
+    pub(super) model: Option<String>,
+}
+
+impl<T> Outcome<T> {
+    /// Results of a server that names no index: they are in the order of the inputs.
+    fn in_order(items: impl IntoIterator<Item = T>) -> Self {
+        let items = items.into_iter().enumerate();
+        let items = items.map(|(index, item)| (Number::from(index), item)).collect();
+        Self { items, tokens: None, model: None }
+    }
+}
+
+/// The body of an embedding request.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum EmbedBody<'a> {
+    Nim(nim::EmbedRequest<'a>),
+    OpenAi(openai::EmbedRequest<'a>),
+    Tei(tei::EmbedRequest<'a>),
+    Ollama(ollama::EmbedRequest<'a>),
+}
+
+/// The body of a ranking request.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum RankBody<'a> {
+    Nim(nim::RankRequest<'a>),
+    Tei(tei::RankRequest<'a>),
+    Cohere(cohere::RankRequest<'a>),
+}
+
+/// Vectors of one answer, before they are checked.
+pub(super) type Vectors<T> = Outcome<Numbers<T>>;
+/// Scores of one answer, before they are checked.
+pub(super) type Scores = Outcome<f32>;
