@@ -58,7 +58,7 @@ pub use fusion::{RRF_K, fuse};
 pub use index::{GraphParams, IndexError, SearchPath};
 #[cfg(feature = "nim")]
 pub use pipeline::{
-    Answer, BoxFuture, Embedded, Embedder, Ingest, IngestProgress, IngestReport, OnRerankFailure,
+    Answer, BoxFuture, ChatFailure, ChatModel, Embedded, Embedder, Ingest, IngestProgress, IngestReport, OnRerankFailure,
     Query, QueryReport, RankedPassage, Reranked, Reranker, Role, StageError, StageOutcome,
     StageReport,
 };
