@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tracing::{Span, debug, debug_span, trace, warn};
 
+use super::exchange::Exchange;
 use super::reply::Failure;
 use super::transport::Transport;
-use super::exchange::Exchange;
 
 /// Most bytes of a text that are traced.
 const TEXT_LIMIT: usize = 4 << 10;

@@ -14,6 +14,7 @@ use super::breaker::{Breakers, Permit};
 use super::budget::Bucket;
 use super::endpoint::Target;
 use super::error::{NimError, ResponseFault};
+use super::exchange::{Exchange, Got, Incoming, Reading, timeout};
 use super::meter::Ledger;
 pub(super) use super::meter::{Meter, Tally};
 use super::pace::Pace;
@@ -21,7 +22,6 @@ use super::reply::{Failure, presentable};
 use super::retry::RetryPolicy;
 use super::secret::ApiKey;
 use super::spans;
-use super::exchange::{Exchange, Got, Incoming, Reading, timeout};
 
 /// Most bytes of network and parser words that enter an error.
 pub(super) const REASON_LIMIT: usize = 512;

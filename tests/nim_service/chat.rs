@@ -33,7 +33,8 @@ async fn said(message: Value) -> portolan::nim::ChatAnswer {
 
 #[tokio::test]
 async fn only_what_is_set_is_sent() {
-    let server = Server::start(|_, _| ok(&completion(&json!({"content": "c"}), &json!("stop")))).await;
+    let server =
+        Server::start(|_, _| ok(&completion(&json!({"content": "c"}), &json!("stop")))).await;
     let nim = server.nim();
     let messages = [Message::system("s"), Message::user("u")];
     nim.chat("nvidia/m").complete(&messages).await.expect("an answer");
@@ -140,7 +141,8 @@ async fn content_and_thoughts_come_in_many_forms() {
 
 #[tokio::test]
 async fn answers_of_which_nothing_can_be_made_are_typed() {
-    let nameless = completion(&json!({"tool_calls": [{"id": "a", "function": {}}]}), &json!("stop"));
+    let nameless =
+        completion(&json!({"tool_calls": [{"id": "a", "function": {}}]}), &json!("stop"));
     let call = json!({"id": "a", "function": {"name": "f"}});
     let many = completion(&json!({"tool_calls": vec![call; 129]}), &json!("tool_calls"));
     let cases = [
@@ -175,7 +177,7 @@ async fn refusals_that_an_agent_acts_on_have_kinds_of_their_own() {
         (400, r#"{"detail":"top_p is immutable"}"#, "bad_request"),
         (404, r#"{"detail":"Function 'x': Not found for account 'y'"}"#, "not_found"),
         (200, r#"{"error":{"message":"worker died","type":"internal"}}"#, "answer_failed"),
-        (200, r#"{"error":{"message":"slow down","code":429}}"#, "rate_limited"),
+        (200, r#"{"error":{"code":429,"message":"slow down"}}"#, "rate_limited"),
     ];
     for (status, body, kind) in cases {
         let server = Server::start(move |_, _| answer(status, "", body)).await;

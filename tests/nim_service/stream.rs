@@ -102,7 +102,8 @@ async fn tool_calls_are_put_together_by_index() {
     .concat();
     let server = Server::start(move |_, _| events(&body)).await;
     let (deltas, whole) = read(&server).await.expect("a stream");
-    let calls: Vec<_> = whole.tool_calls.iter().map(|c| (&*c.id, &*c.name, &*c.arguments)).collect();
+    let calls: Vec<_> =
+        whole.tool_calls.iter().map(|c| (&*c.id, &*c.name, &*c.arguments)).collect();
     let expected = [("a", "one", "{\"input\": 3}"), ("b", "two", ""), ("c", "three", "{}")];
     assert_eq!(calls, expected);
     assert_eq!((whole.content.as_str(), whole.finish), ("", FinishReason::ToolCalls));
@@ -117,8 +118,9 @@ async fn tool_calls_are_put_together_by_index() {
 
 #[tokio::test]
 async fn thoughts_are_split_from_words_in_the_stream_too() {
-    let delta = |content: &str| format!("data: {}\n\n",
-        json!({"choices": [{"index": 0, "delta": {"content": content}}]}));
+    let delta = |content: &str| {
+        format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"content": content}}]}))
+    };
     let body = ["<thi", "nk>so", " so</th", "ink>\n\nyes"].map(delta).concat() + "data: [DONE]\n\n";
     let server = Server::start(move |_, _| events(&body)).await;
     let (deltas, whole) = read(&server).await.expect("a stream");
@@ -144,20 +146,26 @@ async fn a_stream_is_tried_again_before_its_first_event_and_never_after() {
     .await;
     // An empty stream is no passing failure.
     let found = read(&server).await.map(|found| found.1.content);
-    assert!(matches!(&found, Err(NimError::InvalidResponse { what, .. })
-        if *what == ResponseFault::StreamEnded), "{found:?}");
+    assert!(
+        matches!(&found, Err(NimError::InvalidResponse { what, .. })
+        if *what == ResponseFault::StreamEnded),
+        "{found:?}"
+    );
     assert_eq!(server.requests().len(), 2);
 
     let first = "data: {\"error\":{\"message\":\"busy\",\"code\":503}}\n\n";
-    let server = Server::start(move |n, _| if n == 0 { events(first) } else { events(WORDS) }).await;
+    let server =
+        Server::start(move |n, _| if n == 0 { events(first) } else { events(WORDS) }).await;
     let (_, whole) = read(&server).await.expect("the second try");
     assert_eq!((whole.cost.requests, whole.cost.retries), (2, 1));
 
     let half = WORDS.split_inclusive("e\"},\"finish").next().expect("a part");
-    let broken = move || raw(
-        format!("{}{half}", HEAD.replace("\r\n\r\n", "\r\ncontent-length: 9999\r\n\r\n")),
-        Then::Close,
-    );
+    let broken = move || {
+        raw(
+            format!("{}{half}", HEAD.replace("\r\n\r\n", "\r\ncontent-length: 9999\r\n\r\n")),
+            Then::Close,
+        )
+    };
     let server = Server::start(move |_, _| broken()).await;
     let found = read(&server).await;
     assert!(matches!(found, Err(NimError::Disconnected { .. })), "{found:?}");
@@ -196,10 +204,8 @@ async fn a_server_that_does_not_stream_is_read_whole() {
     let body = json!({"choices": [{"message": {"content": "<think>r</think>c",
         "tool_calls": [call]}, "finish_reason": "tool_calls"}], "usage": {"total_tokens": 1}});
     let body = body.to_string();
-    let server = Server::start(move |_, _| {
-        answer(200, "content-type: application/json\r\n", &body)
-    })
-    .await;
+    let server =
+        Server::start(move |_, _| answer(200, "content-type: application/json\r\n", &body)).await;
     let (deltas, whole) = read(&server).await.expect("an answer");
     assert_eq!(deltas.len(), 5);
     assert_eq!(deltas[0], ChatDelta::Reasoning("r".to_owned()));

@@ -50,7 +50,9 @@ async fn retries_end_with_the_budget_that_clones_share() {
 async fn an_address_that_keeps_failing_is_left_alone_and_tried_by_one_request() {
     let server = Server::start(|n, request| match n {
         0..3 => answer(500, "", "broken"),
-        _ if request.line.contains("ranking") => ok(&json!({"rankings": [{"index": 0, "logit": 1}]})),
+        _ if request.line.contains("ranking") => {
+            ok(&json!({"rankings": [{"index": 0, "logit": 1}]}))
+        }
         _ => embedded(request),
     })
     .await;

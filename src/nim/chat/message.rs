@@ -135,7 +135,8 @@ impl ToolCall {
                 Err(_) => Err(error),
             }
         });
-        parsed.map_err(|error| ArgumentsError { tool: self.name.clone(), detail: error.to_string() })
+        parsed
+            .map_err(|error| ArgumentsError { tool: self.name.clone(), detail: error.to_string() })
     }
 
     fn json_text(&self) -> &str {

@@ -18,9 +18,9 @@ use super::answer::other_model;
 use super::client::{CallOptions, Nim};
 use super::endpoint::Target;
 use super::error::{ConfigFault, NimError, ResponseFault};
+use super::exchange::Got;
 use super::meter::{CallCost, Tally};
 use super::transport::invalid;
-use super::exchange::Got;
 
 pub use answer::{ChatAnswer, ChatUsage, FinishReason};
 pub use message::{ArgumentsError, Message, Tool, ToolCall, ToolChoice};
@@ -354,9 +354,8 @@ fn clean(chat: &Chat, answer: ChatAnswer, served: Option<&str>, cost: CallCost) 
     let transport = chat.nim.transport();
     let redact = |text: &str| transport.redact(text);
     let calls = answer.tool_calls.iter();
-    let calls = calls.map(|call| {
-        ToolCall::new(redact(&call.id), redact(&call.name), redact(&call.arguments))
-    });
+    let calls = calls
+        .map(|call| ToolCall::new(redact(&call.id), redact(&call.name), redact(&call.arguments)));
     ChatAnswer {
         content: redact(&answer.content),
         reasoning: answer.reasoning.as_deref().map(redact),

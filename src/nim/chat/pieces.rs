@@ -154,7 +154,9 @@ impl Pieces {
         Ok(ChatAnswer {
             content,
             reasoning: reasoning.or(thought),
-            tool_calls: calls.map(|(at, call)| answer::finished(at, call)).collect::<Result<_, _>>()?,
+            tool_calls: calls
+                .map(|(at, call)| answer::finished(at, call))
+                .collect::<Result<_, _>>()?,
             finish: self.finish.clone().unwrap_or_default(),
             usage: self.usage,
             id: self.id.clone(),

@@ -13,10 +13,10 @@ use super::{Chat, clean};
 use crate::nim::client::CallOptions;
 use crate::nim::endpoint::Target;
 use crate::nim::error::{NimError, ResponseFault};
+use crate::nim::exchange::Incoming;
 use crate::nim::meter::CallCost;
 use crate::nim::reply::Failure;
 use crate::nim::transport::invalid;
-use crate::nim::exchange::Incoming;
 
 /// What closes a stream.
 const DONE: &[u8] = b"[DONE]";
