@@ -5,7 +5,7 @@
 
 mod answer;
 mod message;
-pub(crate) mod pieces;
+mod pieces;
 mod refusal;
 mod stream;
 pub(crate) mod think;
