@@ -73,7 +73,7 @@ impl Refusal {
         let text = body.as_ref().and_then(message).unwrap_or_else(|| raw.clone().into_owned());
         // Escapes could hide the key: written anew, JSON has only those that it needs.
         let plain = body.as_ref().filter(|_| raw.contains('\\')).map(Value::to_string);
-        let raw = plain.map_or(raw, Into::into);
+        let raw = plain.filter(|plain| redact(plain, key) != *plain).map_or(raw, Into::into);
         let reply = Box::new(Reply {
             status: self.status,
             url: self.url,
