@@ -409,6 +409,10 @@ fn wrong_usage_ends_with_code_2() {
     refused(&["ingest", "x", "y"], "--vectors <V.npy>|--embed-model <MODEL>");
     refused(&["ingest", "x", "y", "--vectors", "v", "--embed-model", "m"], "cannot be used with");
     refused(&["search", "x", "text", "--embed-url", "http://localhost"], "--embed-model");
+    refused(&["search", "x", "text", "--query-prefix", "query: "], "--embed-model");
+    let model = ["search", "x", "text", "--embed-model", "m"];
+    refused(&[&model[..], &["--api", "grpc"]].concat(), "nim, openai, tei, ollama");
+    refused(&[&model[..], &["--truncate", "BOGUS"]].concat(), "none, start, end");
     refused(
         &["search", "x", "text", "--vector", &vector, "--mode", "hybrid"],
         "not offered yet: use dense",

@@ -151,7 +151,7 @@ async fn dimensions_that_do_not_fit_and_ignored_input_types_are_found() {
     assert_eq!(check(&list, "embedding", "a passage")["outcome"], "note");
     let collection = check(&list, "embedding", "the collection");
     assert_eq!(collection["outcome"], "failed");
-    assert!(collection["cure"].as_str().is_some_and(|cure| cure.contains("--dimensions 3")));
+    assert!(collection["cure"].as_str().is_some_and(|cure| cure.contains("--embed-dim 3")));
 
     // The length that is asked for must come.
     let output = doctor(&server.url, &["--embed-model", "e", "--dimensions", "3", "--json"]).await;
@@ -169,5 +169,5 @@ async fn nobody_there_and_wrong_usage_are_told_apart() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
     let output = doctor("http://example.com", &["--chat-model", "c"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("allow_insecure_http"), "{output:?}");
+    assert!(text(&output.stderr).contains("--allow-http"), "{output:?}");
 }

@@ -5,6 +5,8 @@
 
 #[path = "nim_client/embeddings.rs"]
 mod embeddings;
+#[path = "nim_client/flight.rs"]
+mod flight;
 #[path = "nim_client/hostile.rs"]
 mod hostile;
 #[path = "nim_client/rankings.rs"]

@@ -58,6 +58,11 @@ impl BatchPlan {
         Some(start..self.next)
     }
 
+    /// Whether every input was handed out.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.next >= self.sizes.len()
+    }
+
     /// Size of the inputs of a request together.
     pub(super) fn size(&self, range: &Range<usize>) -> Size {
         let sizes = self.sizes.get(range.clone()).unwrap_or_default();
@@ -103,7 +108,7 @@ mod tests {
             (Limits { bytes: 6, ..WIDE }, vec![0..2, 2..6]),
             (Limits { items: 0, ..WIDE }, (0..6).map(|at| at..at + 1).collect()),
             (Limits { chars: 0, ..WIDE }, (0..6).map(|at| at..at + 1).collect()),
-            (WIDE, vec![0..6]),
+            (Limits { items: 5, ..WIDE }, vec![0..5, 5..6]),
         ];
         for (limits, expected) in cases {
             assert_eq!(ranges(plan(&texts), limits), expected, "{limits:?}");

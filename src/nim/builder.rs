@@ -27,8 +27,8 @@ const POOL_IDLE: Duration = Duration::from_secs(30);
 
 /// Configuration of a [`Nim`].
 ///
-/// Fixed: no redirects, no proxy unless one is set here, no referer, HTTP/1.1, TLS 1.2 or later with
-/// the Mozilla root certificates and those added here.
+/// Fixed: no redirects, no proxy unless one is set here, no referer, HTTP/1.1, TLS 1.2 or later
+/// with the Mozilla root certificates and those added here.
 #[derive(Clone)]
 #[must_use]
 pub struct NimBuilder {
@@ -398,6 +398,33 @@ mod tests {
 
         let local = env(&[("NVIDIA_BASE_URL", "http://localhost:8000")]).expect("a local client");
         assert!(format!("{local:?}").contains("has_key: false"));
+    }
+
+    #[test]
+    fn what_is_set_comes_before_the_environment() {
+        let read = |name: &str| match name {
+            "NVIDIA_API_KEY" => Some(OsString::from("a\nb")),
+            "NVIDIA_BASE_URL" => Some(OsString::from("nonsense")),
+            _ => None,
+        };
+        let set = Nim::builder().api_key("key").base_url("http://localhost:8000");
+        let nim = set.env_from(read).expect("readable").build().expect("the builder's values");
+        assert!(format!("{nim:?}").contains("http://localhost:8000/v1"));
+    }
+
+    #[test]
+    fn the_environment_can_keep_the_version_off_the_base_url() {
+        let root = |value: &'static str| {
+            let read = |name: &str| match name {
+                "NVIDIA_BASE_URL" => Some(OsString::from("http://localhost:8000/path")),
+                "NVIDIA_APPEND_API_VERSION" => Some(OsString::from(value)),
+                _ => None,
+            };
+            let nim = Nim::builder().env_from(read).expect("readable").build().expect("a client");
+            format!("{nim:?}").contains("/path/v1")
+        };
+        assert_eq!(["false", "False", "0"].map(root), [false; 3]);
+        assert_eq!(["", "true", "1", "no", "FALSE"].map(root), [true; 5]);
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub enum NimError {
     #[error("the server gave up the answer: {0}")]
     AnswerFailed(Box<Reply>),
     /// The address failed several times in a row and is left alone for a while; nothing was sent.
-    #[error("{url} failed several times in a row, it is tried again in {} ms", retry_in.as_millis())]
+    #[error("{url} failed several times in a row, try it again in {} ms", retry_in.as_millis())]
     CircuitOpen {
         /// Address that would have been called.
         url: String,
@@ -133,7 +133,7 @@ pub enum NimError {
     },
     /// The limit of requests per minute leaves no room before the deadline; nothing was sent.
     #[error(
-        "{requests_per_minute} requests a minute are allowed and made, the next may start in {} ms, \
+        "{requests_per_minute} requests a minute are allowed, the next may start in {} ms, \
          after the deadline",
         retry_in.as_millis()
     )]

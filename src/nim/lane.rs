@@ -56,8 +56,18 @@ pub(super) struct Parts<T> {
 /// A call under way.
 struct Work<T> {
     plan: BatchPlan,
+    /// Requests in flight.
+    flying: usize,
     parts: Vec<(Range<usize>, T)>,
     tally: Tally,
+}
+
+impl<T> Work<T> {
+    fn take_off(&mut self, limits: &Limits) -> Option<Range<usize>> {
+        let range = self.plan.next_range(limits)?;
+        self.flying = self.flying.saturating_add(1);
+        Some(range)
+    }
 }
 
 impl Lane {
@@ -91,12 +101,19 @@ impl Lane {
     {
         let workers = self.width.min(sizes.len());
         let plan = BatchPlan::new(sizes);
-        let work = Mutex::new(Work { plan, parts: Vec::new(), tally: Tally::default() });
+        let tally = Tally::default();
+        let work = Mutex::new(Work { plan, flying: 0, parts: Vec::new(), tally });
         let worker = || self.worker(&work, &limits, &name, &send);
         if workers <= 1 {
             worker().await?;
         } else {
-            all((0..workers).map(|_| Box::pin(worker()) as Worker<'_>).collect()).await?;
+            let workers = (0..workers).map(|_| Box::pin(worker()) as Worker<'_>).collect();
+            // Workers that wait for a seat of other calls must not keep a call that is done.
+            let is_done = || {
+                let work = locked(&work);
+                work.flying == 0 && work.plan.is_empty()
+            };
+            all(workers, is_done).await?;
         }
         let Work { mut parts, tally, .. } =
             work.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -120,11 +137,12 @@ impl Lane {
         loop {
             // The plan is asked once there is a seat, so that it knows the latest limits.
             let _seat = self.seats.acquire().await;
-            let Some(range) = locked(work).plan.next_range(&self.lowered(limits)) else {
+            let Some(range) = locked(work).take_off(&self.lowered(limits)) else {
                 return Ok(());
             };
             let (sent, tally) = send(range.clone()).await;
             let mut work = locked(work);
+            work.flying = work.flying.saturating_sub(1);
             work.tally.add(tally);
             match sent {
                 Ok(part) => {
@@ -208,8 +226,9 @@ impl Lane {
 
 type Worker<'a> = Pin<Box<dyn Future<Output = Result<(), NimError>> + Send + 'a>>;
 
-/// Waits for all, or for the first that fails. Each wake polls all: they are few.
-async fn all(mut workers: Vec<Worker<'_>>) -> Result<(), NimError> {
+/// Waits until the work is done, or for the first worker that fails. Each wake polls all: they are
+/// few.
+async fn all(mut workers: Vec<Worker<'_>>, is_done: impl Fn() -> bool) -> Result<(), NimError> {
     poll_fn(|context| {
         let mut at = 0;
         while let Some(worker) = workers.get_mut(at) {
@@ -219,7 +238,7 @@ async fn all(mut workers: Vec<Worker<'_>>) -> Result<(), NimError> {
                 Poll::Pending => at += 1,
             }
         }
-        if workers.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if workers.is_empty() || is_done() { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await
 }

@@ -1,6 +1,6 @@
 //! A client of NVIDIA NeMo Retriever NIMs, hosted or local: embeddings, ranking and chat over HTTP.
-//! Other servers speak through the same calls (see [`Api`]). It knows nothing of collections. Layer:
-//! beside the engine; it imports nothing of it.
+//! Other servers speak through the same calls (see [`Api`]). It knows nothing of collections.
+//! Layer: beside the engine; it imports nothing of it.
 //!
 //! ```no_run
 //! use portolan::nim::{InputType, Nim};

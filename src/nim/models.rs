@@ -1,5 +1,5 @@
-//! What is known of a model before it is asked: length of its vectors, longest input, what it takes.
-//! The rows are in `models_table`. Layer: leaf of `nim`; pure.
+//! What is known of a model before it is asked: length of its vectors, longest input, what it
+//! takes. The rows are in `models_table`. Layer: leaf of `nim`; pure.
 //!
 //! Source: support matrices and references of NVIDIA's embedding and reranking NIMs (releases 1.5
 //! to 2.4), the model table of `langchain-nvidia-ai-endpoints`, as of November 2026. Where releases

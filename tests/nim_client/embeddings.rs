@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use crate::server::{Request, Server, Step, answer, embedded, ok};
 
 const PASSAGE: InputType = InputType::Passage;
+/// Different texts: equal ones would be sent once.
+const TEXTS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
 const TOO_LONG: &str = r#"{"error":"Input length 1728 exceeds maximum allowed token size 512"}"#;
 
 /// What a call of two texts makes of this answer.
@@ -109,6 +111,17 @@ async fn vectors_that_cannot_be_used_are_typed() {
 }
 
 #[tokio::test]
+async fn text_in_place_of_numbers_must_be_base64_of_floats() {
+    let dimensions = ResponseFault::Dimensions { index: 1, expected: 2, found: 1 };
+    assert_eq!(fault_of(two("[1,2]", r#""AACAPw==""#)).await, dimensions);
+    let not_finite = ResponseFault::NotFinite { index: 0 };
+    assert_eq!(fault_of(two(r#""AADAfw==""#, r#""AACAPw==""#)).await, not_finite);
+    for text in [r#""AACAPw""#, r#""AACA""#, r#""nonsense!""#] {
+        assert_eq!(fault_of(two("[1,2]", text)).await, ResponseFault::Base64 { index: 1 });
+    }
+}
+
+#[tokio::test]
 async fn json_that_is_not_the_expected_document_is_typed() {
     let deep = format!("{{\"data\":[],\"x\":{}", "[".repeat(10_000));
     let bodies = [
@@ -116,7 +129,6 @@ async fn json_that_is_not_the_expected_document_is_typed() {
         two("[1,2]", "[1,NaN]"),
         two("[1,2]", "[1,Infinity]"),
         two("[1,2]", "[1,1e400]"),
-        two("[1,2]", r#""AACAPw==""#),
         two("[1,2]", "[1")[..40].to_owned(),
         deep,
         r#"{"data":[],"data":[]}"#.to_owned(),
@@ -141,7 +153,7 @@ async fn vectors_must_have_the_asked_length_in_every_batch() {
     let grow =
         Server::start(|n, _| ok(&json!({"data": [{"index": 0, "embedding": vec![1; n + 1]}]})))
             .await;
-    let model = grow.nim().embedder("m").batch_size(1);
+    let model = grow.nim().embedder("m").batch_size(1).concurrency(1);
     let error = model.embed(&["a", "b"], PASSAGE).await.expect_err("lengths 1 and 2");
     let what = ResponseFault::Dimensions { index: 1, expected: 1, found: 2 };
     assert!(matches!(error, NimError::InvalidResponse { what: found, .. } if found == what));
@@ -174,10 +186,10 @@ fn short_only(status: u16, request: &Request) -> Step {
 async fn an_input_that_is_too_long_is_found_and_named() {
     for status in [400, 422] {
         let server = Server::start(move |_, request| short_only(status, request)).await;
-        let mut texts = ["short"; 11];
+        let mut texts = TEXTS;
         texts[6] = "much too long";
         texts[9] = "much too long, again";
-        let model = server.nim().embedder("m").batch_size(8);
+        let model = server.nim().embedder("m").batch_size(8).concurrency(1);
         match model.embed(&texts, PASSAGE).await {
             Err(NimError::InputTooLong { index: 6, reply }) => {
                 assert_eq!(reply.status, status);
@@ -200,8 +212,8 @@ async fn an_input_named_by_the_server_needs_no_search() {
         _ => answer(422, "", body),
     })
     .await;
-    let model = server.nim().embedder("m").batch_size(3);
-    let found = model.embed(&["a"; 6], PASSAGE).await;
+    let model = server.nim().embedder("m").batch_size(3).concurrency(1);
+    let found = model.embed(&TEXTS[..6], PASSAGE).await;
     assert!(matches!(found, Err(NimError::InputTooLong { index: 4, .. })), "{found:?}");
     assert_eq!(server.requests().len(), 2);
 }
@@ -214,7 +226,7 @@ async fn a_body_that_is_too_large_is_sent_in_halves_and_later_batches_stay_small
     })
     .await;
     let texts = ["a", "bb", "ccc", "dddd", "eeee", "ffff", "gggg", "hhhh"];
-    let model = server.nim().embedder("m").batch_size(4);
+    let model = server.nim().embedder("m").batch_size(4).concurrency(1);
     let found = model.embed(&texts, PASSAGE).await.expect("vectors");
     let lengths: Vec<f32> = found.vectors.iter().map(|v| v[0]).collect();
     assert_eq!(lengths, [1.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0, 4.0]);
@@ -223,7 +235,7 @@ async fn a_body_that_is_too_large_is_sent_in_halves_and_later_batches_stay_small
     assert_eq!(sizes, [4, 2, 2, 1, 1, 1, 1]);
 
     let never = Server::start(|_, _| answer(413, "", "")).await;
-    let found = never.nim().embedder("m").embed(&["a"; 4], PASSAGE).await;
+    let found = never.nim().embedder("m").embed(&TEXTS[..4], PASSAGE).await;
     assert!(matches!(found, Err(NimError::InputTooLong { index: 0, .. })), "{found:?}");
     assert_eq!(never.requests().len(), 3);
 }
@@ -237,6 +249,6 @@ async fn a_batch_of_too_many_inputs_is_sent_in_halves() {
     })
     .await;
     let model = server.nim().embedder("m").batch_size(8);
-    let found = model.embed(&["a"; 12], PASSAGE).await.expect("vectors");
+    let found = model.embed(&TEXTS, PASSAGE).await.expect("vectors");
     assert_eq!((found.vectors.len(), found.requests), (12, 4));
 }

@@ -12,7 +12,7 @@ fn body(text: impl AsRef<[u8]>) -> Act {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn documents_that_are_none_are_invalid_responses() {
-    let deep = "[".repeat(10_000);
+    let (deep, close) = ("[".repeat(10_000), "]".repeat(10_000));
     let cases: Vec<(&str, Act)> = vec![
         ("html", Act::Answer(answer(200, "content-type: text/html\r\n", "<html>fine</html>"))),
         ("nothing", body("")),
@@ -21,13 +21,14 @@ async fn documents_that_are_none_are_invalid_responses() {
         ("a string", body("\"data\"")),
         ("an empty object", body("{}")),
         ("nested 10,000 deep", body(format!("{{\"data\":{deep}"))),
-        ("nested 10,000 deep beside the data", body(format!("{{\"x\":{deep}{}}}", "]".repeat(10_000)))),
+        ("nested 10,000 deep beside the data", body(format!("{{\"x\":{deep}{close}}}"))),
         ("invalid utf-8", body(b"{\"data\":\"\xff\xfe\",\"rankings\":\"\xc3\"}")),
         ("two documents", body("{}{}")),
         ("a byte order mark", body("\u{feff}[]")),
         ("a NUL", body("{\"data\":[]\0}")),
         ("a document cut by its length", Act::Close(
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{\"data\":[]}".to_vec())),
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/json\r\ncontent-length: 9\r\n\r\n{\"data\":[]}"
+                .to_vec())),
         ("compressed without asking", Act::Answer(answer(200,
             "content-type: application/json\r\ncontent-encoding: gzip\r\n",
             b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xed\xc1"))),

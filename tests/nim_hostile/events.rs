@@ -51,7 +51,8 @@ async fn streams_that_are_none_are_typed() {
         (
             "a nameless tool call",
             stream(
-                "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\ndata: [DONE]\n\n",
+                "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n\
+                 data: [DONE]\n\n",
             ),
             INVALID,
         ),

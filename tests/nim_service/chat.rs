@@ -171,7 +171,7 @@ async fn refusals_that_an_agent_acts_on_have_kinds_of_their_own() {
         (400, r#"{"error":{"message":"m","code":"content_filter"}}"#, "content_policy"),
         (
             400,
-            r#"{"object":"error","message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set"}"#,
+            r#"{"message":"\"auto\" tool choice requires --enable-auto-tool-choice"}"#,
             "tools_not_enabled",
         ),
         (400, r#"{"detail":"top_p is immutable"}"#, "bad_request"),

@@ -49,7 +49,8 @@ const WORDS: &str = "data: {\"id\":\"c1\",\"model\":\"m\",\"choices\":[{\"index\
     data:{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"e\"},\"finish_reason\":null}]}\n\n\
     data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"another choice\"}}]}\n\n\
     data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n\
-    data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,\"total_tokens\":5}}\n\n\
+    data: {\"choices\":[],\"usage\":\
+    {\"prompt_tokens\":3,\"completion_tokens\":2,\"total_tokens\":5}}\n\n\
     data: [DONE]\n\n";
 
 #[tokio::test]

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use portolan::Metric;
-use portolan::nim::Truncate;
 
 use crate::bench_args::{BenchChurnArgs, BenchGrowthArgs, BenchOpenArgs};
+use crate::model_args::{EmbedArgs, RerankArgs};
 use crate::nim_args::NimArgs;
 
 /// Largest number of hits, candidates or ef that is taken.
@@ -113,37 +113,6 @@ pub struct CreateArgs {
     /// Name of the collection
     #[arg(long, value_name = "NAME", default_value = "docs")]
     pub collection: String,
-}
-
-/// The embedding service.
-#[derive(Args)]
-pub struct EmbedArgs {
-    /// URL of the embedding service; without it NVIDIA_BASE_URL or the hosted catalog
-    #[arg(long, value_name = "URL", requires = "embed_model")]
-    pub embed_url: Option<String>,
-    /// Embedding model, such as nvidia/llama-nemotron-embed-1b-v2; the key is NVIDIA_API_KEY
-    #[arg(long, value_name = "MODEL")]
-    pub embed_model: Option<String>,
-    /// What the service does with a text that is too long: refuse it, or drop its start or end
-    #[arg(long, value_enum, default_value = "end")]
-    pub truncate: TruncateArg,
-    /// Allow plain http to other machines: texts and key travel unencrypted
-    #[arg(long)]
-    pub allow_http: bool,
-}
-
-/// The reranking service.
-#[derive(Args)]
-pub struct RerankArgs {
-    /// URL of the reranking service; without it NVIDIA_BASE_URL or the hosted catalog
-    #[arg(long, value_name = "URL", requires = "rerank_model")]
-    pub rerank_url: Option<String>,
-    /// Reranking model, such as nvidia/llama-nemotron-rerank-1b-v2
-    #[arg(long, value_name = "MODEL")]
-    pub rerank_model: Option<String>,
-    /// Candidates of the search that are reranked
-    #[arg(long, value_name = "N", default_value = "50", value_parser = count)]
-    pub candidates: usize,
 }
 
 #[derive(Args)]
@@ -337,27 +306,6 @@ pub struct GenerateArgs {
     /// Write queries of the same distribution, which are other vectors
     #[arg(long)]
     pub queries: bool,
-}
-
-/// [`Truncate`] as an option.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum TruncateArg {
-    /// Refuse the text
-    None,
-    /// Drop its start
-    Start,
-    /// Drop its end
-    End,
-}
-
-impl From<TruncateArg> for Truncate {
-    fn from(truncate: TruncateArg) -> Self {
-        match truncate {
-            TruncateArg::None => Self::None,
-            TruncateArg::Start => Self::Start,
-            TruncateArg::End => Self::End,
-        }
-    }
 }
 
 fn bounded(text: &str, max: usize) -> Result<usize, String> {

@@ -22,6 +22,7 @@ mod growth_fit;
 mod growth_plot;
 mod ingest;
 mod inspect;
+mod model_args;
 mod models;
 mod nim_args;
 mod nim_cures;

@@ -20,15 +20,15 @@ impl Problem {
     pub fn cure(self) -> String {
         match self {
             Self::OtherModel => {
-                "check the model name: the server picked one, or knows this one by another name".into()
+                "check the model name: the server picked one, or has another name for it".into()
             }
             Self::Symmetric => {
-                "fine for a symmetric model; for a retrieval model it means that the server ignores \
-                 input_type, which costs recall: use a NIM, or prefixes for query and passage"
+                "fine for a symmetric model; for any other it means that the server ignores \
+                 input_type, which costs recall: use a NIM, or --query-prefix and --passage-prefix"
                     .into()
             }
             Self::Dimensions(dimensions) => format!(
-                "ask for --dimensions {dimensions} if the model offers several, or make a new \
+                "ask for --embed-dim {dimensions} if the model offers several, or make a new \
                  collection for this model"
             ),
             Self::AnotherModel => {
@@ -101,7 +101,7 @@ pub fn cure(error: &NimError) -> String {
             "this is no embedding model of a NIM, or a gateway in between drops fields"
         }
         NimError::BadRequest(reply) if reply.message.contains("dimensions") => {
-            "this model does not offer that length: leave --dimensions out"
+            "this model does not offer that length: leave --embed-dim out"
         }
         NimError::BadRequest(_) => "the server says what it refuses; check the model's kind",
         NimError::ToolsNotEnabled(_) => {

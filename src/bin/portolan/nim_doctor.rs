@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use portolan::nim::{
     CallOptions, ChatRequest, InputType, Message, Nim, NimError, RetryPolicy, Service, Tool,
-    ToolChoice, Truncate,
+    ToolChoice,
 };
 use portolan::{Database, ModelContract};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::failure::{Failure, Result};
-use crate::models::runtime;
+use crate::models::{builder, client, embedder, runtime};
 use crate::nim_args::{DoctorArgs, NimArgs, NimCommand};
 use crate::nim_cures::{Problem, cure};
 use crate::output::{Output, printable};
@@ -76,10 +76,10 @@ pub fn run(args: &NimArgs, out: &Output) -> Result<()> {
     let expected = expected(args)?;
     let mut doctor = Doctor::new(args)?;
     runtime()?.block_on(async {
-        if let Some(model) = &args.embed_model {
+        if let Some(model) = &args.embed.embed_model {
             doctor.embedding(model, args, expected.as_ref()).await;
         }
-        if let Some(model) = &args.rerank_model {
+        if let Some(model) = &args.rerank.rerank_model {
             doctor.ranking(model).await;
         }
         if let Some(model) = &args.chat_model {
@@ -109,18 +109,12 @@ fn expected(args: &DoctorArgs) -> Result<Option<(usize, Option<ModelContract>)>>
 impl Doctor {
     fn new(args: &DoctorArgs) -> Result<Self> {
         let patience = Duration::from_millis(args.timeout_ms.try_into().unwrap_or(u64::MAX));
-        let mut builder = Nim::builder().env()?.allow_insecure_http(args.allow_http);
-        builder = builder.attempt_timeout(patience).retry(RetryPolicy::new().tries(1));
-        if let Some(url) = &args.embed_url {
-            builder = builder.embed_url(url);
-        }
-        if let Some(url) = &args.rerank_url {
-            builder = builder.rerank_url(url);
-        }
+        let builder = builder(&args.embed, Some(&args.rerank))?;
+        let mut builder = builder.attempt_timeout(patience).retry(RetryPolicy::new().tries(1));
         if let Some(url) = &args.chat_url {
             builder = builder.chat_url(url);
         }
-        Ok(Self { nim: builder.build()?, patience, checks: Vec::new() })
+        Ok(Self { nim: client(builder)?, patience, checks: Vec::new() })
     }
 
     async fn embedding(
@@ -132,8 +126,7 @@ impl Doctor {
         if !self.reached(Service::Embedding, "embedding", model).await {
             return;
         }
-        let asked = args.dimensions.and_then(|length| u32::try_from(length).ok());
-        let embedder = self.nim.embedder(model).dimensions(asked).truncate(Truncate::End);
+        let embedder = embedder(self.nim.embedder(model), &args.embed);
         let (service, options) = ("embedding", self.options());
         let query = embedder.embed_with(&["which way?"], InputType::Query, options).await;
         let query = match query {

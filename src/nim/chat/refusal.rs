@@ -102,7 +102,7 @@ mod tests {
             (r#"{"error":"blocked by Guardrails"}"#, "content_policy"),
             (r#"{"detail":"Responsible AI policy"}"#, "content_policy"),
             (
-                r#"{"message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set"}"#,
+                r#"{"message":"\"auto\" tool choice requires --enable-auto-tool-choice"}"#,
                 "tools_not_enabled",
             ),
             (r#"{"detail":"unknown field top_p"}"#, "bad_request"),

@@ -1,0 +1,121 @@
+//! Options that name model services: where they are, what they speak, which model. Does no work.
+
+use clap::{Args, ValueEnum};
+use portolan::nim::{Api, Truncate};
+
+use crate::args::{count, dimensions};
+
+/// The embedding service.
+#[derive(Args)]
+pub struct EmbedArgs {
+    /// URL of the embedding service; without it NVIDIA_BASE_URL or the hosted catalog
+    #[arg(long, value_name = "URL", requires = "embed_model")]
+    pub embed_url: Option<String>,
+    /// Embedding model, such as nvidia/llama-nemotron-embed-1b-v2; the key is NVIDIA_API_KEY
+    #[arg(long, value_name = "MODEL")]
+    pub embed_model: Option<String>,
+    /// What the embedding service speaks
+    #[arg(long, visible_alias = "api", value_enum, default_value = "nim")]
+    pub embed_api: EmbedApiArg,
+    /// Ask for vectors of so many components; for models with Matryoshka training
+    #[arg(long, alias = "dimensions", value_name = "N", requires = "embed_model")]
+    #[arg(value_parser = dimensions)]
+    pub embed_dim: Option<usize>,
+    /// Put this text in front of each question, such as "query: ", for services that do not do it
+    #[arg(long, value_name = "TEXT", requires = "embed_model")]
+    pub query_prefix: Option<String>,
+    /// Put this text in front of each document
+    #[arg(long, value_name = "TEXT", requires = "embed_model")]
+    pub passage_prefix: Option<String>,
+    /// What the service does with a text that is too long: refuse it, or drop its start or end
+    #[arg(long, value_enum, default_value = "end")]
+    pub truncate: TruncateArg,
+    /// Allow plain http to other machines: texts and key travel unencrypted
+    #[arg(long)]
+    pub allow_http: bool,
+}
+
+/// The reranking service.
+#[derive(Args)]
+pub struct RerankArgs {
+    /// URL of the reranking service; without it NVIDIA_BASE_URL or the hosted catalog
+    #[arg(long, value_name = "URL", requires = "rerank_model")]
+    pub rerank_url: Option<String>,
+    /// Reranking model, such as nvidia/llama-nemotron-rerank-1b-v2
+    #[arg(long, value_name = "MODEL")]
+    pub rerank_model: Option<String>,
+    /// What the reranking service speaks [default: cohere if its URL ends in /rerank, else nim]
+    #[arg(long, value_enum, requires = "rerank_model")]
+    pub rerank_api: Option<RerankApiArg>,
+    /// Candidates of the search that are reranked
+    #[arg(long, value_name = "N", default_value = "50", value_parser = count)]
+    pub candidates: usize,
+}
+
+/// [`Api`] of an embedding service.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum EmbedApiArg {
+    /// NVIDIA NIM, hosted or local
+    Nim,
+    /// /v1/embeddings as of vLLM, llama.cpp and many others
+    #[value(name = "openai")]
+    OpenAi,
+    /// Text Embeddings Inference
+    Tei,
+    /// Ollama
+    Ollama,
+}
+
+impl From<EmbedApiArg> for Api {
+    fn from(api: EmbedApiArg) -> Self {
+        match api {
+            EmbedApiArg::Nim => Self::Nim,
+            EmbedApiArg::OpenAi => Self::OpenAi,
+            EmbedApiArg::Tei => Self::Tei,
+            EmbedApiArg::Ollama => Self::Ollama,
+        }
+    }
+}
+
+/// [`Api`] of a reranking service.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum RerankApiArg {
+    /// NVIDIA NIM, hosted or local
+    Nim,
+    /// /v1/rerank as of Cohere, Jina, vLLM and llama.cpp
+    #[value(alias = "jina", alias = "openai")]
+    Cohere,
+    /// Text Embeddings Inference
+    Tei,
+}
+
+impl From<RerankApiArg> for Api {
+    fn from(api: RerankApiArg) -> Self {
+        match api {
+            RerankApiArg::Nim => Self::Nim,
+            RerankApiArg::Cohere => Self::Cohere,
+            RerankApiArg::Tei => Self::Tei,
+        }
+    }
+}
+
+/// [`Truncate`] as an option.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum TruncateArg {
+    /// Refuse the text
+    None,
+    /// Drop its start
+    Start,
+    /// Drop its end
+    End,
+}
+
+impl From<TruncateArg> for Truncate {
+    fn from(truncate: TruncateArg) -> Self {
+        match truncate {
+            TruncateArg::None => Self::None,
+            TruncateArg::Start => Self::Start,
+            TruncateArg::End => Self::End,
+        }
+    }
+}
