@@ -41,3 +41,50 @@ pub fn tombstones(key: &[u8], bytes: &[u8]) -> bool {
     let sealed = format::seal(crate::storage::Table::Tombstones as u8, key, bytes);
     tables::decode_tombstones(&sealed, key).is_ok()
 }
+
+/// Reads events whole and in pieces of some size.
+///
+/// # Panics
+/// When the pieces give other events.
+#[cfg(feature = "nim")]
+pub fn event_cuts(bytes: &[u8], size: usize) {
+    use crate::nim::events::EventParser;
+    let read = |size: usize| {
+        let mut parser = EventParser::default();
+        let mut events = std::collections::VecDeque::new();
+        let told = bytes.chunks(size.max(1)).try_for_each(|part| parser.push(part, &mut events));
+        told.map(|()| {
+            events.extend(parser.end());
+            events
+        })
+    };
+    assert_eq!(read(bytes.len()), read(size));
+}
+
+/// Takes a text's thoughts apart whole and in pieces of some size.
+///
+/// # Panics
+/// When the pieces give another answer.
+#[cfg(feature = "nim")]
+pub fn thought_cuts(bytes: &[u8], size: usize) {
+    use crate::nim::chat::think::{Part, ThinkSplitter, split};
+    let text = String::from_utf8_lossy(bytes);
+    let chars: Vec<char> = text.chars().collect();
+    let mut splitter = ThinkSplitter::default();
+    let (mut thought, mut answer) = (String::new(), String::new());
+    let pieces = chars.chunks(size.max(1)).map(|piece| piece.iter().collect::<String>());
+    let mut parts: Vec<Part> = pieces.flat_map(|piece| splitter.push(&piece)).collect();
+    parts.extend(splitter.end());
+    for part in parts {
+        match part {
+            Part::Thought(text) => thought.push_str(&text),
+            Part::Text(text) => answer.push_str(&text),
+        }
+    }
+    let (whole_thought, whole_answer) = split(&text);
+    // A lone closing tag is known at the end only.
+    if text.trim_start().starts_with("<think>") || !text.contains("</think>") {
+        assert_eq!(whole_thought.unwrap_or_default(), thought.trim());
+        assert_eq!(whole_answer, answer);
+    }
+}

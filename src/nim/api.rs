@@ -45,6 +45,10 @@ impl Api {
     /// Path below the base of the service, or none where there is no such service.
     pub(super) fn path(self, service: Service) -> Option<&'static [&'static str]> {
         match (self, service) {
+            (Self::Tei | Self::Cohere, Service::Chat) => None,
+            // Ollama's own route has another shape; this is the one it has for others.
+            (Self::Ollama, Service::Chat) => Some(&["v1", "chat", "completions"]),
+            (_, Service::Chat) => Some(&["chat", "completions"]),
             (Self::Nim | Self::OpenAi, Service::Embedding) => Some(&["embeddings"]),
             (Self::Tei, Service::Embedding) => Some(&["embed"]),
             (Self::Ollama, Service::Embedding) => Some(&["api", "embed"]),

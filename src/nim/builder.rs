@@ -3,30 +3,32 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use reqwest::{Client, Proxy, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::api::Api;
+use super::breaker::{Breakers, CircuitBreaker};
+use super::budget::{Bucket, RetryBudget};
 use super::client::{Inner, Nim};
 use super::endpoint::{Endpoint, HOSTED_BASE, HOSTED_POLL, Reading, Service, checked_url};
 use super::error::{ConfigFault, NimError};
+use super::pace::Pace;
 use super::retry::RetryPolicy;
 use super::secret::ApiKey;
-use super::transport::Transport;
+use super::tls;
+use super::transport::{Meter, Transport};
 
 /// How long idle connections are kept.
 const POOL_IDLE: Duration = Duration::from_secs(30);
 
 /// Configuration of a [`Nim`].
 ///
-/// Fixed: no redirects, no proxy from the environment, no referer, HTTP/1.1, TLS 1.2 or later with
-/// the Mozilla root certificates and those added here.
+/// Fixed: no redirects, no proxy unless one is set here, no referer, HTTP/1.1, TLS 1.2 or later
+/// with the Mozilla root certificates and those added here.
 #[derive(Clone)]
 #[must_use]
 pub struct NimBuilder {
@@ -34,7 +36,9 @@ pub struct NimBuilder {
     base_url: Option<String>,
     embed_url: Option<String>,
     rerank_url: Option<String>,
+    chat_url: Option<String>,
     poll_url: Option<String>,
+    proxy: Option<String>,
     embed_api: Option<Api>,
     rerank_api: Option<Api>,
     append_version: Option<bool>,
@@ -44,6 +48,11 @@ pub struct NimBuilder {
     read_timeout: Duration,
     attempt_timeout: Duration,
     retry: RetryPolicy,
+    budget: RetryBudget,
+    breaker: CircuitBreaker,
+    requests_per_minute: Option<u32>,
+    hold: Duration,
+    trace_texts: bool,
     roots_pem: Vec<u8>,
 }
 
@@ -54,7 +63,9 @@ impl NimBuilder {
             base_url: None,
             embed_url: None,
             rerank_url: None,
+            chat_url: None,
             poll_url: None,
+            proxy: None,
             embed_api: None,
             rerank_api: None,
             append_version: None,
@@ -64,6 +75,11 @@ impl NimBuilder {
             read_timeout: Duration::from_secs(30),
             attempt_timeout: Duration::from_secs(60),
             retry: RetryPolicy::new(),
+            budget: RetryBudget::new(),
+            breaker: CircuitBreaker::new(),
+            requests_per_minute: None,
+            hold: Duration::from_secs(10),
+            trace_texts: false,
             roots_pem: Vec::new(),
         }
     }
@@ -104,7 +120,7 @@ impl NimBuilder {
         self
     }
 
-    /// Base URL of both services, with or without `/v1`, or the full URL of one endpoint; default
+    /// Base URL of all services, with or without `/v1`, or the full URL of one endpoint; default
     /// `https://integrate.api.nvidia.com/v1`. A query and a fragment are dropped.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = Some(url.into());
@@ -120,6 +136,19 @@ impl NimBuilder {
     /// URL of the ranking service where it differs, with or without `/v1/ranking`.
     pub fn rerank_url(mut self, url: impl Into<String>) -> Self {
         self.rerank_url = Some(url.into());
+        self
+    }
+
+    /// URL of the chat service where it differs, with or without `/v1/chat/completions`.
+    pub fn chat_url(mut self, url: impl Into<String>) -> Self {
+        self.chat_url = Some(url.into());
+        self
+    }
+
+    /// Sends all requests through this proxy. None is used unless set here: `HTTP_PROXY` and the
+    /// like are not read. Of requests to https addresses it sees only the host.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = Some(url.into());
         self
     }
 
@@ -192,6 +221,41 @@ impl NimBuilder {
         self
     }
 
+    /// How many retries all calls together may make.
+    pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// When an address that keeps failing is left alone.
+    pub fn circuit_breaker(mut self, breaker: CircuitBreaker) -> Self {
+        self.breaker = breaker;
+        self
+    }
+
+    /// Most requests in any 60 s, retries included; calls wait for their turn, or fail with
+    /// [`NimError::Paced`] when it comes after their deadline. No limit unless set, 0 is none. The
+    /// hosted catalog's trial is said to allow 40.
+    pub fn requests_per_minute(mut self, requests: u32) -> Self {
+        self.requests_per_minute = Some(requests).filter(|requests| *requests > 0);
+        self
+    }
+
+    /// How long the hosted gateway is asked to hold a request before it answers 202 (header
+    /// `NVCF-POLL-SECONDS`), in whole seconds; 10 s unless set, zero sends no header. Keep it below
+    /// the read timeout.
+    pub fn poll_hold(mut self, hold: Duration) -> Self {
+        self.hold = hold;
+        self
+    }
+
+    /// Lets `tracing` events carry the texts of requests and answers (level TRACE, at most 4 KiB
+    /// each), never the key; without it they carry sizes and ids alone.
+    pub fn trace_texts(mut self, trace: bool) -> Self {
+        self.trace_texts = trace;
+        self
+    }
+
     /// Trusts the certificates of this PEM text too, for a service with a private authority.
     pub fn add_root_certificates(mut self, pem: &[u8]) -> Self {
         self.roots_pem.extend_from_slice(pem);
@@ -203,24 +267,40 @@ impl NimBuilder {
     ///
     /// # Errors
     ///
-    /// [`NimError::Config`] for a setting that cannot be used. [`NimError::MissingKey`] when both
-    /// services are hosted and there is no key; when only one is, its calls give that error.
+    /// [`NimError::Config`] for a setting that cannot be used. [`NimError::MissingKey`] when all
+    /// services are hosted and there is no key; when only some are, their calls give that error.
     pub fn build(self) -> Result<Nim, NimError> {
         let key = self.key.as_ref().map(ApiKey::new).transpose()?.flatten();
         let embed = self.endpoint(self.embed_url.as_deref(), "embed_url", Service::Embedding)?;
         let rank = self.endpoint(self.rerank_url.as_deref(), "rerank_url", Service::Ranking)?;
+        let chat = self.endpoint(self.chat_url.as_deref(), "chat_url", Service::Chat)?;
         let poll = self.poll_url.as_deref();
         let poll = poll.map(|url| checked_url(url, "poll_url", self.allow_insecure_http));
         let poll = poll.transpose()?;
-        if key.is_none() && embed.is_hosted() && rank.is_hosted() {
+        let services = [&embed, &rank, &chat];
+        if key.is_none() && services.iter().all(|service| service.is_hosted()) {
             return Err(NimError::MissingKey { url: HOSTED_BASE.to_owned() });
         }
         let poll_is_https = poll.as_ref().is_none_or(|url| url.scheme() == "https");
-        let http = self.http(embed.is_https() && rank.is_https() && poll_is_https)?;
+        let all_https = services.iter().all(|service| service.is_https()) && poll_is_https;
+        let http = self.http(all_https)?;
         let hosted_poll = Url::parse(HOSTED_POLL).map_err(|_| ConfigFault::HttpClient)?;
-        let (retry, attempt) = (self.retry, self.attempt_timeout);
-        let transport = Transport { http, key, retry, attempt, poll, hosted_poll };
-        Ok(Nim::new(Inner { transport, embed, rank }))
+        let transport = Transport {
+            http,
+            key,
+            retry: self.retry,
+            attempt: self.attempt_timeout,
+            poll,
+            hosted_poll,
+            hold: self.hold.as_secs(),
+            bucket: Bucket::new(self.budget, Instant::now()),
+            breakers: Breakers::new(self.breaker),
+            pace: Pace::new(self.requests_per_minute),
+            requests_per_minute: self.requests_per_minute,
+            meter: Meter::default(),
+            trace_texts: self.trace_texts,
+        };
+        Ok(Nim::new(Inner { transport, embed, rank, chat }))
     }
 
     fn endpoint(
@@ -237,6 +317,7 @@ impl NimBuilder {
             api: match service {
                 Service::Embedding => self.embed_api,
                 Service::Ranking => self.rerank_api,
+                Service::Chat => None,
             },
             append_version: self.append_version.unwrap_or(true),
         };
@@ -244,20 +325,31 @@ impl NimBuilder {
     }
 
     fn http(&self, https_only: bool) -> Result<Client, ConfigFault> {
-        Client::builder()
+        let builder = Client::builder().no_proxy();
+        let builder = match &self.proxy {
+            Some(url) => builder.proxy(self.proxy_at(url, https_only)?),
+            None => builder,
+        };
+        builder
             .user_agent(concat!("portolan/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
             .referer(false)
-            .no_proxy()
             .http1_only()
             .https_only(https_only)
             .connect_timeout(self.connect_timeout)
             .read_timeout(self.read_timeout)
             .pool_idle_timeout(POOL_IDLE)
             .default_headers(self.extra_headers()?)
-            .tls_backend_preconfigured(self.tls()?)
+            .tls_backend_preconfigured(tls::config(&self.roots_pem)?)
             .build()
             .map_err(|_| ConfigFault::HttpClient)
+    }
+
+    /// A proxy sees requests to http addresses as they are, so then it must be trusted like one.
+    fn proxy_at(&self, url: &str, https_only: bool) -> Result<Proxy, ConfigFault> {
+        let insecure = self.allow_insecure_http || https_only;
+        let url = checked_url(url, "proxy", insecure)?;
+        Proxy::all(url).map_err(|_| ConfigFault::UrlSyntax { setting: "proxy" })
     }
 
     fn extra_headers(&self) -> Result<HeaderMap, ConfigFault> {
@@ -270,27 +362,6 @@ impl NimBuilder {
             headers.insert(name, value);
         }
         Ok(headers)
-    }
-
-    /// TLS with the ring provider named here, so that no process-wide default is needed or changed.
-    fn tls(&self) -> Result<rustls::ClientConfig, ConfigFault> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        if !self.roots_pem.is_empty() {
-            let known = roots.len();
-            for certificate in CertificateDer::pem_slice_iter(&self.roots_pem) {
-                let certificate = certificate.map_err(|_| ConfigFault::Certificates)?;
-                roots.add(certificate).map_err(|_| ConfigFault::Certificates)?;
-            }
-            if roots.len() == known {
-                return Err(ConfigFault::Certificates);
-            }
-        }
-        let provider = rustls::crypto::ring::default_provider();
-        let config = rustls::ClientConfig::builder_with_provider(provider.into())
-            .with_safe_default_protocol_versions()
-            .map_err(|_| ConfigFault::HttpClient)?;
-        Ok(config.with_root_certificates(roots).with_no_client_auth())
     }
 }
 
@@ -368,6 +439,11 @@ mod tests {
         let setting = "poll_url";
         let remote = local().poll_url("http://example.com");
         assert_eq!(fault(remote), ConfigFault::InsecureHttp { setting });
+        let setting = "proxy";
+        let remote = local().proxy("http://example.com:3128");
+        assert_eq!(fault(remote), ConfigFault::InsecureHttp { setting });
+        let encrypted = Nim::builder().base_url("https://example.com").proxy("http://p:3128");
+        assert!(encrypted.build().is_ok());
     }
 
     #[test]

@@ -8,16 +8,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::builder::NimBuilder;
+use super::chat::Chat;
 use super::embed::EmbeddingModel;
 use super::endpoint::{Endpoint, Service};
 use super::error::NimError;
+use super::meter::MeterSnapshot;
 use super::rank::RankingModel;
 use super::transport::Transport;
 
 /// Largest list of models that is read.
 const MODELS_LIMIT: u64 = 4 << 20;
+/// Largest metadata document that is read.
+const METADATA_LIMIT: u64 = 1 << 20;
 /// Longest model name that is listed, in bytes.
 const NAME_LIMIT: usize = 256;
 
@@ -34,6 +39,7 @@ pub(super) struct Inner {
     pub(super) transport: Transport,
     pub(super) embed: Endpoint,
     pub(super) rank: Endpoint,
+    pub(super) chat: Endpoint,
 }
 
 /// Settings of one call.
@@ -145,6 +151,17 @@ impl Nim {
         RankingModel::new(self.clone(), model.into())
     }
 
+    /// A chat model by name, such as `nvidia/llama-3.3-nemotron-super-49b-v1.5`. Sends nothing.
+    pub fn chat(&self, model: impl Into<String>) -> Chat {
+        Chat::new(self.clone(), model.into())
+    }
+
+    /// What this client and its clones have done so far.
+    #[must_use]
+    pub fn meter(&self) -> MeterSnapshot {
+        self.transport().meter.snapshot()
+    }
+
     /// Whether a local service says it is ready: `GET {base}/health/ready` (other families have
     /// other addresses), one request, no retry, judged by a status 2xx alone. The hosted catalog
     /// has no such address.
@@ -156,6 +173,69 @@ impl Nim {
         let target = self.endpoint(service).health();
         let status = self.transport().probe(&target).await?;
         Ok((200..300).contains(&status))
+    }
+
+    /// Whether a NIM says it is alive, which it may be long before it is ready:
+    /// `GET {base}/health/live`, one request, no retry, judged by a status 2xx alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`health_ready`](Self::health_ready).
+    pub async fn health_live(&self, service: Service) -> Result<bool, NimError> {
+        let target = self.endpoint(service).under(&["health", "live"]);
+        let status = self.transport().probe(&target).await?;
+        Ok((200..300).contains(&status))
+    }
+
+    /// What a NIM tells of itself: `GET {base}/metadata`, at most 1 MiB. Its fields are not
+    /// documented and differ between releases.
+    ///
+    /// # Errors
+    ///
+    /// Any [`NimError`] but those about inputs.
+    pub async fn metadata(&self, service: Service) -> Result<Value, NimError> {
+        self.document(service, "metadata").await
+    }
+
+    /// The release of a NIM: `GET {base}/version`, at most 1 MiB; its form is not documented.
+    ///
+    /// # Errors
+    ///
+    /// Any [`NimError`] but those about inputs.
+    pub async fn version(&self, service: Service) -> Result<Value, NimError> {
+        self.document(service, "version").await
+    }
+
+    /// Whether the key is accepted where `model` is served: one POST of an empty object. NVIDIA's
+    /// servers look at the key before the body and charge nothing for it, so any refusal but 401
+    /// and 403 means that the key passed. A server that wants no key accepts any.
+    ///
+    /// # Errors
+    ///
+    /// [`NimError::Unauthorized`], [`NimError::Forbidden`], [`NimError::MissingKey`], and those of
+    /// the connection.
+    pub async fn check_key(&self, service: Service, model: &str) -> Result<(), NimError> {
+        let target = self.endpoint(service).target(model)?;
+        if target.hosted && self.transport().key.is_none() {
+            return Err(NimError::MissingKey { url: target.url.to_string() });
+        }
+        match self.transport().knock(&target).await {
+            Err(
+                error @ (NimError::Unauthorized(_)
+                | NimError::Forbidden(_)
+                | NimError::Connect { .. }
+                | NimError::Tls { .. }
+                | NimError::Disconnected { .. }
+                | NimError::Timeout { .. }),
+            ) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn document(&self, service: Service, name: &str) -> Result<Value, NimError> {
+        let target = self.endpoint(service).under(&[name]);
+        let document: Value = self.transport().get(&target, METADATA_LIMIT).await?;
+        Ok(self.transport().redact_json(document))
     }
 
     /// Names of the models of a service, each once, in the server's order: `GET {base}/models`. The
@@ -201,8 +281,13 @@ impl Nim {
         &self.inner.rank
     }
 
+    pub(super) fn chat_endpoint(&self) -> &Endpoint {
+        &self.inner.chat
+    }
+
     fn endpoint(&self, service: Service) -> &Endpoint {
         match service {
+            Service::Chat => &self.inner.chat,
             Service::Embedding => &self.inner.embed,
             Service::Ranking => &self.inner.rank,
         }
@@ -214,6 +299,7 @@ impl fmt::Debug for Nim {
         f.debug_struct("Nim")
             .field("embed", &self.inner.embed.root())
             .field("rank", &self.inner.rank.root())
+            .field("chat", &self.inner.chat.root())
             .field("has_key", &self.inner.transport.key.is_some())
             .finish_non_exhaustive()
     }

@@ -18,17 +18,21 @@ pub(super) const HOSTED_POLL: &str = "https://api.nvcf.nvidia.com/v2/nvcf/pexec/
 /// NVIDIA's gateway that speaks Cohere's rerank.
 const GATEWAY: &str = "inference-api.nvidia.com";
 
-/// The two services of NeMo Retriever, which may run at different addresses.
+/// The services, which may run at different addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Service {
     /// `POST {base}/embeddings`.
     Embedding,
     /// `POST {base}/ranking`.
     Ranking,
+    /// `POST {base}/chat/completions`.
+    Chat,
 }
 
 /// Last segments of the endpoints that any of the families serves.
-const ENDPOINTS: [&str; 5] = ["embeddings", "embed", "ranking", "reranking", "rerank"];
+const ENDPOINTS: [&str; 6] =
+    ["embeddings", "embed", "ranking", "reranking", "rerank", "completions"];
 
 /// How a URL is to be read.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +91,9 @@ impl Endpoint {
         if is_endpoint {
             pop_segment(&mut url);
         }
+        if last == "completions" && last_segment(&url) == "chat" {
+            pop_segment(&mut url);
+        }
         if api == Api::Ollama && last_segment(&url) == "api" {
             pop_segment(&mut url);
         }
@@ -118,6 +125,7 @@ impl Endpoint {
         let missing = match self.service {
             Service::Embedding => "embeddings",
             Service::Ranking => "ranking",
+            Service::Chat => "chat",
         };
         let path = self.api.path(self.service);
         let path = path.ok_or(ConfigFault::Unsupported { api: self.api.name(), setting: missing });
@@ -207,6 +215,7 @@ fn catalog_url(service: Service, model: &str) -> Result<Option<Url>, ConfigFault
             "nv-rerank-qa-mistral-4b:1" | "ai-rerank-qa-mistral-4b" => "nvidia/reranking".into(),
             _ => format!("{org}/{}/reranking", name.replace('.', "_")),
         },
+        Service::Chat => return Ok(None),
     };
     fixed(&format!("{HOSTED_RETRIEVAL}/{path}")).map(Some)
 }
@@ -319,6 +328,22 @@ mod tests {
         for (base, service, expected) in cases {
             assert_eq!(url_of(base, service, "m"), expected);
         }
+    }
+
+    #[test]
+    fn the_endpoint_of_chat_has_two_segments() {
+        for base in [
+            "http://localhost:8000",
+            "http://localhost:8000/v1/chat/completions/",
+            "http://localhost:8000/v1/ranking",
+        ] {
+            let chat = url_of(base, Service::Chat, "m");
+            assert_eq!(chat, "http://localhost:8000/v1/chat/completions", "{base}");
+        }
+        let embed = url_of("http://localhost:1/v1/chat/completions", Service::Embedding, "m");
+        assert_eq!(embed, "http://localhost:1/v1/embeddings");
+        let hosted = url_of("https://ai.api.nvidia.com", Service::Chat, "nvidia/m.1");
+        assert_eq!(hosted, "https://integrate.api.nvidia.com/v1/chat/completions");
     }
 
     #[test]

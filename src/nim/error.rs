@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// What a server answered when it refused a request. The text is at most 512 bytes, escaped, and
-/// free of the API key.
+/// What a server answered when it refused a request. All texts are free of the API key and of what
+/// looks like one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reply {
@@ -17,8 +17,13 @@ pub struct Reply {
     pub url: String,
     /// `NVCF-REQID` or `X-Request-Id` header, when the server sent one.
     pub request_id: Option<String>,
-    /// The server's own words.
+    /// The server's own words, escaped, at most 512 bytes.
     pub message: String,
+    /// The server's name for the error: `code`, or else `type`, of the error object.
+    pub code: Option<String>,
+    /// The body as it came, at most 8 KiB, invalid UTF-8 replaced. Not escaped: may hold control
+    /// characters.
+    pub raw: String,
 }
 
 impl fmt::Display for Reply {
@@ -85,6 +90,19 @@ pub enum NimError {
         /// The answer to the request that held only this input.
         reply: Box<Reply>,
     },
+    /// Messages, tools and the asked answer together are longer than the chat model's context.
+    #[error("the conversation is longer than the model's context, shorten it: {0}")]
+    ContextOverflow(Box<Reply>),
+    /// The server's content policy stopped the request or the answer.
+    #[error("the server's content policy refused this conversation: {0}")]
+    ContentPolicy(Box<Reply>),
+    /// The server was started without a parser for tool calls.
+    #[error(
+        "the server was started without tool calls: set NIM_ENABLE_AUTO_TOOL_CHOICE=1 and \
+         NIM_TOOL_CALL_PARSER, or --enable-auto-tool-choice and --tool-call-parser by \
+         NIM_PASSTHROUGH_ARGS: {0}"
+    )]
+    ToolsNotEnabled(Box<Reply>),
     /// The server wants an input type and did not see it.
     #[error("the server found no input type, is this an embedding model of this server: {0}")]
     InputTypeRequired(Box<Reply>),
@@ -102,6 +120,29 @@ pub enum NimError {
     /// A status that is no answer to this request, such as a redirect; redirects are not followed.
     #[error("unexpected answer, check the base url: {0}")]
     UnexpectedStatus(Box<Reply>),
+    /// An error object where an answer should be, under status 200 or in the middle of a stream.
+    #[error("the server gave up the answer: {0}")]
+    AnswerFailed(Box<Reply>),
+    /// The address failed several times in a row and is left alone for a while; nothing was sent.
+    #[error("{url} failed several times in a row, try it again in {} ms", retry_in.as_millis())]
+    CircuitOpen {
+        /// Address that would have been called.
+        url: String,
+        /// Time until a request may try again.
+        retry_in: Duration,
+    },
+    /// The limit of requests per minute leaves no room before the deadline; nothing was sent.
+    #[error(
+        "{requests_per_minute} requests a minute are allowed, the next may start in {} ms, \
+         after the deadline",
+        retry_in.as_millis()
+    )]
+    Paced {
+        /// The limit set on the client.
+        requests_per_minute: u32,
+        /// Time until the next request may be sent.
+        retry_in: Duration,
+    },
     /// No complete answer within the timeout of one try.
     #[error("no complete answer from {url} within the timeout: send less or raise the timeout")]
     Timeout {
@@ -165,6 +206,8 @@ impl NimError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::RateLimited { .. }
+            | Self::CircuitOpen { .. }
+            | Self::Paced { .. }
             | Self::Timeout { .. }
             | Self::DeadlineExceeded
             | Self::Connect { .. }
@@ -176,14 +219,48 @@ impl NimError {
         }
     }
 
-    /// How long the server asked to wait before the next try.
+    /// How long to wait before the next try: as the server asked, or as this client knows.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after, .. } | Self::Server { retry_after, .. } => {
                 *retry_after
             }
+            Self::CircuitOpen { retry_in, .. } | Self::Paced { retry_in, .. } => Some(*retry_in),
             _ => None,
+        }
+    }
+
+    /// A short name of the variant that stays the same, for logs and figures.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "config",
+            Self::MissingKey { .. } => "missing_key",
+            Self::EmptyInput { .. } => "empty_input",
+            Self::EmptyQuery => "empty_query",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::Forbidden(_) => "forbidden",
+            Self::NotFound(_) => "not_found",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::InputTooLong { .. } => "input_too_long",
+            Self::ContextOverflow(_) => "context_overflow",
+            Self::ContentPolicy(_) => "content_policy",
+            Self::ToolsNotEnabled(_) => "tools_not_enabled",
+            Self::InputTypeRequired(_) => "input_type_required",
+            Self::BadRequest(_) => "bad_request",
+            Self::Server { .. } => "server",
+            Self::UnexpectedStatus(_) => "unexpected_status",
+            Self::AnswerFailed(_) => "answer_failed",
+            Self::CircuitOpen { .. } => "circuit_open",
+            Self::Paced { .. } => "paced",
+            Self::Timeout { .. } => "timeout",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Connect { .. } => "connect",
+            Self::Tls { .. } => "tls",
+            Self::Disconnected { .. } => "disconnected",
+            Self::ResponseTooLarge { .. } => "response_too_large",
+            Self::InvalidResponse { .. } => "invalid_response",
         }
     }
 
@@ -196,6 +273,10 @@ impl NimError {
             | Self::NotFound(reply)
             | Self::RateLimited { reply, .. }
             | Self::InputTooLong { reply, .. }
+            | Self::ContextOverflow(reply)
+            | Self::ContentPolicy(reply)
+            | Self::ToolsNotEnabled(reply)
+            | Self::AnswerFailed(reply)
             | Self::InputTypeRequired(reply)
             | Self::BadRequest(reply)
             | Self::Server { reply, .. }
@@ -259,6 +340,15 @@ pub enum ConfigFault {
     /// The model name is empty or holds characters no model name has.
     #[error("the model name is empty or holds characters outside letters, digits and ._:/@-")]
     ModelName,
+    /// A setting of a chat call is outside its range.
+    #[error("chat setting {setting} is out of range")]
+    ChatSetting {
+        /// Name of the field.
+        setting: &'static str,
+    },
+    /// A chat call without messages.
+    #[error("a chat call needs at least one message")]
+    NoMessages,
     /// Zero dimensions were asked for.
     #[error("dimensions must be at least 1")]
     ZeroDimensions,
@@ -370,4 +460,19 @@ pub enum ResponseFault {
     /// Status 202 that names no request, or comes from a server that has no status address.
     #[error("status 202 without a request id or without a poll url to ask")]
     Accepted,
+    /// A chat answer without a choice.
+    #[error("no choice in the answer")]
+    NoChoice,
+    /// A tool call without a name, or more of them than any answer should have.
+    #[error("a tool call without a name, or too many tool calls")]
+    ToolCall,
+    /// A stream that ended before it said that it was done.
+    #[error("the stream ended before its end mark")]
+    StreamEnded,
+    /// A line of a stream, or an event, longer than any right one could be.
+    #[error("an event of the stream is larger than {limit} bytes")]
+    EventTooLarge {
+        /// Size limit of an event in bytes.
+        limit: usize,
+    },
 }

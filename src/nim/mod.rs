@@ -1,6 +1,6 @@
-//! A client of NVIDIA NeMo Retriever NIMs, hosted or local: embeddings and ranking over HTTP. Other
-//! servers speak through the same calls (see [`Api`]). It knows nothing of collections. Layer:
-//! beside the engine; it imports nothing of it.
+//! A client of NVIDIA NeMo Retriever NIMs, hosted or local: embeddings, ranking and chat over HTTP.
+//! Other servers speak through the same calls (see [`Api`]). It knows nothing of collections.
+//! Layer: beside the engine; it imports nothing of it.
 //!
 //! ```no_run
 //! use portolan::nim::{InputType, Nim};
@@ -20,28 +20,43 @@ mod answer;
 mod api;
 mod base64;
 mod batch;
+mod breaker;
+mod budget;
 mod builder;
+pub(crate) mod chat;
 mod client;
 mod components;
 mod embed;
 mod embed_call;
 mod endpoint;
 mod error;
+pub(crate) mod events;
+mod exchange;
 mod image;
 mod input;
 mod lane;
+mod meter;
 mod models;
 mod models_table;
+mod pace;
 mod rank;
 mod rank_call;
 mod reply;
 mod retry;
 mod secret;
+mod spans;
+mod tls;
 mod transport;
 mod wire;
 
 pub use api::Api;
+pub use breaker::CircuitBreaker;
+pub use budget::RetryBudget;
 pub use builder::NimBuilder;
+pub use chat::{
+    ArgumentsError, Chat, ChatAnswer, ChatDelta, ChatRequest, ChatStream, ChatUsage, FinishReason,
+    Message, Tool, ToolCall, ToolChoice,
+};
 pub use client::{CallOptions, Nim};
 pub use embed::{EmbeddingModel, EmbeddingType, Encoding, InputType, Truncate};
 pub use embed_call::{Embeddings, Norms, Quantization, QuantizedEmbeddings, QuantizedVectors};
@@ -49,6 +64,7 @@ pub use endpoint::Service;
 pub use error::{ConfigFault, NimError, Reply, ResponseFault};
 pub use image::Image;
 pub use input::Input;
+pub use meter::{CallCost, MeterSnapshot};
 pub use models::{ModelFacts, Task};
 pub use rank::{RankTruncate, Ranked, RankingModel, Rankings};
 pub use retry::RetryPolicy;

@@ -1,7 +1,7 @@
 //! Reading of refusals: the server's words out of any error envelope, and their class as a
 //! `NimError`. Not the decision to retry. Layer: above `error` and `secret`; no I/O.
 //!
-//! Servers of this family use at least six envelopes (`detail`, `message`, `error`, problem+json,
+//! Servers of this family use at least eight envelopes (`detail`, `message`, `error`, problem+json,
 //! validation lists, plain text or HTML), sometimes two in one product, so all are tried in turn.
 
 use std::time::Duration;
@@ -9,12 +9,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::error::{NimError, Reply};
-use super::secret::ApiKey;
+use super::secret::{ApiKey, redact};
 
 /// Most bytes of a server's text that enter an error.
 const TEXT_LIMIT: usize = 512;
-/// Most bytes of a request id that are kept.
+/// Most bytes of a request id, and of an error code, that are kept.
 const ID_LIMIT: usize = 128;
+/// Most bytes of a body that an error carries.
+const RAW_LIMIT: usize = 8 << 10;
 
 /// A refusal, before it becomes an error.
 #[derive(Debug)]
@@ -64,16 +66,21 @@ impl From<NimError> for Failure {
 impl Refusal {
     /// Reads the body and sorts the refusal into its class.
     pub(super) fn classify(self, key: Option<&ApiKey>) -> Failure {
-        let (text, input) = match serde_json::from_slice::<Value>(&self.body) {
-            Ok(value) => (message(&value), named_input(&value)),
-            Err(_) => (None, None),
-        };
-        let text = text.unwrap_or_else(|| String::from_utf8_lossy(&self.body).into_owned());
+        let body = serde_json::from_slice::<Value>(&self.body).ok();
+        let input = body.as_ref().and_then(named_input);
+        let code = body.as_ref().and_then(|body| codes(body).next());
+        let raw = String::from_utf8_lossy(&self.body);
+        let text = body.as_ref().and_then(message).unwrap_or_else(|| raw.clone().into_owned());
+        // Escapes could hide the key: written anew, JSON has only those that it needs.
+        let plain = body.as_ref().filter(|_| raw.contains('\\')).map(Value::to_string);
+        let raw = plain.filter(|plain| redact(plain, key) != *plain).map_or(raw, Into::into);
         let reply = Box::new(Reply {
             status: self.status,
             url: self.url,
             request_id: self.request_id.map(|id| presentable(&id, key, ID_LIMIT)),
             message: presentable(&text, key, TEXT_LIMIT),
+            code: code.map(|code| presentable(&code, key, ID_LIMIT)),
+            raw: cut(redact(&raw, key), RAW_LIMIT),
         });
         if let Some(cause) = oversize(self.status, &text) {
             return Failure::TooLarge(TooLarge { cause, input, reply });
@@ -84,6 +91,7 @@ impl Refusal {
 
 fn error_for(reply: Box<Reply>, retry_after: Option<Duration>, text: &str) -> NimError {
     match reply.status {
+        200 => NimError::AnswerFailed(reply),
         401 => NimError::Unauthorized(reply),
         402 | 403 => NimError::Forbidden(reply),
         404 | 410 => NimError::NotFound(reply),
@@ -119,6 +127,19 @@ fn oversize(status: u16, text: &str) -> Option<Oversize> {
     } else {
         (status == 413).then_some(Oversize::Body)
     }
+}
+
+/// The server's names for an error, the most telling first.
+pub(super) fn codes(body: &Value) -> impl Iterator<Item = String> {
+    let inner = body.get("error").filter(|error| error.is_object());
+    let fields = [inner, Some(body)].into_iter().flatten();
+    fields.flat_map(|fields| {
+        let names = ["code", "type", "error_type"].into_iter();
+        names.filter_map(|name| match fields.get(name)? {
+            Value::String(code) if !code.trim().is_empty() => Some(code.clone()),
+            _ => None,
+        })
+    })
 }
 
 /// The server's words, from whichever envelope the body is.
@@ -166,10 +187,7 @@ fn named_input(body: &Value) -> Option<usize> {
 /// Makes text from outside fit to be shown: key removed, control characters escaped, cut to `limit`
 /// bytes.
 pub(super) fn presentable(text: &str, key: Option<&ApiKey>, limit: usize) -> String {
-    let text = match key {
-        Some(key) => key.redact(text),
-        None => text.to_owned(),
-    };
+    let text = redact(text, key);
     let mut shown = String::new();
     for c in text.trim().chars() {
         let before = shown.len();
@@ -183,6 +201,15 @@ pub(super) fn presentable(text: &str, key: Option<&ApiKey>, limit: usize) -> Str
         }
     }
     shown
+}
+
+/// A text without its end, so that at most `limit` bytes are left.
+fn cut(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+        text.truncate(end);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -269,6 +296,27 @@ mod tests {
             }
         }
         assert!(matches!(refusal(500, long), Failure::Other(NimError::Server { .. })));
+    }
+
+    #[test]
+    fn code_and_raw_body_are_kept_and_a_key_is_taken_out_of_both() {
+        let body = r#"{"error":{"message":"m","code":"nvapi-0123456789abc","type":"t"}}"#;
+        let Failure::Other(error) = refusal(500, body) else { panic!("not a size") };
+        let reply = error.reply().expect("a reply");
+        assert_eq!(reply.code.as_deref(), Some("[redacted]"));
+        assert_eq!(reply.raw, body.replace("nvapi-0123456789abc", "[redacted]"));
+        for (body, code) in [
+            (r#"{"error":{"code":400,"type":"t"}}"#, Some("t")),
+            (r#"{"error":"e","error_type":"Tokenizer"}"#, Some("Tokenizer")),
+            (r#"{"message":"m","type":"Bad Request","code":400}"#, Some("Bad Request")),
+            ("text", None),
+        ] {
+            let Failure::Other(error) = refusal(400, body) else { panic!("not a size") };
+            assert_eq!(error.reply().expect("a reply").code.as_deref(), code, "{body}");
+        }
+        let long = refusal(500, &"\u{e9}".repeat(5_000));
+        let Failure::Other(error) = long else { panic!("not a size") };
+        assert_eq!(error.reply().expect("a reply").raw.len(), RAW_LIMIT);
     }
 
     #[test]

@@ -10,6 +10,9 @@ use super::error::ConfigFault;
 
 /// What stands in a text where the key stood.
 const REDACTED: &str = "[redacted]";
+/// How NVIDIA's keys begin, and the least length of the rest that makes a word a key.
+const PREFIX: &str = "nvapi-";
+const LEAST: usize = 8;
 
 /// A key that can stand in a header. Neither `Display` nor `Serialize`; wiped from memory on drop.
 pub(super) struct ApiKey(SecretString);
@@ -36,9 +39,34 @@ impl ApiKey {
     }
 
     /// The text without the key.
-    pub(super) fn redact(&self, text: &str) -> String {
+    pub(super) fn take_out(&self, text: &str) -> String {
         text.replace(self.0.expose_secret(), REDACTED)
     }
+}
+
+/// The text without the key, and without any word that looks like one of NVIDIA's keys: a server
+/// may echo a part of it, or another's.
+pub(super) fn redact(text: &str, key: Option<&ApiKey>) -> String {
+    let text = match key {
+        Some(key) => key.take_out(text),
+        None => text.to_owned(),
+    };
+    let mut clean = String::new();
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once(PREFIX) {
+        let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
+        let (word, tail) = after.split_at(end.unwrap_or(after.len()));
+        clean.push_str(before);
+        if word.len() >= LEAST {
+            clean.push_str(REDACTED);
+        } else {
+            clean.push_str(PREFIX);
+            clean.push_str(word);
+        }
+        rest = tail;
+    }
+    clean.push_str(rest);
+    clean
 }
 
 impl fmt::Debug for ApiKey {
@@ -61,7 +89,20 @@ mod tests {
         let header = key.header().expect("a legal header");
         assert_eq!(header.to_str().expect("ascii"), "Bearer nvapi-canary");
         assert_eq!(format!("{header:?} {key:?}"), "Sensitive [redacted]");
-        assert_eq!(key.redact("bad key nvapi-canary!"), "bad key [redacted]!");
+        assert_eq!(redact("bad key nvapi-canary!", Some(&key)), "bad key [redacted]!");
+    }
+
+    #[test]
+    fn words_that_look_like_a_key_are_taken_out_too() {
+        let cases = [
+            ("nvapi-abcdefgh", "[redacted]"),
+            ("a nvapi-abc_efgh-1, nvapi-abcdefgh2!", "a [redacted], [redacted]!"),
+            ("keys begin with nvapi-", "keys begin with nvapi-"),
+            ("nvapi-short nvapi-nvapi-abcdef", "nvapi-short [redacted]"),
+        ];
+        for (text, clean) in cases {
+            assert_eq!(redact(text, None), clean);
+        }
     }
 
     #[test]

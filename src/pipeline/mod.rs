@@ -1,11 +1,13 @@
 //! From text to reranked hits: async stages over a synchronous database. No transaction is open
 //! while a model is asked; work on the processor goes to blocking threads.
 
+mod chat_model;
 mod ingest;
 mod nim;
 mod query;
 mod stage;
 
+pub use chat_model::{ChatFailure, ChatModel};
 pub use ingest::{Ingest, IngestProgress, IngestReport};
 pub use query::{Answer, OnRerankFailure, Query, QueryReport, StageOutcome, StageReport};
 pub use stage::{

@@ -7,6 +7,7 @@ use portolan::Metric;
 
 use crate::bench_args::{BenchChurnArgs, BenchGrowthArgs, BenchOpenArgs};
 use crate::model_args::{EmbedArgs, RerankArgs};
+use crate::nim_args::NimArgs;
 
 /// Largest number of hits, candidates or ef that is taken.
 const COUNT_MAX: usize = 100_000;
@@ -53,6 +54,8 @@ pub enum Command {
     BenchGrowth(BenchGrowthArgs),
     /// Measure filtered search: recall and speed by the share of records that pass
     BenchFilter(BenchFilterArgs),
+    /// Ask the model services how they are
+    Nim(NimArgs),
     /// Write embedding-like vectors from a seed, to measure with
     GenerateVectors(GenerateArgs),
 }

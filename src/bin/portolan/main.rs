@@ -24,6 +24,9 @@ mod ingest;
 mod inspect;
 mod model_args;
 mod models;
+mod nim_args;
+mod nim_cures;
+mod nim_doctor;
 mod open;
 mod output;
 mod progress;
@@ -86,6 +89,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::BenchOpen(args) => bench_open::run(&args, &out),
         Command::BenchGrowth(args) => bench_growth::run(&args, &out),
         Command::BenchFilter(args) => bench_filter::run(&args, &out),
+        Command::Nim(args) => nim_doctor::run(&args, &out),
         Command::GenerateVectors(args) => generate::run(&args, &out),
     }
 }

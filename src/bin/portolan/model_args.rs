@@ -18,7 +18,8 @@ pub struct EmbedArgs {
     #[arg(long, visible_alias = "api", value_enum, default_value = "nim")]
     pub embed_api: EmbedApiArg,
     /// Ask for vectors of so many components; for models with Matryoshka training
-    #[arg(long, value_name = "N", requires = "embed_model", value_parser = dimensions)]
+    #[arg(long, alias = "dimensions", value_name = "N", requires = "embed_model")]
+    #[arg(value_parser = dimensions)]
     pub embed_dim: Option<usize>,
     /// Put this text in front of each question, such as "query: ", for services that do not do it
     #[arg(long, value_name = "TEXT", requires = "embed_model")]

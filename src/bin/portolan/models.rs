@@ -1,6 +1,6 @@
 //! The model services that the options and the environment name, and the runtime to call them.
 
-use portolan::nim::{EmbeddingModel, Nim, RankingModel};
+use portolan::nim::{EmbeddingModel, Nim, NimBuilder, RankingModel};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::{Failure, Result};
@@ -21,26 +21,7 @@ impl Models {
         if embed_model.is_none() && rerank_model.is_none() {
             return Ok(Self { embedder: None, reranker: None });
         }
-        let mut builder = Nim::builder().env()?.allow_insecure_http(embed.allow_http);
-        builder = builder.embed_api(embed.embed_api.into());
-        if let Some(url) = &embed.embed_url {
-            builder = builder.embed_url(url);
-        }
-        if let Some(url) = rerank.and_then(|rerank| rerank.rerank_url.as_ref()) {
-            builder = builder.rerank_url(url);
-        }
-        if let Some(api) = rerank.and_then(|rerank| rerank.rerank_api) {
-            builder = builder.rerank_api(api.into());
-        }
-        let nim = builder.build().map_err(|error| {
-            let insecure = error.to_string().contains("allow_insecure_http");
-            let failure = Failure::from(error);
-            if insecure {
-                failure.hint("on the command line that is --allow-http")
-            } else {
-                failure
-            }
-        })?;
+        let nim = client(builder(embed, rerank)?)?;
         Ok(Self {
             embedder: embed_model.map(|model| embedder(nim.embedder(model), embed)),
             reranker: rerank_model.map(|model| nim.reranker(model)),
@@ -48,7 +29,33 @@ impl Models {
     }
 }
 
-fn embedder(model: EmbeddingModel, args: &EmbedArgs) -> EmbeddingModel {
+/// A client that is set up as the options and the environment say, but for its models.
+pub fn builder(embed: &EmbedArgs, rerank: Option<&RerankArgs>) -> Result<NimBuilder> {
+    let mut builder = Nim::builder().env()?.allow_insecure_http(embed.allow_http);
+    builder = builder.embed_api(embed.embed_api.into());
+    if let Some(url) = &embed.embed_url {
+        builder = builder.embed_url(url);
+    }
+    if let Some(url) = rerank.and_then(|rerank| rerank.rerank_url.as_ref()) {
+        builder = builder.rerank_url(url);
+    }
+    if let Some(api) = rerank.and_then(|rerank| rerank.rerank_api) {
+        builder = builder.rerank_api(api.into());
+    }
+    Ok(builder)
+}
+
+/// Makes the client, with a hint where an option would have helped.
+pub fn client(builder: NimBuilder) -> Result<Nim> {
+    builder.build().map_err(|error| {
+        let insecure = error.to_string().contains("allow_insecure_http");
+        let failure = Failure::from(error);
+        if insecure { failure.hint("on the command line that is --allow-http") } else { failure }
+    })
+}
+
+/// The embedding model with the settings of the options.
+pub fn embedder(model: EmbeddingModel, args: &EmbedArgs) -> EmbeddingModel {
     let dimensions = args.embed_dim.and_then(|dimensions| u32::try_from(dimensions).ok());
     let model = model.truncate(args.truncate.into()).dimensions(dimensions);
     match (&args.query_prefix, &args.passage_prefix) {

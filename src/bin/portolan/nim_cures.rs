@@ -1,0 +1,140 @@
+//! What to do about each fault that `portolan nim doctor` can find, in plain words. Finds nothing
+//! itself.
+
+use portolan::nim::NimError;
+
+/// What is odd, or wrong, though every request was answered.
+#[derive(Debug, Clone, Copy)]
+pub enum Problem {
+    OtherModel,
+    Symmetric,
+    Dimensions(usize),
+    AnotherModel,
+    Order,
+    NoToolCall,
+    NotReady,
+    NotListed,
+}
+
+impl Problem {
+    pub fn cure(self) -> String {
+        match self {
+            Self::OtherModel => {
+                "check the model name: the server picked one, or has another name for it".into()
+            }
+            Self::Symmetric => {
+                "fine for a symmetric model; for any other it means that the server ignores \
+                 input_type, which costs recall: use a NIM, or --query-prefix and --passage-prefix"
+                    .into()
+            }
+            Self::Dimensions(dimensions) => format!(
+                "ask for --embed-dim {dimensions} if the model offers several, or make a new \
+                 collection for this model"
+            ),
+            Self::AnotherModel => {
+                "vectors of different models cannot be compared: use that model, or make a new \
+                 collection and ingest again"
+                    .into()
+            }
+            Self::Order => "check that this is a ranking model".into(),
+            Self::NoToolCall => {
+                "try once more; if it never calls one, the model or its tool call parser is not \
+                 made for tools"
+                    .into()
+            }
+            Self::NotReady => {
+                "the hosted catalog has no health address, so ignore this there; a local NIM that \
+                 is not ready is still loading its model: wait, and look at its log"
+                    .into()
+            }
+            Self::NotListed => {
+                "the next lines tell whether it works all the same; if not, take a name of the list"
+                    .into()
+            }
+        }
+    }
+}
+
+/// The cure of a failed request.
+pub fn cure(error: &NimError) -> String {
+    let words = match error {
+        NimError::Connect { reason, .. } => match network(reason) {
+            Network::Name => "the host name cannot be resolved: check its spelling and the network",
+            Network::Refused => {
+                "nothing listens there: start the container (docker run ... -p 8000:8000), or \
+                 check host and port"
+            }
+            Network::Other => "check host and port, the network, and firewalls in between",
+        },
+        NimError::Tls { .. } => {
+            "the certificate is not trusted, or the server speaks no TLS: use http:// for a local \
+             container, or have its authority trusted"
+        }
+        NimError::Timeout { .. } | NimError::DeadlineExceeded => {
+            "it accepts connections but does not answer: it may still be loading, or be \
+             overloaded; raise --timeout-ms or wait"
+        }
+        NimError::Disconnected { .. } => {
+            "what listens there speaks no HTTP, or gave up: check the port (8000 unless mapped) \
+             and whether it wants https://"
+        }
+        NimError::MissingKey { .. } => {
+            "get a key at build.nvidia.com and set NVIDIA_API_KEY, or set NVIDIA_BASE_URL to a \
+             local container"
+        }
+        NimError::Unauthorized(_) => {
+            "the key is wrong, cut off or expired: make a new one at build.nvidia.com and set \
+             NVIDIA_API_KEY to all of it, without quotes"
+        }
+        NimError::Forbidden(_) => {
+            "the key lacks the scope \"Public API Endpoints\", the account has no credits left, or \
+             the model is not offered to it"
+        }
+        NimError::NotFound(_) => {
+            "either the model name is wrong, withdrawn or not enabled for this account, or the \
+             base url is: it ends in /v1"
+        }
+        NimError::RateLimited { .. } => {
+            "too many requests; the trial is said to allow 40 a minute: wait, and set a limit"
+        }
+        NimError::InputTypeRequired(_) | NimError::InputTooLong { .. } => {
+            "this is no embedding model of a NIM, or a gateway in between drops fields"
+        }
+        NimError::BadRequest(reply) if reply.message.contains("dimensions") => {
+            "this model does not offer that length: leave --embed-dim out"
+        }
+        NimError::BadRequest(_) => "the server says what it refuses; check the model's kind",
+        NimError::ToolsNotEnabled(_) => {
+            "start the container with NIM_ENABLE_AUTO_TOOL_CHOICE=1 and NIM_TOOL_CALL_PARSER, or \
+             pass both flags by NIM_PASSTHROUGH_ARGS"
+        }
+        NimError::Server { .. } => {
+            "the server is loading, overloaded or broken: wait, then look at its log"
+        }
+        NimError::UnexpectedStatus(_) => {
+            "something else answers there, such as a login page: check the base url"
+        }
+        NimError::InvalidResponse { .. } => {
+            "what answers there is not this service, or not of this kind: check url and model"
+        }
+        _ => "see the message",
+    };
+    words.to_owned()
+}
+
+enum Network {
+    Name,
+    Refused,
+    Other,
+}
+
+fn network(reason: &str) -> Network {
+    let reason = reason.to_ascii_lowercase();
+    if reason.contains("dns") || reason.contains("lookup") || reason.contains("resolve") {
+        Network::Name
+    } else if reason.contains("refused") {
+        Network::Refused
+    } else {
+        Network::Other
+    }
+}

@@ -1,0 +1,292 @@
+//! `portolan nim doctor`: asks the services what a first use would ask, one thing after the other,
+//! and says in plain words what is wrong and how to cure it. Changes nothing.
+
+use std::fmt;
+use std::time::Duration;
+
+use portolan::nim::{
+    CallOptions, ChatRequest, InputType, Message, Nim, NimError, RetryPolicy, Service, Tool,
+    ToolChoice,
+};
+use portolan::{Database, ModelContract};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::failure::{Failure, Result};
+use crate::models::{builder, client, embedder, runtime};
+use crate::nim_args::{DoctorArgs, NimArgs, NimCommand};
+use crate::nim_cures::{Problem, cure};
+use crate::output::{Output, printable};
+
+/// How one check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Ok,
+    /// Worth knowing, no reason to stop.
+    Note,
+    Failed,
+}
+
+#[derive(Serialize)]
+struct Check {
+    service: &'static str,
+    check: &'static str,
+    outcome: Outcome,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cure: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for check in &self.checks {
+            let mark = match check.outcome {
+                Outcome::Ok => "ok    ",
+                Outcome::Note => "note  ",
+                Outcome::Failed => "FAILED",
+            };
+            writeln!(f, "{mark}  {} {}: {}", check.service, check.check, printable(&check.found))?;
+            if let Some(cure) = &check.cure {
+                writeln!(f, "        -> {cure}")?;
+            }
+        }
+        let words = if self.ok { "all is well" } else { "not all is well" };
+        f.write_str(words)
+    }
+}
+
+/// What is being checked, and what was found so far.
+struct Doctor {
+    nim: Nim,
+    patience: Duration,
+    checks: Vec<Check>,
+}
+
+pub fn run(args: &NimArgs, out: &Output) -> Result<()> {
+    let NimCommand::Doctor(args) = &args.command;
+    let expected = expected(args)?;
+    let mut doctor = Doctor::new(args)?;
+    runtime()?.block_on(async {
+        if let Some(model) = &args.embed.embed_model {
+            doctor.embedding(model, args, expected.as_ref()).await;
+        }
+        if let Some(model) = &args.rerank.rerank_model {
+            doctor.ranking(model).await;
+        }
+        if let Some(model) = &args.chat_model {
+            doctor.chat(model).await;
+        }
+    });
+    let failed = doctor.checks.iter().filter(|check| check.outcome == Outcome::Failed).count();
+    let report = Report { ok: failed == 0, checks: doctor.checks };
+    out.result(&report, |report| report.to_string())?;
+    match failed {
+        0 => Ok(()),
+        1 => Err(Failure::new("1 check failed")),
+        _ => Err(Failure::new(format!("{failed} checks failed"))),
+    }
+}
+
+/// Dimensions of the collection, and the model it was filled with.
+fn expected(args: &DoctorArgs) -> Result<Option<(usize, Option<ModelContract>)>> {
+    let Some(path) = &args.db else {
+        return Ok(None);
+    };
+    let db = Database::open_read_only(path)?;
+    let collection = db.collection(&args.collection)?;
+    Ok(Some((collection.dimensions(), collection.model()?)))
+}
+
+impl Doctor {
+    fn new(args: &DoctorArgs) -> Result<Self> {
+        let patience = Duration::from_millis(args.timeout_ms.try_into().unwrap_or(u64::MAX));
+        let builder = builder(&args.embed, Some(&args.rerank))?;
+        let mut builder = builder.attempt_timeout(patience).retry(RetryPolicy::new().tries(1));
+        if let Some(url) = &args.chat_url {
+            builder = builder.chat_url(url);
+        }
+        Ok(Self { nim: client(builder)?, patience, checks: Vec::new() })
+    }
+
+    async fn embedding(
+        &mut self,
+        model: &str,
+        args: &DoctorArgs,
+        expected: Option<&(usize, Option<ModelContract>)>,
+    ) {
+        if !self.reached(Service::Embedding, "embedding", model).await {
+            return;
+        }
+        let embedder = embedder(self.nim.embedder(model), &args.embed);
+        let (service, options) = ("embedding", self.options());
+        let query = embedder.embed_with(&["which way?"], InputType::Query, options).await;
+        let query = match query {
+            Ok(found) => found,
+            Err(error) => return self.fault(service, "a query", &error),
+        };
+        let vector = query.vectors.first().map(Vec::as_slice).unwrap_or_default();
+        let norm = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+        let unit = if (norm - 1.0).abs() < 1e-2 { "unit length" } else { "not of unit length" };
+        self.ok(service, "a query", format!("{} dimensions, norm {norm:.4}, {unit}", vector.len()));
+        if let Some(other) = &query.served_model {
+            let found = format!("{model} was asked for, {other} answered");
+            self.note(service, "served model", found, Problem::OtherModel);
+        }
+        let passage =
+            embedder.embed_with(&["which way?"], InputType::Passage, self.options()).await;
+        match passage {
+            Ok(found) if found.vectors == query.vectors => self.note(
+                service,
+                "a passage",
+                "the same vector as for the query".to_owned(),
+                Problem::Symmetric,
+            ),
+            Ok(_) => self.ok(service, "a passage", "another vector than the query's".to_owned()),
+            Err(error) => self.fault(service, "a passage", &error),
+        }
+        if let Some((dimensions, contract)) = expected {
+            self.fits(model, vector.len(), *dimensions, contract.as_ref());
+        }
+    }
+
+    fn fits(
+        &mut self,
+        model: &str,
+        found: usize,
+        dimensions: usize,
+        contract: Option<&ModelContract>,
+    ) {
+        let service = "embedding";
+        if found != dimensions {
+            let words =
+                format!("the model gives {found} dimensions, the collection has {dimensions}");
+            self.problem(service, "the collection", words, Problem::Dimensions(dimensions));
+        } else if let Some(other) = contract.map(|contract| &contract.model).filter(|m| *m != model)
+        {
+            let words = format!("the collection was filled by {other}");
+            self.problem(service, "the collection", words, Problem::AnotherModel);
+        } else {
+            self.ok(service, "the collection", format!("{dimensions} dimensions, they fit"));
+        }
+    }
+
+    async fn ranking(&mut self, model: &str) {
+        if !self.reached(Service::Ranking, "ranking", model).await {
+            return;
+        }
+        let passages = ["Paris is the capital of France.", "Bread is made of flour."];
+        let ranker = self.nim.reranker(model);
+        let query = "What is the capital of France?";
+        match ranker.rank_with(query, &passages, self.options()).await {
+            Ok(found) if found.scores.first().is_some_and(|best| best.index == 0) => {
+                self.ok("ranking", "two passages", "the right one is first".to_owned());
+            }
+            Ok(_) => self.note(
+                "ranking",
+                "two passages",
+                "the wrong one is first".to_owned(),
+                Problem::Order,
+            ),
+            Err(error) => self.fault("ranking", "two passages", &error),
+        }
+    }
+
+    async fn chat(&mut self, model: &str) {
+        if !self.reached(Service::Chat, "chat", model).await {
+            return;
+        }
+        let schema = json!({"type": "object", "properties": {"city": {"type": "string"}},
+            "required": ["city"]});
+        let tools = [Tool::new("capital", "Notes the name of a capital", schema)];
+        let messages = [Message::user("Note the capital of France with the tool.")];
+        let choice = ToolChoice::Auto;
+        let request = ChatRequest::new(&messages).tools(&tools).tool_choice(&choice);
+        let chat = self.nim.chat(model).max_tokens(512);
+        match chat.complete_with(request, self.options()).await {
+            Ok(found) if !found.tool_calls.is_empty() => {
+                self.ok("chat", "a tool call", format!("it called {}", found.tool_calls[0].name));
+            }
+            Ok(found) => {
+                let words = format!("no tool was called, it ended with {:?}", found.finish);
+                self.note("chat", "a tool call", words, Problem::NoToolCall);
+            }
+            Err(error) => self.fault("chat", "a tool call", &error),
+        }
+    }
+
+    /// Address, key, readiness and list of models. False when the rest would fail the same way.
+    async fn reached(&mut self, service: Service, name: &'static str, model: &str) -> bool {
+        match self.nim.check_key(service, model).await {
+            Ok(()) => self.ok(name, "address and key", "it answers and refuses no key".to_owned()),
+            Err(error) => {
+                self.fault(name, "address and key", &error);
+                return false;
+            }
+        }
+        match self.nim.health_ready(service).await {
+            Ok(true) => self.ok(name, "health", "ready".to_owned()),
+            // The hosted catalog has no such address, nor have other servers.
+            Ok(false) => {
+                self.note(
+                    name,
+                    "health",
+                    "it does not say that it is ready".to_owned(),
+                    Problem::NotReady,
+                );
+            }
+            Err(error) => self.fault(name, "health", &error),
+        }
+        match self.nim.models(service).await {
+            Ok(models) if models.iter().any(|listed| listed == model) => {
+                self.ok(name, "models", format!("{model} is listed"));
+            }
+            Ok(models) => {
+                let mut some = models.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+                if models.len() > 5 {
+                    some.push_str(", ...");
+                }
+                let found = format!("{model} is not among the {} listed: {some}", models.len());
+                self.note(name, "models", found, Problem::NotListed);
+            }
+            Err(error) => {
+                let found = format!("no list: {error}");
+                self.note(name, "models", found, Problem::NotListed);
+            }
+        }
+        true
+    }
+
+    fn options(&self) -> CallOptions {
+        CallOptions::new().timeout(self.patience)
+    }
+
+    fn ok(&mut self, service: &'static str, check: &'static str, found: String) {
+        let outcome = Outcome::Ok;
+        self.checks.push(Check { service, check, outcome, found, kind: None, cure: None });
+    }
+
+    fn note(&mut self, service: &'static str, check: &'static str, found: String, of: Problem) {
+        let (outcome, cure) = (Outcome::Note, Some(of.cure()));
+        self.checks.push(Check { service, check, outcome, found, kind: None, cure });
+    }
+
+    fn problem(&mut self, service: &'static str, check: &'static str, found: String, of: Problem) {
+        let (outcome, cure) = (Outcome::Failed, Some(of.cure()));
+        self.checks.push(Check { service, check, outcome, found, kind: None, cure });
+    }
+
+    fn fault(&mut self, service: &'static str, check: &'static str, error: &NimError) {
+        let (outcome, kind, cure) = (Outcome::Failed, Some(error.kind()), Some(cure(error)));
+        let found = error.to_string();
+        self.checks.push(Check { service, check, outcome, found, kind, cure });
+    }
+}

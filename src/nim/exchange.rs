@@ -1,0 +1,327 @@
+//! One exchange: a request, the status requests it may need, an answer of limited size or the
+//! events of a stream, a refusal. Not its repetition (see `transport`). Layer: above `reply`.
+
+use std::collections::VecDeque;
+use std::error::Error as StdError;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+
+use super::endpoint::{Target, poll_target};
+use super::error::{NimError, ResponseFault};
+use super::events::{EVENT_LIMIT, EventParser};
+use super::meter::Ledger;
+use super::reply::{Failure, Refusal};
+use super::retry::retry_after;
+use super::spans;
+use super::transport::{REASON_LIMIT, Transport, invalid};
+
+/// Most bytes of an error body that are read.
+const ERROR_BODY_LIMIT: usize = 64 << 10;
+/// First and longest wait between two status requests.
+const POLL_WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How an answer is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// To its end.
+    Whole,
+    /// Event by event, if it is a stream of events.
+    Events,
+}
+
+/// What to send where, and how much may come back.
+pub(super) struct Exchange<'a> {
+    pub(super) target: &'a Target,
+    /// JSON for a POST, none for a GET.
+    pub(super) body: Option<&'a [u8]>,
+    pub(super) limit: u64,
+    pub(super) reading: Reading,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) enum Got {
+    Whole(Vec<u8>),
+    /// A stream, and its first event unless it has none.
+    Events(Box<Incoming>, Option<Vec<u8>>),
+}
+
+/// A stream of events that is being read.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    response: Response,
+    parser: EventParser,
+    ready: VecDeque<Vec<u8>>,
+    /// Bytes that may come, and those of them that may still come.
+    limit: u64,
+    left: usize,
+    ended: bool,
+}
+
+impl Transport {
+    pub(super) async fn once(
+        &self,
+        exchange: &Exchange<'_>,
+        ledger: &mut Ledger<'_>,
+    ) -> Result<Got, Failure> {
+        let target = exchange.target;
+        let hold = (target.hosted || self.poll.is_some()) && self.hold > 0;
+        let held = |request: RequestBuilder| match hold {
+            true => request.header("nvcf-poll-seconds", self.hold),
+            false => request,
+        };
+        let request = match exchange.body {
+            Some(body) => self
+                .http
+                .post(target.url.clone())
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.to_vec()),
+            None => self.http.get(target.url.clone()),
+        };
+        spans::text(self, "request", exchange.body.unwrap_or_default());
+        ledger.sent(exchange.body.map_or(0, <[u8]>::len));
+        let mut response = self.send(target, held(request), exchange.reading).await?;
+        let mut wait = POLL_WAITS.0;
+        while response.status() == StatusCode::ACCEPTED {
+            let status = self.status_target(target, response.headers())?;
+            drop(response);
+            tokio::time::sleep(wait).await;
+            wait = wait.saturating_mul(2).min(POLL_WAITS.1);
+            ledger.sent(0);
+            let request = held(self.http.get(status.url.clone()));
+            response = self.send(&status, request, exchange.reading).await?;
+        }
+        if response.status() != StatusCode::OK {
+            let refusal = self.read_refusal(target, response, ledger).await;
+            spans::text(self, "refusal", &refusal.body);
+            return Err(refusal.classify(self.key.as_ref()));
+        }
+        if exchange.reading == Reading::Events && is_stream(response.headers()) {
+            return self.read_first(exchange, response, ledger).await;
+        }
+        let answer = self.read_answer(target, response, exchange.limit, ledger).await?;
+        spans::answered(&answer);
+        spans::text(self, "answer", &answer);
+        Ok(Got::Whole(answer))
+    }
+
+    pub(super) async fn send(
+        &self,
+        target: &Target,
+        request: RequestBuilder,
+        reading: Reading,
+    ) -> Result<Response, NimError> {
+        let accept = match reading {
+            Reading::Whole => "application/json",
+            Reading::Events => "text/event-stream",
+        };
+        let mut request = request.header(ACCEPT, accept);
+        if let Some(key) = &self.key {
+            request = request.header(AUTHORIZATION, key.header()?);
+        }
+        request.send().await.map_err(|error| self.network(target, error))
+    }
+
+    /// Where to ask for an accepted request. The key goes to NVIDIA's status address only for
+    /// requests that went to NVIDIA; any other server needs an address set by the caller.
+    fn status_target(&self, target: &Target, headers: &HeaderMap) -> Result<Target, NimError> {
+        let base = self.poll.as_ref().or(target.hosted.then_some(&self.hosted_poll));
+        let id = header(headers, "nvcf-reqid").filter(|id| {
+            let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+            !id.is_empty() && id.len() <= 128 && id.bytes().all(legal)
+        });
+        match (base, id) {
+            (Some(base), Some(id)) => Ok(poll_target(base, id)),
+            _ => Err(invalid(target, ResponseFault::Accepted)),
+        }
+    }
+
+    async fn read_answer(
+        &self,
+        target: &Target,
+        mut response: Response,
+        limit: u64,
+        ledger: &mut Ledger<'_>,
+    ) -> Result<Vec<u8>, NimError> {
+        let too_large = || NimError::ResponseTooLarge { url: target.url.to_string(), limit };
+        if response.content_length().is_some_and(|length| length > limit) {
+            return Err(too_large());
+        }
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut answer = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.network(target, e))? {
+            ledger.received(chunk.len());
+            if chunk.len() > limit.saturating_sub(answer.len()) {
+                return Err(too_large());
+            }
+            answer.extend_from_slice(&chunk);
+        }
+        Ok(answer)
+    }
+
+    /// Reads up to the first event. An error object there is a refusal like any other.
+    async fn read_first(
+        &self,
+        exchange: &Exchange<'_>,
+        response: Response,
+        ledger: &mut Ledger<'_>,
+    ) -> Result<Got, Failure> {
+        let left = usize::try_from(exchange.limit).unwrap_or(usize::MAX);
+        let mut stream = Box::new(Incoming {
+            response,
+            parser: EventParser::default(),
+            ready: VecDeque::new(),
+            limit: exchange.limit,
+            left,
+            ended: false,
+        });
+        let first = self.read_event(exchange.target, &mut stream, ledger).await?;
+        if let Some(event) = &first
+            && let Ok(value) = serde_json::from_slice(event)
+            && let Some(failure) = self.failure_in(exchange.target, event, &value)
+        {
+            return Err(failure);
+        }
+        Ok(Got::Events(stream, first))
+    }
+
+    /// The next event; none at the end. Holds what it has read while it waits for more.
+    pub(super) async fn read_event(
+        &self,
+        target: &Target,
+        stream: &mut Incoming,
+        ledger: &mut Ledger<'_>,
+    ) -> Result<Option<Vec<u8>>, NimError> {
+        loop {
+            if let Some(event) = stream.ready.pop_front() {
+                spans::text(self, "event", &event);
+                return Ok(Some(event));
+            }
+            if stream.ended {
+                return Ok(None);
+            }
+            let chunk = stream.response.chunk().await.map_err(|e| self.network(target, e))?;
+            let Some(chunk) = chunk else {
+                stream.ended = true;
+                stream.ready.extend(stream.parser.end());
+                continue;
+            };
+            ledger.received(chunk.len());
+            let Some(left) = stream.left.checked_sub(chunk.len()) else {
+                let limit = stream.limit;
+                return Err(NimError::ResponseTooLarge { url: target.url.to_string(), limit });
+            };
+            stream.left = left;
+            if stream.parser.push(&chunk, &mut stream.ready).is_err() {
+                return Err(invalid(target, ResponseFault::EventTooLarge { limit: EVENT_LIMIT }));
+            }
+        }
+    }
+
+    /// The failure that an event or an answer under status 200 tells of, if it holds an error.
+    pub(super) fn failure_in(
+        &self,
+        target: &Target,
+        document: &[u8],
+        value: &Value,
+    ) -> Option<Failure> {
+        let error = value.get("error").filter(|error| !error.is_null())?;
+        let told = error.get("code").and_then(Value::as_u64);
+        let status = told.and_then(|code| u16::try_from(code).ok());
+        let refusal = Refusal {
+            status: status.filter(|status| (400..600).contains(status)).unwrap_or(200),
+            url: target.url.to_string(),
+            request_id: None,
+            retry_after: None,
+            body: document.to_vec(),
+        };
+        Some(refusal.classify(self.key.as_ref()))
+    }
+
+    /// Reads what there is of an error body; its loss must not hide the status.
+    async fn read_refusal(
+        &self,
+        target: &Target,
+        mut response: Response,
+        ledger: &mut Ledger<'_>,
+    ) -> Refusal {
+        let headers = response.headers();
+        let mut refusal = Refusal {
+            status: response.status().as_u16(),
+            url: target.url.to_string(),
+            request_id: header(headers, "nvcf-reqid")
+                .or_else(|| header(headers, "x-request-id"))
+                .map(str::to_owned),
+            retry_after: header(headers, RETRY_AFTER.as_str())
+                .and_then(|text| retry_after(text, SystemTime::now())),
+            body: Vec::new(),
+        };
+        while let Ok(Some(chunk)) = response.chunk().await {
+            ledger.received(chunk.len());
+            let room = ERROR_BODY_LIMIT.saturating_sub(refusal.body.len());
+            refusal.body.extend(chunk.iter().take(room));
+            if chunk.len() >= room {
+                break;
+            }
+        }
+        refusal
+    }
+
+    fn network(&self, target: &Target, error: reqwest::Error) -> NimError {
+        let connecting = error.is_connect();
+        if error.is_timeout() && !connecting {
+            return timeout(target);
+        }
+        let error = error.without_url();
+        let url = target.url.to_string();
+        let chain = Chain(Some(&error));
+        let words: Vec<String> = chain.map(ToString::to_string).collect();
+        let reason = self.presentable(&words.join(": "), REASON_LIMIT);
+        if Chain(Some(&error)).any(is_tls) {
+            NimError::Tls { url, reason }
+        } else if connecting {
+            NimError::Connect { url, reason }
+        } else {
+            NimError::Disconnected { url, reason }
+        }
+    }
+}
+
+pub(super) fn timeout(target: &Target) -> NimError {
+    NimError::Timeout { url: target.url.to_string() }
+}
+
+/// Whether the answer is a stream of events; one that does not say is taken for one.
+fn is_stream(headers: &HeaderMap) -> bool {
+    header(headers, CONTENT_TYPE.as_str())
+        .is_none_or(|kind| kind.to_ascii_lowercase().contains("event-stream"))
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// An error and its sources, outermost first.
+struct Chain<'a>(Option<&'a (dyn StdError + 'static)>);
+
+impl<'a> Iterator for Chain<'a> {
+    type Item = &'a (dyn StdError + 'static);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let error = self.0?;
+        self.0 = error.source();
+        Some(error)
+    }
+}
+
+/// TLS errors travel inside I/O errors, which do not list them as a source.
+fn is_tls(error: &(dyn StdError + 'static)) -> bool {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => is_tls(inner),
+        None => error.is::<rustls::Error>(),
+    }
+}

@@ -1,0 +1,173 @@
+//! `portolan nim doctor` against loopback services: what it finds, says and exits with.
+
+#![cfg(feature = "cli")]
+
+#[path = "nim_client/server.rs"]
+#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
+mod server;
+
+use std::process::{Command, Output};
+
+use portolan::{CollectionOptions, Database, Metric, ModelContract};
+use serde_json::{Value, json};
+
+use server::{Request, Server, Step, answer, ok};
+
+const KEY: &str = "nvapi-canary-0123456789";
+
+/// Runs the command on another thread: the server lives in this runtime.
+async fn doctor(url: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+    command.args(["nim", "doctor"]).args(args);
+    command.env_remove("NVIDIA_APPEND_API_VERSION");
+    command.env("NVIDIA_BASE_URL", url).env("NVIDIA_API_KEY", KEY);
+    let run = tokio::task::spawn_blocking(move || command.output());
+    run.await.expect("a thread").expect("the command")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("utf-8")
+}
+
+/// Services that are well: a query and a passage get different vectors of two dimensions.
+fn well(request: &Request) -> Step {
+    if request.body == b"{}" {
+        return answer(422, "", r#"{"detail":[{"loc":["body","model"],"msg":"field required"}]}"#);
+    }
+    match request.line.as_str() {
+        "GET /v1/health/ready HTTP/1.1" => ok(&json!({"ready": true})),
+        "GET /v1/models HTTP/1.1" => ok(&json!({"data": [{"id": "e"}, {"id": "r"}, {"id": "c"}]})),
+        "POST /v1/embeddings HTTP/1.1" => {
+            let body = request.json();
+            let vector = if body["input_type"] == "query" { [0.6, 0.8] } else { [1.0, 0.0] };
+            ok(&json!({"data": [{"index": 0, "embedding": vector}], "model": "e"}))
+        }
+        "POST /v1/ranking HTTP/1.1" => {
+            ok(&json!({"rankings": [{"index": 1, "logit": -9}, {"index": 0, "logit": 9}]}))
+        }
+        "POST /v1/chat/completions HTTP/1.1" => {
+            let call = json!({"id": "a", "function": {"name": "capital",
+                "arguments": "{\"city\":\"Paris\"}"}});
+            ok(&json!({"choices": [{"message": {"tool_calls": [call]},
+                "finish_reason": "tool_calls"}]}))
+        }
+        other => panic!("{other}"),
+    }
+}
+
+fn checks(output: &Output) -> (bool, Vec<Value>) {
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let list = report["checks"].as_array().cloned().expect("a list");
+    (report["ok"].as_bool().expect("a verdict"), list)
+}
+
+fn check<'a>(list: &'a [Value], service: &str, name: &str) -> &'a Value {
+    let found = list.iter().find(|check| check["service"] == service && check["check"] == name);
+    found.unwrap_or_else(|| panic!("no {service} {name} in {list:?}"))
+}
+
+#[tokio::test]
+async fn services_that_are_well_pass_every_check() {
+    let server = Server::start(|_, request| well(request)).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let db = dir.path().join("db.portolan");
+    let options = CollectionOptions::new(2, Metric::Cosine).model(ModelContract::new("e"));
+    Database::create(&db).expect("a file").create_collection("docs", options).expect("one");
+    let db = db.display().to_string();
+    let args = ["--embed-model", "e", "--rerank-model", "r", "--chat-model", "c", "--db", &db];
+    let output = doctor(&server.url, &[&args[..], &["--json"]].concat()).await;
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    let (is_well, list) = checks(&output);
+    assert!(is_well && list.iter().all(|check| check["outcome"] == "ok"), "{list:?}");
+    assert_eq!(list.len(), 3 + 3 + 3 + 3 + 1 + 1);
+    let query = check(&list, "embedding", "a query");
+    assert_eq!(query["found"], "2 dimensions, norm 1.0000, unit length");
+
+    let shown = text(&doctor(&server.url, &args).await.stdout);
+    assert!(shown.contains("ok      embedding the collection: 2 dimensions, they fit"), "{shown}");
+    assert!(shown.ends_with("all is well\n"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_bad_key_and_a_wrong_model_are_told_with_their_cure() {
+    let server = Server::start(|_, _| {
+        answer(401, "", format!(r#"{{"title":"Unauthorized","detail":"{KEY} is no key"}}"#))
+    })
+    .await;
+    let output = doctor(&server.url, &["--embed-model", "e"]).await;
+    let shown = text(&output.stdout);
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (Some(1), "error: 1 check failed\n".to_owned())
+    );
+    assert!(shown.contains("FAILED  embedding address and key: "), "{shown}");
+    assert!(shown.contains("-> the key is wrong, cut off or expired"), "{shown}");
+    assert!(!shown.contains("canary"), "{shown}");
+    assert_eq!(server.requests().len(), 1);
+
+    let server = Server::start(|_, request| match request.line.as_str() {
+        "POST /v1/embeddings HTTP/1.1" if request.body != b"{}" => {
+            answer(404, "", r#"{"status":404,"title":"Not Found","detail":"no such model"}"#)
+        }
+        _ => well(request),
+    })
+    .await;
+    let output = doctor(&server.url, &["--embed-model", "x", "--json"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let (is_well, list) = checks(&output);
+    assert!(!is_well);
+    let models = check(&list, "embedding", "models");
+    assert_eq!(
+        (&models["outcome"], &models["found"]),
+        (&json!("note"), &json!("x is not among the 3 listed: e, r, c"))
+    );
+    let query = check(&list, "embedding", "a query");
+    assert_eq!((&query["outcome"], &query["kind"]), (&json!("failed"), &json!("not_found")));
+    assert!(query["cure"].as_str().is_some_and(|cure| cure.contains("model name is wrong")));
+}
+
+#[tokio::test]
+async fn dimensions_that_do_not_fit_and_ignored_input_types_are_found() {
+    let server = Server::start(|_, request| match request.line.as_str() {
+        "POST /v1/embeddings HTTP/1.1" if request.body != b"{}" => {
+            ok(&json!({"data": [{"index": 0, "embedding": [3, 4]}], "model": "other"}))
+        }
+        _ => well(request),
+    })
+    .await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let db = dir.path().join("db.portolan");
+    let options = CollectionOptions::new(3, Metric::Cosine);
+    Database::create(&db).expect("a file").create_collection("docs", options).expect("one");
+    let db = db.display().to_string();
+    let output = doctor(&server.url, &["--embed-model", "e", "--db", &db, "--json"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let (_, list) = checks(&output);
+    assert_eq!(
+        check(&list, "embedding", "a query")["found"],
+        "2 dimensions, norm 5.0000, not of unit length"
+    );
+    assert_eq!(check(&list, "embedding", "served model")["outcome"], "note");
+    assert_eq!(check(&list, "embedding", "a passage")["outcome"], "note");
+    let collection = check(&list, "embedding", "the collection");
+    assert_eq!(collection["outcome"], "failed");
+    assert!(collection["cure"].as_str().is_some_and(|cure| cure.contains("--embed-dim 3")));
+
+    // The length that is asked for must come.
+    let output = doctor(&server.url, &["--embed-model", "e", "--dimensions", "3", "--json"]).await;
+    let (_, list) = checks(&output);
+    assert_eq!(check(&list, "embedding", "a query")["kind"], "invalid_response");
+}
+
+#[tokio::test]
+async fn nobody_there_and_wrong_usage_are_told_apart() {
+    let output = doctor("http://127.0.0.1:1", &["--rerank-model", "r"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let shown = text(&output.stdout);
+    assert!(shown.contains("-> nothing listens there: start the container"), "{shown}");
+    let output = doctor("http://127.0.0.1:1", &[]).await;
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+    let output = doctor("http://example.com", &["--chat-model", "c"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("--allow-http"), "{output:?}");
+}
