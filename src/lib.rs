@@ -46,10 +46,10 @@ mod storage;
 mod vectors;
 
 pub use db::{
-    Audit, Batch, Collection, CollectionInfo, CollectionOptions, Committed, Compacted, Damage,
-    DamagedPart, Database, DatabaseInfo, DatabaseOptions, Found, Hit, Hits, Maintain, Maintained,
-    Maintenance, MaintenanceOutcome, Page, RecallPoint, Repaired, Residency, Scan, Search,
-    SearchBatch, SearchReport, SpaceInfo, Verified,
+    Audit, Batch, CacheInfo, CacheOptions, Collection, CollectionInfo, CollectionOptions,
+    Committed, Compacted, Damage, DamagedPart, Database, DatabaseInfo, DatabaseOptions, Found, Hit,
+    Hits, Maintain, Maintained, Maintenance, MaintenanceOutcome, Page, RecallPoint, Repaired,
+    Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo, Verified,
 };
 pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};

@@ -1,12 +1,12 @@
 //! What is in the file, and where its bytes are.
 
-use super::{Collection, Database};
+use super::{CacheInfo, Collection, Database};
 use crate::error::Result;
 use crate::format::{SectionKind, extent_value_bytes, rows_per_extent};
 use crate::record::ModelContract;
 use crate::storage::keys as key;
 use crate::storage::tables::{Manifest, SectionEntry};
-use crate::storage::{Table, Verify};
+use crate::storage::{Table, Verify, slot_sets};
 use crate::vectors::{Metric, Originals};
 
 /// What is in a file. Made by [`Database::info`].
@@ -19,6 +19,8 @@ pub struct DatabaseInfo {
     pub format_version: u32,
     /// The collections, by name.
     pub collections: Vec<CollectionInfo>,
+    /// What queries keep of what models said.
+    pub cache: CacheInfo,
 }
 
 /// What is in a collection.
@@ -45,6 +47,8 @@ pub struct CollectionInfo {
     pub unsealed: u64,
     /// Deleted vectors that still take space in a segment.
     pub deleted: u64,
+    /// Records whose vector is to come.
+    pub pending: u64,
     /// Segments.
     pub segments: usize,
     /// Segments with a graph.
@@ -102,7 +106,8 @@ impl Database {
             collections.push(self.collection(&name)?.info()?);
         }
         let (file_bytes, format_version) = (self.inner.file_bytes(), self.inner.store().format());
-        Ok(DatabaseInfo { file_bytes, format_version, collections })
+        let cache = self.cache_info()?;
+        Ok(DatabaseInfo { file_bytes, format_version, collections, cache })
     }
 }
 
@@ -159,6 +164,7 @@ impl Collection {
             vectors: manifest.vectors(),
             unsealed: manifest.delta,
             deleted: manifest.dead,
+            pending: slot_sets::pending(snapshot, self.id)?.len(),
             segments: manifest.segments.len(),
             graphs: manifest.segments.iter().filter(|segment| segment.graph.is_some()).count(),
             space,

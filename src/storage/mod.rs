@@ -2,6 +2,7 @@
 //! page reader (`reader.rs`). The layers above see the [`Store`] and [`Snapshot`] traits, tables
 //! and extents; nothing above this folder knows LMDB.
 
+pub(crate) mod cache;
 mod checked;
 mod copy;
 mod env;
@@ -15,6 +16,7 @@ mod pages;
 mod reader;
 mod salvage;
 mod schema;
+pub(crate) mod slot_sets;
 mod source;
 pub(crate) mod tables;
 mod validate;
