@@ -58,9 +58,9 @@ pub use fusion::{RRF_K, fuse};
 pub use index::{GraphParams, IndexError, SearchPath};
 #[cfg(feature = "nim")]
 pub use pipeline::{
-    Answer, BoxFuture, Embedded, Embedder, Ingest, IngestProgress, IngestReport, OnRerankFailure,
-    Query, QueryReport, RankedPassage, Reranked, Reranker, Role, StageError, StageOutcome,
-    StageReport,
+    Answer, BoxFuture, CacheUse, Cost, CostMeter, CostTotals, Embedded, Embedder, Ingest,
+    IngestProgress, IngestReport, OnRerankFailure, Query, QueryReport, RankedPassage, Rejected,
+    Reranked, Reranker, Role, StageError, StageOutcome, StageReport, StageTotal,
 };
 pub use record::{Metadata, ModelContract, Record, RecordError, RecordId, Roles, Value};
 pub use storage::{PageError, StorageError, Verify, WriterPolicy};

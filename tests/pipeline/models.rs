@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use portolan::{
-    BoxFuture, Embedded, Embedder, ModelContract, RankedPassage, Reranked, Reranker, Role,
+    BoxFuture, Cost, Embedded, Embedder, ModelContract, RankedPassage, Reranked, Reranker, Role,
     StageError,
 };
 
@@ -123,7 +123,8 @@ impl Embedder for WordEmbedder {
                 *seen.entry((role == Role::Query, (*text).to_owned())).or_insert(0) += 1;
             }
             let vectors = texts.iter().map(|text| bag_of_words(text)).collect();
-            Ok(Embedded { vectors, tokens: Some(texts.len() as u64) })
+            let cost = Cost::new().requests(1, 0).tokens(texts.len() as u64);
+            Ok(Embedded::new(vectors).cost(cost))
         })
     }
 
@@ -189,7 +190,10 @@ impl Reranker for OverlapReranker {
             match self.fate {
                 Fate::FailAt(at) if at == call => Err(StageError::new("no opinion")),
                 Fate::HangAt(at) if at == call => std::future::pending().await,
-                _ => Ok(Reranked { ranking: (self.answer)(query, passages), tokens: Some(5) }),
+                _ => {
+                    let cost = Cost::new().requests(1, 0).tokens(5);
+                    Ok(Reranked::new((self.answer)(query, passages)).cost(cost))
+                }
             }
         })
     }

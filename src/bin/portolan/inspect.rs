@@ -19,6 +19,8 @@ struct Info {
     path: PathBuf,
     file_bytes: u64,
     format_version: u64,
+    cache_entries: u64,
+    cache_bytes: u64,
     collections: Vec<Shape>,
 }
 
@@ -34,6 +36,7 @@ struct Shape {
     vectors: u64,
     unsealed: u64,
     deleted: u64,
+    pending: u64,
     segments: usize,
     graphs: usize,
     space: Space,
@@ -68,6 +71,8 @@ pub fn info(args: &FileArgs, out: &Output) -> Result<()> {
         path: db.path().to_owned(),
         file_bytes: found.file_bytes,
         format_version: found.format_version.into(),
+        cache_entries: found.cache.entries,
+        cache_bytes: found.cache.bytes,
         collections: found.collections.into_iter().map(shape).collect(),
     };
     out.result(&info, info_text)
@@ -98,6 +103,7 @@ fn shape(info: CollectionInfo) -> Shape {
         vectors: info.vectors,
         unsealed: info.unsealed,
         deleted: info.deleted,
+        pending: info.pending,
         segments: info.segments,
         graphs: info.graphs,
         space: Space {
@@ -120,6 +126,10 @@ fn info_text(info: &Info) -> String {
     let size = bytes(info.file_bytes);
     // writing to a string cannot fail
     let _ = writeln!(text, "{}: {size}, format {}", info.path.display(), info.format_version);
+    if info.cache_entries > 0 {
+        let (entries, size) = (info.cache_entries, bytes(info.cache_bytes));
+        let _ = writeln!(text, "cache: {entries} questions to models, {size}");
+    }
     for of in &info.collections {
         let model = of.model.as_ref().map_or("unknown", |model| &model.model);
         let shape = dimensions_text(of.dimensions, of.leading_dimensions);
@@ -137,6 +147,9 @@ fn info_text(info: &Info) -> String {
         let _ = writeln!(text, "\n{}: {} records", printable(&of.name), of.records);
         for (name, value) in lines {
             let _ = writeln!(text, "  {name:<10} {value}");
+        }
+        if of.pending > 0 {
+            let _ = writeln!(text, "  {:<10} {} records wait for a vector", "pending", of.pending);
         }
         if !of.recall.is_empty() {
             let points = of.recall.iter().skip_while(|(_, recall)| *recall < 0.9);
@@ -238,6 +251,9 @@ struct Shrunk {
 
 /// Folds and shrinks the file, in place or into another.
 pub fn compact(args: &CompactArgs, out: &Output) -> Result<()> {
+    if args.drop_cache {
+        Database::open_existing(&args.db)?.clear_cache()?;
+    }
     let done = match &args.to {
         Some(target) => {
             let options = DatabaseOptions::new().must_exist().verify(portolan::Verify::Touched);
