@@ -138,6 +138,7 @@ type Answer = Box<dyn Fn(&str, &[&str]) -> Vec<RankedPassage> + Send + Sync>;
 pub struct OverlapReranker {
     fate: Fate,
     answer: Answer,
+    is_pointwise: bool,
     calls: AtomicUsize,
     /// Passages of the last call.
     last: Mutex<Vec<String>>,
@@ -160,7 +161,13 @@ impl OverlapReranker {
         answer: impl Fn(&str, &[&str]) -> Vec<RankedPassage> + Send + Sync + 'static,
     ) -> Self {
         let (calls, last) = (AtomicUsize::new(0), Mutex::default());
-        Self { fate, answer: Box::new(answer), calls, last }
+        Self { fate, answer: Box::new(answer), is_pointwise: false, calls, last }
+    }
+
+    /// Says that scores of several calls compare.
+    pub fn pointwise(mut self) -> Self {
+        self.is_pointwise = true;
+        self
     }
 
     pub fn calls(&self) -> usize {
@@ -175,6 +182,10 @@ impl OverlapReranker {
 impl Reranker for OverlapReranker {
     fn model(&self) -> &str {
         "test/overlap"
+    }
+
+    fn is_pointwise(&self) -> bool {
+        self.is_pointwise
     }
 
     fn rank<'a>(

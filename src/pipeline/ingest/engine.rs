@@ -113,7 +113,7 @@ impl<'e> Engine<'e> {
         let mut reading: Option<Reading> = None;
         let mut dry = false;
         loop {
-            dry |= self.failed.is_some();
+            dry |= self.is_failing();
             if !dry && reading.is_none() && self.batches.len() < self.bounds.in_flight {
                 match source.next(&self.collection, &|id| self.on_way.contains(id)) {
                     Next::Reading(handle) => reading = Some(handle),
@@ -149,6 +149,12 @@ impl<'e> Engine<'e> {
         }
     }
 
+    /// Whether nothing more is to be sent, though its turn to fail may not have come.
+    fn is_failing(&self) -> bool {
+        let under_way = self.commit.as_ref().is_some_and(|commit| commit.failure.is_some());
+        self.failed.is_some() || under_way || self.line.iter().any(Flight::has_failed)
+    }
+
     fn fail(&mut self, error: Error) {
         self.failed.get_or_insert(error);
     }
@@ -175,7 +181,7 @@ impl<'e> Engine<'e> {
 
     /// Sends batches to the model while the bounds allow it.
     fn send(&mut self) {
-        while self.failed.is_none() {
+        while !self.is_failing() {
             let Some(batch) = self.batches.pop_front() else { return };
             let Some(embedder) = self.embedder else {
                 let reason = "a record has no vector and there is no embedder: add one of them";

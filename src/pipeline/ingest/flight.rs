@@ -67,6 +67,10 @@ impl<'e> Flight<'e> {
         }
     }
 
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(&self.state, State::Landed(landed) if landed.failure.is_some())
+    }
+
     /// What became of it, once it has landed.
     pub(super) fn take(&mut self) -> Option<Landed> {
         match std::mem::replace(&mut self.state, State::Taken) {
