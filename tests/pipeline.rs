@@ -27,6 +27,8 @@ mod scripted;
 #[allow(dead_code, reason = "the NIM client's own tests use the rest")]
 #[path = "nim_client/server.rs"]
 mod server;
+#[path = "pipeline/spans.rs"]
+mod spans;
 
 use portolan::{Collection, CollectionOptions, Database, DatabaseOptions, Metric, Record};
 

@@ -166,7 +166,7 @@ impl Database {
             waiting.changes.clear();
             waiting.touched.clear();
         }
-        self.inner.lmdb()?.write(self.inner.writer, |txn| cache::clear(txn))?;
+        self.inner.lmdb()?.write(self.inner.writer, cache::clear)?;
         Ok(())
     }
 

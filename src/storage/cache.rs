@@ -408,3 +408,58 @@ pub(crate) fn check(snapshot: &dyn Snapshot) -> Result<(), StorageError> {
         _ => Err(missing("an entry that the cache counts")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_is_read_back_and_anything_else_is_refused() {
+        let logits = Said::Logits([(1, 0.5), (u128::MAX, -3.0)].into());
+        let vector = Said::Vector(vec![1.0, -0.25]);
+        for (kind, said) in [(Kind::Logits, logits), (Kind::Vector, vector)] {
+            let bytes = said.encode();
+            assert_eq!(Said::decode(kind, &bytes), Ok(said));
+            for cut in 1..bytes.len() {
+                let found = Said::decode(kind, &bytes[..cut]);
+                let row = if kind == Kind::Logits { ROW_BYTES } else { 4 };
+                assert_eq!(found.is_ok(), cut % row == 0, "{cut}");
+            }
+            let mut spoiled = bytes;
+            let end = spoiled.len() - 4;
+            spoiled[end..].copy_from_slice(&f32::NAN.to_le_bytes());
+            let refused = Said::decode(kind, &spoiled);
+            assert!(matches!(refused, Err(FormatError::Field { .. })), "{refused:?}");
+        }
+        let many = vec![0; (PASSAGES_MAX + 1) * ROW_BYTES];
+        assert!(Said::decode(Kind::Logits, &many).is_err());
+    }
+
+    #[test]
+    fn an_entry_of_any_length_is_read_or_refused() {
+        let subject = Subject::logits("m", "q");
+        let key = subject.key(7);
+        let whole = encode_entry(&key, 9, &subject, &Said::Vector(vec![1.0]));
+        let entry = decode_entry(&key, &whole).map(|entry| (entry.sequence, entry.said.len()));
+        assert_eq!(entry, Ok((9, 4)));
+        for cut in 0..whole.len() - 8 {
+            let payload = &whole[8..8 + cut];
+            let sealed = seal(Table::Meta as u8, &key, payload);
+            // Behind sequence, length and the ten bytes of the subject anything may follow.
+            assert_eq!(decode_entry(&key, &sealed).is_ok(), cut >= 8 + 4 + 10, "{cut}");
+        }
+        let mut long = whole[8..].to_vec();
+        long[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(decode_entry(&key, &seal(Table::Meta as u8, &key, &long)).is_err());
+    }
+
+    #[test]
+    fn subjects_that_run_together_are_two() {
+        let key = |model, query| Subject::logits(model, query).key(1);
+        assert_ne!(key("ab", "c"), key("a", "bc"));
+        assert_ne!(Subject::logits("a", "b").key(1), Subject::vector(&["a"], "b").key(1));
+        assert_ne!(key("a", "b"), Subject::logits("a", "b").key(2));
+        assert_eq!(kind_of(&key("a", "b")), Some(Kind::Logits));
+        assert_eq!(sequence_of(&order_key(77)), Some(77));
+    }
+}

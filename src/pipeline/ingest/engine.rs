@@ -39,11 +39,14 @@ pub(super) struct Bounds {
     pub(super) bytes: usize,
 }
 
+/// Told of each record that is set aside.
+pub(super) type OnReject<'e> = Box<dyn FnMut(&Rejected) + Send + 'e>;
+
 /// Who is told of what.
 #[derive(Default)]
 pub(super) struct Listeners<'e> {
     pub(super) progress: Option<Box<dyn FnMut(IngestProgress) + Send + 'e>>,
-    pub(super) reject: Option<Box<dyn FnMut(&Rejected) + Send + 'e>>,
+    pub(super) reject: Option<OnReject<'e>>,
     pub(super) meter: Option<CostMeter>,
 }
 
