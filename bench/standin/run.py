@@ -34,7 +34,9 @@ def check(holds, what):
 class Server:
     def __init__(self, args, flags):
         command = [args.python, str(args.server), '--port', str(args.port), *flags]
-        self.process = subprocess.Popen(command, cwd=args.server.parent, stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen(command, cwd=args.server.parent, stdout=subprocess.DEVNULL,
+                                        # It complains of connections that are given up.
+                                        stderr=subprocess.DEVNULL)
         for _ in range(600):
             try:
                 address = f'http://127.0.0.1:{args.port}/v1/health/ready'

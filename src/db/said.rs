@@ -1,5 +1,5 @@
-//! What models said before, as a query asks for it and leaves it. For the pipeline; the cache itself
-//! is in `cache`.
+//! What models said before, as a query asks for it and leaves it. For the pipeline; the cache
+//! itself is in `cache`.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
