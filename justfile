@@ -24,7 +24,7 @@ fuzz-smoke seconds="15":
 emulated:
     .ci/emulated
 
-# One bench of kernels, search, ingest, reader: `just bench search`.
+# One bench of kernels, search, ingest, reader, nim: `just bench search`.
 bench name:
     cargo bench --bench {{name}}
 
@@ -41,3 +41,4 @@ deep:
     cargo bench --bench search
     cargo bench --bench ingest
     cargo bench --bench reader
+    cargo bench --bench nim

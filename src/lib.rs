@@ -46,10 +46,10 @@ mod storage;
 mod vectors;
 
 pub use db::{
-    Audit, Batch, Collection, CollectionInfo, CollectionOptions, Committed, Compacted, Damage,
-    DamagedPart, Database, DatabaseInfo, DatabaseOptions, Found, Hit, Hits, Maintain, Maintained,
-    Maintenance, MaintenanceOutcome, Page, ReaderInfo, RecallPoint, Repaired, Residency, Scan,
-    Search, SearchBatch, SearchReport, SpaceInfo, Verified,
+    Audit, Batch, CacheInfo, CacheOptions, Collection, CollectionInfo, CollectionOptions,
+    Committed, Compacted, Damage, DamagedPart, Database, DatabaseInfo, DatabaseOptions, Found, Hit,
+    Hits, Maintain, Maintained, Maintenance, MaintenanceOutcome, Page, ReaderInfo, RecallPoint,
+    Repaired, Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo, Verified,
 };
 pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};
@@ -58,9 +58,10 @@ pub use fusion::{RRF_K, fuse};
 pub use index::{GraphParams, IndexError, SearchPath};
 #[cfg(feature = "nim")]
 pub use pipeline::{
-    Answer, BoxFuture, ChatFailure, ChatModel, Embedded, Embedder, Ingest, IngestProgress,
-    IngestReport, OnRerankFailure, Query, QueryReport, RankedPassage, Reranked, Reranker, Role,
-    StageError, StageOutcome, StageReport,
+    Answer, BoxFuture, CacheUse, ChatFailure, ChatModel, Cost, CostMeter, CostTotals, Embedded,
+    Embedder, Ingest, IngestProgress, IngestReport, OnRerankFailure, Query, QueryReport,
+    RankedPassage, Rejected, Reranked, Reranker, Role, StageError, StageOutcome, StageReport,
+    StageTotal,
 };
 pub use record::{Metadata, ModelContract, Record, RecordError, RecordId, Roles, Value};
 pub use storage::{PageError, StorageError, Verify, WriterPolicy};

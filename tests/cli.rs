@@ -162,7 +162,8 @@ fn search_by_vector_gives_the_hits_with_text_metadata_and_report() {
     assert_eq!(best["metadata"], counts);
     assert!((best["score"].as_f64().unwrap() - 1.0).abs() < 1e-3, "{best}");
     let report = &answer["report"];
-    let expected = ["candidates", "passing", "paths", "reranked", "stages", "took_ms"];
+    let expected =
+        ["cached_logits", "candidates", "passing", "paths", "reranked", "stages", "took_ms"];
     assert_eq!(keys(report), expected);
     assert_eq!(report["paths"], json!(["scan"]));
     assert!(report["passing"].as_u64() > Some(3), "{report}");
@@ -209,8 +210,13 @@ fn an_embedding_service_that_cannot_be_reached_leaves_no_file_behind() {
 fn info_verify_and_compact_tell_what_is_in_the_file() {
     let (files, db) = Files::filled();
     let info = json_of(&["info", &db]);
-    let names = "collections file_bytes format_version free_bytes overhead_bytes path readers";
+    let names = "cache_bytes cache_entries collections file_bytes format_version free_bytes \
+                 overhead_bytes path readers";
     assert_eq!(keys(&info), names.split(' ').collect::<Vec<_>>());
+    assert_eq!(
+        (&info["cache_entries"], &info["collections"][0]["pending"]),
+        (&json!(0), &json!(0))
+    );
     let bytes = std::fs::metadata(&db).unwrap().len();
     assert_eq!(info["file_bytes"].as_u64(), Some(bytes));
     let of = &info["collections"][0];

@@ -6,17 +6,29 @@
 #[path = "common/mod.rs"]
 mod common;
 
+#[path = "pipeline/cache.rs"]
+mod cache;
+#[path = "pipeline/dropped.rs"]
+mod dropped;
 #[path = "pipeline/end_to_end.rs"]
 mod end_to_end;
+#[path = "pipeline/in_flight.rs"]
+mod in_flight;
 #[path = "pipeline/ingest.rs"]
 mod ingest;
 #[path = "pipeline/models.rs"]
 mod models;
+#[path = "pipeline/pending.rs"]
+mod pending;
 #[path = "pipeline/query.rs"]
 mod query;
+#[path = "pipeline/scripted.rs"]
+mod scripted;
 #[allow(dead_code, reason = "the NIM client's own tests use the rest")]
 #[path = "nim_client/server.rs"]
 mod server;
+#[path = "pipeline/spans.rs"]
+mod spans;
 
 use portolan::{Collection, CollectionOptions, Database, DatabaseOptions, Metric, Record};
 

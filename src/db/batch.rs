@@ -1,30 +1,38 @@
 //! A batch: checked change by change, committed whole or not at all.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
-use roaring::RoaringBitmap;
-
 use super::maintenance::Maintained;
+use super::slot_set::SlotSet;
 use super::{Collection, maintenance};
 use crate::error::{Error, Result};
 use crate::format::ID_BYTES_MAX;
 use crate::record::{ModelContract, Record, RecordId, Slot, check_id};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Contract, Manifest, StoredRecord};
-use crate::storage::{Snapshot, Table, WriteTxn, fields};
+use crate::storage::{Table, WriteTxn, fields};
 use crate::vectors::{EncodedVector, VectorError};
 
 /// Changes of one collection. Made by [`Collection::batch`].
 #[must_use]
 pub struct Batch {
-    collection: Collection,
-    changes: Vec<Change>,
+    pub(super) collection: Collection,
+    pub(super) changes: Vec<Change>,
     contract: Option<ModelContract>,
 }
 
-enum Change {
-    Upsert(Box<Record>, Option<EncodedVector>),
+pub(super) enum Change {
+    Upsert {
+        record: Box<Record>,
+        encoded: Option<EncodedVector>,
+        /// Whether the vector is to come.
+        pending: bool,
+    },
+    /// The vector of a pending record, if it is still what it was.
+    #[cfg(feature = "nim")]
+    Complete {
+        id: RecordId,
+        slot: Slot,
+        encoded: EncodedVector,
+    },
     Delete(RecordId),
 }
 
@@ -112,7 +120,8 @@ impl Batch {
         };
         // The encoded rows replace the f32 vector; the mark that there is one stays.
         record.vector = encoded.is_some().then(Vec::new);
-        self.changes.push(Change::Upsert(Box::new(record), encoded));
+        let record = Box::new(record);
+        self.changes.push(Change::Upsert { record, encoded, pending: false });
         Ok(())
     }
 
@@ -170,20 +179,29 @@ fn apply(
         collection.check_contract(&manifest, contract)?;
         manifest.contract.get_or_insert_with(|| Contract::from(contract));
     }
-    let mut applied = Apply { collection, txn, manifest, tombstones: Tombstones::default() };
+    let (tombstones, pending) = (SlotSet::tombstones(), SlotSet::pending());
+    let mut applied = Apply { collection, txn, manifest, tombstones, pending };
     let (mut upserted, mut deleted) = (0, 0);
     for change in changes {
         match change {
-            Change::Upsert(record, encoded) => {
+            Change::Upsert { record, encoded, pending } => {
                 applied.remove(&record.id)?;
-                applied.insert(record, encoded.as_ref())?;
+                let slot = applied.insert(record, encoded.as_ref())?;
+                if *pending {
+                    applied.pending.insert(collection.id, slot, applied.txn)?;
+                }
                 upserted += 1;
+            }
+            #[cfg(feature = "nim")]
+            Change::Complete { id, slot, encoded } => {
+                upserted += usize::from(applied.complete(id, *slot, encoded)?);
             }
             Change::Delete(id) => deleted += usize::from(applied.remove(id)?),
         }
     }
-    let Apply { txn, manifest, tombstones, .. } = applied;
+    let Apply { txn, manifest, tombstones, pending, .. } = applied;
     tombstones.write(collection.id, txn)?;
+    pending.write(collection.id, txn)?;
     let sealed = tables::encode_manifest(collection.id, &manifest)?;
     txn.put(Table::Collections, &key::manifest(collection.id), &sealed)?;
     Ok((upserted, deleted, manifest))
@@ -193,11 +211,12 @@ struct Apply<'a, 't> {
     collection: &'a Collection,
     txn: &'a mut WriteTxn<'t>,
     manifest: Manifest,
-    tombstones: Tombstones,
+    tombstones: SlotSet,
+    pending: SlotSet,
 }
 
 impl Apply<'_, '_> {
-    fn insert(&mut self, record: &Record, encoded: Option<&EncodedVector>) -> Result<()> {
+    fn insert(&mut self, record: &Record, encoded: Option<&EncodedVector>) -> Result<Slot> {
         let id = self.collection.id;
         let slot = Slot(self.manifest.next_slot);
         // The last number stays free, so that "next" can always be told.
@@ -224,7 +243,24 @@ impl Apply<'_, '_> {
             self.txn.put_field(&field)?;
         }
         self.manifest.records += 1;
-        Ok(())
+        Ok(slot)
+    }
+
+    /// Gives a pending record its vector, and with it a new slot; whether it was still there.
+    #[cfg(feature = "nim")]
+    fn complete(&mut self, id: &RecordId, slot: Slot, encoded: &EncodedVector) -> Result<bool> {
+        let collection = self.collection.id;
+        if tables::slot(self.txn, collection, id)? != Some(slot) {
+            return Ok(false);
+        }
+        let StoredRecord { mut record, has_vector } = tables::record(self.txn, collection, slot)?;
+        if has_vector {
+            return Ok(false);
+        }
+        self.remove(id)?;
+        record.vector = Some(Vec::new());
+        self.insert(&record, Some(encoded))?;
+        Ok(true)
     }
 
     fn remove(&mut self, record: &RecordId) -> Result<bool> {
@@ -247,61 +283,10 @@ impl Apply<'_, '_> {
                 self.tombstones.insert(id, slot, self.txn)?;
                 self.manifest.dead += 1;
             }
+        } else {
+            self.pending.remove(id, slot, self.txn)?;
         }
         self.manifest.records = self.manifest.records.saturating_sub(1);
         Ok(true)
-    }
-}
-
-/// The chunks of the tombstone bitmap that a transaction changes.
-#[derive(Default)]
-pub(super) struct Tombstones {
-    chunks: BTreeMap<u16, RoaringBitmap>,
-}
-
-impl Tombstones {
-    /// Marks a sealed slot as dead.
-    pub(super) fn insert(&mut self, collection: u32, slot: Slot, txn: &dyn Snapshot) -> Result<()> {
-        self.chunk(collection, slot, txn)?.insert(slot.0 & 0xffff);
-        Ok(())
-    }
-
-    /// Forgets a dead slot, whose row is gone.
-    pub(super) fn remove(&mut self, collection: u32, slot: Slot, txn: &dyn Snapshot) -> Result<()> {
-        self.chunk(collection, slot, txn)?.remove(slot.0 & 0xffff);
-        Ok(())
-    }
-
-    fn chunk(
-        &mut self,
-        collection: u32,
-        slot: Slot,
-        txn: &dyn Snapshot,
-    ) -> Result<&mut RoaringBitmap> {
-        let chunk = (slot.0 >> 16) as u16;
-        match self.chunks.entry(chunk) {
-            Entry::Occupied(read) => Ok(read.into_mut()),
-            Entry::Vacant(unread) => {
-                let at = key::tombstones(collection, chunk);
-                let dead = match txn.get(Table::Tombstones, &at)? {
-                    Some(sealed) => tables::decode_tombstones(sealed, &at)?,
-                    None => RoaringBitmap::new(),
-                };
-                Ok(unread.insert(dead))
-            }
-        }
-    }
-
-    /// Writes the changed chunks.
-    pub(super) fn write(self, collection: u32, txn: &mut WriteTxn<'_>) -> Result<()> {
-        for (chunk, dead) in self.chunks {
-            let at = key::tombstones(collection, chunk);
-            if dead.is_empty() {
-                txn.delete(Table::Tombstones, &at)?;
-            } else {
-                txn.put(Table::Tombstones, &at, &tables::encode_tombstones(&dead, &at)?)?;
-            }
-        }
-        Ok(())
     }
 }

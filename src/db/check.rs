@@ -1,12 +1,12 @@
 //! What is in the file, and where its bytes are.
 
-use super::{Collection, Database};
+use super::{CacheInfo, Collection, Database};
 use crate::error::Result;
 use crate::format::{SectionKind, extent_value_bytes, rows_per_extent};
 use crate::record::ModelContract;
 use crate::storage::keys as key;
 use crate::storage::tables::{Manifest, SectionEntry};
-use crate::storage::{Table, Verify};
+use crate::storage::{Table, Verify, slot_sets};
 use crate::vectors::{Metric, Originals};
 
 /// What is in a file. Made by [`Database::info`].
@@ -27,6 +27,8 @@ pub struct DatabaseInfo {
     pub readers: Vec<ReaderInfo>,
     /// The collections, by name.
     pub collections: Vec<CollectionInfo>,
+    /// What queries keep of what models said.
+    pub cache: CacheInfo,
 }
 
 /// A process that keeps a version of the file open: in a search, or idle after one. Pages that
@@ -65,6 +67,8 @@ pub struct CollectionInfo {
     pub unsealed: u64,
     /// Deleted vectors that still take space in a segment.
     pub deleted: u64,
+    /// Records whose vector is to come.
+    pub pending: u64,
     /// Segments.
     pub segments: usize,
     /// Segments with a graph.
@@ -134,8 +138,9 @@ impl Database {
             collections.push(self.collection(&name)?.info()?);
         }
         let (store, file_bytes) = (self.inner.store(), self.inner.file_bytes());
-        let pages = store.page_use()?;
-        let used = collections.iter().map(|of: &CollectionInfo| of.space.total()).sum::<u64>();
+        let (pages, cache) = (store.page_use()?, self.cache_info()?);
+        let of_collections = collections.iter().map(|of: &CollectionInfo| of.space.total());
+        let used = of_collections.fold(cache.bytes, u64::saturating_add);
         // Pages that the newest version counts may not be written yet.
         let free_bytes = pages.free.saturating_mul(pages.page_bytes).min(file_bytes);
         let newest = store.snapshot()?.version();
@@ -150,6 +155,7 @@ impl Database {
             overhead_bytes: file_bytes.saturating_sub(free_bytes).saturating_sub(used),
             readers: readers.collect(),
             collections,
+            cache,
         })
     }
 }
@@ -207,6 +213,7 @@ impl Collection {
             vectors: manifest.vectors(),
             unsealed: manifest.delta,
             deleted: manifest.dead,
+            pending: slot_sets::pending(snapshot, self.id)?.len(),
             segments: manifest.segments.len(),
             graphs: manifest.segments.iter().filter(|segment| segment.graph.is_some()).count(),
             space,

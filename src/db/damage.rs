@@ -10,7 +10,7 @@ use crate::format::SectionKind;
 use crate::record::{RecordId, Slot};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Definition};
-use crate::storage::{Lost, Salvage, Snapshot, Table};
+use crate::storage::{Lost, Salvage, Snapshot, Table, cache};
 use crate::vectors::Originals;
 
 /// A part of a file whose bytes are not what was written.
@@ -131,7 +131,10 @@ fn collection_of(table: Table, key: &[u8]) -> Option<u32> {
 fn part(lost: &Lost, originals: Option<u8>) -> DamagedPart {
     let (Some(table), Some(key)) = (lost.table, &lost.key) else { return DamagedPart::Structure };
     match table {
+        Table::Meta if key.starts_with(cache::PREFIX) => DamagedPart::Index,
         Table::Meta => DamagedPart::Structure,
+        // That a vector is to come can be told from its record.
+        Table::Collections if key::is_pending(key) => DamagedPart::Index,
         Table::Collections => DamagedPart::Collection,
         Table::Records => DamagedPart::Record,
         Table::Delta => DamagedPart::Vector,

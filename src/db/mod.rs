@@ -4,6 +4,7 @@
 
 mod audit;
 mod batch;
+mod cache;
 mod check;
 mod collection;
 mod compact;
@@ -13,12 +14,16 @@ mod fold;
 mod maintenance;
 mod matching;
 mod options;
+mod pending;
 mod publish;
 mod registry;
 mod repair;
 mod residency;
+#[cfg(feature = "nim")]
+mod said;
 mod search;
 mod search_batch;
+mod slot_set;
 mod verify;
 mod view;
 
@@ -28,6 +33,7 @@ use std::sync::{Arc, Mutex};
 
 pub use audit::Audit;
 pub use batch::{Batch, Committed, MaintenanceOutcome};
+pub use cache::{CacheInfo, CacheOptions};
 pub use check::{CollectionInfo, DatabaseInfo, ReaderInfo, RecallPoint, SpaceInfo};
 pub use collection::{Collection, CollectionOptions, Page, Scan};
 pub use compact::Compacted;
@@ -86,6 +92,7 @@ struct Inner {
     /// Segments whose extents were checked, by collection and number: both are never reused.
     checked: Mutex<HashSet<(u32, u32)>>,
     folding: Folding,
+    cache: cache::Cache,
     registration: Option<registry::Registration>,
 }
 
@@ -270,6 +277,7 @@ impl Database {
             let Some(definition) = tables::definition(txn, name)? else { return Ok(false) };
             txn.delete(Table::Collections, &key::definition(name))?;
             txn.delete(Table::Collections, &key::manifest(definition.id))?;
+            txn.delete_prefix(Table::Collections, &key::all_pending(definition.id))?;
             for table in Table::ALL {
                 if !matches!(table, Table::Meta | Table::Collections) {
                     txn.delete_prefix(table, &key::collection(definition.id))?;

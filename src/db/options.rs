@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::cache::{Cache, CacheOptions};
 use super::maintenance::Folding;
 use super::view::Views;
 use super::{Database, Inner, Maintenance, StoreKind, maintenance, registry};
@@ -22,6 +23,7 @@ pub struct DatabaseOptions {
     maintenance: Maintenance,
     build_memory: usize,
     verify: Verify,
+    cache: Option<CacheOptions>,
     create: bool,
     create_new: bool,
 }
@@ -48,6 +50,7 @@ impl DatabaseOptions {
             maintenance: Maintenance::default(),
             build_memory: BUILD_MEMORY,
             verify: Verify::None,
+            cache: None,
             create: true,
             create_new: false,
         }
@@ -97,6 +100,14 @@ impl DatabaseOptions {
     /// not be changed by others from then on: what was checked once is not checked again.
     pub fn verify(mut self, verify: Verify) -> Self {
         self.verify = verify;
+        self
+    }
+
+    /// Lets queries keep in the file what models said, and not ask again: logits of passages and
+    /// vectors of questions. The file then holds the questions. A file opened read-only is read
+    /// so, never written. Default: off, unless a query asks for it.
+    pub fn cache(mut self, options: CacheOptions) -> Self {
+        self.cache = Some(options);
         self
     }
 
@@ -178,6 +189,7 @@ impl DatabaseOptions {
             verify: self.verify,
             checked: Mutex::default(),
             folding: Folding::default(),
+            cache: Cache::new(self.cache),
             registration: None,
         }
     }

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Collection;
-use super::batch::Tombstones;
 use super::fold::Fold;
 use super::maintenance::Maintained;
+use super::slot_set::SlotSet;
 use crate::error::Result;
 use crate::format::{EXTENT_HEADER_BYTES, SEAL_BYTES, SectionKind, rows_per_extent};
 use crate::index::SegmentImage;
@@ -138,7 +138,7 @@ impl Publish<'_> {
     fn publish(&self, txn: &mut WriteTxn<'_>, entry: &SegmentEntry) -> Result<Maintained> {
         let collection = self.collection;
         let mut manifest = collection.manifest(txn)?;
-        let mut tombstones = Tombstones::default();
+        let mut tombstones = SlotSet::tombstones();
         for &slot in &self.fold.dropped {
             tombstones.remove(collection.id, slot, txn)?;
             manifest.dead = manifest.dead.saturating_sub(1);

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
+use roaring::RoaringBitmap;
+
 use super::damage::{Damage, DamagedPart, definitions, survey};
 use super::{Batch, Collection, CollectionOptions, Database, DatabaseOptions, absolute};
 use crate::error::{Error, Result};
@@ -12,7 +14,7 @@ use crate::record::{ModelContract, Slot};
 use crate::storage::extents::{self, SectionPlace};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, StoredRecord};
-use crate::storage::{Salvage, Snapshot, StorageError, Table};
+use crate::storage::{Salvage, Snapshot, StorageError, Table, slot_sets};
 use crate::vectors::Originals;
 
 /// What a repair saved, and what it could not.
@@ -93,6 +95,8 @@ struct Rescue<'s> {
     collection: Collection,
     /// Segment and position of each sealed slot.
     places: HashMap<Slot, (u32, u32)>,
+    /// Slots whose vector is to come, if that is known.
+    pending: RoaringBitmap,
 }
 
 /// How a vector was found.
@@ -105,7 +109,8 @@ enum Rescued {
 impl<'s> Rescue<'s> {
     fn new(salvage: &'s Salvage, old: u32, collection: Collection) -> Result<Self> {
         let places = extents::places(salvage, old)?;
-        Ok(Self { salvage, old, collection, places })
+        let pending = slot_sets::pending(salvage, old).unwrap_or_default();
+        Ok(Self { salvage, old, collection, places, pending })
     }
 
     fn save(&self, model: Option<&ModelContract>, repaired: &mut Repaired) -> Result<()> {
@@ -146,7 +151,11 @@ impl<'s> Rescue<'s> {
                 }
             };
             let with_vector = u64::from(record.vector.is_some());
-            if let Err(error) = batch.upsert_stored(record) {
+            let upserted = match self.pending.contains(slot.0) {
+                true => batch.upsert_pending(record),
+                false => batch.upsert_stored(record),
+            };
+            if let Err(error) = upserted {
                 tell(DamagedPart::Record, &error.to_string());
                 continue;
             }

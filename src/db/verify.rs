@@ -9,7 +9,9 @@ use super::{Collection, Database};
 use crate::error::{Error, Result};
 use crate::storage::keys as key;
 use crate::storage::tables;
-use crate::storage::{Checked, Snapshot, StorageError, Table, Verify, extents, fields, prefix_end};
+use crate::storage::{
+    Checked, Snapshot, StorageError, Table, Verify, cache, extents, fields, prefix_end, slot_sets,
+};
 
 /// What [`Database::verify`] read; every checksum was right.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,8 +60,9 @@ impl Database {
             collection.verify(&snapshot, &mut verified)?;
         }
         // One snapshot for both questions: a collection may come or go meanwhile.
-        let snapshot = store.snapshot()?;
-        verify_owners(snapshot.as_ref())?;
+        let snapshot = Checked::new(store.snapshot()?, store.format());
+        cache::check(&snapshot)?;
+        verify_owners(&snapshot)?;
         Ok(verified)
     }
 }
@@ -119,6 +122,7 @@ impl Collection {
         let prefix = key::collection(self.id);
         let (mut records, mut indexed) = (0, 0);
         let mut vectors = RoaringBitmap::new();
+        let mut pending = slot_sets::pending(snapshot, self.id)?;
         for entry in snapshot.range(Table::Ids, &prefix, &prefix)? {
             let (at, sealed) = entry?;
             let slot = tables::decode_slot(sealed, at)?;
@@ -132,6 +136,8 @@ impl Collection {
             if stored.has_vector {
                 view.vector(slot)?;
                 vectors.insert(slot.0);
+            } else {
+                pending.remove(slot.0);
             }
             for field in fields::of_record(self.id, &stored.record.metadata, slot) {
                 if snapshot.get(Table::Fields, &field)?.is_none() {
@@ -140,6 +146,9 @@ impl Collection {
                 indexed += 1;
             }
             records += 1;
+        }
+        if !pending.is_empty() {
+            return Err(missing("the record of a vector that is to come"));
         }
         if self.entries(snapshot, Table::Fields)? != indexed {
             return Err(missing("the record of a field entry"));

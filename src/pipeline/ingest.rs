@@ -1,56 +1,41 @@
 //! Ingest by model: embeds what is new, keeps what is known, commits batch by batch. What was
 //! committed is never embedded again, so an interrupted ingest is resumed by running it again.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+mod commit;
+mod engine;
+mod flight;
+mod progress;
+mod sort;
+mod source;
+
+use tracing::Instrument;
+
+pub use progress::{IngestProgress, IngestReport, Rejected};
 
 use super::blocking;
-use super::stage::{Embedder, Role};
-use crate::db::{Batch, Collection};
+use super::cost::CostMeter;
+use super::stage::Embedder;
+use crate::db::Collection;
 use crate::error::{Error, Result};
-use crate::record::{ModelContract, Record};
-use crate::vectors::Originals;
+use crate::record::Record;
+use engine::{Bounds, Engine, Listeners};
+use source::{ChunkBounds, Pending, Records};
 
-/// How far an ingest is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct IngestProgress {
-    /// Records read.
-    pub read: usize,
-    /// Records whose text was embedded and committed.
-    pub embedded: usize,
-    /// Records that were stored already with the same text, metadata and a vector.
-    pub unchanged: usize,
-    /// Records whose metadata changed; their vector was kept.
-    pub updated: usize,
-    /// Records committed without a vector, because they have no text.
-    pub without_text: usize,
-    /// Records that came with a vector of their own.
-    pub with_vector: usize,
-}
+/// Records are compared with what is stored this many batches at a time, so that batches are
+/// full even when most records are known.
+const READ_AHEAD: usize = 8;
 
-/// What an ingest did.
-#[derive(Debug, Clone, Default, PartialEq)]
-#[non_exhaustive]
-pub struct IngestReport {
-    /// The counts at the end.
-    pub progress: IngestProgress,
-    /// Tokens the model read, if it tells.
-    pub tokens: Option<u64>,
-    /// Wall time.
-    pub took: Duration,
-    /// Time of it that was spent waiting for the model.
-    pub embedding: Duration,
-}
-
-/// An ingest. Made by [`Collection::ingest`].
+/// An ingest. Made by [`Collection::ingest`] and [`Collection::embed_pending`].
 #[must_use]
 pub struct Ingest<'e, I> {
     collection: Collection,
     records: I,
     embedder: Option<&'e dyn Embedder>,
     batch_size: Option<usize>,
-    progress: Option<Box<dyn FnMut(IngestProgress) + Send + 'e>>,
+    in_flight: usize,
+    in_flight_bytes: usize,
+    pending: bool,
+    listeners: Listeners<'e>,
 }
 
 impl Collection {
@@ -66,12 +51,21 @@ impl Collection {
             records: records.into_iter(),
             embedder: None,
             batch_size: None,
-            progress: None,
+            in_flight: 4,
+            in_flight_bytes: 16 << 20,
+            pending: false,
+            listeners: Listeners::default(),
         }
+    }
+
+    /// Embeds the records whose vector is pending ([`Collection::pending`]): the same as an ingest
+    /// of no records with [`Ingest::pending`].
+    pub fn embed_pending<'e>(&self) -> Ingest<'e, std::iter::Empty<Record>> {
+        self.ingest(std::iter::empty()).pending(true)
     }
 }
 
-impl<'e, I: Iterator<Item = Record>> Ingest<'e, I> {
+impl<'e, I: Iterator<Item = Record> + Send> Ingest<'e, I> {
     /// The model that encodes the passages. Must be the collection's; a collection without a
     /// model takes this one.
     pub fn embedder(mut self, embedder: &'e dyn Embedder) -> Self {
@@ -85,190 +79,97 @@ impl<'e, I: Iterator<Item = Record>> Ingest<'e, I> {
         self
     }
 
+    /// Batches that are with the model at once, or wait for the commit of those before them: the
+    /// model has work while the file is written. At least 1; default 4.
+    pub fn in_flight(mut self, batches: usize) -> Self {
+        self.in_flight = batches.max(1);
+        self
+    }
+
+    /// Bytes of text of these batches together, unless one alone has more; also how much is read
+    /// ahead of them. Default: 16 MiB.
+    pub fn in_flight_bytes(mut self, bytes: usize) -> Self {
+        self.in_flight_bytes = bytes;
+        self
+    }
+
+    /// Stores every text first, marked as pending, then embeds all pending records of the
+    /// collection, those of earlier runs too. What is stored can be read and filtered at once,
+    /// and stays when the model fails: the run ends without an error then, and
+    /// [`IngestReport::model_failure`] tells. Without an embedder texts are stored, and wait for
+    /// [`Collection::embed_pending`]. Costs a second commit of each record. Default: off, a record
+    /// is stored with its vector.
+    pub fn pending(mut self, pending: bool) -> Self {
+        self.pending = pending;
+        self
+    }
+
     /// Called after each commit.
     pub fn progress(mut self, progress: impl FnMut(IngestProgress) + Send + 'e) -> Self {
-        self.progress = Some(Box::new(progress));
+        self.listeners.progress = Some(Box::new(progress));
+        self
+    }
+
+    /// Called for each record that is set aside.
+    pub fn on_reject(mut self, reject: impl FnMut(&Rejected) + Send + 'e) -> Self {
+        self.listeners.reject = Some(Box::new(reject));
+        self
+    }
+
+    /// Adds what this ingest costs to a meter.
+    pub fn meter(mut self, meter: &CostMeter) -> Self {
+        self.listeners.meter = Some(meter.clone());
         self
     }
 
     /// Runs the ingest. Must be called in a tokio runtime.
     ///
-    /// When it fails, what was committed before stays: run it again with the same records, and
-    /// it goes on where it was.
+    /// A record that cannot be stored, or whose text the model refuses, is set aside with the
+    /// reason ([`IngestReport::rejected`]) and the others go on. When the model fails otherwise
+    /// nothing more is sent; what it has by then is waited for and committed. What was committed
+    /// stays: run it again with the same records, and it goes on where it was. The future can be
+    /// dropped at any point: a commit under way ends by itself.
     ///
     /// # Errors
     /// [`Error::ModelMismatch`], before the model is asked; [`Error::Query`] without an embedder
-    /// when a record needs one; [`Error::Model`];
-    /// those of [`Batch::upsert`] and [`Batch::commit`].
+    /// when a record needs one, or when the model refuses all texts; [`Error::Model`], but for
+    /// [`Ingest::pending`]; [`Error::Vector`] for vectors of another length than the
+    /// collection's; those of [`Batch::commit`](crate::Batch::commit).
     pub async fn run(self) -> Result<IngestReport> {
-        let Self { collection, mut records, embedder, batch_size, mut progress } = self;
-        let begin = Instant::now();
+        let name = self.collection.name();
+        let span = tracing::debug_span!("ingest", collection = name, pending = self.pending);
+        self.all().instrument(span).await
+    }
+
+    async fn all(self) -> Result<IngestReport> {
+        let Self { collection, records, embedder, batch_size, pending, listeners, .. } = self;
         let size = batch_size.or_else(|| embedder.map(Embedder::batch_size)).unwrap_or(64).max(1);
-        let contract = embedder.map(|embedder| embedder.contract());
-        if let Some(known) = contract.clone() {
+        if let Some(known) = embedder.map(Embedder::contract) {
             // Before the model is paid for vectors that would be refused.
             let collection = collection.clone();
             blocking(move || collection.refuse_other_model(&known)).await?;
         }
-        let mut report = IngestReport::default();
-        loop {
-            let chunk: Vec<Record> = records.by_ref().take(READ_AHEAD * size).collect();
-            if chunk.is_empty() {
-                break;
-            }
-            report.progress.read += chunk.len();
-            let reader = collection.clone();
-            let sorted = blocking(move || sort(&reader, chunk)).await?;
-            report.progress.unchanged += sorted.unchanged;
-            report.progress.updated += sorted.updated;
-            report.progress.without_text += sorted.without_text;
-            report.progress.with_vector += sorted.with_vector;
-            commit(&collection, sorted.ready, sorted.kept, contract.as_ref()).await?;
-            let mut new = sorted.new.into_iter();
-            loop {
-                let batch: Vec<Record> = new.by_ref().take(size).collect();
-                if batch.is_empty() {
-                    break;
+        let (in_flight, bytes) = (self.in_flight, self.in_flight_bytes.max(1));
+        let chunk = ChunkBounds { records: READ_AHEAD.saturating_mul(size), bytes };
+        let bounds = Bounds { batch: size, in_flight, bytes };
+        let mut engine = Engine::new(collection.clone(), embedder, bounds, listeners);
+        engine.report.progress.total = match records.size_hint() {
+            (least, Some(most)) if least == most => Some(least),
+            _ => None,
+        };
+        engine.drain(&mut Records::new(records, chunk, pending)).await?;
+        if pending && embedder.is_some() {
+            let slots = blocking(move || collection.pending_slots()).await?;
+            let progress = &mut engine.report.progress;
+            progress.pending = usize::try_from(slots.len()).unwrap_or(usize::MAX);
+            progress.total = Some(progress.done().saturating_add(progress.pending));
+            match engine.drain(&mut Pending::new(slots, chunk)).await {
+                Err(error @ Error::Model { .. }) => {
+                    engine.report.model_failure = Some(error.to_string());
                 }
-                let count = batch.len();
-                let batch = embed(&mut report, embedder, batch).await?;
-                commit(&collection, batch, Vec::new(), contract.as_ref()).await?;
-                report.progress.embedded += count;
-                if let Some(progress) = &mut progress {
-                    progress(report.progress);
-                }
-            }
-            if let Some(progress) = &mut progress {
-                progress(report.progress);
+                ended => ended?,
             }
         }
-        report.took = begin.elapsed();
-        Ok(report)
+        Ok(engine.finish())
     }
-}
-
-/// Records are compared with what is stored this many batches at a time, so that batches are
-/// full even when most records are known.
-const READ_AHEAD: usize = 8;
-
-#[derive(Default)]
-struct Sorted {
-    /// To be embedded.
-    new: Vec<Record>,
-    /// To be committed as they are.
-    ready: Vec<Record>,
-    /// To be committed with the vector that is stored already.
-    kept: Vec<Record>,
-    unchanged: usize,
-    updated: usize,
-    without_text: usize,
-    with_vector: usize,
-}
-
-/// Tells what is to be done for each record.
-fn sort(collection: &Collection, chunk: Vec<Record>) -> Result<Sorted> {
-    let mut sorted = Sorted::default();
-    for record in last_of_each_id(chunk) {
-        if let Err(source) = record.check() {
-            return Err(Error::Record { id: record.id, source });
-        }
-        if record.vector.is_some() {
-            sorted.with_vector += 1;
-            sorted.ready.push(record);
-            continue;
-        }
-        let known = collection.get_without_vector(&record.id)?;
-        let same_passage = known.as_ref().is_some_and(|known| known.passage() == record.passage());
-        match known {
-            Some(known) if same_passage && is_same(&known, &record) => sorted.unchanged += 1,
-            // A vector that is known only by its code would lose precision each time.
-            Some(known)
-                if same_passage
-                    && known.vector.is_some()
-                    && collection.originals() != Originals::None =>
-            {
-                sorted.updated += 1;
-                let vector = collection.get(&record.id)?.and_then(|stored| stored.vector);
-                sorted.kept.push(Record { vector, ..record });
-            }
-            _ if record.passage().trim().is_empty() => {
-                sorted.without_text += 1;
-                sorted.ready.push(record);
-            }
-            _ => sorted.new.push(record),
-        }
-    }
-    Ok(sorted)
-}
-
-fn is_same(known: &Record, record: &Record) -> bool {
-    let complete = known.vector.is_some() || record.passage().trim().is_empty();
-    complete && known.title == record.title && known.metadata == record.metadata
-}
-
-fn last_of_each_id(chunk: Vec<Record>) -> Vec<Record> {
-    let mut place = HashMap::with_capacity(chunk.len());
-    let mut kept: Vec<Record> = Vec::with_capacity(chunk.len());
-    for record in chunk {
-        match place.get(&record.id) {
-            Some(&at) => kept[at] = record,
-            None => {
-                place.insert(record.id.clone(), kept.len());
-                kept.push(record);
-            }
-        }
-    }
-    kept
-}
-
-async fn embed(
-    report: &mut IngestReport,
-    embedder: Option<&dyn Embedder>,
-    mut batch: Vec<Record>,
-) -> Result<Vec<Record>> {
-    let reason = "a record has no vector and there is no embedder: add one of them";
-    let embedder = embedder.ok_or(Error::Query { reason })?;
-    let passages: Vec<String> = batch.iter().map(Record::passage).collect();
-    let texts: Vec<&str> = passages.iter().map(String::as_str).collect();
-    let begin = Instant::now();
-    let embedded = embedder.embed(&texts, Role::Passage, None).await;
-    let embedded = embedded.map_err(|error| error.into_error("embed"))?;
-    report.embedding += begin.elapsed();
-    if embedded.vectors.len() != batch.len() {
-        let reason = "the embedder did not return one vector per text: check the model";
-        return Err(Error::Query { reason });
-    }
-    if let Some(tokens) = embedded.tokens {
-        *report.tokens.get_or_insert(0) += tokens;
-    }
-    for (record, vector) in batch.iter_mut().zip(embedded.vectors) {
-        record.vector = Some(vector);
-    }
-    Ok(batch)
-}
-
-async fn commit(
-    collection: &Collection,
-    records: Vec<Record>,
-    kept: Vec<Record>,
-    contract: Option<&ModelContract>,
-) -> Result<()> {
-    if records.is_empty() && kept.is_empty() {
-        return Ok(());
-    }
-    let mut batch: Batch = collection.batch();
-    if let Some(contract) = contract {
-        batch = batch.model(contract);
-    }
-    blocking(move || {
-        for record in records {
-            batch.upsert(record)?;
-        }
-        for record in kept {
-            batch.upsert_stored(record)?;
-        }
-        batch.commit()
-    })
-    .await?;
-    Ok(())
 }

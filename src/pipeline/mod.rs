@@ -2,14 +2,16 @@
 //! while a model is asked; work on the processor goes to blocking threads.
 
 mod chat_model;
+mod cost;
 mod ingest;
 mod nim;
 mod query;
 mod stage;
 
 pub use chat_model::{ChatFailure, ChatModel};
-pub use ingest::{Ingest, IngestProgress, IngestReport};
-pub use query::{Answer, OnRerankFailure, Query, QueryReport, StageOutcome, StageReport};
+pub use cost::{Cost, CostMeter, CostTotals, StageTotal};
+pub use ingest::{Ingest, IngestProgress, IngestReport, Rejected};
+pub use query::{Answer, CacheUse, OnRerankFailure, Query, QueryReport, StageOutcome, StageReport};
 pub use stage::{
     BoxFuture, Embedded, Embedder, RankedPassage, Reranked, Reranker, Role, StageError,
 };
@@ -20,7 +22,12 @@ use crate::error::{Error, Result};
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
+    joined(tokio::task::spawn_blocking(work).await)
+}
+
+/// What a thread left, or the panic that ended it.
+fn joined<T>(ended: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+    match ended {
         Ok(result) => result,
         Err(failed) => match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

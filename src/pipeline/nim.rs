@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use super::cost::Cost;
 use super::stage::{
     BoxFuture, Embedded, Embedder, RankedPassage, Reranked, Reranker, Role, StageError,
 };
-use crate::nim::{CallOptions, EmbeddingModel, InputType, NimError, RankingModel};
+use crate::nim::{CallOptions, EmbeddingModel, InputType, NimError, RankingModel, ResponseFault};
 use crate::record::{ModelContract, Roles};
 
 fn options(deadline: Option<Instant>) -> CallOptions {
@@ -15,7 +16,27 @@ fn options(deadline: Option<Instant>) -> CallOptions {
 
 fn failed(error: NimError) -> StageError {
     let retryable = error.is_retryable();
-    StageError::new(error).retryable(retryable)
+    let (named, unnamed) = match &error {
+        NimError::EmptyInput { index }
+        | NimError::InputTooLong { index, .. }
+        | NimError::InvalidResponse {
+            what: ResponseFault::NotFinite { index } | ResponseFault::ZeroVector { index },
+            ..
+        } => (Some(*index), false),
+        // A refusal of what was sent that does not say which of it.
+        NimError::BadRequest(reply) => (None, matches!(reply.status, 400 | 413 | 422)),
+        _ => (None, false),
+    };
+    let failed = StageError::new(error).retryable(retryable);
+    match named {
+        Some(index) => failed.input(index),
+        None if unnamed => failed.some_input(),
+        None => failed,
+    }
+}
+
+fn cost(requests: u32, retries: u32, tokens: Option<u64>) -> Cost {
+    Cost::new().requests(requests.into(), retries.into()).tokens(tokens)
 }
 
 impl Embedder for EmbeddingModel {
@@ -47,7 +68,8 @@ impl Embedder for EmbeddingModel {
         };
         Box::pin(async move {
             let answer = self.embed_with(texts, role, options(deadline)).await.map_err(failed)?;
-            Ok(Embedded { vectors: answer.vectors, tokens: answer.prompt_tokens })
+            let cost = cost(answer.requests, answer.retries, answer.prompt_tokens);
+            Ok(Embedded::new(answer.vectors).cost(cost))
         })
     }
 }
@@ -68,7 +90,13 @@ impl Reranker for RankingModel {
             let answer = self.rank_with(query, passages, options).await.map_err(failed)?;
             let ranking = answer.scores.iter();
             let ranking = ranking.map(|at| RankedPassage { index: at.index, score: at.logit });
-            Ok(Reranked { ranking: ranking.collect(), tokens: answer.prompt_tokens })
+            let cost = cost(answer.requests, answer.retries, answer.prompt_tokens);
+            Ok(Reranked::new(ranking.collect()).cost(cost))
         })
+    }
+
+    /// Each passage is scored with the query alone.
+    fn is_pointwise(&self) -> bool {
+        true
     }
 }

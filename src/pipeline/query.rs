@@ -1,12 +1,22 @@
 //! A query over stages under one deadline: embed, search, rerank.
 
+mod budget;
+mod report;
+mod rerank;
+
 use std::time::{Duration, Instant};
 
+use tracing::Instrument;
+
+pub use report::{Answer, CacheUse, QueryReport, StageOutcome, StageReport};
+
 use super::blocking;
-use super::stage::{Embedder, RankedPassage, Reranker, Role};
-use crate::db::{Collection, Hit, Hits, SearchReport};
+use super::cost::{Cost, CostMeter};
+use super::stage::{Embedder, Reranker, Role};
+use crate::db::{Collection, Hits};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
+use budget::Run;
 
 /// What becomes of the query when the reranker fails or is late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,58 +27,6 @@ pub enum OnRerankFailure {
     FirstStageOrder,
     /// The query fails.
     Fail,
-}
-
-/// What became of a stage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StageOutcome {
-    /// It ran to its end.
-    Done,
-    /// It was not asked for, or had nothing to do.
-    Skipped,
-    /// It failed or ran out of time; the reason.
-    Failed(String),
-}
-
-/// One stage of a query.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StageReport {
-    /// `embed`, `search` or `rerank`.
-    pub stage: &'static str,
-    /// What became of it.
-    pub outcome: StageOutcome,
-    /// Wall time.
-    pub took: Duration,
-    /// Tokens the model read, if it tells.
-    pub tokens: Option<u64>,
-}
-
-/// What a query did.
-#[derive(Debug, Clone, Default, PartialEq)]
-#[non_exhaustive]
-pub struct QueryReport {
-    /// The stages, in order.
-    pub stages: Vec<StageReport>,
-    /// Candidates that the search gave to the next stage.
-    pub candidates: usize,
-    /// What the search did.
-    pub search: SearchReport,
-    /// Whether the hits are in the reranker's order.
-    pub reranked: bool,
-    /// Wall time of all.
-    pub took: Duration,
-}
-
-/// Hits, best first, and how they came about.
-#[derive(Debug, Clone, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Answer {
-    /// Best first.
-    pub hits: Vec<Hit>,
-    /// What was done, what was skipped, and why.
-    pub report: QueryReport,
 }
 
 /// A query by text. Made by [`Collection::query`].
@@ -85,7 +43,11 @@ pub struct Query<'q> {
     recall: Option<f32>,
     filter: Option<Filter>,
     deadline: Option<Duration>,
+    search_reserve: Duration,
+    rerank_within: Option<Duration>,
     on_rerank_failure: OnRerankFailure,
+    cache: Option<bool>,
+    meter: Option<CostMeter>,
 }
 
 /// Candidates for a reranker unless the query says otherwise.
@@ -106,7 +68,11 @@ impl Collection {
             recall: None,
             filter: None,
             deadline: None,
+            search_reserve: Duration::ZERO,
+            rerank_within: None,
             on_rerank_failure: OnRerankFailure::default(),
+            cache: None,
+            meter: None,
         }
     }
 }
@@ -160,10 +126,26 @@ impl<'q> Query<'q> {
         self
     }
 
-    /// Time for all stages together. A reranker that is late is left out; an embedder that is
-    /// late fails the query.
+    /// Time for all stages together, from [`run`](Self::run) on. Each stage gets what is left, and
+    /// so do the retries in it. A reranker that is late is left out, or fails the query
+    /// ([`on_rerank_failure`](Self::on_rerank_failure)); an embedder or a search that is late
+    /// fails it. Default: none.
     pub fn deadline(mut self, time: Duration) -> Self {
         self.deadline = Some(time);
+        self
+    }
+
+    /// The part of the deadline that embedding leaves alone: a vector that comes at the last
+    /// moment is worth nothing without the time to search with it. Default: none.
+    pub fn search_reserve(mut self, time: Duration) -> Self {
+        self.search_reserve = time;
+        self
+    }
+
+    /// Longest time for reranking alone, within the deadline if there is one. Default: what is
+    /// left.
+    pub fn rerank_within(mut self, time: Duration) -> Self {
+        self.rerank_within = Some(time);
         self
     }
 
@@ -173,17 +155,59 @@ impl<'q> Query<'q> {
         self
     }
 
+    /// Whether what models said before is taken from the file and what they say now is kept
+    /// there. Default: as the file was opened ([`DatabaseOptions::cache`]). Vectors are looked up
+    /// by everything that decides on them and the whole question, logits by model, question and
+    /// passage. Keeping is done after the answer, many queries at a time.
+    ///
+    /// [`DatabaseOptions::cache`]: crate::DatabaseOptions::cache
+    pub fn cache(mut self, cache: bool) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// Adds what this query costs to a meter.
+    pub fn meter(mut self, meter: &CostMeter) -> Self {
+        self.meter = Some(meter.clone());
+        self
+    }
+
+    fn uses_cache(&self) -> bool {
+        self.cache.unwrap_or_else(|| self.collection.caches())
+    }
+
     /// Runs the stages. Must be called in a tokio runtime with time enabled.
+    ///
+    /// The future can be dropped at any point: a request in flight is closed, a search that has
+    /// begun ends by itself on its thread, and nothing is left half done.
     ///
     /// # Errors
     /// [`Error::Query`] without an embedder or vector, or with an empty text for a model;
     /// [`Error::Model`] and [`Error::DeadlineExceeded`] when embedding fails or is late, or
     /// reranking under [`OnRerankFailure::Fail`]; those of [`Search::run`](crate::Search::run).
     pub async fn run(self) -> Result<Answer> {
-        let mut run = Run::begin(self.deadline);
+        let span = tracing::debug_span!(
+            "query",
+            collection = self.collection.name(),
+            limit = self.limit,
+            text_bytes = self.text.len(),
+            deadline_ms = self.deadline.map(|time| time.as_millis() as u64),
+        );
+        self.stages().instrument(span).await
+    }
+
+    async fn stages(self) -> Result<Answer> {
+        let mut run = Run::begin(self.deadline, self.meter.clone());
+        run.report.cache.used = self.uses_cache();
         let (vector, model) = self.embed(&mut run).await?;
         let found = self.search(&mut run, vector, model).await?;
         let hits = self.rerank(&mut run, found).await?;
+        if run.cache_is_due {
+            let collection = self.collection.clone();
+            // Not waited for: the answer is there.
+            drop(tokio::task::spawn_blocking(move || collection.try_write_cache()));
+        }
+        run.report.cache.skipped = self.collection.cache_skipped();
         run.report.took = run.begin.elapsed();
         Ok(Answer { hits, report: run.report })
     }
@@ -191,7 +215,7 @@ impl<'q> Query<'q> {
     async fn embed(&self, run: &mut Run) -> Result<(Vec<f32>, Option<String>)> {
         let stage = Instant::now();
         if let Some(vector) = &self.vector {
-            run.report("embed", StageOutcome::Skipped, stage, None);
+            run.report("embed", StageOutcome::Skipped, stage, Cost::new());
             return Ok((vector.clone(), None));
         }
         let reason = "it has neither an embedder nor a vector: add one of them";
@@ -199,19 +223,49 @@ impl<'q> Query<'q> {
         if self.text.trim().is_empty() {
             return Err(Error::Query { reason: "its text is empty: ask something" });
         }
+        let model = embedder.contract().model;
+        let bytes = self.text.len();
+        let span = tracing::debug_span!("embed", model = model.as_str(), texts = 1, bytes);
+        match self.embedded(run, embedder).instrument(span).await {
+            Ok((vector, outcome, cost)) => {
+                run.report.cache.embedding = outcome == StageOutcome::Cached;
+                run.report("embed", outcome, stage, cost);
+                Ok((vector, Some(model)))
+            }
+            Err(error) => Err(run.failing("embed", stage, error)),
+        }
+    }
+
+    async fn embedded(
+        &self,
+        run: &mut Run,
+        embedder: &dyn Embedder,
+    ) -> Result<(Vec<f32>, StageOutcome, Cost)> {
+        let until = run.until(self.search_reserve, None);
         let contract = embedder.contract();
         // Before the model is paid for a query that would be refused.
-        let collection = self.collection.clone();
-        let known = contract.clone();
-        blocking(move || collection.refuse_other_model(&known)).await?;
+        let (collection, known) = (self.collection.clone(), contract.clone());
+        let question = self.uses_cache().then(|| self.text.clone());
+        let checked = until.bound(blocking(move || {
+            collection.refuse_other_model(&known)?;
+            // A cache that cannot be read is no reason to fail.
+            Ok(question.and_then(|text| collection.said_vector(&known, &text).ok().flatten()))
+        }));
+        if let Some(vector) = checked.await.ok_or_else(|| until.late("embed"))?? {
+            return Ok((vector, StageOutcome::Cached, Cost::new()));
+        }
         let texts = [self.text.as_str()];
-        let embedded = run.bounded(embedder.embed(&texts, Role::Query, run.at)).await;
-        let embedded = embedded.ok_or_else(|| run.late("embed"))?;
-        let embedded = embedded.map_err(|error| run.failed("embed", error))?;
+        let embedded = until.bound(embedder.embed(&texts, Role::Query, until.at)).await;
+        let embedded = embedded.ok_or_else(|| until.late("embed"))?;
+        let embedded = embedded.map_err(|error| until.failed("embed", error))?;
         let vector = embedded.vectors.into_iter().next();
         let missing = Error::Query { reason: "the embedder returned no vector: check the model" };
-        run.report("embed", StageOutcome::Done, stage, embedded.tokens);
-        Ok((vector.ok_or(missing)?, Some(contract.model)))
+        let vector = vector.ok_or(missing)?;
+        let is_sound = vector.iter().all(|x| x.is_finite());
+        if self.uses_cache() && is_sound && vector.len() == self.collection.dimensions() {
+            run.cache_is_due |= self.collection.keep_vector(&contract, &self.text, &vector);
+        }
+        Ok((vector, StageOutcome::Done, embedded.cost))
     }
 
     async fn search(&self, run: &mut Run, vector: Vec<f32>, model: Option<String>) -> Result<Hits> {
@@ -239,124 +293,16 @@ impl<'q> Query<'q> {
             }
             search.run()
         });
-        let found = run.bounded(searching).await.ok_or_else(|| run.late("search"))??;
+        let span = tracing::debug_span!("search", limit, filtered = self.filter.is_some());
+        let until = run.until(Duration::ZERO, None);
+        let found = match until.bound(searching.instrument(span)).await {
+            Some(found) => found,
+            None => Err(until.late("search")),
+        };
+        let found = found.map_err(|error| run.failing("search", stage, error))?;
         run.report.candidates = found.hits.len();
         run.report.search = found.report.clone();
-        run.report("search", StageOutcome::Done, stage, None);
+        run.report("search", StageOutcome::Done, stage, Cost::new());
         Ok(found)
-    }
-
-    async fn rerank(&self, run: &mut Run, found: Hits) -> Result<Vec<Hit>> {
-        let stage = Instant::now();
-        let mut hits = found.hits;
-        let passages: Vec<String> = hits.iter().map(|hit| hit.record.passage()).collect();
-        // A reranker refuses empty passages; such hits keep their place after the ranked ones.
-        let places: Vec<usize> =
-            (0..hits.len()).filter(|&at| !passages[at].trim().is_empty()).collect();
-        let Some(reranker) = self.reranker.filter(|_| !places.is_empty() && self.limit > 0) else {
-            run.report("rerank", StageOutcome::Skipped, stage, None);
-            hits.truncate(self.limit);
-            return Ok(hits);
-        };
-        if self.text.trim().is_empty() {
-            return Err(Error::Query { reason: "its text is empty: a reranker needs one" });
-        }
-        let texts: Vec<&str> = places.iter().map(|&at| passages[at].as_str()).collect();
-        let ranking = match run.bounded(reranker.rank(&self.text, &texts, run.at)).await {
-            None => Err(run.late("rerank")),
-            Some(Err(error)) => Err(run.failed("rerank", error)),
-            Some(Ok(reranked)) if is_complete(&reranked.ranking, texts.len()) => Ok(reranked),
-            Some(Ok(_)) => {
-                let reason = "the reranker did not rank every passage once: check the model";
-                Err(Error::Query { reason })
-            }
-        };
-        match ranking {
-            Ok(reranked) => {
-                hits = reorder(hits, &places, &reranked.ranking);
-                run.report.reranked = true;
-                run.report("rerank", StageOutcome::Done, stage, reranked.tokens);
-            }
-            Err(error) if self.on_rerank_failure == OnRerankFailure::Fail => return Err(error),
-            Err(error) => {
-                run.report("rerank", StageOutcome::Failed(error.to_string()), stage, None);
-            }
-        }
-        hits.truncate(self.limit);
-        Ok(hits)
-    }
-}
-
-fn is_complete(ranking: &[RankedPassage], passages: usize) -> bool {
-    let mut seen = vec![false; passages];
-    let fresh = ranking.iter().filter(|ranked| {
-        ranked.score.is_finite()
-            && seen.get_mut(ranked.index).is_some_and(|seen| !std::mem::replace(seen, true))
-    });
-    fresh.count() == passages && ranking.len() == passages
-}
-
-/// Ranked hits by score (ties keep the first-stage order), then the hits without a passage.
-fn reorder(hits: Vec<Hit>, places: &[usize], ranking: &[RankedPassage]) -> Vec<Hit> {
-    let mut scores = vec![None; hits.len()];
-    for ranked in ranking {
-        if let Some(&at) = places.get(ranked.index) {
-            scores[at] = Some(ranked.score);
-        }
-    }
-    let mut hits: Vec<Hit> = hits
-        .into_iter()
-        .zip(scores)
-        .map(|(hit, score)| Hit { rerank_score: score, ..hit })
-        .collect();
-    let key = |hit: &Hit| hit.rerank_score.unwrap_or(f32::NEG_INFINITY);
-    hits.sort_by(|a, b| key(b).total_cmp(&key(a)));
-    hits
-}
-
-/// One query under way.
-struct Run {
-    begin: Instant,
-    deadline: Option<Duration>,
-    at: Option<Instant>,
-    report: QueryReport,
-}
-
-impl Run {
-    fn begin(deadline: Option<Duration>) -> Self {
-        let begin = Instant::now();
-        let at = deadline.and_then(|time| begin.checked_add(time));
-        Self { begin, deadline, at, report: QueryReport::default() }
-    }
-
-    /// The result, or none if the deadline came first.
-    async fn bounded<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        match self.at {
-            None => Some(work.await),
-            Some(at) => tokio::time::timeout_at(at.into(), work).await.ok(),
-        }
-    }
-
-    fn late(&self, stage: &'static str) -> Error {
-        let deadline = self.deadline.unwrap_or_default();
-        Error::DeadlineExceeded { stage, deadline_ms: deadline.as_millis() as u64 }
-    }
-
-    /// A model that gave up because the deadline passed is late, not broken.
-    fn failed(&self, stage: &'static str, error: super::stage::StageError) -> Error {
-        match self.at {
-            Some(at) if Instant::now() >= at => self.late(stage),
-            _ => error.into_error(stage),
-        }
-    }
-
-    fn report(
-        &mut self,
-        stage: &'static str,
-        outcome: StageOutcome,
-        begin: Instant,
-        tokens: Option<u64>,
-    ) {
-        self.report.stages.push(StageReport { stage, outcome, took: begin.elapsed(), tokens });
     }
 }

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Instant;
 
+use super::cost::Cost;
 use crate::record::ModelContract;
 
 /// A boxed future, so that models can be used as trait objects.
@@ -24,13 +25,25 @@ pub enum Role {
 pub struct StageError {
     source: Box<dyn std::error::Error + Send + Sync>,
     retryable: bool,
+    blame: Blame,
+}
+
+/// What a call failed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// The service or how it is called: other inputs would fail as well.
+    Call,
+    /// Some input, but it is not known which.
+    SomeInput,
+    /// The input of that index.
+    Input(usize),
 }
 
 impl StageError {
     /// Wraps the model's own error.
     #[must_use]
     pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { source: source.into(), retryable: false }
+        Self { source: source.into(), retryable: false, blame: Blame::Call }
     }
 
     /// Says whether the same call can succeed later.
@@ -38,6 +51,26 @@ impl StageError {
     pub fn retryable(mut self, retryable: bool) -> Self {
         self.retryable = retryable;
         self
+    }
+
+    /// Says that the call failed by the text of that index: an ingest sets its record aside and
+    /// goes on with the others.
+    #[must_use]
+    pub fn input(mut self, index: usize) -> Self {
+        self.blame = Blame::Input(index);
+        self
+    }
+
+    /// Says that the call failed by one or more of its texts, but not by which: an ingest finds
+    /// them by halving the batch.
+    #[must_use]
+    pub fn some_input(mut self) -> Self {
+        self.blame = Blame::SomeInput;
+        self
+    }
+
+    pub(super) fn blame(&self) -> Blame {
+        self.blame
     }
 
     pub(super) fn into_error(self, stage: &'static str) -> crate::error::Error {
@@ -58,12 +91,28 @@ impl std::error::Error for StageError {
 }
 
 /// Vectors of some texts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Embedded {
     /// One vector per text, in the order of the texts.
     pub vectors: Vec<Vec<f32>>,
-    /// Tokens the model read, if it tells.
-    pub tokens: Option<u64>,
+    /// What it took.
+    pub cost: Cost,
+}
+
+impl Embedded {
+    /// One vector per text, in the order of the texts.
+    #[must_use]
+    pub fn new(vectors: Vec<Vec<f32>>) -> Self {
+        Self { vectors, cost: Cost::default() }
+    }
+
+    /// Tells what it took.
+    #[must_use]
+    pub fn cost(mut self, cost: Cost) -> Self {
+        self.cost = cost;
+        self
+    }
 }
 
 /// A model that turns text into vectors.
@@ -95,12 +144,28 @@ pub struct RankedPassage {
 }
 
 /// A reranker's answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Reranked {
     /// Every passage once, best first.
     pub ranking: Vec<RankedPassage>,
-    /// Tokens the model read, if it tells.
-    pub tokens: Option<u64>,
+    /// What it took.
+    pub cost: Cost,
+}
+
+impl Reranked {
+    /// Every passage once, best first.
+    #[must_use]
+    pub fn new(ranking: Vec<RankedPassage>) -> Self {
+        Self { ranking, cost: Cost::default() }
+    }
+
+    /// Tells what it took.
+    #[must_use]
+    pub fn cost(mut self, cost: Cost) -> Self {
+        self.cost = cost;
+        self
+    }
 }
 
 /// A model that orders passages by how well they answer a query.
@@ -115,4 +180,11 @@ pub trait Reranker: Send + Sync {
         passages: &'a [&'a str],
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<Reranked, StageError>>;
+
+    /// Whether the score of a passage depends on query and passage alone, but for rounding, not
+    /// on the other passages of the call. Then scores that a cache has are used beside new ones;
+    /// otherwise only if it has those of all passages, by one call. Default: no.
+    fn is_pointwise(&self) -> bool {
+        false
+    }
 }

@@ -80,7 +80,24 @@ pub(crate) fn tombstones(collection: u32, chunk: u16) -> [u8; 6] {
     [a, b, c, d, e, f]
 }
 
-/// The chunk in a [`tombstones`] key.
+/// Begin of every key of [`pending`] of a collection.
+pub(crate) fn all_pending(collection: u32) -> [u8; 5] {
+    let [a, b, c, d] = collection.to_be_bytes();
+    [2, a, b, c, d]
+}
+
+/// `collections`: 2, collection, upper 16 bits of the slots.
+pub(crate) fn pending(collection: u32, chunk: u16) -> [u8; 7] {
+    let ([two, a, b, c, d], [e, f]) = (all_pending(collection), chunk.to_be_bytes());
+    [two, a, b, c, d, e, f]
+}
+
+/// Whether it is an [`all_pending`] key.
+pub(crate) fn is_pending(key: &[u8]) -> bool {
+    key.first() == Some(&2)
+}
+
+/// The chunk in a [`tombstones`] or [`pending`] key.
 pub(crate) fn chunk_of(key: &[u8]) -> Option<u16> {
     key.last_chunk().map(|chunk| u16::from_be_bytes(*chunk))
 }

@@ -2,6 +2,7 @@
 //! page reader (`reader.rs`). The layers above see the [`Store`] and [`Snapshot`] traits, tables
 //! and extents; nothing above this folder knows LMDB.
 
+pub(crate) mod cache;
 mod checked;
 mod copy;
 mod env;
@@ -16,6 +17,7 @@ mod reader;
 mod readers;
 mod salvage;
 mod schema;
+pub(crate) mod slot_sets;
 mod snapshot;
 mod source;
 pub(crate) mod tables;

@@ -7,7 +7,7 @@ use bincode::{Decode, Encode};
 use roaring::RoaringBitmap;
 
 use super::keys as key;
-use super::{Snapshot, StorageError, Table, WriteTxn};
+use super::{Snapshot, StorageError, Table, WriteTxn, slot_sets};
 use crate::format::{FormatError, RECORD_BYTES_MAX, seal, unseal};
 use crate::record::{Metadata, ModelContract, Record, RecordId, Roles, Slot, Value};
 
@@ -362,23 +362,12 @@ pub(crate) fn decode_slot(sealed: &[u8], key: &[u8]) -> Result<Slot, FormatError
 
 /// A chunk's value in `tombstones`: a portable roaring bitmap of the slots' lower 16 bits.
 pub(crate) fn encode_tombstones(dead: &RoaringBitmap, key: &[u8]) -> Result<Vec<u8>, FormatError> {
-    let mut payload = Vec::with_capacity(dead.serialized_size());
-    dead.serialize_into(&mut payload)
-        .map_err(|error| FormatError::Decode { what: "tombstones", reason: error.to_string() })?;
-    Ok(seal(Table::Tombstones as u8, key, &payload))
+    slot_sets::encode("tombstones", Table::Tombstones, dead, key)
 }
 
 /// The inverse of [`encode_tombstones`].
 pub(crate) fn decode_tombstones(sealed: &[u8], key: &[u8]) -> Result<RoaringBitmap, FormatError> {
-    const WHAT: &str = "tombstones";
-    let mut payload = unseal(WHAT, Table::Tombstones as u8, key, sealed)?;
-    let failed = |reason| FormatError::Decode { what: WHAT, reason };
-    let dead =
-        RoaringBitmap::deserialize_from(&mut payload).map_err(|error| failed(error.to_string()))?;
-    if !payload.is_empty() || dead.max().is_some_and(|max| max > u32::from(u16::MAX)) {
-        return Err(failed("a slot is outside its chunk".to_owned()));
-    }
-    Ok(dead)
+    slot_sets::decode("tombstones", Table::Tombstones, sealed, key)
 }
 
 const DEFINITION: &str = "collection";

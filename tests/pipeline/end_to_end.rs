@@ -66,7 +66,7 @@ async fn a_question_is_answered_through_both_services() {
     let sent = server.requests();
     assert_eq!(sent.len(), passages.len() + 2);
     assert_eq!(sent[passages.len()].json()["input_type"], "query");
-    let tokens: Vec<_> = found.report.stages.iter().map(|stage| stage.tokens).collect();
+    let tokens: Vec<_> = found.report.stages.iter().map(|stage| stage.cost.tokens).collect();
     assert_eq!(tokens, [Some(3), None, Some(11)]);
     db.verify().expect("an undamaged file");
 }

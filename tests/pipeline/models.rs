@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use portolan::{
-    BoxFuture, Embedded, Embedder, ModelContract, RankedPassage, Reranked, Reranker, Role,
+    BoxFuture, Cost, Embedded, Embedder, ModelContract, RankedPassage, Reranked, Reranker, Role,
     StageError,
 };
 
@@ -123,7 +123,8 @@ impl Embedder for WordEmbedder {
                 *seen.entry((role == Role::Query, (*text).to_owned())).or_insert(0) += 1;
             }
             let vectors = texts.iter().map(|text| bag_of_words(text)).collect();
-            Ok(Embedded { vectors, tokens: Some(texts.len() as u64) })
+            let cost = Cost::new().requests(1, 0).tokens(texts.len() as u64);
+            Ok(Embedded::new(vectors).cost(cost))
         })
     }
 
@@ -137,6 +138,7 @@ type Answer = Box<dyn Fn(&str, &[&str]) -> Vec<RankedPassage> + Send + Sync>;
 pub struct OverlapReranker {
     fate: Fate,
     answer: Answer,
+    is_pointwise: bool,
     calls: AtomicUsize,
     /// Passages of the last call.
     last: Mutex<Vec<String>>,
@@ -159,7 +161,13 @@ impl OverlapReranker {
         answer: impl Fn(&str, &[&str]) -> Vec<RankedPassage> + Send + Sync + 'static,
     ) -> Self {
         let (calls, last) = (AtomicUsize::new(0), Mutex::default());
-        Self { fate, answer: Box::new(answer), calls, last }
+        Self { fate, answer: Box::new(answer), is_pointwise: false, calls, last }
+    }
+
+    /// Says that scores of several calls compare.
+    pub fn pointwise(mut self) -> Self {
+        self.is_pointwise = true;
+        self
     }
 
     pub fn calls(&self) -> usize {
@@ -176,6 +184,10 @@ impl Reranker for OverlapReranker {
         "test/overlap"
     }
 
+    fn is_pointwise(&self) -> bool {
+        self.is_pointwise
+    }
+
     fn rank<'a>(
         &'a self,
         query: &'a str,
@@ -189,7 +201,10 @@ impl Reranker for OverlapReranker {
             match self.fate {
                 Fate::FailAt(at) if at == call => Err(StageError::new("no opinion")),
                 Fate::HangAt(at) if at == call => std::future::pending().await,
-                _ => Ok(Reranked { ranking: (self.answer)(query, passages), tokens: Some(5) }),
+                _ => {
+                    let cost = Cost::new().requests(1, 0).tokens(5);
+                    Ok(Reranked::new((self.answer)(query, passages)).cost(cost))
+                }
             }
         })
     }

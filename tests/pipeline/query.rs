@@ -64,7 +64,7 @@ async fn hits_come_in_the_order_of_the_reranker() {
         .map(|hit| (hit.id.clone(), hit.rerank_score.expect("a logit")))
         .collect();
     assert_eq!(found, expected[..6]);
-    let stages: Vec<_> = answer.report.stages.iter().map(|s| (s.stage, s.tokens)).collect();
+    let stages: Vec<_> = answer.report.stages.iter().map(|s| (s.stage, s.cost.tokens)).collect();
     assert_eq!(stages, [("embed", Some(1)), ("search", None), ("rerank", Some(5))]);
     assert_eq!((embedder.calls(), reranker.calls()), (2, 1));
 }

@@ -32,6 +32,8 @@ pub enum Command {
     Create(CreateArgs),
     /// Store the documents of a JSON lines file, with their vectors or embedded by a model
     Ingest(IngestArgs),
+    /// Embed the documents that `ingest --pending` stored without their vectors
+    EmbedPending(EmbedPendingArgs),
     /// Find documents by text or by vector, and rerank them
     Search(SearchArgs),
     /// Measure ranking quality over judged queries: nDCG@10, recall@10, recall@100, MRR@10
@@ -88,6 +90,9 @@ pub struct CompactArgs {
     /// Leave the file in place and write the compacted one here, to be shipped
     #[arg(long, value_name = "NEW")]
     pub to: Option<PathBuf>,
+    /// Leave out the cache, which holds the questions that were asked
+    #[arg(long)]
+    pub drop_cache: bool,
 }
 
 #[derive(Args)]
@@ -137,6 +142,37 @@ pub struct IngestArgs {
     /// Documents per commit, and texts per request [default: 1000 with vectors, 50 by model]
     #[arg(long, value_name = "N", value_parser = count)]
     pub batch_size: Option<usize>,
+    /// Batches that are with the model at once
+    #[arg(long, value_name = "N", default_value = "4", value_parser = count)]
+    pub in_flight: usize,
+    /// Store all texts first, then embed; what is stored stays when the model fails
+    #[arg(long, conflicts_with = "vectors")]
+    pub pending: bool,
+    /// Write documents that are refused here, one JSON object a line; without it they make the
+    /// command fail at its end
+    #[arg(long, value_name = "BAD.jsonl")]
+    pub rejects: Option<PathBuf>,
+}
+
+/// Options of `embed-pending`.
+#[derive(Args)]
+pub struct EmbedPendingArgs {
+    /// The database file
+    pub db: PathBuf,
+    #[command(flatten)]
+    pub embed: EmbedArgs,
+    /// Name of the collection
+    #[arg(long, value_name = "NAME", default_value = "docs")]
+    pub collection: String,
+    /// Texts per request and commit
+    #[arg(long, value_name = "N", default_value = "50", value_parser = count)]
+    pub batch_size: usize,
+    /// Batches that are with the model at once
+    #[arg(long, value_name = "N", default_value = "4", value_parser = count)]
+    pub in_flight: usize,
+    /// Write documents that are refused here, one JSON object a line
+    #[arg(long, value_name = "BAD.jsonl")]
+    pub rejects: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -169,6 +205,9 @@ pub struct SearchArgs {
     /// Time for all stages together; a reranker that is late is left out
     #[arg(long, value_name = "N")]
     pub deadline_ms: Option<u64>,
+    /// Take vectors and logits from the cache in the file, and keep them there
+    #[arg(long)]
+    pub cache: bool,
     /// Name of the collection
     #[arg(long, value_name = "NAME", default_value = "docs")]
     pub collection: String,

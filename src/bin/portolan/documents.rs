@@ -16,14 +16,17 @@ pub struct Survey {
     pub first_passage: Option<String>,
 }
 
-/// Reads the file once, so that a mistake in any line is found before anything is written.
-pub fn survey(path: &Path) -> Result<Survey> {
+/// Reads the file once, so that a mistake in any line is found before anything is written. Unless
+/// it is strict, records that break a limit pass: the ingest sets them aside.
+pub fn survey(path: &Path, strict: bool) -> Result<Survey> {
     let mut survey = Survey { documents: 0, first_passage: None };
     for record in records(path)? {
         let record = record?;
-        record
-            .check()
-            .map_err(|error| located(path, &record.id.to_string(), &error.to_string()))?;
+        if let Err(error) = record.check()
+            && strict
+        {
+            return Err(located(path, &record.id.to_string(), &error.to_string()));
+        }
         survey.documents += 1;
         let passage = record.passage();
         if survey.first_passage.is_none() && !passage.trim().is_empty() {

@@ -18,12 +18,15 @@ use crate::models::{Models, runtime};
 use crate::open;
 use crate::output::{Output, printable};
 use crate::progress::{Progress, maintain};
+use crate::rejects::Rejects;
 use crate::timing::seconds;
 
 /// Documents per commit when vectors are given.
 const BATCH_WITH_VECTORS: usize = 1000;
 /// Documents per commit and texts per request when a model embeds.
 const BATCH_BY_MODEL: usize = 50;
+/// Characters of the passage that tells a model's dimensions.
+const PROBE_CHARS: usize = 200;
 
 #[derive(Default, Serialize)]
 struct Ingested {
@@ -34,6 +37,10 @@ struct Ingested {
     updated: usize,
     without_text: usize,
     with_vector: usize,
+    pending: usize,
+    rejected: usize,
+    requests: u64,
+    retries: u64,
     tokens: Option<u64>,
     embedding_s: f64,
     took_s: f64,
@@ -44,7 +51,7 @@ struct Ingested {
 
 /// Checks everything that can be checked, then stores the documents and indexes them.
 pub fn run(args: &IngestArgs, out: &Output) -> Result<()> {
-    let survey = documents::survey(&args.docs)?;
+    let survey = documents::survey(&args.docs, args.rejects.is_none())?;
     let begin = Instant::now();
     let (collection, mut done) = match &args.vectors {
         Some(vectors) => with_vectors(args, vectors, &survey)?,
@@ -66,6 +73,8 @@ fn summary(done: &Ingested) -> String {
         ("unchanged", done.unchanged),
         ("updated", done.updated),
         ("without text", done.without_text),
+        ("pending", done.pending),
+        ("set aside", done.rejected),
     ];
     let counts = counts.iter().filter(|(_, count)| *count > 0);
     let counts: Vec<String> = counts.map(|(what, count)| format!("{count} {what}")).collect();
@@ -202,7 +211,9 @@ async fn first_dimensions(
     let Some(passage) = &survey.first_passage else {
         return Err(Failure::new(format!("{} has no text to embed", args.docs.display())));
     };
-    let embedded = embedder.embed(&[passage.as_str()], Role::Passage, None).await?;
+    // Short, so that no model finds it too long.
+    let begin: String = passage.chars().take(PROBE_CHARS).collect();
+    let embedded = embedder.embed(&[begin.trim()], Role::Passage, None).await?;
     let dimensions = embedded.vectors.first().map(Vec::len);
     dimensions.ok_or_else(|| Failure::new("the model returned no vector: check the model"))
 }
@@ -217,7 +228,7 @@ async fn embed(
     let progress = Progress::new("embedding", survey.documents);
     let told = |at: IngestProgress| {
         let IngestProgress { embedded, unchanged, updated, without_text, with_vector, .. } = at;
-        progress.at(embedded + unchanged + updated + without_text + with_vector);
+        progress.at(embedded + unchanged + updated + without_text + with_vector + at.rejected);
     };
     let mut failed = None;
     let records = documents::records(&args.docs)?.map_while(|record| match record {
@@ -227,8 +238,11 @@ async fn embed(
             None
         }
     });
+    let mut rejects = Rejects::new(args.rejects.as_deref())?;
     let ingest = collection.ingest(records).embedder(embedder).batch_size(size).progress(told);
-    let report = ingest.run().await.map_err(|error| {
+    let ingest = ingest.in_flight(args.in_flight).pending(args.pending);
+    let run = ingest.on_reject(|one| rejects.add(one)).run().await;
+    let report = run.map_err(|error| {
         let resumable = matches!(error, Error::Model { .. });
         let failure = Failure::from(error);
         let hint = "what was committed stays: run the same command again to go on";
@@ -237,10 +251,18 @@ async fn embed(
     if let Some(failure) = failed {
         return Err(failure);
     }
+    if let Some(reason) = &report.model_failure {
+        let hint = "all texts are stored: run `portolan embed-pending` for their vectors";
+        return Err(Failure::new(reason.as_str()).hint(hint));
+    }
+    rejects.finish(&report)?;
     let IngestProgress { read, embedded, unchanged, updated, without_text, with_vector, .. } =
         report.progress;
+    let (pending, rejected) = (report.progress.pending, report.progress.rejected);
+    let (requests, retries, tokens) =
+        (report.cost.requests, report.cost.retries, report.cost.tokens);
     let embedding_s = seconds(report.embedding);
-    let tokens = report.tokens;
     let counts = Ingested { read, embedded, unchanged, updated, ..Ingested::default() };
-    Ok(Ingested { without_text, with_vector, tokens, embedding_s, ..counts })
+    let counts = Ingested { without_text, with_vector, pending, rejected, ..counts };
+    Ok(Ingested { requests, retries, tokens, embedding_s, ..counts })
 }

@@ -22,6 +22,8 @@ struct Info {
     free_bytes: u64,
     overhead_bytes: u64,
     readers: Vec<Reader>,
+    cache_entries: u64,
+    cache_bytes: u64,
     collections: Vec<Shape>,
 }
 
@@ -43,6 +45,7 @@ struct Shape {
     vectors: u64,
     unsealed: u64,
     deleted: u64,
+    pending: u64,
     segments: usize,
     graphs: usize,
     space: Space,
@@ -84,6 +87,8 @@ pub fn info(args: &FileArgs, out: &Output) -> Result<()> {
             .iter()
             .map(|reader| Reader { process: reader.process, behind: reader.behind })
             .collect(),
+        cache_entries: found.cache.entries,
+        cache_bytes: found.cache.bytes,
         collections: found.collections.into_iter().map(shape).collect(),
     };
     out.result(&info, info_text)
@@ -114,6 +119,7 @@ fn shape(info: CollectionInfo) -> Shape {
         vectors: info.vectors,
         unsealed: info.unsealed,
         deleted: info.deleted,
+        pending: info.pending,
         segments: info.segments,
         graphs: info.graphs,
         space: Space {
@@ -145,6 +151,10 @@ fn info_text(info: &Info) -> String {
             reader.process, reader.behind
         );
     }
+    if info.cache_entries > 0 {
+        let (entries, size) = (info.cache_entries, bytes(info.cache_bytes));
+        let _ = writeln!(text, "cache: {entries} questions to models, {size}");
+    }
     for of in &info.collections {
         let model = of.model.as_ref().map_or("unknown", |model| &model.model);
         let shape = dimensions_text(of.dimensions, of.leading_dimensions);
@@ -162,6 +172,9 @@ fn info_text(info: &Info) -> String {
         let _ = writeln!(text, "\n{}: {} records", printable(&of.name), of.records);
         for (name, value) in lines {
             let _ = writeln!(text, "  {name:<10} {value}");
+        }
+        if of.pending > 0 {
+            let _ = writeln!(text, "  {:<10} {} records wait for a vector", "pending", of.pending);
         }
         if !of.recall.is_empty() {
             let points = of.recall.iter().skip_while(|(_, recall)| *recall < 0.9);
@@ -263,6 +276,9 @@ struct Shrunk {
 
 /// Folds and shrinks the file, in place or into another.
 pub fn compact(args: &CompactArgs, out: &Output) -> Result<()> {
+    if args.drop_cache {
+        Database::open_existing(&args.db)?.clear_cache()?;
+    }
     let done = match &args.to {
         Some(target) => {
             let options = DatabaseOptions::new().must_exist().verify(portolan::Verify::Touched);

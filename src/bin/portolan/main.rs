@@ -15,6 +15,7 @@ mod bench_growth;
 mod bench_open;
 mod create;
 mod documents;
+mod embed_pending;
 mod eval;
 mod failure;
 mod generate;
@@ -30,6 +31,7 @@ mod nim_doctor;
 mod open;
 mod output;
 mod progress;
+mod rejects;
 mod repair;
 mod search;
 mod timing;
@@ -78,6 +80,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Create(args) => create::run(&args, &out),
         Command::Ingest(args) => ingest::run(&args, &out),
+        Command::EmbedPending(args) => embed_pending::run(&args, &out),
         Command::Search(args) => search::run(&args, &out),
         Command::Eval(args) => eval::run(&args, &out),
         Command::Info(args) => inspect::info(&args, &out),

@@ -16,7 +16,15 @@ pub fn read(path: &Path) -> Result<Database> {
 
 /// A collection of a file, for reading; the message of a wrong name tells the right ones.
 pub fn read_collection(path: &Path, name: &str) -> Result<Collection> {
-    let db = read(path)?;
+    named(path, &read(path)?, name)
+}
+
+/// As [`read_collection`], of a file that is there, for writing to its cache.
+pub fn write_collection(path: &Path, name: &str) -> Result<Collection> {
+    named(path, &DatabaseOptions::new().must_exist().open(path)?, name)
+}
+
+fn named(path: &Path, db: &Database, name: &str) -> Result<Collection> {
     match db.collection(name) {
         Err(Error::CollectionNotFound { .. }) => {
             let names = db.collections()?;

@@ -42,6 +42,8 @@ struct Report {
     /// How each segment was searched.
     paths: Vec<&'static str>,
     reranked: bool,
+    /// Passages whose logit came from the cache, and for which the model was asked.
+    cached_logits: (usize, usize),
     took_ms: f64,
 }
 
@@ -52,6 +54,8 @@ struct Stage {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     took_ms: f64,
+    requests: u64,
+    retries: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens: Option<u64>,
 }
@@ -62,7 +66,11 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
         return Err(Failure::Usage("a reranker needs the question: give TEXT too".to_owned()));
     }
     let models = Models::new(&args.embed, Some(&args.rerank))?;
-    let collection = open::read_collection(&args.db, &args.collection)?;
+    let collection = if args.cache {
+        open::write_collection(&args.db, &args.collection)?
+    } else {
+        open::read_collection(&args.db, &args.collection)?
+    };
     let mut query = collection.query(args.text.as_deref().unwrap_or_default()).limit(args.k);
     if let Some(path) = &args.vector {
         query = query.vector(VectorFile::open(path)?.row(args.row)?);
@@ -78,6 +86,9 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
     }
     if let Some(deadline) = args.deadline_ms {
         query = query.deadline(Duration::from_millis(deadline));
+    }
+    if args.cache {
+        query = query.cache(true);
     }
     let answer: Answer = runtime()?.block_on(query.run())?;
     let found =
@@ -100,12 +111,15 @@ fn report(report: QueryReport) -> Report {
     let stages = report.stages.into_iter().map(|stage| {
         let (outcome, reason) = match stage.outcome {
             StageOutcome::Done => ("done", None),
+            StageOutcome::Cached => ("cached", None),
             StageOutcome::Skipped => ("skipped", None),
             StageOutcome::Failed(reason) => ("failed", Some(reason)),
             _ => ("unknown", None),
         };
         let took_ms = millis(stage.took);
-        Stage { stage: stage.stage, outcome, reason, took_ms, tokens: stage.tokens }
+        let (requests, retries) = (stage.cost.requests, stage.cost.retries);
+        let tokens = stage.cost.tokens;
+        Stage { stage: stage.stage, outcome, reason, took_ms, requests, retries, tokens }
     });
     Report {
         stages: stages.collect(),
@@ -113,6 +127,7 @@ fn report(report: QueryReport) -> Report {
         passing: report.search.passing,
         paths: report.search.paths.iter().map(|path| path.name()).collect(),
         reranked: report.reranked,
+        cached_logits: (report.cache.rerank_hits, report.cache.rerank_misses),
         took_ms: millis(report.took),
     }
 }
@@ -140,6 +155,7 @@ fn text(found: &Found) -> String {
     let stages = found.report.stages.iter().filter(|stage| stage.outcome != "skipped");
     let stages = stages.map(|stage| match &stage.reason {
         Some(reason) => format!("{} failed ({})", stage.stage, printable(reason)),
+        None if stage.outcome == "cached" => format!("{} from the cache", stage.stage),
         None => format!("{} {:.1} ms", stage.stage, stage.took_ms),
     });
     let stages: Vec<String> = stages.collect();

@@ -1,0 +1,169 @@
+//! A batch on its way through the model: sent whole, and if the model refuses it because of a
+//! text, sent again without that text. Not the order of commits (see `engine`).
+
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::progress::Rejected;
+use super::sort::{Item, Work};
+use crate::error::Error;
+use crate::pipeline::cost::Cost;
+use crate::pipeline::stage::{Blame, BoxFuture, Embedder, Role, StageError};
+use crate::record::RecordId;
+
+/// So many texts in a row, refused one by one without being named, are not the texts' fault.
+pub(super) const ALL_REFUSED: usize = 8;
+
+/// A batch between its reading and its commit.
+pub(super) struct Flight<'e> {
+    pub(super) ids: Vec<RecordId>,
+    pub(super) bytes: usize,
+    state: State<'e>,
+}
+
+enum State<'e> {
+    Flying(BoxFuture<'e, Landed>),
+    Landed(Box<Landed>),
+    Taken,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub(super) struct Landed {
+    pub(super) work: Work,
+    pub(super) rejected: Vec<Rejected>,
+    /// How many of them the model did not name.
+    pub(super) unnamed: usize,
+    pub(super) failure: Option<Error>,
+    pub(super) cost: Cost,
+    /// Time with the model, if it was there.
+    pub(super) took: Option<Duration>,
+}
+
+impl<'e> Flight<'e> {
+    /// Sends a batch to the model.
+    pub(super) fn start(ids: Vec<RecordId>, bytes: usize, call: BoxFuture<'e, Landed>) -> Self {
+        Self { ids, bytes, state: State::Flying(call) }
+    }
+
+    /// Work that needs no model, in its place among the others.
+    pub(super) fn landed(landed: Landed) -> Self {
+        Self { ids: landed.work.ids(), bytes: 0, state: State::Landed(Box::new(landed)) }
+    }
+
+    pub(super) fn is_flying(&self) -> bool {
+        matches!(self.state, State::Flying(_))
+    }
+
+    /// Whether it has landed just now.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let State::Flying(call) = &mut self.state else { return false };
+        match call.as_mut().poll(cx) {
+            Poll::Ready(landed) => {
+                self.state = State::Landed(Box::new(landed));
+                true
+            }
+            Poll::Pending => false,
+        }
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(&self.state, State::Landed(landed) if landed.failure.is_some())
+    }
+
+    /// What became of it, once it has landed.
+    pub(super) fn take(&mut self) -> Option<Landed> {
+        match std::mem::replace(&mut self.state, State::Taken) {
+            State::Landed(landed) => Some(*landed),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+}
+
+/// Embeds a batch, without the texts that the model refuses.
+///
+/// A text that the error names costs one call more. Otherwise the batch is halved until the text
+/// is found, in about `2 log2 n` calls more for one bad text among `n`.
+pub(super) async fn embed(embedder: &dyn Embedder, items: Vec<Item>) -> Landed {
+    let begin = Instant::now();
+    let passages: Vec<String> = items.iter().map(|item| item.record.passage()).collect();
+    let mut batch =
+        Batch { landed: Landed::default(), slots: items.into_iter().map(Some).collect() };
+    let mut rest: Vec<Vec<usize>> = vec![(0..passages.len()).collect()];
+    while let Some(part) = rest.pop() {
+        let texts: Vec<&str> = part.iter().map(|&at| passages[at].as_str()).collect();
+        if texts.is_empty() {
+            continue;
+        }
+        match embedder.embed(&texts, Role::Passage, None).await {
+            Ok(answer) if answer.vectors.len() == part.len() => {
+                batch.landed.cost.add(answer.cost);
+                for (&at, vector) in part.iter().zip(answer.vectors) {
+                    batch.embedded(at, vector);
+                }
+            }
+            Ok(_) => {
+                let reason = "the embedder did not return one vector per text: check the model";
+                batch.landed.failure = Some(Error::Query { reason });
+                break;
+            }
+            Err(error) => match (error.blame(), part.as_slice()) {
+                (Blame::Input(named), _) if named < part.len() => {
+                    let mut others = part;
+                    batch.refused(others.remove(named), &error);
+                    rest.push(others);
+                }
+                (Blame::SomeInput, [only]) => {
+                    batch.landed.unnamed += 1;
+                    let unnamed = batch.landed.unnamed;
+                    if batch.landed.work.embedded.is_empty() && unnamed >= ALL_REFUSED {
+                        batch.landed.rejected.clear();
+                        batch.landed.failure = Some(error.into_error("embed"));
+                        break;
+                    }
+                    batch.refused(*only, &error);
+                }
+                (Blame::SomeInput, part) => {
+                    let (left, right) = part.split_at(part.len() / 2);
+                    rest.push(right.to_vec());
+                    rest.push(left.to_vec());
+                }
+                _ => {
+                    batch.landed.failure = Some(error.into_error("embed"));
+                    break;
+                }
+            },
+        }
+    }
+    batch.landed.took = Some(begin.elapsed());
+    batch.landed
+}
+
+struct Batch {
+    landed: Landed,
+    /// Items that nothing is known of yet.
+    slots: Vec<Option<Item>>,
+}
+
+impl Batch {
+    fn take(&mut self, at: usize) -> Option<Item> {
+        self.slots.get_mut(at).and_then(Option::take)
+    }
+
+    fn embedded(&mut self, at: usize, vector: Vec<f32>) {
+        if let Some(mut item) = self.take(at) {
+            item.record.vector = Some(vector);
+            self.landed.work.embedded.push(item);
+        }
+    }
+
+    fn refused(&mut self, at: usize, error: &StageError) {
+        if let Some(item) = self.take(at) {
+            let reason = error.to_string();
+            self.landed.rejected.push(Rejected { id: item.record.id, reason });
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Where the records of an ingest come from: the application's iterator, or those of the
+//! collection whose vector is pending. Read in chunks, compared on blocking threads.
+
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::sort::{Item, Sorted, sort};
+use crate::db::Collection;
+use crate::error::Result;
+use crate::record::{Record, RecordId};
+
+/// A chunk that is being sorted.
+pub(super) type Reading = JoinHandle<Result<Sorted>>;
+
+/// What a source has next.
+pub(super) enum Next {
+    Reading(Reading),
+    /// A record of the next chunk is on its way already: what is to be done for it shows when
+    /// that is committed.
+    NotYet,
+    Dry,
+}
+
+/// Bounds of a chunk.
+#[derive(Clone, Copy)]
+pub(super) struct ChunkBounds {
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+}
+
+/// Gives chunks of records.
+pub(super) trait Source: Send {
+    fn next(&mut self, collection: &Collection, on_way: &dyn Fn(&RecordId) -> bool) -> Next;
+}
+
+/// The application's records.
+pub(super) struct Records<I> {
+    records: I,
+    bounds: ChunkBounds,
+    pending: bool,
+    /// Waits for records that are on their way.
+    held: Option<Vec<Record>>,
+}
+
+impl<I: Iterator<Item = Record>> Records<I> {
+    /// With `pending`, texts are stored before their vectors.
+    pub(super) fn new(records: I, bounds: ChunkBounds, pending: bool) -> Self {
+        Self { records, bounds, pending, held: None }
+    }
+
+    fn chunk(&mut self) -> Vec<Record> {
+        let (mut chunk, mut bytes) = (Vec::new(), 0_usize);
+        while chunk.len() < self.bounds.records && bytes < self.bounds.bytes {
+            let Some(record) = self.records.next() else { break };
+            bytes = bytes.saturating_add(size_of(&record));
+            chunk.push(record);
+        }
+        chunk
+    }
+}
+
+/// About how many bytes a record holds.
+fn size_of(record: &Record) -> usize {
+    let title = record.title.as_ref().map_or(0, String::len);
+    let vector = record.vector.as_ref().map_or(0, |vector| vector.len() * 4);
+    record.text.len() + title + vector + record.metadata.len() * 32
+}
+
+impl<I: Iterator<Item = Record> + Send> Source for Records<I> {
+    fn next(&mut self, collection: &Collection, on_way: &dyn Fn(&RecordId) -> bool) -> Next {
+        let chunk = self.held.take().unwrap_or_else(|| self.chunk());
+        if chunk.is_empty() {
+            return Next::Dry;
+        }
+        if chunk.iter().any(|record| on_way(&record.id)) {
+            self.held = Some(chunk);
+            return Next::NotYet;
+        }
+        let (collection, pending) = (collection.clone(), self.pending);
+        Next::Reading(spawn_blocking(move || sort(&collection, chunk, pending)))
+    }
+}
+
+/// The records that were pending when it was made.
+pub(super) struct Pending {
+    slots: roaring::bitmap::IntoIter,
+    bounds: ChunkBounds,
+}
+
+impl Pending {
+    pub(super) fn new(slots: roaring::RoaringBitmap, bounds: ChunkBounds) -> Self {
+        Self { slots: slots.into_iter(), bounds }
+    }
+}
+
+impl Source for Pending {
+    fn next(&mut self, collection: &Collection, _on_way: &dyn Fn(&RecordId) -> bool) -> Next {
+        let slots: Vec<u32> = self.slots.by_ref().take(self.bounds.records).collect();
+        if slots.is_empty() {
+            return Next::Dry;
+        }
+        let collection = collection.clone();
+        Next::Reading(spawn_blocking(move || {
+            let records = collection.pending_records(&slots)?.into_iter();
+            let new = records.map(|(slot, record)| Item { record, slot: Some(slot) }).collect();
+            Ok(Sorted { new, ..Sorted::default() })
+        }))
+    }
+}

@@ -1,0 +1,164 @@
+//! Several batches with the model at once, commits in order, and texts that the model refuses.
+
+use std::time::Duration;
+
+use portolan::{CostMeter, Error, Record, RecordId, StageError};
+
+use super::models::DIMENSIONS;
+use super::scripted::Scripted;
+use super::{empty, records};
+
+fn refuse_if(texts: &[&str], is_bad: impl Fn(&str) -> bool) -> Result<(), StageError> {
+    match texts.iter().any(|text| is_bad(text)) {
+        true => Err(StageError::new("one of these is no good").some_input()),
+        false => Ok(()),
+    }
+}
+
+fn rejected(report: &portolan::IngestReport) -> Vec<RecordId> {
+    report.rejected.iter().map(|one| one.id.clone()).collect()
+}
+
+#[tokio::test]
+async fn four_batches_are_with_the_model_at_once_and_commits_come_in_order() {
+    let (_dir, db, docs) = empty(DIMENSIONS);
+    // Each call but the last three answers only when three more have begun: fewer at once would
+    // wait for ever.
+    let calls = 150_usize.div_ceil(8);
+    let model = Scripted::new(|_, _| Ok(()));
+    let model = model.while_(move |call, begun| begun < (call + 4).min(calls));
+    let held = docs.clone();
+    let mut told = 0;
+    let report = docs
+        .ingest(records(150))
+        .embedder(&model)
+        .progress(move |at| {
+            // What is stored is always the beginning of what was given.
+            let count = held.count().expect("a count");
+            assert!(at.embedded > told && count >= at.embedded as u64);
+            assert!(held.contains(count as i64 - 1).expect("a lookup"));
+            assert_eq!(at.total, Some(150));
+            told = at.embedded;
+        })
+        .run()
+        .await
+        .expect("an ingest");
+    assert_eq!((report.progress.embedded, model.calls()), (150, calls));
+    assert_eq!(model.most().0, 4);
+    assert_eq!(report.cost.requests, 2 * calls as u64);
+    assert_eq!(report.cost.bytes_received, 20 * calls as u64);
+    assert_eq!(report.progress.remaining(), Some(Duration::ZERO));
+    db.verify().expect("an undamaged file");
+}
+
+#[tokio::test]
+async fn no_more_text_is_in_flight_than_allowed_but_one_batch_always_is() {
+    for (allowed, most) in [(0, 1), (1_000, 1), (2_000, 2), (1 << 20, 3)] {
+        let (_dir, _db, docs) = empty(DIMENSIONS);
+        let model = Scripted::new(|_, _| Ok(()));
+        let texts = (0..48).map(|at| Record::new(at).text(format!("{at:099} ")));
+        let ingest = docs.ingest(texts).embedder(&model).in_flight(3).in_flight_bytes(allowed);
+        let report = ingest.run().await.expect("an ingest");
+        assert_eq!(report.progress.embedded, 48);
+        let (calls, bytes) = model.most();
+        assert!(calls <= most && bytes <= allowed.max(800), "{calls} {bytes} of {allowed}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_the_error_does_not_name_is_found_by_halving() {
+    let (_dir, db, docs) = empty(DIMENSIONS);
+    let is_bad = |text: &str| ["5", "17", "18", "39"].contains(&text.rsplit(' ').next().unwrap());
+    let model = Scripted::new(move |_, texts| refuse_if(texts, is_bad));
+    let mut told = Vec::new();
+    let ingest = docs.ingest(records(40)).embedder(&model);
+    let report = ingest.on_reject(|one| told.push(one.id.clone())).run().await.expect("a report");
+    let expected: Vec<RecordId> = [5, 17, 18, 39].map(RecordId::from).into();
+    assert_eq!((rejected(&report), told), (expected.clone(), expected));
+    assert!(report.rejected.iter().all(|one| one.reason == "one of these is no good"));
+    assert_eq!((report.progress.embedded, report.progress.rejected), (36, 4));
+    // A batch of 8 with one bad text takes 7 calls; one with two neighbors in one quarter as many.
+    assert!(model.calls() <= 1 + 7 + 1 + 9 + 7 + 1, "{}", model.calls());
+    let embedded = model.embedded.lock().expect("the log").clone();
+    let mut once = embedded.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!((embedded.len(), once.len()), (36, 36));
+    assert_eq!(docs.count().expect("a count"), 36);
+    db.verify().expect("an undamaged file");
+}
+
+#[tokio::test]
+async fn a_text_that_the_error_names_costs_one_call_more() {
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let model = Scripted::new(|_, texts| {
+        match texts.iter().position(|text| text.ends_with(" 11") || text.ends_with(" 13")) {
+            Some(at) => Err(StageError::new("too long").input(at)),
+            None => Ok(()),
+        }
+    });
+    let report = docs.ingest(records(24)).embedder(&model).run().await.expect("a report");
+    assert_eq!(rejected(&report), [11, 13].map(RecordId::from));
+    assert_eq!((report.progress.embedded, model.calls()), (22, 3 + 2));
+    // An index that is out of range names nothing.
+    let model = Scripted::new(|_, _| Err(StageError::new("what?").input(99)));
+    let error = docs.ingest(records(30)).embedder(&model).run().await.expect_err("it fails");
+    assert!(matches!(error, Error::Model { stage: "embed", .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_model_that_refuses_every_text_ends_the_run() {
+    for size in [1, 8] {
+        let (_dir, _db, docs) = empty(DIMENSIONS);
+        let model = Scripted::new(|_, texts| refuse_if(texts, |_| true));
+        let ingest = docs.ingest(records(1_000)).embedder(&model).batch_size(size);
+        let error = ingest.run().await.expect_err("it refuses all");
+        assert!(matches!(error, Error::Model { .. } | Error::Query { .. }), "{error}");
+        assert!(model.calls() < 100, "{} calls", model.calls());
+        assert_eq!(docs.count().expect("a count"), 0);
+    }
+}
+
+#[tokio::test]
+async fn vectors_that_cannot_be_stored_are_set_aside() {
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let model = Scripted::new(|_, _| Ok(()));
+    let mut given = records(10);
+    given.push(Record::new(10).text("own").vector(vec![f32::NAN; DIMENSIONS]));
+    let report = docs.ingest(given).embedder(&model).run().await.expect("a report");
+    assert_eq!(rejected(&report), [RecordId::from(10)]);
+    assert_eq!((report.progress.embedded, report.progress.with_vector), (10, 0));
+}
+
+#[tokio::test]
+async fn a_record_that_comes_again_while_it_is_on_its_way_is_compared_with_its_commit() {
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let model = Scripted::new(|_, _| Ok(()));
+    // As it is stored, changed, and again as it was stored, far enough apart for other chunks.
+    docs.ingest([Record::new(-1).text("first")]).embedder(&model).run().await.expect("an ingest");
+    let mut given = vec![Record::new(-1).text("second")];
+    given.extend(records(70));
+    given.push(Record::new(-1).text("first"));
+    docs.ingest(given).embedder(&model).run().await.expect("an ingest");
+    assert_eq!(docs.get(-1).expect("a lookup").expect("a record").text, "first");
+}
+
+#[tokio::test]
+async fn a_meter_adds_up_ingests_and_queries() {
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let model = Scripted::new(|call, _| match call {
+        5 => Err(StageError::new("gone")),
+        _ => Ok(()),
+    });
+    let meter = CostMeter::new();
+    docs.ingest(records(24)).embedder(&model).meter(&meter).run().await.expect("an ingest");
+    for _ in 0..2 {
+        docs.query("star").embedder(&model).meter(&meter).run().await.expect("an answer");
+    }
+    docs.query("star").embedder(&model).meter(&meter).run().await.expect_err("the sixth call");
+    let totals = meter.totals();
+    assert_eq!((totals.embed.runs, totals.embed.failures), (3 + 3, 1));
+    assert_eq!((totals.embed.cost.requests, totals.embed.cost.retries), (10, 5));
+    assert_eq!(totals.embed.cost.tokens, Some(24 + 2));
+    assert_eq!((totals.search.runs, totals.rerank.runs), (2, 0));
+}
