@@ -13,6 +13,7 @@ use super::embed::{EmbeddingModel, EmbeddingType, InputType, Truncate};
 use super::endpoint::Target;
 use super::error::{NimError, ResponseFault};
 use super::input::{Input, Size};
+use super::meter::CallCost;
 use super::reply::Failure;
 use super::transport::{Tally, invalid};
 use super::wire::nim::Modality;
@@ -41,10 +42,8 @@ pub struct Embeddings {
     pub likely_truncated: usize,
     /// Tokens read by the server, when every answer told.
     pub prompt_tokens: Option<u64>,
-    /// HTTP requests sent, retries and status requests included.
-    pub requests: u32,
-    /// Requests sent again after a passing failure.
-    pub retries: u32,
+    /// What the call took: requests, retries, bytes, time.
+    pub cost: CallCost,
     /// Model that the server says has answered, when it is not the one asked for. Letter case and a
     /// missing organization prefix make no difference.
     pub served_model: Option<String>,
@@ -76,10 +75,8 @@ pub struct QuantizedEmbeddings {
     pub vectors: QuantizedVectors,
     /// Tokens read by the server, when every answer told.
     pub prompt_tokens: Option<u64>,
-    /// HTTP requests sent, retries and status requests included.
-    pub requests: u32,
-    /// Requests sent again after a passing failure.
-    pub retries: u32,
+    /// What the call took: requests, retries, bytes, time.
+    pub cost: CallCost,
     /// Model that the server says has answered, when it is not the one asked for.
     pub served_model: Option<String>,
 }
@@ -171,8 +168,7 @@ impl EmbeddingModel {
             norms,
             likely_truncated: found.over_limit,
             prompt_tokens: found.tokens,
-            requests: found.tally.requests,
-            retries: found.tally.retries,
+            cost: found.tally,
             served_model: found.served_model,
         })
     }
@@ -299,8 +295,7 @@ impl<T> Found<T> {
         QuantizedEmbeddings {
             vectors: to(self.vectors),
             prompt_tokens: self.tokens,
-            requests: self.tally.requests,
-            retries: self.tally.retries,
+            cost: self.tally,
             served_model: self.served_model,
         }
     }

@@ -14,6 +14,7 @@ use super::embed::BATCH_BYTES;
 use super::error::{ConfigFault, NimError};
 use super::input::Input;
 use super::lane::{HOSTED_WIDTH, LOCAL_WIDTH, Lane};
+use super::meter::CallCost;
 use super::models::{ModelFacts, Task, sent_name};
 
 /// Most passages that the service takes per request, and the default.
@@ -65,10 +66,8 @@ pub struct Rankings {
     pub scores: Vec<Ranked>,
     /// Tokens read by the server, when every answer told.
     pub prompt_tokens: Option<u64>,
-    /// HTTP requests sent, retries and status requests included.
-    pub requests: u32,
-    /// Requests sent again after a passing failure.
-    pub retries: u32,
+    /// What the call took: requests, retries, bytes, time.
+    pub cost: CallCost,
     /// Model that the server says has answered, when it is not the one asked for. Letter case and a
     /// missing organization prefix make no difference.
     pub served_model: Option<String>,

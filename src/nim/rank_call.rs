@@ -103,8 +103,7 @@ impl Call<'_> {
             found.served_model = part.served_model.or(found.served_model);
         }
         found.scores.sort_by(best_first);
-        found.requests = done.tally.requests;
-        found.retries = done.tally.retries;
+        found.cost = done.tally;
         Ok(found)
     }
 

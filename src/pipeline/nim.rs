@@ -6,7 +6,9 @@ use super::cost::Cost;
 use super::stage::{
     BoxFuture, Embedded, Embedder, RankedPassage, Reranked, Reranker, Role, StageError,
 };
-use crate::nim::{CallOptions, EmbeddingModel, InputType, NimError, RankingModel, ResponseFault};
+use crate::nim::{
+    CallCost, CallOptions, EmbeddingModel, InputType, NimError, RankingModel, ResponseFault,
+};
 use crate::record::{ModelContract, Roles};
 
 fn options(deadline: Option<Instant>) -> CallOptions {
@@ -35,8 +37,9 @@ fn failed(error: NimError) -> StageError {
     }
 }
 
-fn cost(requests: u32, retries: u32, tokens: Option<u64>) -> Cost {
-    Cost::new().requests(requests.into(), retries.into()).tokens(tokens)
+fn cost(of: CallCost, tokens: Option<u64>) -> Cost {
+    let counted = Cost::new().requests(of.requests.into(), of.retries.into()).tokens(tokens);
+    counted.bytes(of.bytes_sent, of.bytes_received)
 }
 
 impl Embedder for EmbeddingModel {
@@ -68,7 +71,7 @@ impl Embedder for EmbeddingModel {
         };
         Box::pin(async move {
             let answer = self.embed_with(texts, role, options(deadline)).await.map_err(failed)?;
-            let cost = cost(answer.requests, answer.retries, answer.prompt_tokens);
+            let cost = cost(answer.cost, answer.prompt_tokens);
             Ok(Embedded::new(answer.vectors).cost(cost))
         })
     }
@@ -90,7 +93,7 @@ impl Reranker for RankingModel {
             let answer = self.rank_with(query, passages, options).await.map_err(failed)?;
             let ranking = answer.scores.iter();
             let ranking = ranking.map(|at| RankedPassage { index: at.index, score: at.logit });
-            let cost = cost(answer.requests, answer.retries, answer.prompt_tokens);
+            let cost = cost(answer.cost, answer.prompt_tokens);
             Ok(Reranked::new(ranking.collect()).cost(cost))
         })
     }

@@ -69,11 +69,11 @@ async fn vectors_come_back_in_the_callers_order_over_all_batches() {
     let model = server.nim().embedder("org/m").batch_size(2);
     let found = model.embed(&texts, PASSAGE).await.expect("vectors");
     assert_eq!(found.vectors, [[1.0], [2.0], [3.0], [4.0], [5.0]].map(|v| v.to_vec()));
-    assert_eq!((found.requests, found.retries, found.prompt_tokens), (3, 0, Some(5)));
+    assert_eq!((found.cost.requests, found.cost.retries, found.prompt_tokens), (3, 0, Some(5)));
     assert_eq!(found.served_model, None);
 
     let model = model.batch_size(50).batch_chars(6);
-    assert_eq!(model.embed(&texts, PASSAGE).await.expect("vectors").requests, 3);
+    assert_eq!(model.embed(&texts, PASSAGE).await.expect("vectors").cost.requests, 3);
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn calls_that_cannot_succeed_send_nothing() {
     let empty = nim.embedder("m").embed(&["a", "", ""], PASSAGE).await;
     assert_eq!(empty, Err(NimError::EmptyInput { index: 1 }));
     let none = nim.embedder("m").embed(&[], PASSAGE).await.expect("nothing to do");
-    assert_eq!((none.vectors.len(), none.requests), (0, 0));
+    assert_eq!((none.vectors.len(), none.cost.requests), (0, 0));
     let zero = nim.embedder("m").dimensions(Some(0)).embed(&["a"], PASSAGE).await;
     assert_eq!(zero, Err(NimError::Config(ConfigFault::ZeroDimensions)));
     let unnamed = nim.embedder("").embed(&["a"], PASSAGE).await;
@@ -230,7 +230,7 @@ async fn a_body_that_is_too_large_is_sent_in_halves_and_later_batches_stay_small
     let found = model.embed(&texts, PASSAGE).await.expect("vectors");
     let lengths: Vec<f32> = found.vectors.iter().map(|v| v[0]).collect();
     assert_eq!(lengths, [1.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0, 4.0]);
-    assert_eq!(found.retries, 0);
+    assert_eq!(found.cost.retries, 0);
     let sizes: Vec<usize> = server.requests().iter().map(|r| r.inputs().len()).collect();
     assert_eq!(sizes, [4, 2, 2, 1, 1, 1, 1]);
 
@@ -250,5 +250,5 @@ async fn a_batch_of_too_many_inputs_is_sent_in_halves() {
     .await;
     let model = server.nim().embedder("m").batch_size(8);
     let found = model.embed(&TEXTS, PASSAGE).await.expect("vectors");
-    assert_eq!((found.vectors.len(), found.requests), (12, 4));
+    assert_eq!((found.vectors.len(), found.cost.requests), (12, 4));
 }

@@ -37,7 +37,7 @@ async fn as_many_requests_as_allowed_are_in_flight_and_no_more() {
     let found = model.embed(&TEXTS, PASSAGE).await.expect("vectors");
     let lengths: Vec<f32> = found.vectors.iter().map(|vector| vector[0]).collect();
     assert_eq!(lengths, [1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
-    assert_eq!((found.requests, found.prompt_tokens), (12, Some(24)));
+    assert_eq!((found.cost.requests, found.prompt_tokens), (12, Some(24)));
     assert_eq!(most.load(Ordering::SeqCst), 3);
 }
 
@@ -48,7 +48,10 @@ async fn clones_share_the_bound() {
     let model = server.nim().embedder("m").batch_size(1).concurrency(2);
     let other = model.clone();
     let both = tokio::join!(model.embed(&TEXTS[..4], PASSAGE), other.embed(&TEXTS[4..8], PASSAGE));
-    assert_eq!((both.0.expect("vectors").requests, both.1.expect("vectors").requests), (4, 4));
+    assert_eq!(
+        (both.0.expect("vectors").cost.requests, both.1.expect("vectors").cost.requests),
+        (4, 4)
+    );
     assert_eq!(most.load(Ordering::SeqCst), 2);
 }
 
@@ -65,7 +68,7 @@ async fn a_call_that_is_done_does_not_wait_for_the_requests_of_others() {
         biased;
         hung = model.embed(&["hang"], PASSAGE) => panic!("{hung:?}"),
         found = model.embed(&["a", "b"], PASSAGE) => {
-            assert_eq!(found.expect("vectors").requests, 1);
+            assert_eq!(found.expect("vectors").cost.requests, 1);
         }
         hung = model.embed(&["hang"], PASSAGE) => panic!("{hung:?}"),
     }
@@ -84,7 +87,7 @@ async fn the_first_failure_ends_the_requests_beside_it() {
     assert!(matches!(found, Err(NimError::BadRequest(_))), "{found:?}");
     // The seats of what was given up are free again.
     let found = model.embed(&TEXTS[2..6], PASSAGE).await.expect("vectors");
-    assert_eq!(found.requests, 4);
+    assert_eq!(found.cost.requests, 4);
 }
 
 #[tokio::test]
@@ -107,7 +110,7 @@ async fn after_a_timeout_the_same_size_is_never_sent_again() {
     assert_eq!(sizes(&server), [8, 4, 4]);
     // A model of its own does not.
     let fresh = server.nim().embedder("m").batch_size(4);
-    assert_eq!(fresh.embed(texts, PASSAGE).await.expect("vectors").requests, 2);
+    assert_eq!(fresh.embed(texts, PASSAGE).await.expect("vectors").cost.requests, 2);
 }
 
 #[tokio::test]
@@ -119,8 +122,8 @@ async fn a_refused_size_is_remembered_by_clones() {
     .await;
     let model = server.nim().embedder("m").concurrency(1);
     let texts = ["aa", "bb", "cc", "dd"];
-    assert_eq!(model.embed(&texts, PASSAGE).await.expect("vectors").requests, 3);
-    assert_eq!(model.clone().embed(&texts, PASSAGE).await.expect("vectors").requests, 2);
+    assert_eq!(model.embed(&texts, PASSAGE).await.expect("vectors").cost.requests, 3);
+    assert_eq!(model.clone().embed(&texts, PASSAGE).await.expect("vectors").cost.requests, 2);
     assert_eq!(sizes(&server), [4, 2, 2, 2, 2]);
 }
 
@@ -176,7 +179,7 @@ async fn large_rankings_are_split_side_by_side() {
     let passages: Vec<&str> = texts.iter().map(String::as_str).collect();
     let found = server.nim().reranker("m").concurrency(2).rank("q", &passages).await;
     let found = found.expect("scores");
-    assert_eq!(found.requests, 2);
+    assert_eq!(found.cost.requests, 2);
     let logits: Vec<f32> = found.scores.iter().map(|score| score.logit).collect();
     let expected: Vec<f32> = (0..1024_u16).rev().map(f32::from).collect();
     assert_eq!(logits, expected);

@@ -37,7 +37,7 @@ async fn unsorted_rankings_are_placed_by_index_and_sorted() {
         {"index":3,"logit":-3.5},{"index":1,"logit":4}],"usage":{"prompt_tokens":7},"more":[1]}"#;
     let found = rank(body, &["a", "b", "c", "d"]).await.expect("scores");
     assert_eq!(order(&found), [(1, 4.0), (2, -3.5), (3, -3.5), (0, -8.25)]);
-    assert_eq!((found.prompt_tokens, found.requests, found.retries), (Some(7), 1, 0));
+    assert_eq!((found.prompt_tokens, found.cost.requests, found.cost.retries), (Some(7), 1, 0));
     assert_eq!(found.top(2), &found.scores[..2]);
     assert_eq!(found.top(9), &found.scores[..]);
     assert_eq!(found.top(0), &[]);
@@ -92,10 +92,10 @@ async fn batches_are_merged_into_one_order() {
     let model = server.nim().reranker("m").batch_size(2);
     let found = model.rank("q", &["1", "9", "4", "7", "8"]).await.expect("scores");
     assert_eq!(order(&found), [(1, 9.0), (4, 8.0), (3, 7.0), (2, 4.0), (0, 1.0)]);
-    assert_eq!((found.requests, found.prompt_tokens), (3, None));
+    assert_eq!((found.cost.requests, found.prompt_tokens), (3, None));
     let many = vec!["1"; 513];
     let most = server.nim().reranker("m").batch_size(9999);
-    assert_eq!(most.rank("q", &many).await.expect("scores").requests, 2);
+    assert_eq!(most.rank("q", &many).await.expect("scores").cost.requests, 2);
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn calls_without_a_query_or_passages_send_nothing() {
     let server = Server::start(|_, _| answer(500, "", "")).await;
     let model = server.nim().reranker("m");
     let none = model.rank("q", &[]).await.expect("nothing to do");
-    assert_eq!((none.scores.len(), none.requests), (0, 0));
+    assert_eq!((none.scores.len(), none.cost.requests), (0, 0));
     assert_eq!(model.rank("", &["a"]).await, Err(NimError::EmptyQuery));
     assert_eq!(model.rank("q", &["a", ""]).await, Err(NimError::EmptyInput { index: 1 }));
     assert_eq!(server.requests().len(), 0);

@@ -22,7 +22,7 @@ async fn passing_failures_are_tried_again() {
     for status in [408, 425, 429, 500, 502, 503, 504] {
         let server = failing(2, move || answer(status, "", "busy")).await;
         let found = embed(&server.nim()).await.expect("the third try");
-        assert_eq!((found.requests, found.retries), (3, 2), "{status}");
+        assert_eq!((found.cost.requests, found.cost.retries), (3, 2), "{status}");
         let bodies: Vec<Vec<u8>> = server.requests().into_iter().map(|r| r.body).collect();
         assert!(bodies.iter().all(|b| *b == bodies[0]) && bodies.len() == 3);
     }
@@ -86,10 +86,10 @@ async fn retry_after_replaces_the_back_off() {
         let headers = format!("retry-after: {text}\r\n");
         let server = failing(1, move || answer(429, &headers, "")).await;
         let nim = server.builder().retry(patient).build().expect("a client");
-        assert_eq!(embed(&nim).await.expect("the second try").retries, 1);
+        assert_eq!(embed(&nim).await.expect("the second try").cost.retries, 1);
     }
     let server = failing(1, || answer(429, "retry-after: soon\r\n", "")).await;
-    assert_eq!(embed(&server.nim()).await.expect("garbage is ignored").retries, 1);
+    assert_eq!(embed(&server.nim()).await.expect("garbage is ignored").cost.retries, 1);
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn a_dropped_call_leaves_the_client_usable_and_futures_are_send() {
     assert!(cut.is_err());
     let ranker = nim.reranker("m");
     drop(send(ranker.rank("q", &["a"])));
-    assert_eq!(embed(&nim).await.expect("the next call").requests, 1);
+    assert_eq!(embed(&nim).await.expect("the next call").cost.requests, 1);
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn an_accepted_request_is_asked_for_until_it_is_done() {
     .await;
     let builder = server.builder().api_key("key-1").poll_url(format!("{}/status/", server.url));
     let found = embed(&builder.build().expect("a client")).await.expect("a vector");
-    assert_eq!((found.requests, found.retries), (3, 0));
+    assert_eq!((found.cost.requests, found.cost.retries), (3, 0));
 
     // Without an id, with one that could leave its path, or without a status address.
     for headers in ["", "nvcf-reqid: ../x\r\n", "nvcf-reqid: id\r\n"] {

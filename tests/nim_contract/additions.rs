@@ -18,7 +18,7 @@ async fn a_503_and_then_an_answer_are_two_calls() {
     .await;
     let found = server.nim().embedder(EMBED).embed(&["a"], InputType::Passage).await;
     let found = found.expect("the second answer");
-    assert_eq!((found.requests, found.retries), (2, 1));
+    assert_eq!((found.cost.requests, found.cost.retries), (2, 1));
 }
 
 #[tokio::test]

@@ -200,7 +200,7 @@ async fn at_most_four_images_travel_in_one_request() {
     let inputs: Vec<Input<'_>> = images.iter().map(Input::from).collect();
     let model = server.nim().embedder(VL);
     let found = model.embed_inputs(&inputs, InputType::Passage, CallOptions::new()).await;
-    assert_eq!(found.expect("vectors").requests, 3);
+    assert_eq!(found.expect("vectors").cost.requests, 3);
     let mut sizes: Vec<usize> = server.requests().iter().map(|r| r.inputs().len()).collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [1, 4, 4]);

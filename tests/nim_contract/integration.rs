@@ -61,7 +61,7 @@ async fn a_hundred_and_one_documents_make_as_many_vectors_in_order() {
         let model = generation.client(&server).embedder(EMBED);
         let texts = documents(101);
         let found = model.embed(&refs(&texts), InputType::Passage).await.expect("vectors");
-        assert_eq!(found.requests, 3);
+        assert_eq!(found.cost.requests, 3);
         let expected: Vec<_> = texts.iter().map(|t| vector(t, "NONE", false, 2048)).collect();
         assert_eq!(found.vectors, expected);
         let tokens = (generation != Generation::V1).then_some(101);
@@ -107,20 +107,20 @@ async fn ranking_gives_every_passage_a_score_best_first_whatever_the_batch() {
         let server = generation.start().await;
         let model = generation.client(&server).reranker(RANK);
         let whole = model.rank("which way", &passages).await.expect("scores");
-        assert_eq!(whole.requests, 1);
+        assert_eq!(whole.cost.requests, 1);
         let order: Vec<usize> = whole.scores.iter().map(|score| score.index).collect();
         assert_eq!(order, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         for (batch, top) in [(7, 7), (17, 7), (3, 13), (1, 1), (1, 10), (10, 1)] {
             let split = model.clone().batch_size(batch);
             let found = split.rank("which way", &passages).await.expect("scores");
             assert_eq!(found.top(top), &whole.scores[..top.min(passages.len())]);
-            assert_eq!(found.requests as usize, passages.len().div_ceil(batch));
+            assert_eq!(found.cost.requests as usize, passages.len().div_ceil(batch));
         }
         for (top, expected) in [(0, 0), (1, 1), (10, 10), (11, 10)] {
             assert_eq!(whole.top(top).len(), expected);
         }
         let none = model.rank("which way", &[]).await.expect("nothing to do");
-        assert_eq!((none.scores.len(), none.requests), (0, 0));
+        assert_eq!((none.scores.len(), none.cost.requests), (0, 0));
     }
 }
 
@@ -132,7 +132,7 @@ async fn up_to_512_passages_are_one_request() {
         let model = generation.client(&server).reranker(RANK);
         for (count, requests) in [(512, 1), (513, 2), (1025, 3)] {
             let found = model.rank("which way", &passages[..count]).await.expect("scores");
-            assert_eq!((found.scores.len(), found.requests), (count, requests));
+            assert_eq!((found.scores.len(), found.cost.requests), (count, requests));
             let is_in_order = found.scores.iter().enumerate().all(|(at, s)| s.index == at);
             assert!(is_in_order, "equal scores keep the order of the passages");
         }
@@ -170,7 +170,7 @@ async fn refusals_of_every_generation_are_typed() {
         let symmetric = nim.embedder(EMBED).facts(ModelFacts::unknown().symmetric(true));
         let found = symmetric.embed(&["a"], InputType::Query).await;
         match generation {
-            Generation::V2 => assert_eq!(found.expect("the field is optional").requests, 1),
+            Generation::V2 => assert_eq!(found.expect("the field is optional").cost.requests, 1),
             _ => assert!(matches!(found, Err(NimError::InputTypeRequired(_))), "{found:?}"),
         }
     }

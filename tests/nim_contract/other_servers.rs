@@ -113,7 +113,7 @@ async fn tei_embeds_in_order_without_a_model_name() {
     // A server of this family takes 32 inputs at once by default.
     let texts: Vec<String> = (0..33).map(|at| at.to_string()).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    assert_eq!(model.embed(&texts, PASSAGE).await.expect("vectors").requests, 2);
+    assert_eq!(model.embed(&texts, PASSAGE).await.expect("vectors").cost.requests, 2);
     assert_eq!(Embedder::batch_size(&model), 32);
     assert_eq!(unsupported(model.dimensions(Some(2)).embed(&["a"], QUERY).await), "dimensions");
 }
@@ -132,9 +132,12 @@ async fn tei_refusals_are_read() {
     .await;
     let model = client(&server, Api::Tei).embedder("m");
     let found = model.embed(&["a", "b", "c", "d"], PASSAGE).await.expect("in halves");
-    assert_eq!((found.vectors.len(), found.requests), (4, 3));
+    assert_eq!((found.vectors.len(), found.cost.requests), (4, 3));
     // The count is remembered by the model and its clones.
-    assert_eq!(model.clone().embed(&["a", "b", "c"], PASSAGE).await.expect("small").requests, 2);
+    assert_eq!(
+        model.clone().embed(&["a", "b", "c"], PASSAGE).await.expect("small").cost.requests,
+        2
+    );
 
     let text = "Input validation error: `inputs` must have less than 512 tokens. Given: 600";
     let long = json!({"error": text, "error_type": "Validation"}).to_string();
@@ -151,7 +154,7 @@ async fn tei_refusals_are_read() {
     })
     .await;
     let found = client(&server, Api::Tei).embedder("m").embed(&["a"], PASSAGE).await;
-    assert_eq!(found.expect("the second answer").retries, 1);
+    assert_eq!(found.expect("the second answer").cost.retries, 1);
     let server = Server::start(|_, _| ok(&json!([[1.0]]))).await;
     let found = client(&server, Api::Tei).embedder("m").embed(&["a", "b"], PASSAGE).await;
     let what = ResponseFault::Count { expected: 2, found: 1 };
@@ -235,7 +238,7 @@ async fn llama_cpp_refusals_name_the_input() {
     })
     .await;
     let found = client(&server, Api::OpenAi).embedder("m").embed(&["a"], PASSAGE).await;
-    assert_eq!(found.expect("the second answer").retries, 1);
+    assert_eq!(found.expect("the second answer").cost.retries, 1);
 }
 
 #[tokio::test]

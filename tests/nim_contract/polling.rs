@@ -24,7 +24,7 @@ async fn case_3_models_post_and_poll_are_three_requests_with_the_key_on_each() {
     let nim = server.builder().api_key(KEY).poll_url(poll).build().expect("a client");
     assert_eq!(nim.models(Service::Embedding).await.expect("a list"), [EMBED]);
     let found = nim.embedder(EMBED).embed(&["a"], InputType::Query).await.expect("a vector");
-    assert_eq!((found.vectors, found.requests), (vec![vec![1.0, 2.0]], 2));
+    assert_eq!((found.vectors, found.cost.requests), (vec![vec![1.0, 2.0]], 2));
     let sent = server.requests();
     assert_eq!(sent.len(), 3);
     for request in sent {

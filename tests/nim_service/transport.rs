@@ -155,7 +155,7 @@ async fn the_gateway_is_asked_to_hold_requests_where_it_can_be_polled() {
     let poll = format!("{}/poll", server.url);
     let builder = server.builder().poll_url(poll).poll_hold(Duration::from_secs(3));
     let found = embed(&builder.build().expect("a client")).await.expect("a vector");
-    assert_eq!(found.requests, 2);
+    assert_eq!(found.cost.requests, 2);
     embed(&server.nim()).await.expect("a vector");
     let held: Vec<_> =
         server.requests().iter().map(|r| r.header("nvcf-poll-seconds").is_some()).collect();

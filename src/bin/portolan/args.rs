@@ -199,6 +199,9 @@ pub struct SearchArgs {
     pub embed: EmbedArgs,
     #[command(flatten)]
     pub rerank: RerankArgs,
+    /// Only records whose metadata match, such as 'lang = "en" and year >= 1900'
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<String>,
     /// Share of the true neighbors to find, above 0 and up to 1 [default: 0.98]
     #[arg(long, value_name = "R")]
     pub recall: Option<f32>,

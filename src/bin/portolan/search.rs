@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use portolan::eval::vector_file::VectorFile;
-use portolan::{Answer, Hit, QueryReport, StageOutcome};
+use portolan::{Answer, Filter, FilterError, Hit, QueryReport, StageOutcome};
 use serde::Serialize;
 use serde_json::Map;
 
@@ -81,6 +81,9 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
     if let Some(reranker) = &models.reranker {
         query = query.reranker(reranker).candidates(args.rerank.candidates);
     }
+    if let Some(text) = &args.filter {
+        query = query.filter(filter(text)?);
+    }
     if let Some(recall) = args.recall {
         query = query.recall(recall);
     }
@@ -94,6 +97,18 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
     let found =
         Found { hits: answer.hits.into_iter().map(hit).collect(), report: report(answer.report) };
     out.result(&found, text)
+}
+
+/// Reads a filter; an error shows the place.
+fn filter(text: &str) -> Result<Filter> {
+    text.parse().map_err(|error| {
+        let place = match &error {
+            FilterError::Syntax { at, .. } => text.get(..*at).map(|before| before.chars().count()),
+            _ => None,
+        };
+        let shown = place.map(|at| format!("\n  {}\n  {}^", printable(text), " ".repeat(at)));
+        Failure::Usage(format!("--filter: {error}{}", shown.unwrap_or_default()))
+    })
 }
 
 fn hit(hit: Hit) -> FoundHit {
