@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use portolan::nim::{InputType, Nim};
+use portolan::nim::{Encoding, InputType, Nim};
 use portolan::{CollectionOptions, Database, Maintenance, Metric, Record};
 use serde_json::{Value, json};
 
@@ -27,6 +27,7 @@ const SERVICE: Duration = Duration::from_millis(50);
 /// Answers that were made before, and how long the service has had something to do.
 struct Service {
     floats: Vec<u8>,
+    base64: Vec<u8>,
     rankings: Vec<u8>,
     delay: Duration,
     busy: Mutex<Busy>,
@@ -50,15 +51,18 @@ impl Service {
         let vector = |at: usize| -> Vec<f32> {
             (0..dimensions).map(|i| ((at * dimensions + i) as f32 * 0.37).sin() / 20.0).collect()
         };
-        let data: Vec<Value> = (0..BATCH)
-            .map(|at| json!({"object": "embedding", "index": at, "embedding": vector(at)}))
-            .collect();
+        let item =
+            |at, numbers: Value| json!({"object": "embedding", "index": at, "embedding": numbers});
+        let data: Vec<Value> = (0..BATCH).map(|at| item(at, json!(vector(at)))).collect();
+        let packed: Vec<Value> =
+            (0..BATCH).map(|at| item(at, base64(&vector(at)).into())).collect();
         let rankings: Vec<Value> = (0..PASSAGES)
             .map(|at| json!({"index": at, "logit": (at as f32 * 0.77).sin() * 9.0}))
             .collect();
         let usage = json!({"prompt_tokens": 600, "total_tokens": 600});
         Self {
             floats: answer(&json!({"object": "list", "data": data, "usage": usage})),
+            base64: answer(&json!({"object": "list", "data": packed, "usage": usage})),
             rankings: answer(&json!({"rankings": rankings, "usage": usage})),
             delay,
             busy: Mutex::default(),
@@ -100,7 +104,12 @@ impl Service {
             body.resize(length, 0);
             reader.read_exact(&mut body)?;
             self.at_work(|| std::thread::sleep(self.delay));
-            writer.write_all(if is_ranking { &self.rankings } else { &self.floats })?;
+            let is_packed = body.windows(8).any(|text| text == b"\"base64\"");
+            writer.write_all(match (is_ranking, is_packed) {
+                (true, _) => &self.rankings,
+                (false, true) => &self.base64,
+                (false, false) => &self.floats,
+            })?;
         }
     }
 
@@ -124,6 +133,22 @@ impl Service {
     }
 }
 
+/// RFC 4648, section 4, of the bytes of the numbers, the lowest first.
+fn base64(numbers: &[f32]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let at = |i: usize| u32::from(three.get(i).copied().unwrap_or(0));
+        let group = at(0) << 16 | at(1) << 8 | at(2);
+        for i in 0..4 {
+            let letter = LETTERS[(group >> (18 - 6 * i) & 63) as usize];
+            text.push(if i <= three.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
 fn passages(count: usize) -> Vec<String> {
     (0..count).map(|at| format!("passage {at} tells of a harbor, a cape and a shoal")).collect()
 }
@@ -135,7 +160,8 @@ fn main() -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     println!("{:<34}{:>10}{:>10}{:>10}", "", "bare ms", "ours ms", "more %");
     for dimensions in [384, 1024, 2048] {
-        runtime.block_on(embedding(dimensions))?;
+        runtime.block_on(embedding(dimensions, Encoding::Float))?;
+        runtime.block_on(embedding(dimensions, Encoding::Base64))?;
     }
     runtime.block_on(ranking())?;
     let mut threads = tokio::runtime::Builder::new_multi_thread();
@@ -170,16 +196,18 @@ fn tell(name: &str, rounds: &[(Duration, Duration)]) {
     println!("{name:<34}{bare:>10.3}{ours:>10.3}{more:>10.1}");
 }
 
-async fn embedding(dimensions: usize) -> Result<(), Failed> {
+async fn embedding(dimensions: usize, encoding: Encoding) -> Result<(), Failed> {
     let service = Arc::new(Service::new(dimensions, Duration::ZERO));
     let base = service.start()?;
     let texts = passages(figures::setting("PORTOLAN_BENCH_TEXTS", 1_000, 50) / BATCH * BATCH);
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let model = Nim::builder().base_url(&base).build()?.embedder("nvidia/e").batch_size(BATCH);
+    let model = model.encoding(encoding);
+    let form = if encoding == Encoding::Base64 { "base64" } else { "float" };
     let http = reqwest::Client::builder().no_proxy().http1_only().build()?;
     let body = |input: &[&str]| {
         let body = json!({"model": "nvidia/e", "input": input, "input_type": "passage",
-            "encoding_format": "float", "truncate": "NONE"});
+            "encoding_format": form, "truncate": "NONE"});
         body.to_string().into_bytes()
     };
     let bodies: Vec<Vec<u8>> = texts.chunks(BATCH).map(body).collect();
@@ -195,7 +223,7 @@ async fn embedding(dimensions: usize) -> Result<(), Failed> {
             rounds.push((before, ours));
         }
     }
-    tell(&format!("embed {} x {dimensions}", texts.len()), &rounds);
+    tell(&format!("embed {} x {dimensions}, {form}", texts.len()), &rounds);
     Ok(())
 }
 

@@ -3,12 +3,15 @@
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// The value of each character, or none.
-const VALUES: [Option<u8>; 256] = {
-    let mut values = [None; 256];
+/// What stands for a character that is none of the alphabet: a bit that no value has.
+const FOREIGN: u8 = 0x80;
+
+/// The value of each character.
+const VALUES: [u8; 256] = {
+    let mut values = [FOREIGN; 256];
     let mut value = 0;
     while value < 64 {
-        values[ALPHABET[value] as usize] = Some(value as u8);
+        values[ALPHABET[value] as usize] = value as u8;
         value += 1;
     }
     values
@@ -56,11 +59,12 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
 }
 
 fn three(letters: [u8; 4]) -> Option<[u8; 3]> {
-    let mut group = 0_u32;
-    for letter in letters {
-        group = group << 6 | u32::from((*VALUES.get(usize::from(letter))?)?);
+    let [a, b, c, d] = letters.map(|letter| VALUES[usize::from(letter)]);
+    if (a | b | c | d) & FOREIGN != 0 {
+        return None;
     }
-    let [_, a, b, c] = group.to_be_bytes();
+    let [a, b, c, d] = [a, b, c, d].map(u32::from);
+    let [_, a, b, c] = (a << 18 | b << 12 | c << 6 | d).to_be_bytes();
     Some([a, b, c])
 }
 
