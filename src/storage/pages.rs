@@ -200,14 +200,7 @@ pub(super) fn both_metas(head: &[u8], file_len: u64) -> Result<(Meta, Meta), Pag
     if first.version.abs_diff(second.version) > 1 {
         return Err(PageError::Meta { slot: 1, rule: "transaction number is not beside meta 0's" });
     }
-    let (older, newer) =
-        if second.version > first.version { (first, second) } else { (second, first) };
-    // Tables stay for ever. One that calls itself newer and knows none is the first of all, with
-    // another number, and a writer would begin the file anew.
-    if newer.main.root.is_none() && older.main.root.is_some() {
-        return Err(PageError::Meta { slot: newer.slot, rule: "has lost the tables" });
-    }
-    Ok((older, newer))
+    Ok(if second.version > first.version { (first, second) } else { (second, first) })
 }
 
 /// The metas of a damaged file that can be read, the newer first.
@@ -279,8 +272,14 @@ fn parse_meta(page: &[u8], slot: u8) -> Result<Meta, PageError> {
     if version != 0 && version & 1 != u64::from(slot) {
         return Err(broken("transaction number is not of this slot"));
     }
-    if version == 0 && main.root.is_some() {
-        return Err(broken("has tables of no transaction"));
+    // A writer would take either for a new file, and begin it anew. The first transaction makes
+    // the tables, and they stay for ever. Of one that failed LMDB puts number and last page back,
+    // but not the trees.
+    if version == 0 && last_page != 1 {
+        return Err(broken("counts pages of no transaction"));
+    }
+    if version > 0 && main.root.is_none() {
+        return Err(broken("has lost the tables"));
     }
     Ok(Meta { slot, page_size, last_page, version, free, main })
 }
