@@ -75,7 +75,7 @@ async fn serve(mut socket: TcpStream, answer: Arc<Mutex<Vec<u8>>>) {
 }
 
 fn check(error: &NimError) {
-    assert!(!format!("{error} {error:?} {:?}", error.reply()).contains("canary"));
+    assert!(!format!("{error} {error:?} {:?}", error.reply()).contains(KEY));
     assert!(error.reply().is_none_or(|reply| reply.message.len() <= 512));
     assert!(!matches!(error, NimError::Timeout { .. }), "{error}");
 }
