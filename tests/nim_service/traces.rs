@@ -88,6 +88,9 @@ async fn traced(set: impl Fn(portolan::nim::NimBuilder) -> portolan::nim::NimBui
     .await;
     let nim: Nim = set(server.builder().api_key(KEY).header("x-other", KEY)).build().expect("one");
     let log = Log::default();
+    // Two dispatchers: with one alone, a span that another thread meets first is off for all, as
+    // that thread has no subscriber.
+    let _second = tracing::Dispatch::new(log.clone());
     let guard = tracing::subscriber::set_default(log.clone());
     let texts = [SECRET_TEXT];
     nim.embedder("m").embed(&texts, InputType::Query).await.expect("the second try");

@@ -59,6 +59,9 @@ async fn spans_tell_stages_and_sizes_and_no_text() {
         (WordEmbedder::new(Fate::Answer), OverlapReranker::new(Fate::Answer));
     let (_dir, _db, docs) = empty(DIMENSIONS);
     {
+        // Two dispatchers: with one alone, a span that another thread meets first is off for all,
+        // as that thread has no subscriber.
+        let _second = tracing::Dispatch::new(log.clone());
         let _listening = tracing::subscriber::set_default(log.clone());
         docs.ingest(records(20)).embedder(&embedder).run().await.expect("an ingest");
         let query = docs.query("compass wind rose").embedder(&embedder).reranker(&reranker);
