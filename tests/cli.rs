@@ -426,7 +426,9 @@ fn wrong_usage_ends_with_code_2() {
     );
     refused(&["search", "x", "--vector", &vector, "--rerank-model", "m"], "give TEXT too");
     refused(&["search", "x", "--vector", &vector, "-k", "0"], "expected a number from 1");
-    refused(&["search", "x", "text", "--filter", "a = 1"], "unexpected argument '--filter'");
+    let filtered = ["search", "x", "--vector", &vector, "--filter", "year ~ 1900"];
+    refused(&filtered, "at byte 5: expected");
+    refused(&filtered, "\n  year ~ 1900\n       ^");
 }
 
 #[test]

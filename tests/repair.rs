@@ -164,6 +164,21 @@ fn a_damaged_original_is_taken_from_its_code_and_told_of() {
     }
 }
 
+/// A copy would get a checksum of its own, and the damage would be whole.
+#[test]
+fn maintenance_refuses_to_copy_what_is_damaged() {
+    let fixture = Fixture::new();
+    fixture.damage(&[fixture.extents(3)[0] + 100]);
+    let options = DatabaseOptions::new().maintenance(Maintenance::Manual);
+    let db = options.open(fixture.path()).expect("a database");
+    let docs = db.collection("docs").expect("a collection");
+    let refused = docs.maintain().rebuild().run().expect_err("damage");
+    assert!(refused.is_corruption(), "{refused}");
+    drop((docs, db));
+    let (repaired, _) = fixture.repair();
+    assert!(!repaired.damage.is_empty());
+}
+
 #[test]
 fn a_lost_vector_leaves_its_record() {
     let fixture = Fixture::new();
@@ -192,6 +207,23 @@ fn a_file_without_its_newest_meta_gives_what_can_be_reached() {
         assert!(!all_of(&db, "docs").is_empty());
         drop(db);
         std::fs::remove_file(fixture.dir.path().join("repaired.portolan")).expect("the copy");
+    }
+}
+
+#[test]
+fn a_compacted_file_without_its_only_commit_gives_its_records() {
+    let mut fixture = Fixture::new();
+    let compacted = fixture.dir.path().join("compacted.portolan");
+    let db = Database::open(fixture.path()).expect("a database");
+    db.compact_to(&compacted).expect("a copy");
+    drop(db);
+    fixture.bytes = std::fs::read(&compacted).expect("the copy");
+    // In the meta page of the commit; the other one knows of no table.
+    fixture.damage(&[4_140]);
+    let (repaired, db) = fixture.repair();
+    assert_eq!((repaired.collections, repaired.records), (2, 2 * RECORDS as u64));
+    for name in ["docs", "codes"] {
+        assert_eq!(all_of(&db, name).len(), fixture.expected(name).len());
     }
 }
 

@@ -326,6 +326,8 @@ fn a_reader_that_holds_an_old_version_does_not_stop_the_writer() {
         let (db, docs) = writer(&place());
         // The view of this version stays, and with it all its pages.
         let hits = docs.search(&[1.0, 9.0, 0.0, 1.0]).limit(1_000).run().expect("a search");
+        // To look at the readers must not let go of LMDB's locks, lest others take us for dead.
+        assert_eq!(db.info().expect("the info").readers.len(), 1);
         tell("pinned");
         wait_for_parent();
         // What was found is owned, whatever became of the file.

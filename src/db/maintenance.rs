@@ -228,6 +228,10 @@ impl<'p> Maintain<'p> {
         let Some(mut fold) = Fold::plan(&view, (self.only_due, self.rebuild), needs_graph) else {
             return Ok(None);
         };
+        // What is copied gets a checksum of its own: damage would look whole from then on.
+        for &segment in &fold.replaced {
+            extents::verify(snapshot.as_ref(), collection.id, segment)?;
+        }
         let builder = SegmentBuilder::with_capacity(config, fold.rows.len());
         let mut builder = builder.map_err(failed)?;
         let gone = StorageError::Missing { what: "a segment" };

@@ -54,6 +54,8 @@ impl CircuitBreaker {
 #[derive(Debug, Default)]
 struct Circuit {
     failures: u32,
+    /// When the last counted failure was.
+    failed_at: Option<Instant>,
     open_until: Option<Instant>,
     /// The one request that tries an open circuit is on its way.
     probing: bool,
@@ -72,6 +74,7 @@ pub(super) struct Breakers {
 pub(super) struct Permit<'a> {
     breakers: &'a Breakers,
     address: &'a str,
+    admitted: Instant,
     probe: bool,
 }
 
@@ -100,7 +103,7 @@ impl Breakers {
             circuit.probing = true;
             probe = true;
         }
-        Ok(Permit { breakers: self, address, probe })
+        Ok(Permit { breakers: self, address, admitted: now, probe })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Circuit>> {
@@ -124,7 +127,12 @@ impl Permit<'_> {
         let known = circuits.contains_key(self.address) || circuits.len() < ADDRESSES;
         let address = if known { self.address } else { "" };
         let circuit = circuits.entry(address.to_owned()).or_default();
-        circuit.failures = circuit.failures.saturating_add(1);
+        // Requests that were under way side by side fail together: that is one failure, not
+        // several in a row.
+        if circuit.failed_at.is_none_or(|last| self.admitted >= last) {
+            circuit.failures = circuit.failures.saturating_add(1);
+            circuit.failed_at = Some(now);
+        }
         let opens = circuit.failures >= policy.failures;
         if opens {
             circuit.open_until = now.checked_add(policy.cooldown);

@@ -2,6 +2,7 @@
 //! breaker and the limit per minute allow or end. Not a single exchange (see `exchange`), nor the
 //! meaning of the JSON (see `embed`, `rank`, `chat`). Layer: above `exchange`.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Url};
@@ -22,6 +23,10 @@ use super::reply::{Failure, presentable};
 use super::retry::RetryPolicy;
 use super::secret::ApiKey;
 use super::spans;
+
+/// A future that is compiled here: one with a type of its own is compiled again, down to the
+/// sockets, by each crate that waits for it.
+pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Most bytes of network and parser words that enter an error.
 pub(super) const REASON_LIMIT: usize = 512;
@@ -161,18 +166,20 @@ impl Transport {
         }
     }
 
-    async fn tries(
-        &self,
-        exchange: &Exchange<'_>,
+    fn tries<'a>(
+        &'a self,
+        exchange: &'a Exchange<'_>,
         deadline: Option<Instant>,
-        tally: &mut Tally,
-    ) -> Result<Got, Failure> {
-        if exchange.target.hosted && self.key.is_none() {
-            return Err(NimError::MissingKey { url: exchange.target.url.to_string() }.into());
-        }
-        let span = spans::call(exchange);
-        let mut ledger = Ledger { meter: &self.meter, tally };
-        self.repeat(exchange, deadline, &mut ledger).instrument(span).await
+        tally: &'a mut Tally,
+    ) -> Boxed<'a, Result<Got, Failure>> {
+        Box::pin(async move {
+            if exchange.target.hosted && self.key.is_none() {
+                return Err(NimError::MissingKey { url: exchange.target.url.to_string() }.into());
+            }
+            let span = spans::call(exchange);
+            let mut ledger = Ledger { meter: &self.meter, tally };
+            self.repeat(exchange, deadline, &mut ledger).instrument(span).await
+        })
     }
 
     async fn repeat(

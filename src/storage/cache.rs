@@ -260,8 +260,13 @@ fn oldest(snapshot: &dyn Snapshot) -> Result<Option<(u64, Vec<u8>)>, StorageErro
     let Some(first) = snapshot.range(Table::Meta, ORDER, ORDER)?.next() else { return Ok(None) };
     let (at, sealed) = first?;
     let entry = unseal("cache order", Table::Meta as u8, at, sealed)?;
-    let damaged = StorageError::Missing { what: "a number in the order of the cache" };
-    Ok(Some((sequence_of(at).ok_or(damaged)?, entry.to_vec())))
+    let damaged = || StorageError::Missing { what: "a number in the order of the cache" };
+    // What it names is deleted: a stranger's file may name what is no entry.
+    let is_key = entry.len() == ENTRY.len() + 17 && entry.starts_with(ENTRY);
+    if !is_key || kind_of(entry).is_none() {
+        return Err(damaged());
+    }
+    Ok(Some((sequence_of(at).ok_or_else(damaged)?, entry.to_vec())))
 }
 
 /// Something to store: about what, what was said, and whether it adds to what is stored.
@@ -325,9 +330,11 @@ impl Stored<'_, '_> {
         let value = encode_entry(&key, self.state.next, subject, &said);
         let order = order_key(self.state.next);
         let ordered = seal(Table::Meta as u8, &order, &key);
-        self.state.bytes += bytes(&key, &value) + bytes(&order, &ordered);
-        self.state.entries += 1;
-        self.state.next += 1;
+        let size = bytes(&key, &value) + bytes(&order, &ordered);
+        self.state.bytes = self.state.bytes.saturating_add(size);
+        self.state.entries = self.state.entries.saturating_add(1);
+        let full = StorageError::Missing { what: "a number for the next cache entry" };
+        self.state.next = self.state.next.checked_add(1).ok_or(full)?;
         self.txn.put(Table::Meta, &key, &value)?;
         self.txn.put(Table::Meta, &order, &ordered)
     }

@@ -11,11 +11,11 @@ use memmap2::MmapOptions;
 
 use super::gate::Gate;
 use super::lock::{FileLocks, WriterGuard, WriterPolicy};
+use super::readers::LockFile;
 use super::snapshot::LmdbSnapshot;
 use super::write::{WriteTxn, Writer};
 use super::{
-    PageUse, Reader, Snapshot, StorageError, Store, Table, Verify, fresh, reader, readers, schema,
-    whole,
+    PageUse, Reader, Snapshot, StorageError, Store, Table, Verify, fresh, reader, schema, whole,
 };
 
 pub(super) type LmdbTable = Database<'static, Bytes, Bytes>;
@@ -45,6 +45,8 @@ pub(crate) struct LmdbStore {
     pub(super) tables: [LmdbTable; Table::COUNT],
     gate: Arc<Gate>,
     locks: FileLocks,
+    /// Closed after the environment, which `drop` closes first.
+    lock_file: LockFile,
     pub(super) path: PathBuf,
     map_bytes_max: u64,
     pub(super) format: u32,
@@ -105,6 +107,7 @@ impl LmdbStore {
             tables,
             gate: Arc::default(),
             locks,
+            lock_file: LockFile::open(&path),
             path,
             map_bytes_max,
             format: 0,
@@ -402,6 +405,6 @@ impl Store for LmdbStore {
     fn readers(&self) -> Vec<Reader> {
         // Of processes that were killed, nobody holds anything.
         let _ = self.clear_stale_readers();
-        readers::readers(&self.path, READERS_MAX)
+        self.lock_file.readers(READERS_MAX)
     }
 }

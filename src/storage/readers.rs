@@ -5,7 +5,10 @@
 //! locks the system has, then so many slots of a cache line each, filled from the front: the
 //! version (a word, all ones while nothing is read), the process, the thread.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use super::lock::beside;
 
@@ -22,15 +25,35 @@ pub(crate) struct Reader {
 const SLOT_BYTES: usize = 64;
 const WORD: usize = size_of::<usize>();
 
-/// The readers of a file, oldest version first; none if the lock file cannot be read. `slots` is
-/// the number of readers that the environment was made for.
+/// The lock file of an open environment.
 ///
-/// What is read may be a moment old in each slot: it tells of readers that stay, not of one query.
-pub(super) fn readers(path: &Path, slots: u32) -> Vec<Reader> {
-    let bytes = std::fs::read(beside(path, "-lock")).unwrap_or_default();
-    let mut readers = in_lock_file(&bytes, slots as usize);
-    readers.sort_unstable_by_key(|reader| (reader.version, reader.process));
-    readers
+/// Held open for as long as the environment: LMDB locks that file by `fcntl`, and to close any
+/// handle of it would let go of all locks that the process has on it. Others would then take
+/// its readers for dead.
+pub(super) struct LockFile(Mutex<Option<File>>);
+
+impl LockFile {
+    /// Of the environment that was just opened on `path`; without it no reader is seen.
+    pub(super) fn open(path: &Path) -> Self {
+        Self(Mutex::new(File::open(beside(path, "-lock")).ok()))
+    }
+
+    /// The readers of a file, oldest version first; none if the lock file cannot be read. `slots`
+    /// is the number of readers that the environment was made for.
+    ///
+    /// What is read may be a moment old in each slot: it tells of readers that stay, not of one
+    /// query.
+    pub(super) fn readers(&self, slots: u32) -> Vec<Reader> {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = &mut *file else { return Vec::new() };
+        let mut bytes = Vec::new();
+        if file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).is_err() {
+            return Vec::new();
+        }
+        let mut readers = in_lock_file(&bytes, slots as usize);
+        readers.sort_unstable_by_key(|reader| (reader.version, reader.process));
+        readers
+    }
 }
 
 fn in_lock_file(bytes: &[u8], slots: usize) -> Vec<Reader> {

@@ -92,8 +92,10 @@ impl Salvage {
     /// entry tells by its checksum whose it is. It may be one of an earlier version.
     fn search(&mut self, pages: &Pages<'_>, missing: &[Table], format: u32) {
         let source = Arc::clone(&self.source);
-        let pages = Pages { bytes: &source, ..*pages };
-        for number in 2..(source.len() / pages.page_size) as u64 {
+        // All of the file: the meta that could be read may be of before its first commit.
+        let count = (source.len() / pages.page_size) as u64;
+        let pages = Pages { bytes: &source, last_page: count.saturating_sub(1), ..*pages };
+        for number in 2..count {
             let Ok(page) = pages.page(number, true) else { continue };
             for index in 0..page.nodes() {
                 let (Ok(key), Ok(value)) = (page.key(index), page.value(index)) else { continue };

@@ -139,7 +139,7 @@ pub struct IngestArgs {
     /// Metric of a new collection: cosine, dot or l2 [default: cosine]
     #[arg(long)]
     pub metric: Option<Metric>,
-    /// Documents per commit, and texts per request [default: 1000 with vectors, 50 by model]
+    /// Documents per commit, and texts per request [default: 1000 with vectors, 50 by model, for TEI 32]
     #[arg(long, value_name = "N", value_parser = count)]
     pub batch_size: Option<usize>,
     /// Batches that are with the model at once
@@ -164,9 +164,9 @@ pub struct EmbedPendingArgs {
     /// Name of the collection
     #[arg(long, value_name = "NAME", default_value = "docs")]
     pub collection: String,
-    /// Texts per request and commit
-    #[arg(long, value_name = "N", default_value = "50", value_parser = count)]
-    pub batch_size: usize,
+    /// Texts per request and commit [default: 50, for TEI 32]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub batch_size: Option<usize>,
     /// Batches that are with the model at once
     #[arg(long, value_name = "N", default_value = "4", value_parser = count)]
     pub in_flight: usize,

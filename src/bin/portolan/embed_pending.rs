@@ -26,8 +26,10 @@ struct Embedded {
 /// Embeds what is pending and indexes it.
 pub fn run(args: &EmbedPendingArgs, out: &Output) -> Result<()> {
     let no_model = || Failure::Usage("--embed-model is missing".to_owned());
-    let embedder = Models::new(&args.embed, None)?.embedder.ok_or_else(no_model)?;
-    let embedder = embedder.batch_size(args.batch_size);
+    let mut embedder = Models::new(&args.embed, None)?.embedder.ok_or_else(no_model)?;
+    if let Some(size) = args.batch_size {
+        embedder = embedder.batch_size(size);
+    }
     if !args.db.exists() {
         return Err(Failure::new(format!("{} does not exist", args.db.display())));
     }
@@ -38,7 +40,7 @@ pub fn run(args: &EmbedPendingArgs, out: &Output) -> Result<()> {
         (Progress::new("embedding", count), Rejects::new(args.rejects.as_deref())?);
     let told = |at: IngestProgress| progress.at(at.embedded + at.rejected);
     let ingest = collection.embed_pending().embedder(&embedder);
-    let ingest = ingest.batch_size(args.batch_size).in_flight(args.in_flight);
+    let ingest = ingest.batch_size(embedder.texts_per_request()).in_flight(args.in_flight);
     let ingest = ingest.progress(told).on_reject(|one| rejects.add(one));
     let report = runtime()?.block_on(ingest.run())?;
     drop(progress);

@@ -23,8 +23,6 @@ use crate::timing::seconds;
 
 /// Documents per commit when vectors are given.
 const BATCH_WITH_VECTORS: usize = 1000;
-/// Documents per commit and texts per request when a model embeds.
-const BATCH_BY_MODEL: usize = 50;
 /// Characters of the passage that tells a model's dimensions.
 const PROBE_CHARS: usize = 200;
 
@@ -184,10 +182,15 @@ fn store(
 }
 
 fn by_model(args: &IngestArgs, survey: &Survey) -> Result<(Collection, Ingested)> {
-    let size = args.batch_size.unwrap_or(BATCH_BY_MODEL);
+    // Before anything is done whose rejects could not be kept.
+    Rejects::new(args.rejects.as_deref())?;
     let embedder = Models::new(&args.embed, None)?.embedder;
     let no_model = || Failure::Usage("--embed-model is missing".to_owned());
-    let embedder: EmbeddingModel = embedder.ok_or_else(no_model)?.batch_size(size);
+    let mut embedder: EmbeddingModel = embedder.ok_or_else(no_model)?;
+    if let Some(size) = args.batch_size {
+        embedder = embedder.batch_size(size);
+    }
+    let size = embedder.texts_per_request();
     let runtime = runtime()?;
     let maintenance = Maintenance::default();
     let collection = match existing(args, maintenance)? {

@@ -15,37 +15,46 @@ const NAMED: usize = 3;
 
 /// The file of the rejected documents, if there is to be one.
 pub struct Rejects {
-    file: Option<(PathBuf, BufWriter<File>)>,
+    path: Option<PathBuf>,
+    file: Option<BufWriter<File>>,
     failed: Option<std::io::Error>,
 }
 
 impl Rejects {
-    /// Makes the file, before anything is done whose rejects could not be kept.
+    /// Refuses a path where something is already. The file is made with the first document.
     pub fn new(path: Option<&Path>) -> Result<Self> {
-        let file = match path {
-            Some(path) => {
-                let file = File::create(path).map_err(|error| Failure::of_file(path, &error))?;
-                Some((path.to_owned(), BufWriter::new(file)))
-            }
-            None => None,
-        };
-        Ok(Self { file, failed: None })
+        match path {
+            Some(path) if path.exists() => Err(Failure::Usage(format!(
+                "--rejects: {} exists already: name a file to be made",
+                path.display()
+            ))),
+            _ => Ok(Self { path: path.map(Path::to_owned), file: None, failed: None }),
+        }
     }
 
     /// Adds a document.
     pub fn add(&mut self, rejected: &Rejected) {
-        if let Some((_, file)) = &mut self.file {
-            let line = json!({ "_id": rejected.id.to_string(), "error": rejected.reason });
-            if let Err(error) = writeln!(file, "{line}") {
-                self.failed.get_or_insert(error);
-            }
+        if let Err(error) = self.write(rejected) {
+            self.failed.get_or_insert(error);
         }
+    }
+
+    fn write(&mut self, rejected: &Rejected) -> std::io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(BufWriter::new(File::create_new(path)?)),
+        };
+        let line = json!({ "_id": rejected.id.to_string(), "error": rejected.reason });
+        writeln!(file, "{line}")
     }
 
     /// Writes the rest of the file; a failure if there are rejected documents and no file.
     pub fn finish(self, report: &IngestReport) -> Result<()> {
-        let Some((path, mut file)) = self.file else { return refuse(report) };
-        let written = self.failed.map_or_else(|| file.flush(), Err);
+        let Some(path) = self.path else { return refuse(report) };
+        let mut file = self.file;
+        let flush = || file.as_mut().map_or(Ok(()), BufWriter::flush);
+        let written = self.failed.map_or_else(flush, Err);
         written.map_err(|error| Failure::of_file(&path, &error))
     }
 }

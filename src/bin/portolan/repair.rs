@@ -79,7 +79,11 @@ pub fn run(args: &RepairArgs, out: &Output) -> Result<()> {
             saved.collections,
             args.target.display()
         )
-    })
+    })?;
+    match saved.records {
+        0 if !saved.damage.is_empty() => Err(Failure::new("no record could be saved")),
+        _ => Ok(()),
+    }
 }
 
 /// Lists what is damaged of a file whose check ended with that failure, which is passed on.

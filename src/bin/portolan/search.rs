@@ -65,6 +65,7 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
     if args.rerank.rerank_model.is_some() && args.text.is_none() {
         return Err(Failure::Usage("a reranker needs the question: give TEXT too".to_owned()));
     }
+    let passing = args.filter.as_deref().map(filter).transpose()?;
     let models = Models::new(&args.embed, Some(&args.rerank))?;
     let collection = if args.cache {
         open::write_collection(&args.db, &args.collection)?
@@ -81,8 +82,8 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
     if let Some(reranker) = &models.reranker {
         query = query.reranker(reranker).candidates(args.rerank.candidates);
     }
-    if let Some(text) = &args.filter {
-        query = query.filter(filter(text)?);
+    if let Some(passing) = passing {
+        query = query.filter(passing);
     }
     if let Some(recall) = args.recall {
         query = query.recall(recall);
