@@ -139,7 +139,8 @@ pub struct IngestArgs {
     /// Metric of a new collection: cosine, dot or l2 [default: cosine]
     #[arg(long)]
     pub metric: Option<Metric>,
-    /// Documents per commit, and texts per request [default: 1000 with vectors, 50 by model, for TEI 32]
+    /// Documents per commit, and texts per request [default: 1000 with vectors, 50 by model, 32 for
+    /// TEI]
     #[arg(long, value_name = "N", value_parser = count)]
     pub batch_size: Option<usize>,
     /// Batches that are with the model at once
