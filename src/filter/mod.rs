@@ -29,7 +29,7 @@ use crate::storage::{Snapshot, StorageError, Table, fields, keys as key, prefix_
 /// use portolan::Filter;
 ///
 /// let filter: Filter = "lang = \"en\" and 1900 <= year < 2000 and not exists(draft)".parse()?;
-/// assert_eq!(filter.to_string(), "lang = \"en\" and 1900 <= year < 2000 and not (exists(draft))");
+/// assert_eq!(filter.to_string(), "lang = \"en\" and 1900 <= year < 2000 and not exists(draft)");
 /// let wrong = "lang = en".parse::<Filter>().unwrap_err();
 /// assert!(wrong.to_string().starts_with("filter text at byte 7: expected a value"));
 /// # Ok::<(), portolan::FilterError>(())

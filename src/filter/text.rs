@@ -20,7 +20,9 @@ impl fmt::Display for Filter {
             Self::Not(inner) => match inner.as_ref() {
                 Self::Eq(field, value) => write!(f, "{} != {}", Name(field), Shown(value)),
                 Self::In(field, values) => write!(f, "{} not in {}", Name(field), List(values)),
-                inner => write!(f, "not ({inner})"),
+                Self::And(many) | Self::Or(many) if !many.is_empty() => write!(f, "not ({inner})"),
+                // No brackets where none are needed: they count as depth when it is read.
+                inner => write!(f, "not {inner}"),
             },
         }
     }
@@ -202,6 +204,8 @@ mod tests {
 
     #[test]
     fn depth_is_bounded() {
+        let negated = format!("{}a > 1", "not ".repeat(DEPTH_MAX / 2 - 1));
+        assert_eq!(read(&negated).to_string(), negated);
         let nested = |levels: usize| format!("{}a = 1{}", "(".repeat(levels), ")".repeat(levels));
         assert_eq!(read(&nested(DEPTH_MAX / 2 - 1)), Filter::eq("a", 1));
         for text in [nested(DEPTH_MAX / 2), nested(100_000), "not ".repeat(100_000)] {
