@@ -2,7 +2,7 @@
 //! panic, and the kernels. Not API.
 
 use crate::format;
-use crate::storage::tables;
+use crate::storage::{slot_sets, tables};
 
 /// The kernels and their scalar twins.
 pub mod kernels {
@@ -39,7 +39,7 @@ pub fn manifest(bytes: &[u8]) -> bool {
 /// Decodes tombstones stored under a key.
 pub fn tombstones(key: &[u8], bytes: &[u8]) -> bool {
     let sealed = format::seal(crate::storage::Table::Tombstones as u8, key, bytes);
-    tables::decode_tombstones(&sealed, key).is_ok()
+    slot_sets::decode_tombstones(&sealed, key).is_ok()
 }
 
 /// Reads events whole and in pieces of some size.

@@ -8,6 +8,8 @@ mod chat;
 #[path = "nim_client/server.rs"]
 #[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
 mod server;
+#[path = "common/span_log.rs"]
+mod span_log;
 #[path = "nim_service/stream.rs"]
 mod stream;
 #[path = "nim_service/traces.rs"]

@@ -27,6 +27,8 @@ mod scripted;
 #[allow(dead_code, reason = "the NIM client's own tests use the rest")]
 #[path = "nim_client/server.rs"]
 mod server;
+#[path = "common/span_log.rs"]
+mod span_log;
 #[path = "pipeline/spans.rs"]
 mod spans;
 

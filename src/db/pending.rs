@@ -9,10 +9,6 @@ use super::{Batch, Database};
 use crate::error::Error;
 use crate::error::Result;
 use crate::record::{Record, RecordId, Slot};
-#[cfg(feature = "nim")]
-use crate::storage::Table;
-#[cfg(feature = "nim")]
-use crate::storage::keys as key;
 use crate::storage::slot_sets;
 use crate::storage::tables;
 
@@ -79,13 +75,12 @@ impl Collection {
     #[cfg(feature = "nim")]
     pub(crate) fn pending_records(&self, slots: &[u32]) -> Result<Vec<(Slot, Record)>> {
         let snapshot = self.inner.snapshot()?;
-        let still = slot_sets::pending(snapshot.as_ref(), self.id)?;
-        let still = slots.iter().filter(|slot| still.contains(**slot));
-        let read = |&slot: &u32| {
+        let still = slot_sets::pending_of(snapshot.as_ref(), self.id, slots)?;
+        let read = |slot: u32| {
             let stored = tables::record(snapshot.as_ref(), self.id, Slot(slot))?;
             Ok((Slot(slot), stored.record))
         };
-        still.map(read).collect()
+        still.into_iter().map(read).collect()
     }
 
     /// Whether the vector of that record is pending.
@@ -93,9 +88,7 @@ impl Collection {
     pub(crate) fn is_pending(&self, id: &RecordId) -> Result<bool> {
         let snapshot = self.inner.snapshot()?;
         let Some(slot) = tables::slot(snapshot.as_ref(), self.id, id)? else { return Ok(false) };
-        let at = key::pending(self.id, (slot.0 >> 16) as u16);
-        let Some(sealed) = snapshot.get(Table::Collections, &at)? else { return Ok(false) };
-        Ok(slot_sets::decode_pending(sealed, &at)?.contains(slot.0 & 0xffff))
+        Ok(!slot_sets::pending_of(snapshot.as_ref(), self.id, &[slot.0])?.is_empty())
     }
 }
 

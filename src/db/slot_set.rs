@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 use crate::error::Result;
 use crate::record::Slot;
 use crate::storage::keys as key;
-use crate::storage::{Snapshot, Table, WriteTxn, slot_sets, tables};
+use crate::storage::{Snapshot, Table, WriteTxn, slot_sets};
 
 /// Which set.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,7 @@ impl SlotSet {
             Entry::Vacant(unread) => {
                 let (table, at) = place(self.of, collection, chunk);
                 let slots = match (txn.get(table, &at)?, self.of) {
-                    (Some(sealed), Of::Tombstones) => tables::decode_tombstones(sealed, &at)?,
+                    (Some(sealed), Of::Tombstones) => slot_sets::decode_tombstones(sealed, &at)?,
                     (Some(sealed), Of::Pending) => slot_sets::decode_pending(sealed, &at)?,
                     (None, _) => RoaringBitmap::new(),
                 };
@@ -80,7 +80,7 @@ impl SlotSet {
                 continue;
             }
             let sealed = match self.of {
-                Of::Tombstones => tables::encode_tombstones(&slots, &at)?,
+                Of::Tombstones => slot_sets::encode_tombstones(&slots, &at)?,
                 Of::Pending => slot_sets::encode_pending(&slots, &at)?,
             };
             txn.put(table, &at, &sealed)?;

@@ -15,7 +15,7 @@ use crate::index::{GraphHeader, GraphParts, IndexError, NavParts, Segment, Segme
 use crate::record::{RecordId, Slot};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, GraphEntry, Manifest, SegmentEntry};
-use crate::storage::{Snapshot, StorageError, Table, Verify, extents};
+use crate::storage::{Snapshot, StorageError, Table, Verify, extents, slot_sets};
 use crate::vectors::{Encoding, Originals, Rows};
 
 /// One collection at one version.
@@ -61,7 +61,7 @@ impl View {
             version: snapshot.version(),
             encoding,
             segments,
-            dead: read_dead(collection.id, snapshot)?,
+            dead: slot_sets::tombstones(snapshot, collection.id)?,
             delta: read_delta(collection.id, encoding, snapshot)?,
             manifest,
             matches: Matches::default(),
@@ -180,18 +180,6 @@ fn graph_header(entry: &GraphEntry) -> GraphHeader {
         ef_construction: entry.ef_construction,
         seed: entry.seed,
     }
-}
-
-fn read_dead(collection: u32, snapshot: &dyn Snapshot) -> Result<RoaringBitmap> {
-    let prefix = key::collection(collection);
-    let mut dead = RoaringBitmap::new();
-    for entry in snapshot.range(Table::Tombstones, &prefix, &prefix)? {
-        let (at, sealed) = entry?;
-        let chunk = key::chunk_of(at).ok_or(StorageError::Missing { what: "a chunk number" })?;
-        let low = tables::decode_tombstones(sealed, at)?;
-        dead.extend(low.iter().map(|low| u32::from(chunk) << 16 | low));
-    }
-    Ok(dead)
 }
 
 fn read_delta(

@@ -15,7 +15,7 @@ use super::error::{NimError, ResponseFault};
 use super::input::{Input, Size};
 use super::meter::CallCost;
 use super::reply::Failure;
-use super::transport::{Boxed, Tally, invalid};
+use super::transport::{Tally, invalid};
 use super::wire::nim::Modality;
 use super::wire::{EmbedBody, Vectors, nim, ollama, openai, tei};
 
@@ -153,7 +153,7 @@ impl EmbeddingModel {
         role: InputType,
         options: CallOptions,
     ) -> Result<Embeddings, NimError> {
-        let mut found = self.floats(inputs, role, options).await?;
+        let mut found = self.call::<f32>(inputs, role, None, options).await?;
         let mut norms: Option<Norms> = None;
         for vector in &mut found.vectors {
             let length = norm(vector);
@@ -208,15 +208,6 @@ impl EmbeddingModel {
                 Ok(found.quantized(To::Ubinary))
             }
         }
-    }
-
-    fn floats<'a>(
-        &'a self,
-        inputs: &'a [Input<'_>],
-        role: InputType,
-        options: CallOptions,
-    ) -> Boxed<'a, Result<Found<f32>, NimError>> {
-        Box::pin(self.call(inputs, role, None, options))
     }
 
     async fn call<T: Component>(

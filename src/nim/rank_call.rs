@@ -12,7 +12,7 @@ use super::error::{NimError, ResponseFault};
 use super::input::Input;
 use super::rank::{RankTruncate, Ranked, RankingModel, Rankings, best_first};
 use super::reply::Failure;
-use super::transport::{Boxed, Tally, invalid};
+use super::transport::{Tally, invalid};
 use super::wire::{RankBody, Scores, cohere, nim, tei};
 
 /// No right answer is larger, unless the server sends the passages back.
@@ -87,11 +87,7 @@ struct Part {
 }
 
 impl Call<'_> {
-    fn run(&self) -> Boxed<'_, Result<Rankings, NimError>> {
-        Box::pin(self.ranked())
-    }
-
-    async fn ranked(&self) -> Result<Rankings, NimError> {
+    async fn run(&self) -> Result<Rankings, NimError> {
         let sizes = self.passages.iter().map(|passage| passage.size()).collect();
         let send = |range| async move {
             let mut tally = Tally::default();

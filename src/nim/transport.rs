@@ -2,7 +2,6 @@
 //! breaker and the limit per minute allow or end. Not a single exchange (see `exchange`), nor the
 //! meaning of the JSON (see `embed`, `rank`, `chat`). Layer: above `exchange`.
 
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Url};
@@ -23,10 +22,6 @@ use super::reply::{Failure, presentable};
 use super::retry::RetryPolicy;
 use super::secret::ApiKey;
 use super::spans;
-
-/// A future that is compiled here: one with a type of its own is compiled again, down to the
-/// sockets, by each crate that waits for it.
-pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Most bytes of network and parser words that enter an error.
 pub(super) const REASON_LIMIT: usize = 512;
@@ -64,12 +59,8 @@ impl Transport {
         deadline: Option<Instant>,
         tally: &mut Tally,
     ) -> Result<T, Failure> {
-        let body = serde_json::to_vec(body).map_err(|error| self.malformed(target, &error))?;
-        let exchange = Exchange { target, body: Some(&body), limit, reading: Reading::Whole };
-        match self.tries(&exchange, deadline, tally).await? {
-            Got::Whole(answer) => self.parse(target, &answer).map_err(Failure::Other),
-            Got::Events(..) => Err(invalid(target, ResponseFault::StreamEnded).into()),
-        }
+        let got = self.ask(target, body, limit, Reading::Whole, deadline, tally).await?;
+        self.whole(target, got).map_err(Failure::Other)
     }
 
     /// Sends `body` and reads the answer up to its first event, or whole when it is no stream.
@@ -81,9 +72,29 @@ impl Transport {
         deadline: Option<Instant>,
         tally: &mut Tally,
     ) -> Result<Got, Failure> {
+        self.ask(target, body, limit, Reading::Events, deadline, tally).await
+    }
+
+    async fn ask(
+        &self,
+        target: &Target,
+        body: &impl Serialize,
+        limit: u64,
+        reading: Reading,
+        deadline: Option<Instant>,
+        tally: &mut Tally,
+    ) -> Result<Got, Failure> {
         let body = serde_json::to_vec(body).map_err(|error| self.malformed(target, &error))?;
-        let exchange = Exchange { target, body: Some(&body), limit, reading: Reading::Events };
+        let exchange = Exchange { target, body: Some(&body), limit, reading };
         self.tries(&exchange, deadline, tally).await
+    }
+
+    /// The JSON of an answer that was to be whole.
+    fn whole<T: DeserializeOwned>(&self, target: &Target, got: Got) -> Result<T, NimError> {
+        match got {
+            Got::Whole(answer) => self.parse(target, &answer),
+            Got::Events(..) => Err(invalid(target, ResponseFault::StreamEnded)),
+        }
     }
 
     /// The next event of a stream; none at its end. Can be dropped and called again.
@@ -108,10 +119,8 @@ impl Transport {
         limit: u64,
     ) -> Result<T, NimError> {
         let exchange = Exchange { target, body: None, limit, reading: Reading::Whole };
-        match self.tries(&exchange, None, &mut Tally::default()).await.map_err(plain)? {
-            Got::Whole(answer) => self.parse(target, &answer),
-            Got::Events(..) => Err(invalid(target, ResponseFault::StreamEnded)),
-        }
+        let got = self.tries(&exchange, None, &mut Tally::default()).await.map_err(plain)?;
+        self.whole(target, got)
     }
 
     /// One GET without retry, of which only the status counts.
@@ -166,20 +175,18 @@ impl Transport {
         }
     }
 
-    fn tries<'a>(
-        &'a self,
-        exchange: &'a Exchange<'_>,
+    async fn tries(
+        &self,
+        exchange: &Exchange<'_>,
         deadline: Option<Instant>,
-        tally: &'a mut Tally,
-    ) -> Boxed<'a, Result<Got, Failure>> {
-        Box::pin(async move {
-            if exchange.target.hosted && self.key.is_none() {
-                return Err(NimError::MissingKey { url: exchange.target.url.to_string() }.into());
-            }
-            let span = spans::call(exchange);
-            let mut ledger = Ledger { meter: &self.meter, tally };
-            self.repeat(exchange, deadline, &mut ledger).instrument(span).await
-        })
+        tally: &mut Tally,
+    ) -> Result<Got, Failure> {
+        if exchange.target.hosted && self.key.is_none() {
+            return Err(NimError::MissingKey { url: exchange.target.url.to_string() }.into());
+        }
+        let span = spans::call(exchange);
+        let mut ledger = Ledger { meter: &self.meter, tally };
+        self.repeat(exchange, deadline, &mut ledger).instrument(span).await
     }
 
     async fn repeat(

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use memmap2::Mmap;
+
 use super::pages::{Meta, NodeValue, PageError, Pages, Tree, newest_meta};
 use super::source::{Source, map_file};
 use super::validate::validate;
@@ -20,12 +22,7 @@ use super::{
 /// # Errors
 /// [`StorageError::Page`], [`StorageError::Format`], [`StorageError::Io`].
 pub(super) fn validate_file(path: &Path) -> Result<(), StorageError> {
-    let io = |source| StorageError::Io { action: "read", path: path.to_owned(), source };
-    let file = File::open(path).map_err(io)?;
-    if file.metadata().map_err(io)?.len() == 0 {
-        return Ok(());
-    }
-    let map = map_file(&file).map_err(io)?;
+    let Some(map) = mapped(path)? else { return Ok(()) };
     let page = |error| StorageError::of_page(error, path);
     let meta = newest_meta(&map, map.len() as u64).map_err(page)?;
     if meta.main.root.is_none() {
@@ -41,9 +38,20 @@ pub(super) fn validate_file(path: &Path) -> Result<(), StorageError> {
 /// # Errors
 /// As [`validate_file`].
 pub(super) fn page_use_of_file(path: &Path) -> Result<PageUse, StorageError> {
+    match mapped(path)? {
+        Some(map) => FileStore::over(Source::Map(map), path, Verify::None)?.page_use(),
+        None => Err(PageError::TooShort { found: 0 }.into()),
+    }
+}
+
+/// A file that may be open through LMDB; none if it is empty.
+fn mapped(path: &Path) -> Result<Option<Mmap>, StorageError> {
     let io = |source| StorageError::Io { action: "read", path: path.to_owned(), source };
-    let map = map_file(&File::open(path).map_err(io)?).map_err(io)?;
-    FileStore::over(Source::Map(map), path, Verify::None)?.page_use()
+    let file = File::open(path).map_err(io)?;
+    if file.metadata().map_err(io)?.len() == 0 {
+        return Ok(None);
+    }
+    map_file(&file).map(Some).map_err(io)
 }
 
 /// A file opened for reading only.

@@ -4,10 +4,9 @@
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
-use roaring::RoaringBitmap;
 
 use super::keys as key;
-use super::{Snapshot, StorageError, Table, WriteTxn, slot_sets};
+use super::{Snapshot, StorageError, Table, WriteTxn};
 use crate::format::{FormatError, RECORD_BYTES_MAX, seal, unseal};
 use crate::record::{Metadata, ModelContract, Record, RecordId, Roles, Slot, Value};
 
@@ -358,16 +357,6 @@ pub(crate) fn decode_slot(sealed: &[u8], key: &[u8]) -> Result<Slot, FormatError
     let payload = unseal(WHAT, Table::Ids as u8, key, sealed)?;
     let length = |_| FormatError::Length { what: WHAT, expected: 4, found: payload.len() };
     Ok(Slot(u32::from_le_bytes(payload.try_into().map_err(length)?)))
-}
-
-/// A chunk's value in `tombstones`: a portable roaring bitmap of the slots' lower 16 bits.
-pub(crate) fn encode_tombstones(dead: &RoaringBitmap, key: &[u8]) -> Result<Vec<u8>, FormatError> {
-    slot_sets::encode("tombstones", Table::Tombstones, dead, key)
-}
-
-/// The inverse of [`encode_tombstones`].
-pub(crate) fn decode_tombstones(sealed: &[u8], key: &[u8]) -> Result<RoaringBitmap, FormatError> {
-    slot_sets::decode("tombstones", Table::Tombstones, sealed, key)
 }
 
 const DEFINITION: &str = "collection";

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::args::EmbedPendingArgs;
 use crate::failure::{Failure, Result};
-use crate::models::{Models, runtime};
+use crate::models::{self, runtime};
 use crate::open;
 use crate::output::Output;
 use crate::progress::{Progress, maintain};
@@ -25,11 +25,7 @@ struct Embedded {
 
 /// Embeds what is pending and indexes it.
 pub fn run(args: &EmbedPendingArgs, out: &Output) -> Result<()> {
-    let no_model = || Failure::Usage("--embed-model is missing".to_owned());
-    let mut embedder = Models::new(&args.embed, None)?.embedder.ok_or_else(no_model)?;
-    if let Some(size) = args.batch_size {
-        embedder = embedder.batch_size(size);
-    }
+    let embedder = models::required(&args.embed, args.batch_size)?;
     if !args.db.exists() {
         return Err(Failure::new(format!("{} does not exist", args.db.display())));
     }

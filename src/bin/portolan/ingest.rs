@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::args::IngestArgs;
 use crate::documents::{self, Survey};
 use crate::failure::{Failure, Result};
-use crate::models::{Models, runtime};
+use crate::models::{self, runtime};
 use crate::open;
 use crate::output::{Output, printable};
 use crate::progress::{Progress, maintain};
@@ -183,14 +183,8 @@ fn store(
 
 fn by_model(args: &IngestArgs, survey: &Survey) -> Result<(Collection, Ingested)> {
     // Before anything is done whose rejects could not be kept.
-    Rejects::new(args.rejects.as_deref())?;
-    let embedder = Models::new(&args.embed, None)?.embedder;
-    let no_model = || Failure::Usage("--embed-model is missing".to_owned());
-    let mut embedder: EmbeddingModel = embedder.ok_or_else(no_model)?;
-    if let Some(size) = args.batch_size {
-        embedder = embedder.batch_size(size);
-    }
-    let size = embedder.texts_per_request();
+    let rejects = Rejects::new(args.rejects.as_deref())?;
+    let embedder = models::required(&args.embed, args.batch_size)?;
     let runtime = runtime()?;
     let maintenance = Maintenance::default();
     let collection = match existing(args, maintenance)? {
@@ -201,7 +195,7 @@ fn by_model(args: &IngestArgs, survey: &Survey) -> Result<(Collection, Ingested)
         }
     };
     check_metric(args, &collection)?;
-    let done = runtime.block_on(embed(args, survey, &collection, &embedder, size))?;
+    let done = runtime.block_on(embed(args, survey, &collection, &embedder, rejects))?;
     Ok((collection, done))
 }
 
@@ -225,8 +219,8 @@ async fn embed(
     args: &IngestArgs,
     survey: &Survey,
     collection: &Collection,
-    embedder: &dyn Embedder,
-    size: usize,
+    embedder: &EmbeddingModel,
+    mut rejects: Rejects,
 ) -> Result<Ingested> {
     let progress = Progress::new("embedding", survey.documents);
     let told = |at: IngestProgress| {
@@ -241,7 +235,7 @@ async fn embed(
             None
         }
     });
-    let mut rejects = Rejects::new(args.rejects.as_deref())?;
+    let size = embedder.texts_per_request();
     let ingest = collection.ingest(records).embedder(embedder).batch_size(size).progress(told);
     let ingest = ingest.in_flight(args.in_flight).pending(args.pending);
     let run = ingest.on_reject(|one| rejects.add(one)).run().await;

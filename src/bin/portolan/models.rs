@@ -29,6 +29,16 @@ impl Models {
     }
 }
 
+/// The embedding model that a command cannot do without, with so many texts per request.
+pub fn required(args: &EmbedArgs, batch_size: Option<usize>) -> Result<EmbeddingModel> {
+    let no_model = || Failure::Usage("--embed-model is missing".to_owned());
+    let model = Models::new(args, None)?.embedder.ok_or_else(no_model)?;
+    Ok(match batch_size {
+        Some(size) => model.batch_size(size),
+        None => model,
+    })
+}
+
 /// A client that is set up as the options and the environment say, but for its models.
 pub fn builder(embed: &EmbedArgs, rerank: Option<&RerankArgs>) -> Result<NimBuilder> {
     let mut builder = Nim::builder().env()?.allow_insecure_http(embed.allow_http);

@@ -20,7 +20,7 @@ use super::endpoint::Target;
 use super::error::{ConfigFault, NimError, ResponseFault};
 use super::exchange::Got;
 use super::meter::{CallCost, Tally};
-use super::transport::{Boxed, invalid};
+use super::transport::invalid;
 
 pub use answer::{ChatAnswer, ChatUsage, FinishReason};
 pub use message::{ArgumentsError, Message, Tool, ToolCall, ToolChoice};
@@ -201,7 +201,7 @@ impl Chat {
         options: CallOptions,
     ) -> Result<ChatAnswer, NimError> {
         let (target, body) = self.checked(request.into(), false)?;
-        options.bound(self.boxed_whole(&target, &body, options)).await
+        options.bound(self.whole(&target, &body, options)).await
     }
 
     /// Asks for the next answer as a stream. Returns when its first event has come, up to which
@@ -228,25 +228,7 @@ impl Chat {
         options: CallOptions,
     ) -> Result<ChatStream, NimError> {
         let (target, body) = self.checked(request.into(), true)?;
-        options.bound(self.boxed_open(target, &body, options)).await
-    }
-
-    fn boxed_whole<'a>(
-        &'a self,
-        target: &'a Target,
-        body: &'a Map<String, Value>,
-        options: CallOptions,
-    ) -> Boxed<'a, Result<ChatAnswer, NimError>> {
-        Box::pin(self.whole(target, body, options))
-    }
-
-    fn boxed_open<'a>(
-        &'a self,
-        target: Target,
-        body: &'a Map<String, Value>,
-        options: CallOptions,
-    ) -> Boxed<'a, Result<ChatStream, NimError>> {
-        Box::pin(self.open(target, body, options))
+        options.bound(self.open(target, &body, options)).await
     }
 
     async fn whole(
