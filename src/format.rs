@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 pub const FILE_MAGIC: [u8; 8] = *b"PORTOLAN";
 /// Version of everything in `storage-format.md`. Files of version 1 are read and written as they
 /// are; a reader refuses any other.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// First bytes of every extent.
 pub const EXTENT_MAGIC: [u8; 4] = *b"PTLX";
 /// Version of the extent header.

@@ -137,8 +137,8 @@ fn part(lost: &Lost, originals: Option<u8>) -> DamagedPart {
         Table::Collections if key::is_pending(key) => DamagedPart::Index,
         Table::Collections => DamagedPart::Collection,
         Table::Records => DamagedPart::Record,
-        Table::Delta => DamagedPart::Vector,
-        Table::Ids | Table::Tombstones | Table::Fields => DamagedPart::Index,
+        Table::Delta | Table::Matrices => DamagedPart::Vector,
+        Table::Ids | Table::Tombstones | Table::Fields | Table::Postings => DamagedPart::Index,
         Table::Extents => match key::kind_of(key) {
             Some(SectionKind::Raw | SectionKind::Slots) | None => DamagedPart::Vector,
             Some(SectionKind::Codes) if originals == Some(Originals::None as u8) => {

@@ -278,6 +278,7 @@ impl Database {
             txn.delete(Table::Collections, &key::definition(name))?;
             txn.delete(Table::Collections, &key::manifest(definition.id))?;
             txn.delete_prefix(Table::Collections, &key::all_pending(definition.id))?;
+            txn.delete_prefix(Table::Collections, &key::all_settings(definition.id))?;
             for table in Table::ALL {
                 if !matches!(table, Table::Meta | Table::Collections) {
                     txn.delete_prefix(table, &key::collection(definition.id))?;

@@ -67,6 +67,17 @@ impl Database {
     }
 }
 
+/// Tables whose keys begin with the number of a collection.
+const OWNED: [Table; 7] = [
+    Table::Ids,
+    Table::Records,
+    Table::Delta,
+    Table::Tombstones,
+    Table::Fields,
+    Table::Postings,
+    Table::Matrices,
+];
+
 /// Every entry belongs to a collection, but for extents: those that no manifest names are left by
 /// a process that was killed, and go when the file is opened for writing. One seek for each
 /// collection and table.
@@ -78,7 +89,7 @@ fn verify_owners(snapshot: &dyn Snapshot) -> Result<()> {
         let definition = tables::definition(snapshot, name)?;
         owners.extend(definition.map(|definition| definition.id));
     }
-    for table in [Table::Ids, Table::Records, Table::Delta, Table::Tombstones, Table::Fields] {
+    for table in OWNED {
         let mut next = Some(Vec::new());
         while let Some(start) = next {
             let Some(entry) = snapshot.range(table, &[], &start)?.next() else { break };

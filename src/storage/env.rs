@@ -19,6 +19,8 @@ use super::{
 };
 
 pub(super) type LmdbTable = Database<'static, Bytes, Bytes>;
+/// None where the file is older than the table.
+type Tables = [Option<LmdbTable>; Table::COUNT];
 
 /// LMDB wants a map size in whole pages; 64 KiB is a multiple of every page size.
 const MAP_STEP: u64 = 64 * 1024;
@@ -42,7 +44,7 @@ pub(crate) struct LmdbOptions {
 /// One LMDB environment. At most one per file and process.
 pub(crate) struct LmdbStore {
     env: Option<Env<WithoutTls>>,
-    pub(super) tables: [LmdbTable; Table::COUNT],
+    pub(super) tables: Tables,
     gate: Arc<Gate>,
     locks: FileLocks,
     /// Closed after the environment, which `drop` closes first.
@@ -117,7 +119,15 @@ impl LmdbStore {
         };
         let format = schema::check(store.snapshot()?.as_ref())?;
         store.format = format;
+        let is_missing = |table: &Table| store.table(*table).is_none() && table.since() <= format;
+        if Table::ALL.iter().any(is_missing) {
+            return Err(StorageError::Missing { what: "a table" });
+        }
         Ok(store)
+    }
+
+    pub(super) fn table(&self, table: Table) -> Option<&LmdbTable> {
+        self.tables[table as usize].as_ref()
     }
 
     pub(super) fn env(&self) -> Result<&Env<WithoutTls>, StorageError> {
@@ -238,14 +248,17 @@ fn to_usize(bytes: u64) -> Result<usize, StorageError> {
     usize::try_from(bytes).map_err(|_| StorageError::SizeLimit { limit: usize::MAX as u64 })
 }
 
-fn open_tables(env: &Env<WithoutTls>) -> Result<Option<[LmdbTable; Table::COUNT]>, heed::Error> {
+/// The tables of the file, if it has those of the first version.
+fn open_tables(env: &Env<WithoutTls>) -> Result<Option<Tables>, heed::Error> {
     let txn = settled_txn(env)?;
     let opened = env.open_databases_and_commit(txn, |opener, txn| {
         let mut tables = Vec::with_capacity(Table::COUNT);
         for table in Table::ALL {
             match opener.open_database::<Bytes, Bytes>(txn, Some(table.name()))? {
-                Some(database) => tables.push(database),
-                None => return Ok::<_, heed::Error>(CommitOrAbort::Abort(())),
+                None if table.since() == schema::FIRST_VERSION => {
+                    return Ok::<_, heed::Error>(CommitOrAbort::Abort(()));
+                }
+                database => tables.push(database),
             }
         }
         Ok(into_array(tables))
@@ -254,8 +267,8 @@ fn open_tables(env: &Env<WithoutTls>) -> Result<Option<[LmdbTable; Table::COUNT]
 }
 
 fn into_array<'e>(
-    tables: Vec<Database<'e, Bytes, Bytes>>,
-) -> CommitOrAbort<[Database<'e, Bytes, Bytes>; Table::COUNT], ()> {
+    tables: Vec<Option<Database<'e, Bytes, Bytes>>>,
+) -> CommitOrAbort<[Option<Database<'e, Bytes, Bytes>>; Table::COUNT], ()> {
     match tables.try_into() {
         Ok(tables) => CommitOrAbort::Commit(tables),
         Err(_) => CommitOrAbort::Abort(()),
@@ -266,7 +279,7 @@ fn create_tables(
     env: &Env<WithoutTls>,
     path: &Path,
     _writer: WriterGuard<'_>,
-) -> Result<[LmdbTable; Table::COUNT], StorageError> {
+) -> Result<Tables, StorageError> {
     let failed = |error| translate(error, "create the tables of", path);
     // Somebody else may have made them while we waited for the lock.
     if let Some(tables) = open_tables(env).map_err(failed)? {
@@ -294,7 +307,7 @@ fn create_tables(
         for (key, value) in schema::entries_of_a_new_file() {
             tables[Table::Meta as usize].put(txn, key, &value)?;
         }
-        Ok::<_, heed::Error>(into_array(tables))
+        Ok::<_, heed::Error>(into_array(tables.into_iter().map(Some).collect()))
     });
     let missing = StorageError::Missing { what: "a table" };
     created.map_err(failed)?.commit().ok_or(missing)

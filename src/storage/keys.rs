@@ -92,6 +92,26 @@ pub(crate) fn pending(collection: u32, chunk: u16) -> [u8; 7] {
     [two, a, b, c, d, e, f]
 }
 
+/// Begin of every key of [`setting`] of a collection.
+pub(crate) fn all_settings(collection: u32) -> [u8; 5] {
+    let [a, b, c, d] = collection.to_be_bytes();
+    [3, a, b, c, d]
+}
+
+/// `collections`: 3, collection, kind of setting, name.
+pub(crate) fn setting(collection: u32, kind: u8, name: &str) -> Vec<u8> {
+    let mut key = all_settings(collection).to_vec();
+    key.push(kind);
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+/// Kind and name in a [`setting`] key.
+pub(crate) fn setting_of(key: &[u8]) -> Option<(u8, &str)> {
+    let (kind, name) = key.strip_prefix(&[3])?.get(4..)?.split_first()?;
+    Some((*kind, std::str::from_utf8(name).ok()?))
+}
+
 /// Whether it is an [`all_pending`] key.
 pub(crate) fn is_pending(key: &[u8]) -> bool {
     key.first() == Some(&2)

@@ -17,6 +17,7 @@ mod reader;
 mod readers;
 mod salvage;
 mod schema;
+pub(crate) mod settings;
 pub(crate) mod slot_sets;
 mod snapshot;
 mod source;
@@ -64,10 +65,14 @@ pub(crate) enum Table {
     Tombstones = 6,
     /// Field value to slot.
     Fields = 7,
+    /// Term to the slots whose text has it.
+    Postings = 8,
+    /// Slot to the rows of a multi-vector.
+    Matrices = 9,
 }
 
 impl Table {
-    pub(crate) const COUNT: usize = 8;
+    pub(crate) const COUNT: usize = 10;
     pub(crate) const ALL: [Self; Self::COUNT] = [
         Self::Meta,
         Self::Collections,
@@ -77,7 +82,17 @@ impl Table {
         Self::Extents,
         Self::Tombstones,
         Self::Fields,
+        Self::Postings,
+        Self::Matrices,
     ];
+
+    /// The format version that brought the table. In older files it is absent, and reads as empty.
+    pub(crate) fn since(self) -> u32 {
+        match self {
+            Self::Postings | Self::Matrices => 3,
+            _ => 1,
+        }
+    }
 
     /// The name of the table in LMDB's main database.
     pub(crate) fn name(self) -> &'static str {
@@ -90,6 +105,8 @@ impl Table {
             Self::Extents => "extents",
             Self::Tombstones => "tombstones",
             Self::Fields => "fields",
+            Self::Postings => "postings",
+            Self::Matrices => "matrices",
         }
     }
 }
@@ -240,6 +257,17 @@ pub enum StorageError {
     Changed {
         /// The file.
         path: PathBuf,
+    },
+    /// The file is of a version that cannot hold what was to be written.
+    #[error(
+        "the file has format version {found}, and this needs {needed}: call `Database::compact` \
+         on it (or `portolan compact`), which brings it up to date"
+    )]
+    Older {
+        /// Version of the file.
+        found: u32,
+        /// Version that it takes.
+        needed: u32,
     },
     /// Too many readers at once.
     #[error("too many readers are active in all processes together: wait for one to end")]

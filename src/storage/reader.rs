@@ -90,6 +90,11 @@ impl FileStore {
         let mut store = Self::at(Arc::clone(&map), meta, path)?;
         // A file of another version is told of as such.
         store.format = schema::check(&&store)?;
+        for table in Table::ALL.into_iter().filter(|table| table.since() > schema::FIRST_VERSION) {
+            if table.since() <= store.format {
+                store.find_table(table, path)?;
+            }
+        }
         if verify != Verify::None {
             for meta in whole_metas(&map).map_err(page)?.into_iter().flatten() {
                 schema::check_commit(&&Self::at(Arc::clone(&map), meta, path)?)?;
@@ -103,7 +108,11 @@ impl FileStore {
         let tables = Box::new([Tree::EMPTY; Table::COUNT]);
         let mut store = Self { path: path.to_owned(), map, meta, tables, format: 0 };
         for table in Table::ALL {
-            store.tables[table as usize] = store.find_table(table, path)?;
+            match store.find_table(table, path) {
+                // Whether it should be there is known once the version is.
+                Err(_) if table.since() > schema::FIRST_VERSION => {}
+                found => store.tables[table as usize] = found?,
+            }
         }
         Ok(store)
     }

@@ -76,7 +76,14 @@ impl Salvage {
             }
         }
         let without_tree = |table: &Table| trees.iter().all(|(found, _)| found != table);
-        let missing: Vec<Table> = Table::ALL.into_iter().filter(without_tree).collect();
+        let missing: Vec<Table> = (Table::ALL.into_iter())
+            .filter(|table| table.since() <= format && without_tree(table))
+            .collect();
+        for table in &missing {
+            let reason = "its tree cannot be found: entries were looked for page by page, and \
+                          some may be of earlier versions";
+            walk.lose(Some(*table), None, reason.to_owned());
+        }
         if !missing.is_empty() {
             all.search(&walk.pages, &missing, format);
         }
@@ -199,13 +206,8 @@ impl<'f> Walk<'f> {
         }
         let mut trees = Vec::new();
         for table in Table::ALL {
-            match found.get(table.name().as_bytes()) {
-                Some(tree) => trees.push((table, *tree)),
-                None => {
-                    let reason = "its tree cannot be found: entries were looked for page by \
-                                  page, and some may be of earlier versions";
-                    self.lose(Some(table), None, reason.to_owned());
-                }
+            if let Some(tree) = found.get(table.name().as_bytes()) {
+                trees.push((table, *tree));
             }
         }
         trees

@@ -9,7 +9,7 @@ use crate::format::{FILE_MAGIC, FORMAT_VERSION, FormatError, read_u32, seal, uns
 const KEY: &[u8] = b"format";
 const COMMIT_KEY: &[u8] = b"commit";
 /// The first version; its field entries have no checksum and its commits no number.
-const FIRST_VERSION: u32 = 1;
+pub(super) const FIRST_VERSION: u32 = 1;
 
 /// What makes a new file a portolan file, written by its first transaction.
 pub(super) fn entries_of_a_new_file() -> impl Iterator<Item = (&'static [u8], Vec<u8>)> {

@@ -51,7 +51,8 @@ impl Snapshot for LmdbSnapshot<'_> {
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
-        let value = self.store.tables[table as usize].get(&self.held.txn, key);
+        let Some(table) = self.store.table(table) else { return Ok(None) };
+        let value = table.get(&self.held.txn, key);
         value.map_err(|error| self.store.translate(error, "read"))
     }
 
@@ -60,7 +61,8 @@ impl Snapshot for LmdbSnapshot<'_> {
         if key.is_empty() {
             return Ok(None);
         }
-        let entry = self.store.tables[table as usize].get_lower_than(&self.held.txn, key);
+        let Some(table) = self.store.table(table) else { return Ok(None) };
+        let entry = table.get_lower_than(&self.held.txn, key);
         entry.map_err(|error| self.store.translate(error, "read"))
     }
 
@@ -70,7 +72,7 @@ impl Snapshot for LmdbSnapshot<'_> {
         prefix: &[u8],
         start: &[u8],
     ) -> Result<Entries<'s>, StorageError> {
-        range(&self.store.tables[table as usize], &self.held.txn, prefix, start, &self.store.path)
+        range(self.store.table(table), &self.held.txn, prefix, start, &self.store.path)
     }
 
     fn range_shared<'s>(
@@ -106,13 +108,14 @@ impl AsRef<[u8]> for PinnedSlice {
 }
 
 pub(super) fn range<'s>(
-    table: &LmdbTable,
+    table: Option<&LmdbTable>,
     txn: &'s RoTxn<'_>,
     prefix: &[u8],
     start: &[u8],
     path: &Path,
 ) -> Result<Entries<'s>, StorageError> {
     use std::ops::Bound;
+    let Some(table) = table else { return Ok(Box::new(std::iter::empty())) };
     let end = prefix_end(prefix);
     let start = start.max(prefix);
     let bounds = (

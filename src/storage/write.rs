@@ -188,14 +188,24 @@ pub(crate) struct WriteTxn<'t> {
 }
 
 impl WriteTxn<'_> {
-    fn table(&self, table: Table) -> &LmdbTable {
-        &self.store.tables[table as usize]
+    /// The table, to write to.
+    fn table(&self, table: Table) -> Result<LmdbTable, StorageError> {
+        let (found, needed) = (self.store.format, table.since());
+        self.store.table(table).copied().ok_or(StorageError::Older { found, needed })
     }
 
     fn failed(&self, error: heed::Error) -> StorageError {
         let error = self.store.translate(error, "write");
         self.full.set(self.full.get() || matches!(error, StorageError::MapFull));
         error
+    }
+
+    /// Refuses a file that is older than format version `needed`.
+    pub(crate) fn needs(&self, needed: u32) -> Result<(), StorageError> {
+        match self.store.format {
+            found if found < needed => Err(StorageError::Older { found, needed }),
+            _ => Ok(()),
+        }
     }
 
     /// Stores `value` under `key`.
@@ -205,7 +215,7 @@ impl WriteTxn<'_> {
         key: &[u8],
         value: &[u8],
     ) -> Result<(), StorageError> {
-        let put = self.store.tables[table as usize].put(&mut self.txn, key, value);
+        let put = self.table(table)?.put(&mut self.txn, key, value);
         put.map_err(|error| self.failed(error))
     }
 
@@ -226,7 +236,8 @@ impl WriteTxn<'_> {
 
     /// Removes `key`; whether it was there.
     pub(crate) fn delete(&mut self, table: Table, key: &[u8]) -> Result<bool, StorageError> {
-        let deleted = self.store.tables[table as usize].delete(&mut self.txn, key);
+        let Some(table) = self.store.table(table) else { return Ok(false) };
+        let deleted = table.delete(&mut self.txn, key);
         deleted.map_err(|error| self.failed(error))
     }
 
@@ -239,7 +250,8 @@ impl WriteTxn<'_> {
         let end = prefix_end(prefix);
         let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let bounds = (Bound::Included(prefix), end);
-        let deleted = self.store.tables[table as usize].delete_range(&mut self.txn, &bounds);
+        let Some(table) = self.store.table(table) else { return Ok(0) };
+        let deleted = table.delete_range(&mut self.txn, &bounds);
         deleted.map_err(|error| self.failed(error))
     }
 }
@@ -250,7 +262,8 @@ impl Snapshot for WriteTxn<'_> {
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
-        let value = self.table(table).get(&self.txn, key);
+        let Some(of) = self.store.table(table) else { return Ok(None) };
+        let value = of.get(&self.txn, key);
         let value = value.map_err(|error| self.store.translate(error, "read"))?;
         if value.is_none() && self.store.verify != Verify::None {
             check_gap(self, self.store.format, table, key)?;
@@ -263,7 +276,8 @@ impl Snapshot for WriteTxn<'_> {
         if key.is_empty() {
             return Ok(None);
         }
-        let entry = self.table(table).get_lower_than(&self.txn, key);
+        let Some(table) = self.store.table(table) else { return Ok(None) };
+        let entry = table.get_lower_than(&self.txn, key);
         entry.map_err(|error| self.store.translate(error, "read"))
     }
 
@@ -273,7 +287,7 @@ impl Snapshot for WriteTxn<'_> {
         prefix: &[u8],
         start: &[u8],
     ) -> Result<Entries<'s>, StorageError> {
-        range(self.table(table), &self.txn, prefix, start, &self.store.path)
+        range(self.store.table(table), &self.txn, prefix, start, &self.store.path)
     }
 
     fn range_shared<'s>(
