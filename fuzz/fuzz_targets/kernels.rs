@@ -104,10 +104,13 @@ fn half(row: &[u8], query: &[f32]) {
         return;
     }
     let mut scratch = Vec::new();
-    let dot = kernels::dot_f16_le(row, query, &mut scratch);
-    close(dot, scalar::dot_f32(&wide, query), size(&wide, query));
-    let expected = scalar::l2sq_f32(&wide, query);
-    close(kernels::l2sq_f16_le(row, query, &mut scratch), expected, expected);
+    let expected = (scalar::dot_f32(&wide, query), scalar::l2sq_f32(&wide, query));
+    for level in kernels::available() {
+        let dot = kernels::dot_f16_le_at(level, row, query, &mut scratch);
+        close(dot, expected.0, size(&wide, query));
+        let l2sq = kernels::l2sq_f16_le_at(level, row, query, &mut scratch);
+        close(l2sq, expected.1, expected.1);
+    }
 }
 
 /// Sum of the absolute products: what the error of a dot product is relative to.

@@ -15,8 +15,9 @@ pub struct Audit {
     pub samples: u64,
     /// Share of the true ten nearest, the vector itself left out, that a search found.
     pub recall: f64,
-    /// Bounds of the recall that hold with 95 % confidence (Wilson's interval over all neighbors,
-    /// which takes them as independent).
+    /// Bounds of the recall that hold with 95 % confidence: Wilson's interval with each sample as one
+    /// observation. The neighbors of a sample are found or missed together, so they do not
+    /// count one by one; a share of ten varies no more than all or nothing, so it is wide enough.
     pub interval: (f64, f64),
     /// Vectors in graphs that no chain of links leads to: only a scan finds them.
     pub unreachable: u64,
@@ -35,6 +36,10 @@ type Sample = (RecordId, Vec<f32>);
 impl Collection {
     /// Samples up to `samples` stored vectors and compares a default search with an exact one;
     /// also follows all links of all graphs. Costs an exact search for each sample.
+    ///
+    /// Stored vectors flatter: a walk may come past the sampled vector itself, whose links lead to
+    /// its neighbors. Queries that are no stored vectors can find less, those unlike all of them
+    /// much less; the recall that a build measures leaves its samples out of the walk.
     ///
     /// # Errors
     /// Storage; a damaged segment.
@@ -70,7 +75,7 @@ impl Collection {
             }
         }
         let recall = if wanted == 0 { 1.0 } else { found as f64 / wanted as f64 };
-        let interval = wilson(found, wanted);
+        let interval = wilson(recall, if wanted == 0 { 0 } else { sample.len() });
         Ok(Audit { samples: sample.len() as u64, recall, interval, unreachable })
     }
 
@@ -101,14 +106,13 @@ impl Collection {
     }
 }
 
-/// The 95 % interval of a share of `found` in `wanted` (Wilson, 1927).
-fn wilson(found: u64, wanted: u64) -> (f64, f64) {
+/// The 95 % interval of a share seen in `count` observations (Wilson, 1927).
+fn wilson(share: f64, count: usize) -> (f64, f64) {
     const Z: f64 = 1.959_964;
-    let n = wanted as f64;
-    if wanted == 0 {
+    let n = count as f64;
+    if count == 0 {
         return (0.0, 1.0);
     }
-    let share = found as f64 / n;
     let middle = share + Z * Z / (2.0 * n);
     let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + Z * Z / n;
@@ -121,12 +125,12 @@ mod tests {
 
     #[test]
     fn the_interval_holds_the_share_and_narrows_with_more_samples() {
-        let (low, high) = wilson(950, 1_000);
+        let (low, high) = wilson(0.95, 1_000);
         // Checked against the published formula by hand.
         assert!((low - 0.9347).abs() < 2e-4 && (high - 0.9619).abs() < 2e-4, "{low} {high}");
-        let (wide_low, wide_high) = wilson(95, 100);
+        let (wide_low, wide_high) = wilson(0.95, 100);
         assert!(wide_low < low && wide_high > high);
-        assert_eq!(wilson(0, 0), (0.0, 1.0));
-        assert!(wilson(10, 10).1 <= 1.0 && wilson(0, 10).0 >= 0.0);
+        assert_eq!(wilson(1.0, 0), (0.0, 1.0));
+        assert!(wilson(1.0, 10).1 <= 1.0 && wilson(0.0, 10).0 >= 0.0);
     }
 }

@@ -19,7 +19,7 @@ pub enum Residency {
     Mapped,
     /// From copies in huge pages, made on a thread of their own when a segment is first
     /// searched; until they are there, in place. Worth it where the system has small pages for
-    /// files only: 1.35 to 1.5 times as fast there.
+    /// files only. What it gains there is to be measured (`bench-ann --resident`).
     Resident,
     /// As `Resident` while the copies take less than a quarter of the memory that is available
     /// (on Linux, the only system where huge pages are asked for); otherwise in place.

@@ -4,7 +4,7 @@
 //! A row that named deleted positions takes their links as candidates for the vacant places, as
 //! a deletion in place would (IP-DiskANN, arXiv 2502.13826). New positions are linked among
 //! themselves as in a build and searched for in what was carried over. The projection is kept
-//! while it serves the new positions as well as the old; the navigation codes are made anew.
+//! while it serves the new positions as well as the old, and with it the navigation codes of these.
 //! Costs as much for each new position as a build, and a tenth of it for each carried over.
 
 use rayon::prelude::*;

@@ -11,7 +11,7 @@ use half::slice::HalfFloatSliceExt;
 use super::aarch64::neon;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::level::Isa;
-use super::level::level;
+use super::level::{Level, level};
 #[cfg(target_arch = "x86_64")]
 use super::x86;
 use super::{dot_f32, l2sq_f32};
@@ -58,13 +58,19 @@ pub fn f32_le<'a>(bytes: &'a [u8], len: usize, scratch: &'a mut Vec<f32>) -> &'a
 /// `scratch` is overwritten where the row cannot be read in place; reuse it.
 #[must_use]
 pub fn dot_f16_le(row: &[u8], query: &[f32], scratch: &mut Vec<f32>) -> f32 {
-    match (level().isa(), f16_bits(row, query.len())) {
+    dot_f16_le_at(level(), row, query, scratch)
+}
+
+/// [`dot_f16_le`] on one instruction set.
+#[must_use]
+pub fn dot_f16_le_at(level: Level, row: &[u8], query: &[f32], scratch: &mut Vec<f32>) -> f32 {
+    match (level.isa(), f16_bits(row, query.len())) {
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx2, Some(bits)) => x86::avx2::dot_f16(level(), bits, query),
+        (Isa::Avx2, Some(bits)) => x86::avx2::dot_f16(level, bits, query),
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, Some(bits)) => x86::avx512::dot_f16(level(), bits, query),
+        (Isa::Avx512, Some(bits)) => x86::avx512::dot_f16(level, bits, query),
         #[cfg(target_arch = "aarch64")]
-        (Isa::Neon, Some(bits)) => neon::dot_f16(level(), bits, query),
+        (Isa::Neon, Some(bits)) => neon::dot_f16(level, bits, query),
         _ => {
             scratch.resize(query.len(), 0.0);
             f16_le_to_f32(row, scratch);
@@ -76,13 +82,19 @@ pub fn dot_f16_le(row: &[u8], query: &[f32], scratch: &mut Vec<f32>) -> f32 {
 /// Squared Euclidean distance of a little-endian f16 row to an f32 query, as [`dot_f16_le`].
 #[must_use]
 pub fn l2sq_f16_le(row: &[u8], query: &[f32], scratch: &mut Vec<f32>) -> f32 {
-    match (level().isa(), f16_bits(row, query.len())) {
+    l2sq_f16_le_at(level(), row, query, scratch)
+}
+
+/// [`l2sq_f16_le`] on one instruction set.
+#[must_use]
+pub fn l2sq_f16_le_at(level: Level, row: &[u8], query: &[f32], scratch: &mut Vec<f32>) -> f32 {
+    match (level.isa(), f16_bits(row, query.len())) {
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx2, Some(bits)) => x86::avx2::l2sq_f16(level(), bits, query),
+        (Isa::Avx2, Some(bits)) => x86::avx2::l2sq_f16(level, bits, query),
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, Some(bits)) => x86::avx512::l2sq_f16(level(), bits, query),
+        (Isa::Avx512, Some(bits)) => x86::avx512::l2sq_f16(level, bits, query),
         #[cfg(target_arch = "aarch64")]
-        (Isa::Neon, Some(bits)) => neon::l2sq_f16(level(), bits, query),
+        (Isa::Neon, Some(bits)) => neon::l2sq_f16(level, bits, query),
         _ => {
             scratch.resize(query.len(), 0.0);
             f16_le_to_f32(row, scratch);
@@ -102,7 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::scalar;
+    use crate::kernels::{available, scalar};
 
     fn shifted(bytes: &[u8], shift: usize) -> Vec<u8> {
         let mut moved = vec![0xAA; shift];
@@ -139,11 +151,15 @@ mod tests {
             prop_assert_eq!(&decoded, &wide);
 
             let size: f32 = wide.iter().zip(&query).map(|(x, y)| (x * y).abs()).sum();
-            let dot = dot_f16_le(&moved[shift..], &query, &mut scratch);
-            prop_assert!((dot - scalar::dot_f32(&wide, &query)).abs() <= 1e-5 * size + 1e-6);
-            let expected = scalar::l2sq_f32(&wide, &query);
-            let l2sq = l2sq_f16_le(&moved[shift..], &query, &mut scratch);
-            prop_assert!((l2sq - expected).abs() <= 1e-5 * expected + 1e-6);
+            let expected = (scalar::dot_f32(&wide, &query), scalar::l2sq_f32(&wide, &query));
+            for level in available() {
+                let row = &moved[shift..];
+                let dot = dot_f16_le_at(level, row, &query, &mut scratch);
+                let name = level.name();
+                prop_assert!((dot - expected.0).abs() <= 1e-5 * size + 1e-6, "{}", name);
+                let l2sq = l2sq_f16_le_at(level, row, &query, &mut scratch);
+                prop_assert!((l2sq - expected.1).abs() <= 1e-5 * expected.1 + 1e-6, "{}", name);
+            }
         }
 
         #[test]

@@ -1,8 +1,9 @@
 //! Arithmetic kernels: dot products and squared distances over plain slices and little-endian
 //! byte rows. Pure functions that import nothing of ours; they know no layout, metric or file.
 //!
-//! The fast paths go through `simsimd`, which picks an instruction set at run time. Each has a
-//! twin in [`scalar`] that the tests compare it with and that serves when the lengths differ.
+//! Single pairs of f32 and int8 vectors go through `simsimd`, which picks an instruction set at
+//! run time; batches, navigation codes, f16 rows and rounding are our own, for the set that
+//! [`level`] tells. Each has a twin in plain Rust that the tests compare it with.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -19,6 +20,8 @@ mod x86;
 pub use dense::{dot_f32, dot_i8, l2sq_f32};
 pub use int8::{Panel, dot4_i8};
 pub use level::{Level, available, level};
-pub use little_endian::{dot_f16_le, f16_le_to_f32, f32_le, l2sq_f16_le};
+pub use little_endian::{
+    dot_f16_le, dot_f16_le_at, f16_le_to_f32, f32_le, l2sq_f16_le, l2sq_f16_le_at,
+};
 pub use nav::{NavQuery, prefetch};
 pub use round::{max_abs, round_i8, sum_of_squares};
