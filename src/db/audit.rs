@@ -15,9 +15,10 @@ pub struct Audit {
     pub samples: u64,
     /// Share of the true ten nearest, the vector itself left out, that a search found.
     pub recall: f64,
-    /// Bounds of the recall that hold with 95 % confidence: Wilson's interval with each sample as one
-    /// observation. The neighbors of a sample are found or missed together, so they do not
-    /// count one by one; a share of ten varies no more than all or nothing, so it is wide enough.
+    /// Bounds of the recall that hold with 95 % confidence: Wilson's interval with each sample as
+    /// one observation. The neighbors of a sample are found or missed together, so they do not
+    /// count one by one; a share of ten varies no more than all or nothing, so it is wide
+    /// enough.
     pub interval: (f64, f64),
     /// Vectors in graphs that no chain of links leads to: only a scan finds them.
     pub unreachable: u64,
