@@ -226,7 +226,8 @@ impl Apply<'_, '_> {
         let at = key::id(id, &record.id);
         self.txn.put(Table::Ids, &at, &tables::encode_slot(slot, &at))?;
         let at = key::slot(id, slot);
-        self.txn.put(Table::Records, &at, &tables::encode_record(record, &at)?)?;
+        let sealed = tables::encode_record(record, &at, self.txn.format())?;
+        self.txn.put(Table::Records, &at, &sealed)?;
         if let Some(encoded) = encoded {
             self.txn.put(
                 Table::Delta,

@@ -12,6 +12,7 @@ mod fresh;
 mod gate;
 pub(crate) mod keys;
 mod lock;
+mod packed;
 mod pages;
 mod reader;
 mod readers;

@@ -6,7 +6,7 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
 use super::keys as key;
-use super::{Snapshot, StorageError, Table, WriteTxn};
+use super::{Snapshot, StorageError, Table, WriteTxn, packed};
 use crate::format::{FormatError, RECORD_BYTES_MAX, seal, unseal};
 use crate::record::{Metadata, ModelContract, Record, RecordId, Roles, Slot, Value};
 
@@ -272,11 +272,12 @@ fn decode_first<'b, T: Decode<()>>(
     Ok((value, bytes.get(read..).unwrap_or_default()))
 }
 
-/// First byte of a record's payload: whether it has a vector.
-const RECORD_HAS_VECTOR: u8 = 1;
-
-/// A record's value in `records`: flags byte, then the encoded record.
-pub(crate) fn encode_record(record: &Record, key: &[u8]) -> Result<Vec<u8>, FormatError> {
+/// A record's value in `records` of a file of a format version.
+pub(crate) fn encode_record(
+    record: &Record,
+    key: &[u8],
+    format: u32,
+) -> Result<Vec<u8>, FormatError> {
     let body = RecordRef {
         id: match &record.id {
             RecordId::Int(number) => IdRef::Int(*number),
@@ -290,8 +291,8 @@ pub(crate) fn encode_record(record: &Record, key: &[u8]) -> Result<Vec<u8>, Form
             .map(|(name, value)| (name.as_str(), value_ref(value)))
             .collect(),
     };
-    let mut payload = vec![if record.vector.is_some() { RECORD_HAS_VECTOR } else { 0 }];
-    payload.extend(encode("record", &body)?);
+    let compress = format >= packed::COMPRESSED_SINCE;
+    let payload = packed::pack(&encode("record", &body)?, record.vector.is_some(), compress);
     Ok(seal(Table::Records as u8, key, &payload))
 }
 
@@ -305,12 +306,8 @@ pub(crate) struct StoredRecord {
 pub(crate) fn decode_record(sealed: &[u8], key: &[u8]) -> Result<StoredRecord, FormatError> {
     const WHAT: &str = "record";
     let payload = unseal(WHAT, Table::Records as u8, key, sealed)?;
-    let length = || FormatError::Length { what: WHAT, expected: 1, found: 0 };
-    let (&flags, body) = payload.split_first().ok_or_else(length)?;
-    if flags & !RECORD_HAS_VECTOR != 0 {
-        return Err(FormatError::Field { what: WHAT, field: "flags", value: u64::from(flags) });
-    }
-    let body: RecordOwned = decode(WHAT, body)?;
+    let (body, has_vector) = packed::unpack(payload)?;
+    let body: RecordOwned = decode(WHAT, &body)?;
     let metadata: Metadata =
         body.metadata.into_iter().map(|(name, stored)| (name, value(stored))).collect();
     let id = match body.id {
@@ -320,7 +317,7 @@ pub(crate) fn decode_record(sealed: &[u8], key: &[u8]) -> Result<StoredRecord, F
     let mut record = Record::new(id).text(body.text);
     record.title = body.title;
     record.metadata = metadata;
-    Ok(StoredRecord { record, has_vector: flags & RECORD_HAS_VECTOR != 0 })
+    Ok(StoredRecord { record, has_vector })
 }
 
 /// Reads the record of a slot.

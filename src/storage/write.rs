@@ -200,6 +200,11 @@ impl WriteTxn<'_> {
         error
     }
 
+    /// Format version of the file.
+    pub(crate) fn format(&self) -> u32 {
+        self.store.format
+    }
+
     /// Refuses a file that is older than format version `needed`.
     pub(crate) fn needs(&self, needed: u32) -> Result<(), StorageError> {
         match self.store.format {

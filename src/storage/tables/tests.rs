@@ -16,7 +16,7 @@ fn a_record_has_the_golden_bytes_of_the_format() {
         .field("f", 1.0)
         .field("l", vec![300_i64, -1])
         .vector(vec![]);
-    let sealed = encode_record(&record, b"k").unwrap();
+    let sealed = encode_record(&record, b"k", 3).unwrap();
     let golden = [
         1, // has a vector
         1, 1, b'a', // id: text of 1 byte
