@@ -43,6 +43,12 @@ pub const FIELDS_MAX: usize = 1024;
 pub const LIST_ITEMS_MAX: usize = 4096;
 /// Largest record (id, title, text and metadata together), encoded, in bytes.
 pub const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most named vector fields of one collection.
+pub const VECTOR_FIELDS_MAX: usize = 64;
+/// Most rows of a matrix.
+pub const MATRIX_ROWS_MAX: usize = 4096;
+/// Largest number of dimensions of the rows of a matrix.
+pub const MATRIX_DIMENSIONS_MAX: usize = 4096;
 /// Longest prefix of a string value that stands in a field-index key.
 pub const FIELD_KEY_TEXT_BYTES: usize = 192;
 

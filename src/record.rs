@@ -6,6 +6,10 @@ use std::fmt;
 
 use thiserror::Error;
 
+mod field_vector;
+
+pub use field_vector::{FieldVector, Matrix, MatrixError};
+
 use crate::format::{
     FIELD_NAME_BYTES_MAX, FIELDS_MAX, ID_BYTES_MAX, LIST_ITEMS_MAX, RECORD_BYTES_MAX,
 };
@@ -216,6 +220,8 @@ pub struct Record {
     pub metadata: Metadata,
     /// The vector; a record without one is stored, but no vector search finds it.
     pub vector: Option<Vec<f32>>,
+    /// What it has in the named vector fields of the collection, by field.
+    pub named_vectors: BTreeMap<String, FieldVector>,
 }
 
 impl Record {
@@ -228,6 +234,7 @@ impl Record {
             text: String::new(),
             metadata: Metadata::new(),
             vector: None,
+            named_vectors: BTreeMap::new(),
         }
     }
 
@@ -259,13 +266,24 @@ impl Record {
         self
     }
 
+    /// Sets what it has in a named vector field: a vector, or a [`Matrix`].
+    #[must_use]
+    pub fn named_vector(
+        mut self,
+        field: impl Into<String>,
+        vector: impl Into<FieldVector>,
+    ) -> Self {
+        self.named_vectors.insert(field.into(), vector.into());
+        self
+    }
+
     /// What a model gets to read: title, a space, text; or the text alone.
     #[must_use]
     pub fn passage(&self) -> String {
         passage(self.title.as_deref(), &self.text)
     }
 
-    /// Checks everything but the vector against the limits of the format.
+    /// Checks everything but the vectors against the limits of the format.
     ///
     /// # Errors
     /// A [`RecordError`] that names the field and the limit.

@@ -112,4 +112,10 @@ pub enum VectorError {
         /// Bytes given.
         found: usize,
     },
+    /// The bytes of a stored matrix are not what was written.
+    #[error("stored matrix is damaged: {reason}")]
+    BadMatrix {
+        /// What is wrong with them.
+        reason: &'static str,
+    },
 }

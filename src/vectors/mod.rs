@@ -1,5 +1,5 @@
 //! What a vector is at rest: metrics, checks, encodings (int8 codes, f16/f32 originals), arrays
-//! of fixed-size rows over extents, and a query prepared to be scored against them.
+//! of fixed-size rows over extents, matrices, and queries prepared to be scored against them.
 //!
 //! Knows positions and bytes; knows no ids, text, graph or file. Imports `kernels` only.
 //!
@@ -11,6 +11,8 @@ pub mod code;
 mod encoding;
 mod error;
 mod linear;
+mod matrix;
+mod maxsim;
 mod metric;
 pub mod nav;
 mod originals;
@@ -22,6 +24,8 @@ pub use check::MAX_DIM;
 pub use encoding::{EncodedVector, Encoding};
 pub use error::VectorError;
 pub use linear::Random;
+pub use matrix::{MatrixCodec, MatrixRef, encode_matrix};
+pub use maxsim::{MaxSimQuery, MaxSimScratch};
 pub use metric::Metric;
 pub use originals::Originals;
 pub use projection::{Projection, Training};
