@@ -27,6 +27,53 @@ pub enum Error {
         /// What is wrong with it.
         source: VectorError,
     },
+    /// A vector does not fit the named field that it is for.
+    #[error("vector{} for field {field:?} is refused: {source}", of_record(.id.as_ref()))]
+    NamedVector {
+        /// The field.
+        field: String,
+        /// The record it came with; none for a query.
+        id: Option<RecordId>,
+        /// What is wrong with it.
+        source: VectorError,
+    },
+    /// No such vector field.
+    #[error(
+        "collection {collection:?} has no vector field {field:?}: \
+         add it with Collection::add_vector_field"
+    )]
+    VectorFieldNotFound {
+        /// The collection.
+        collection: String,
+        /// The field.
+        field: String,
+    },
+    /// The vector field exists.
+    #[error("collection {collection:?} has a vector field {field:?} already: choose another name")]
+    VectorFieldExists {
+        /// The collection.
+        collection: String,
+        /// The field.
+        field: String,
+    },
+    /// A vector field of another kind.
+    #[error("vector field {field:?} has {expected}, and was given {found}")]
+    VectorFieldKind {
+        /// The field.
+        field: String,
+        /// What it has.
+        expected: &'static str,
+        /// What it was given.
+        found: &'static str,
+    },
+    /// The options of a vector field break the limits.
+    #[error("vector field {field:?} cannot be made: {reason}")]
+    VectorFieldOptions {
+        /// The field.
+        field: String,
+        /// Which option, and what is allowed.
+        reason: String,
+    },
     /// A record breaks the limits of the format.
     #[error("record {id} is refused: {source}")]
     Record {
@@ -151,7 +198,9 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         matches!(
             self,
-            Self::CollectionNotFound { .. } | Self::Storage(StorageError::NotFound { .. })
+            Self::CollectionNotFound { .. }
+                | Self::VectorFieldNotFound { .. }
+                | Self::Storage(StorageError::NotFound { .. })
         )
     }
 
@@ -171,6 +220,9 @@ impl Error {
         matches!(
             self,
             Self::Vector { .. }
+                | Self::NamedVector { .. }
+                | Self::VectorFieldKind { .. }
+                | Self::VectorFieldOptions { .. }
                 | Self::Record { .. }
                 | Self::Filter(_)
                 | Self::CollectionOptions { .. }

@@ -2,7 +2,7 @@
 //! panic, and the kernels. Not API.
 
 use crate::format;
-use crate::storage::{slot_sets, tables};
+use crate::storage::{slot_sets, tables, vector_fields};
 
 /// The kernels and their scalar twins.
 pub mod kernels {
@@ -41,6 +41,24 @@ pub fn manifest(bytes: &[u8]) -> bool {
 pub fn tombstones(key: &[u8], bytes: &[u8]) -> bool {
     let sealed = format::seal(crate::storage::Table::Tombstones as u8, key, bytes);
     slot_sets::decode_tombstones(&sealed, key).is_ok()
+}
+
+/// Reads a matrix of rows of that many dimensions, stored under a key, and scores it.
+pub fn matrix(key: &[u8], bytes: &[u8], dim: usize) -> bool {
+    use crate::vectors::{MatrixRef, MaxSimQuery, MaxSimScratch};
+    let sealed = vector_fields::seal_matrix(bytes, key);
+    let Ok(payload) = vector_fields::unseal_matrix(&sealed, key) else { return false };
+    let Ok(matrix) = MatrixRef::read(payload, format::MATRIX_ROWS_MAX, dim) else { return false };
+    let values = matrix.decode();
+    let query = MaxSimQuery::new(dim, dim, &vec![0.5; 2 * dim]);
+    let mut scratch = MaxSimScratch::default();
+    query.is_ok_and(|query| query.score(&matrix, &mut scratch).is_finite())
+        && values.len() == matrix.rows() * dim
+}
+
+/// Decodes the definition of a vector field.
+pub fn vector_field(bytes: &[u8]) -> bool {
+    vector_fields::decode(bytes).is_ok()
 }
 
 /// Reads events whole and in pieces of some size.

@@ -48,8 +48,9 @@ mod vectors;
 pub use db::{
     Audit, Batch, CacheInfo, CacheOptions, Collection, CollectionInfo, CollectionOptions,
     Committed, Compacted, Damage, DamagedPart, Database, DatabaseInfo, DatabaseOptions, Found, Hit,
-    Hits, Maintain, Maintained, Maintenance, MaintenanceOutcome, Page, ReaderInfo, RecallPoint,
-    Repaired, Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo, Verified,
+    Hits, Maintain, Maintained, Maintenance, MaintenanceOutcome, MaxSim, Page, ReaderInfo,
+    RecallPoint, Repaired, Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo,
+    VectorField, VectorFieldInfo, Verified,
 };
 pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};
@@ -63,9 +64,12 @@ pub use pipeline::{
     RankedPassage, Rejected, Reranked, Reranker, Role, StageError, StageOutcome, StageReport,
     StageTotal,
 };
-pub use record::{Metadata, ModelContract, Record, RecordError, RecordId, Roles, Value};
+pub use record::{
+    FieldVector, Matrix, MatrixError, Metadata, ModelContract, Record, RecordError, RecordId,
+    Roles, Value,
+};
 pub use storage::{PageError, StorageError, Verify, WriterPolicy};
-pub use vectors::{Metric, Originals, VectorError};
+pub use vectors::{MatrixCodec, Metric, Originals, VectorError};
 
 /// Parsers and decoders for the fuzz targets. Not part of the API: may change at any time.
 #[doc(hidden)]

@@ -2,6 +2,8 @@
 
 use super::maintenance::Maintained;
 use super::slot_set::SlotSet;
+use super::space::Field;
+use super::space_changes::{FieldRows, SpaceChanges};
 use super::{Collection, maintenance};
 use crate::error::{Error, Result};
 use crate::format::ID_BYTES_MAX;
@@ -17,12 +19,16 @@ pub struct Batch {
     pub(super) collection: Collection,
     pub(super) changes: Vec<Change>,
     contract: Option<ModelContract>,
+    /// The named vector fields, once a record brought something for one.
+    fields: Option<Vec<Field>>,
 }
 
 pub(super) enum Change {
     Upsert {
         record: Box<Record>,
         encoded: Option<EncodedVector>,
+        /// What it brings to named vector fields.
+        named: Vec<FieldRows>,
         /// Whether the vector is to come.
         pending: bool,
     },
@@ -62,7 +68,7 @@ pub enum MaintenanceOutcome {
 
 impl Batch {
     pub(super) fn new(collection: Collection) -> Self {
-        Self { collection, changes: Vec::new(), contract: None }
+        Self { collection, changes: Vec::new(), contract: None, fields: None }
     }
 
     /// Number of changes so far.
@@ -89,23 +95,25 @@ impl Batch {
     /// and the batch is unchanged if it is refused.
     ///
     /// # Errors
-    /// [`Error::Record`]; [`Error::Vector`] for another number of dimensions, NaN, infinity, or
-    /// a zero vector under cosine.
+    /// [`Error::Record`]; [`Error::Vector`] and [`Error::NamedVector`] for another number of
+    /// dimensions, NaN, infinity, or a zero vector under cosine; [`Error::VectorFieldNotFound`]
+    /// and [`Error::VectorFieldKind`].
     pub fn upsert(&mut self, record: Record) -> Result<()> {
         let encoding = self.collection.encoding;
-        self.push(record, |vector| encoding.encode(vector))
+        self.push(record, false, |vector| encoding.encode(vector))
     }
 
     /// Adds a record with the vector that [`Collection::get`] returned, which is stored again
     /// without another rounding.
     pub(crate) fn upsert_stored(&mut self, record: Record) -> Result<()> {
         let encoding = self.collection.encoding;
-        self.push(record, |vector| encoding.encode_stored(vector))
+        self.push(record, true, |vector| encoding.encode_stored(vector))
     }
 
     fn push(
         &mut self,
         mut record: Record,
+        stored: bool,
         encode: impl FnOnce(&[f32]) -> std::result::Result<EncodedVector, VectorError>,
     ) -> Result<()> {
         if let Err(source) = record.check() {
@@ -118,11 +126,32 @@ impl Batch {
             },
             None => None,
         };
-        // The encoded rows replace the f32 vector; the mark that there is one stays.
+        let named = self.encode_named(&record, stored)?;
+        // The encoded rows replace the f32 vectors; the mark that there is one stays.
         record.vector = encoded.is_some().then(Vec::new);
+        record.named_vectors.clear();
         let record = Box::new(record);
-        self.changes.push(Change::Upsert { record, encoded, pending: false });
+        self.changes.push(Change::Upsert { record, encoded, named, pending: false });
         Ok(())
+    }
+
+    /// Encodes what a record brings to named vector fields, which are looked up once.
+    fn encode_named(&mut self, record: &Record, stored: bool) -> Result<Vec<FieldRows>> {
+        let mut named = Vec::with_capacity(record.named_vectors.len());
+        for (name, vector) in &record.named_vectors {
+            let fields = match &mut self.fields {
+                Some(fields) => fields,
+                none => none.insert({
+                    let snapshot = self.collection.inner.snapshot()?;
+                    self.collection.manifest(snapshot.as_ref())?;
+                    self.collection.fields(snapshot.as_ref())?
+                }),
+            };
+            let field = fields.iter().find(|field| field.name == *name);
+            let field = field.ok_or_else(|| self.collection.no_field(name))?;
+            named.push(field.encode(&record.id, vector, stored)?);
+        }
+        Ok(named)
     }
 
     /// Adds the removal of a record; an absent id is no error.
@@ -139,18 +168,18 @@ impl Batch {
     /// [`Error::ModelMismatch`]; [`Error::ModelId`]; [`Error::SlotsExhausted`]; read-only; storage.
     /// Nothing was changed then.
     pub fn commit(self) -> Result<Committed> {
-        let Self { collection, changes, contract } = self;
+        let Self { collection, changes, contract, .. } = self;
         let store = collection.inner.lmdb()?;
         if changes.is_empty() && contract.is_none() {
             let maintenance = MaintenanceOutcome::NotDue;
             return Ok(Committed { upserted: 0, deleted: 0, maintenance });
         }
-        let (upserted, deleted, manifest) = store.write(collection.inner.writer, |txn| {
+        let (upserted, deleted, manifests) = store.write(collection.inner.writer, |txn| {
             apply(&collection, txn, &changes, contract.as_ref())
         })?;
         // The views of the version before keep pages alive that the next commit could use.
         collection.inner.views.clear();
-        let maintenance = maintenance::after_commit(&collection, &manifest);
+        let maintenance = maintenance::after_commit(&collection, &manifests);
         Ok(Committed { upserted, deleted, maintenance })
     }
 }
@@ -169,7 +198,7 @@ fn apply(
     txn: &mut WriteTxn<'_>,
     changes: &[Change],
     contract: Option<&ModelContract>,
-) -> Result<(usize, usize, Manifest)> {
+) -> Result<(usize, usize, Vec<(u32, Manifest)>)> {
     let mut manifest = collection.manifest(txn)?;
     if let Some(contract) = contract {
         let found = contract.model.len();
@@ -180,13 +209,14 @@ fn apply(
         manifest.contract.get_or_insert_with(|| Contract::from(contract));
     }
     let (tombstones, pending) = (SlotSet::tombstones(), SlotSet::pending());
-    let mut applied = Apply { collection, txn, manifest, tombstones, pending };
+    let spaces = SpaceChanges::load(collection, txn)?;
+    let mut applied = Apply { collection, txn, manifest, tombstones, pending, spaces };
     let (mut upserted, mut deleted) = (0, 0);
     for change in changes {
         match change {
-            Change::Upsert { record, encoded, pending } => {
+            Change::Upsert { record, encoded, named, pending } => {
                 applied.remove(&record.id)?;
-                let slot = applied.insert(record, encoded.as_ref())?;
+                let slot = applied.insert(record, encoded.as_ref(), named)?;
                 if *pending {
                     applied.pending.insert(collection.id, slot, applied.txn)?;
                 }
@@ -199,12 +229,14 @@ fn apply(
             Change::Delete(id) => deleted += usize::from(applied.remove(id)?),
         }
     }
-    let Apply { txn, manifest, tombstones, pending, .. } = applied;
+    let Apply { txn, manifest, tombstones, pending, spaces, .. } = applied;
     tombstones.write(collection.id, txn)?;
     pending.write(collection.id, txn)?;
     let sealed = tables::encode_manifest(collection.id, &manifest)?;
     txn.put(Table::Collections, &key::manifest(collection.id), &sealed)?;
-    Ok((upserted, deleted, manifest))
+    let mut manifests = spaces.write(manifest.next_slot, txn)?;
+    manifests.insert(0, (collection.id, manifest));
+    Ok((upserted, deleted, manifests))
 }
 
 struct Apply<'a, 't> {
@@ -213,10 +245,16 @@ struct Apply<'a, 't> {
     manifest: Manifest,
     tombstones: SlotSet,
     pending: SlotSet,
+    spaces: SpaceChanges,
 }
 
 impl Apply<'_, '_> {
-    fn insert(&mut self, record: &Record, encoded: Option<&EncodedVector>) -> Result<Slot> {
+    fn insert(
+        &mut self,
+        record: &Record,
+        encoded: Option<&EncodedVector>,
+        named: &[FieldRows],
+    ) -> Result<Slot> {
         let id = self.collection.id;
         let slot = Slot(self.manifest.next_slot);
         // The last number stays free, so that "next" can always be told.
@@ -240,6 +278,7 @@ impl Apply<'_, '_> {
             )?;
             self.manifest.delta += 1;
         }
+        self.spaces.insert(self.collection, slot, named, self.txn)?;
         for field in fields::of_record(id, &record.metadata, slot) {
             self.txn.put_field(&field)?;
         }
@@ -258,9 +297,10 @@ impl Apply<'_, '_> {
         if has_vector {
             return Ok(false);
         }
+        let named = self.spaces.rows_of(slot, self.txn)?;
         self.remove(id)?;
         record.vector = Some(Vec::new());
-        self.insert(&record, Some(encoded))?;
+        self.insert(&record, Some(encoded), &named)?;
         Ok(true)
     }
 
@@ -277,6 +317,7 @@ impl Apply<'_, '_> {
         self.txn.delete(Table::Ids, &key::id(id, record))?;
         let at = key::slot(id, slot);
         self.txn.delete(Table::Records, &at)?;
+        self.spaces.remove(slot, self.txn)?;
         if has_vector {
             if self.txn.delete(Table::Delta, &at)? {
                 self.manifest.delta = self.manifest.delta.saturating_sub(1);

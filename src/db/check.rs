@@ -1,12 +1,13 @@
 //! What is in the file, and where its bytes are.
 
+use super::space_info::VectorFieldInfo;
 use super::{CacheInfo, Collection, Database};
 use crate::error::Result;
 use crate::format::{SectionKind, extent_value_bytes, rows_per_extent};
 use crate::record::ModelContract;
 use crate::storage::keys as key;
 use crate::storage::tables::{Manifest, SectionEntry};
-use crate::storage::{Table, Verify, slot_sets};
+use crate::storage::{Snapshot, Table, Verify, slot_sets};
 use crate::vectors::{Metric, Originals};
 
 /// What is in a file. Made by [`Database::info`].
@@ -73,7 +74,9 @@ pub struct CollectionInfo {
     pub segments: usize,
     /// Segments with a graph.
     pub graphs: usize,
-    /// Where the bytes are.
+    /// The named vector fields, by name. What is counted above is of the default vectors alone.
+    pub vector_fields: Vec<VectorFieldInfo>,
+    /// Where the bytes are, of all fields.
     pub space: SpaceInfo,
     /// The recall curve of the largest segment that has one, by ascending candidates: what
     /// [`Search::recall`](crate::Search::recall) goes by.
@@ -112,15 +115,28 @@ pub struct SpaceInfo {
     pub slots: u64,
     /// Navigation codes, those of the upper levels, and the projections they are made with.
     pub navigation: u64,
+    /// Matrices of fields that have one a record.
+    pub matrices: u64,
 }
 
 impl SpaceInfo {
+    /// Adds the bytes of a vector field.
+    fn add_vectors(&mut self, field: &Self) {
+        self.unsealed += field.unsealed;
+        self.codes += field.codes;
+        self.originals += field.originals;
+        self.links += field.links;
+        self.slots += field.slots;
+        self.navigation += field.navigation;
+        self.matrices += field.matrices;
+    }
+
     /// The sum of all.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let Self { records, ids, fields, unsealed, codes, originals, links, slots, navigation } =
-            *self;
-        [records, ids, fields, unsealed, codes, originals, links, slots, navigation]
+        let Self { records, ids, fields, unsealed, codes, originals, links, .. } = *self;
+        let Self { slots, navigation, matrices, .. } = *self;
+        [records, ids, fields, unsealed, codes, originals, links, slots, navigation, matrices]
             .iter()
             .fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
@@ -169,29 +185,14 @@ impl Collection {
         let snapshot = self.inner.snapshot()?;
         let snapshot = snapshot.as_ref();
         let manifest = self.manifest(snapshot)?;
-        let prefix = key::collection(self.id);
-        let bytes = |table| -> Result<u64> {
-            let mut sum = 0;
-            for entry in snapshot.range(table, &prefix, &prefix)? {
-                let (at, value) = entry?;
-                sum += (at.len() + value.len()) as u64;
-            }
-            Ok(sum)
-        };
-        let space = SpaceInfo {
-            records: bytes(Table::Records)?,
-            ids: bytes(Table::Ids)?,
-            fields: bytes(Table::Fields)?,
-            unsealed: bytes(Table::Delta)?,
-            codes: section_bytes(&manifest, &[SectionKind::Codes]),
-            originals: section_bytes(&manifest, &[SectionKind::Raw]),
-            links: section_bytes(&manifest, &[SectionKind::Links, SectionKind::Upper]),
-            slots: section_bytes(&manifest, &[SectionKind::Slots]),
-            navigation: section_bytes(
-                &manifest,
-                &[SectionKind::Nav, SectionKind::Projection, SectionKind::UpperNav],
-            ),
-        };
+        let mut space = vector_bytes(snapshot, self.id, &manifest)?;
+        space.records = table_bytes(snapshot, Table::Records, self.id)?;
+        space.ids = table_bytes(snapshot, Table::Ids, self.id)?;
+        space.fields = table_bytes(snapshot, Table::Fields, self.id)?;
+        let vector_fields = self.fields_info(snapshot)?;
+        for field in &vector_fields {
+            space.add_vectors(&field.space);
+        }
         // A damaged segment is for searches and for `verify` to tell of, unless nothing that is
         // damaged may be passed over.
         let view = match self.view(snapshot) {
@@ -216,10 +217,41 @@ impl Collection {
             pending: slot_sets::pending(snapshot, self.id)?.len(),
             segments: manifest.segments.len(),
             graphs: manifest.segments.iter().filter(|segment| segment.graph.is_some()).count(),
+            vector_fields,
             space,
             recall: curve.into_iter().map(|(ef, recall)| RecallPoint { ef, recall }).collect(),
         })
     }
+}
+
+/// Bytes of a table under a number.
+pub(super) fn table_bytes(snapshot: &dyn Snapshot, table: Table, number: u32) -> Result<u64> {
+    let prefix = key::collection(number);
+    let mut sum = 0;
+    for entry in snapshot.range(table, &prefix, &prefix)? {
+        let (at, value) = entry?;
+        sum += (at.len() + value.len()) as u64;
+    }
+    Ok(sum)
+}
+
+/// Bytes of the vectors under a number.
+pub(super) fn vector_bytes(
+    snapshot: &dyn Snapshot,
+    number: u32,
+    manifest: &Manifest,
+) -> Result<SpaceInfo> {
+    let navigation = [SectionKind::Nav, SectionKind::Projection, SectionKind::UpperNav];
+    Ok(SpaceInfo {
+        unsealed: table_bytes(snapshot, Table::Delta, number)?,
+        codes: section_bytes(manifest, &[SectionKind::Codes]),
+        originals: section_bytes(manifest, &[SectionKind::Raw]),
+        links: section_bytes(manifest, &[SectionKind::Links, SectionKind::Upper]),
+        slots: section_bytes(manifest, &[SectionKind::Slots]),
+        navigation: section_bytes(manifest, &navigation),
+        matrices: table_bytes(snapshot, Table::Matrices, number)?,
+        ..SpaceInfo::default()
+    })
 }
 
 fn section_bytes(manifest: &Manifest, kinds: &[SectionKind]) -> u64 {

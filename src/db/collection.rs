@@ -3,45 +3,36 @@
 use std::sync::Arc;
 
 use super::batch::{Batch, Committed};
+use super::space::Space;
+use super::vector_field::VectorField;
 use super::view::View;
 use super::{Inner, Search};
 use crate::error::{Error, Result};
 use crate::index::GraphParams;
 use crate::record::{ModelContract, Record, RecordId, Slot};
 use crate::storage::keys as key;
-use crate::storage::tables::{self, Contract, Definition, Manifest, StoredRecord};
-use crate::storage::{Snapshot, StorageError, Table};
-use crate::vectors::{Encoding, Metric, Originals, VectorError};
+use crate::storage::tables::{self, Definition, Manifest, StoredRecord};
+use crate::storage::{Snapshot, Table};
+use crate::vectors::{Encoding, Metric, Originals};
 
 /// What a new collection is like. Fixed once the collection is made, but for the model, which
 /// the first batch that names one can set.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct CollectionOptions {
-    dimensions: usize,
-    metric: Metric,
-    originals: Originals,
-    leading: usize,
-    graph: GraphParams,
-    contract: Option<ModelContract>,
+    vectors: VectorField,
+    fields: Vec<(String, VectorField)>,
 }
 
 impl CollectionOptions {
     /// Vectors of `dimensions` components (1 to 65,536), compared by `metric`.
     pub fn new(dimensions: usize, metric: Metric) -> Self {
-        Self {
-            dimensions,
-            metric,
-            originals: Originals::F16,
-            leading: dimensions,
-            graph: GraphParams::default(),
-            contract: None,
-        }
+        Self { vectors: VectorField::new(dimensions, metric), fields: Vec::new() }
     }
 
     /// How the full vectors are kept beside their int8 codes. Default: f16.
     pub fn originals(mut self, originals: Originals) -> Self {
-        self.originals = originals;
+        self.vectors = self.vectors.originals(originals);
         self
     }
 
@@ -64,72 +55,42 @@ impl CollectionOptions {
     /// refused by [`VectorError::ZeroLeading`](crate::VectorError::ZeroLeading), as one of zeros
     /// alone is, whether it is to be stored or searched for: its code would say nothing.
     pub fn leading_dimensions(mut self, dimensions: usize) -> Self {
-        self.leading = dimensions;
+        self.vectors = self.vectors.leading_dimensions(dimensions);
         self
     }
 
     /// The model that encodes the vectors; queries by another model are refused.
     pub fn model(mut self, contract: ModelContract) -> Self {
-        self.contract = Some(contract);
+        self.vectors = self.vectors.model(contract);
         self
     }
 
     /// Links and build effort of the graph.
     pub fn graph(mut self, graph: GraphParams) -> Self {
-        self.graph = graph;
+        self.vectors = self.vectors.graph(graph);
         self
     }
 
-    pub(super) fn dimensions(&self) -> usize {
-        self.dimensions
+    /// Adds a named vector field: records have a vector, or a matrix, in it beside or in place of
+    /// their default vector.
+    pub fn vector_field(mut self, name: impl Into<String>, field: VectorField) -> Self {
+        self.fields.push((name.into(), field));
+        self
     }
 
-    /// How vectors would be encoded.
-    pub(super) fn encoding(&self) -> std::result::Result<Encoding, VectorError> {
-        Encoding::new(self.dimensions, self.metric, self.originals)?.leading(self.leading)
+    /// What the default vectors are like.
+    pub(super) fn vectors(&self) -> &VectorField {
+        &self.vectors
     }
 
-    pub(super) fn graph_params(&self) -> GraphParams {
-        self.graph
-    }
-
-    pub(super) fn contract(&self) -> Option<&ModelContract> {
-        self.contract.as_ref()
-    }
-
-    pub(super) fn definition(&self, id: u32) -> Definition {
-        Definition {
-            id,
-            dimensions: self.dimensions as u32,
-            metric: self.metric.to_u8(),
-            originals: self.originals.to_u8(),
-            graph_m: self.graph.m as u16,
-            graph_ef_construction: self.graph.ef_construction,
-            seed: self.graph.seed,
-            leading: (self.leading < self.dimensions).then_some(self.leading as u32),
-        }
+    /// The named vector fields.
+    pub(super) fn fields(&self) -> &[(String, VectorField)] {
+        &self.fields
     }
 
     /// The options that a definition came from; none if it has no valid shape.
     pub(super) fn of(definition: &Definition) -> Option<Self> {
-        let metric = Metric::from_u8(definition.metric)?;
-        let leading = definition.leading.unwrap_or(definition.dimensions);
-        let options = Self::new(definition.dimensions as usize, metric);
-        let options = options.originals(Originals::from_u8(definition.originals)?);
-        let options = options.graph(graph_params(definition));
-        Some(options.leading_dimensions(leading as usize))
-    }
-
-    pub(super) fn first_manifest(&self) -> Manifest {
-        Manifest { contract: self.contract.as_ref().map(Contract::from), ..Manifest::default() }
-    }
-}
-
-fn graph_params(definition: &Definition) -> GraphParams {
-    GraphParams {
-        m: u32::from(definition.graph_m),
-        ef_construction: definition.graph_ef_construction,
-        seed: definition.seed,
+        Some(Self { vectors: VectorField::of(definition)?, fields: Vec::new() })
     }
 }
 
@@ -145,19 +106,7 @@ pub struct Collection {
 
 impl Collection {
     pub(super) fn open(inner: Arc<Inner>, name: &str, definition: Definition) -> Result<Self> {
-        let damaged = |_| StorageError::Missing { what: "a valid shape of a collection" };
-        let metric = Metric::from_u8(definition.metric);
-        let originals = Originals::from_u8(definition.originals);
-        let encoding = match (metric, originals) {
-            (Some(metric), Some(originals)) => {
-                let leading = definition.leading.unwrap_or(definition.dimensions);
-                Encoding::new(definition.dimensions as usize, metric, originals)
-                    .and_then(|encoding| encoding.leading(leading as usize))
-                    .map_err(damaged)?
-            }
-            _ => return Err(StorageError::Missing { what: "a known metric and codec" }.into()),
-        };
-        let (id, graph) = (definition.id, graph_params(&definition));
+        let Space { id, encoding, graph } = Space::of(&definition)?;
         Ok(Self { inner, name: name.into(), id, encoding, graph })
     }
 
@@ -238,7 +187,7 @@ impl Collection {
         Ok(batch.commit()?.deleted > 0)
     }
 
-    /// The record of that id with its vector as it is stored (f16 by default, normalized under
+    /// The record of that id with its vectors as they are stored (f16 by default, normalized under
     /// cosine), or none.
     ///
     /// # Errors
@@ -251,6 +200,7 @@ impl Collection {
         if has_vector {
             record.vector = Some(self.view(snapshot.as_ref())?.vector(slot)?);
         }
+        record.named_vectors = self.named_reader(snapshot.as_ref())?.vectors(slot)?;
         Ok(Some(record))
     }
 
@@ -292,7 +242,7 @@ impl Collection {
     }
 
     pub(super) fn view(&self, snapshot: &dyn Snapshot) -> Result<Arc<View>> {
-        self.inner.views.get(self, snapshot)
+        self.view_of(snapshot, self.space())
     }
 
     /// Refuses a model other than the one that the collection has now, before it is asked.
@@ -402,6 +352,7 @@ impl Scan {
         let snapshot = snapshot.as_ref();
         collection.manifest(snapshot)?;
         let view = if vectors { Some(collection.view(snapshot)?) } else { None };
+        let named = if vectors { Some(collection.named_reader(snapshot)?) } else { None };
         let prefix = key::collection(collection.id);
         let start = match &after {
             // The id's key with a zero byte is the next key there can be.
@@ -424,6 +375,9 @@ impl Scan {
             let mut stored = tables::record(snapshot, collection.id, slot)?;
             if let Some(view) = view.as_ref().filter(|_| stored.has_vector) {
                 stored.record.vector = Some(view.vector(slot)?);
+            }
+            if let Some(named) = &named {
+                stored.record.named_vectors = named.vectors(slot)?;
             }
             records.push(stored.record);
         }

@@ -9,7 +9,9 @@ use crate::error::Result;
 use crate::format::SectionKind;
 use crate::record::{RecordId, Slot};
 use crate::storage::keys as key;
+use crate::storage::settings::{self, Setting};
 use crate::storage::tables::{self, Definition};
+use crate::storage::vector_fields::{self, FieldKind, VectorFieldEntry};
 use crate::storage::{Lost, Salvage, Snapshot, Table, cache};
 use crate::vectors::Originals;
 
@@ -99,19 +101,48 @@ pub(super) fn definitions(salvage: &Salvage) -> Result<Vec<(String, Definition)>
     Ok(definitions)
 }
 
+/// Whose entries begin with a number: those of a collection, or of a vector field of one.
+struct Owner {
+    collection: String,
+    /// How the originals of its vectors are kept.
+    originals: u8,
+    /// Whether its vectors are made from matrices.
+    pooled: bool,
+}
+
+fn owners(salvage: &Salvage) -> Result<HashMap<u32, Owner>> {
+    let mut owners = HashMap::new();
+    for (name, definition) in definitions(salvage)? {
+        for (_, entry) in field_entries(salvage, definition.id) {
+            let (collection, originals) = (name.clone(), entry.definition.originals);
+            let pooled = entry.kind == FieldKind::Multi;
+            owners.insert(entry.definition.id, Owner { collection, originals, pooled });
+        }
+        let (collection, originals) = (name, definition.originals);
+        owners.insert(definition.id, Owner { collection, originals, pooled: false });
+    }
+    Ok(owners)
+}
+
+/// The vector fields of a collection whose definition can be read, by name.
+pub(super) fn field_entries(salvage: &Salvage, collection: u32) -> Vec<(String, VectorFieldEntry)> {
+    let settings = settings::all(salvage, collection, Setting::Vector).unwrap_or_default();
+    let decoded = settings.into_iter().filter_map(|(name, payload)| {
+        Some((name.to_owned(), vector_fields::decode(payload).ok()?))
+    });
+    decoded.collect()
+}
+
 /// Names what a salvage lost.
 pub(super) fn survey(salvage: &Salvage) -> Result<Vec<Damage>> {
-    let collections: HashMap<u32, (String, u8)> = definitions(salvage)?
-        .into_iter()
-        .map(|(name, definition)| (definition.id, (name, definition.originals)))
-        .collect();
+    let collections = owners(salvage)?;
     let mut damage: Vec<Damage> = Vec::new();
     for lost in &salvage.lost {
         let of = lost.key.as_deref().and_then(|key| collection_of(lost.table?, key));
         let of = of.and_then(|number| collections.get(&number));
         damage.push(Damage {
-            part: part(lost, of.map(|(_, originals)| *originals)),
-            collection: of.map(|(name, _)| name.clone()),
+            part: part(lost, of),
+            collection: of.map(|of| of.collection.clone()),
             id: None,
             detail: detail(lost),
         });
@@ -128,7 +159,7 @@ fn collection_of(table: Table, key: &[u8]) -> Option<u32> {
     }
 }
 
-fn part(lost: &Lost, originals: Option<u8>) -> DamagedPart {
+fn part(lost: &Lost, owner: Option<&Owner>) -> DamagedPart {
     let (Some(table), Some(key)) = (lost.table, &lost.key) else { return DamagedPart::Structure };
     match table {
         Table::Meta if key.starts_with(cache::PREFIX) => DamagedPart::Index,
@@ -137,11 +168,18 @@ fn part(lost: &Lost, originals: Option<u8>) -> DamagedPart {
         Table::Collections if key::is_pending(key) => DamagedPart::Index,
         Table::Collections => DamagedPart::Collection,
         Table::Records => DamagedPart::Record,
-        Table::Delta | Table::Matrices => DamagedPart::Vector,
+        Table::Matrices => DamagedPart::Vector,
+        // A matrix gives the vector that stands for it again.
+        Table::Delta | Table::Extents if owner.is_some_and(|owner| owner.pooled) => {
+            DamagedPart::Index
+        }
+        Table::Delta => DamagedPart::Vector,
         Table::Ids | Table::Tombstones | Table::Fields | Table::Postings => DamagedPart::Index,
         Table::Extents => match key::kind_of(key) {
             Some(SectionKind::Raw | SectionKind::Slots) | None => DamagedPart::Vector,
-            Some(SectionKind::Codes) if originals == Some(Originals::None as u8) => {
+            Some(SectionKind::Codes)
+                if owner.is_some_and(|owner| owner.originals == Originals::None as u8) =>
+            {
                 DamagedPart::Vector
             }
             Some(_) => DamagedPart::Index,
@@ -153,7 +191,7 @@ fn detail(lost: &Lost) -> String {
     let Some(table) = lost.table else { return lost.reason.clone() };
     let place = match (&lost.key, table) {
         (Some(key), Table::Ids) => key::id_of(key).map(|id| format!("id {id}")),
-        (Some(key), Table::Records | Table::Delta | Table::Fields) => {
+        (Some(key), Table::Records | Table::Delta | Table::Fields | Table::Matrices) => {
             key::slot_of(key).map(|slot| format!("slot {}", slot.0))
         }
         (Some(key), Table::Extents) => {
@@ -169,7 +207,7 @@ fn detail(lost: &Lost) -> String {
 /// Ids that lead to a record which cannot be read.
 fn records_without_content(
     salvage: &Salvage,
-    collections: &HashMap<u32, (String, u8)>,
+    collections: &HashMap<u32, Owner>,
 ) -> Result<Vec<Damage>> {
     let mut damage = Vec::new();
     for entry in salvage.range(Table::Ids, &[], &[])? {
@@ -181,7 +219,7 @@ fn records_without_content(
         if salvage.get(Table::Records, &key::slot(of, slot))?.is_none() {
             damage.push(Damage {
                 part: DamagedPart::Record,
-                collection: collections.get(&of).map(|(name, _)| name.clone()),
+                collection: collections.get(&of).map(|of| of.collection.clone()),
                 id: key::id_of(at),
                 detail: format!("its text and metadata (slot {}) cannot be read", slot.0),
             });

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::batch::MaintenanceOutcome;
 use super::fold::{Fold, Sources};
 use super::publish::{Publish, raw_rows};
+use super::space::Space;
 use super::{Collection, Inner};
 use crate::error::{Error, Result};
 use crate::index::{IndexError, SegmentBuilder, SegmentConfig, SegmentImage};
@@ -48,25 +49,37 @@ impl Default for Maintenance {
     }
 }
 
-/// Does what a commit that left the collection so sets off. Never waits for another fold: it
+/// Does what a commit that left the spaces of a collection so sets off. Never waits for another fold: it
 /// may be running further down the stack of this very thread, under a stolen task.
-pub(super) fn after_commit(collection: &Collection, manifest: &Manifest) -> MaintenanceOutcome {
+pub(super) fn after_commit(
+    collection: &Collection,
+    manifests: &[(u32, Manifest)],
+) -> MaintenanceOutcome {
     let Maintenance::Inline { threshold } = collection.inner.maintenance else {
         return MaintenanceOutcome::NotDue;
     };
     let folding = &collection.inner.folding;
-    let waits = manifest.delta >= u64::from(threshold.max(1)) || has_many_dead(manifest);
-    if !waits || folding.failed_recently(collection.id, manifest.delta) {
+    let is_due = |(number, manifest): &&(u32, Manifest)| {
+        let waits = manifest.delta >= u64::from(threshold.max(1)) || has_many_dead(manifest);
+        waits && !folding.failed_recently(*number, manifest.delta)
+    };
+    let due: Vec<_> = manifests.iter().filter(is_due).collect();
+    if due.is_empty() {
         return MaintenanceOutcome::NotDue;
     }
     let Ok(_one) = folding.one.try_lock() else { return MaintenanceOutcome::NotDue };
-    match collection.maintain().only_due().fold() {
-        Ok(done) => MaintenanceOutcome::Done(done.unwrap_or_default()),
-        Err(error) => {
-            folding.remember_failure(collection.id, manifest.delta);
-            MaintenanceOutcome::Failed(error)
+    let maintain = collection.maintain().only_due();
+    let mut sum = Maintained::default();
+    for (number, manifest) in due {
+        match maintain.fold_numbered(*number) {
+            Ok(done) => sum.add(done),
+            Err(error) => {
+                folding.remember_failure(*number, manifest.delta);
+                return MaintenanceOutcome::Failed(error);
+            }
         }
     }
+    MaintenanceOutcome::Done(sum)
 }
 
 /// Who folds in this handle.
@@ -74,7 +87,7 @@ pub(super) fn after_commit(collection: &Collection, manifest: &Manifest) -> Main
 pub(super) struct Folding {
     /// Held while segments are folded: two folds of the same rows would do the work twice.
     one: Mutex<()>,
-    /// Unsealed vectors of a collection when its last inline fold failed.
+    /// Unsealed vectors of a space when its last inline fold failed.
     failures: Mutex<HashMap<u32, u64>>,
 }
 
@@ -100,22 +113,33 @@ pub(super) fn has_many_dead(manifest: &Manifest) -> bool {
     manifest.dead >= DEAD_MIN && manifest.dead * 10 > sealed * 3
 }
 
-/// What maintenance did.
+/// What maintenance did, in all vector fields together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Maintained {
-    /// Rows of the new segment; 0 if there was nothing to do.
+    /// Rows of the new segments; 0 if there was nothing to do.
     pub rows: u64,
-    /// Unsealed vectors that it took in.
+    /// Unsealed vectors that they took in.
     pub sealed: u64,
-    /// Segments that it replaces.
+    /// Segments that they replace.
     pub merged: usize,
     /// Deleted rows that are gone.
     pub dropped: u64,
-    /// Whether it has a graph.
+    /// Whether one of them has a graph.
     pub graph: bool,
     /// Wall time.
     pub took: Duration,
+}
+
+impl Maintained {
+    fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.sealed += other.sealed;
+        self.merged += other.merged;
+        self.dropped += other.dropped;
+        self.graph |= other.graph;
+        self.took += other.took;
+    }
 }
 
 /// Told `(done, total)` rows of the graph; `Break` cancels the work.
@@ -132,8 +156,8 @@ pub struct Maintain<'p> {
 }
 
 impl Collection {
-    /// Folds all vectors of the collection into one segment and drops deleted rows: the best
-    /// state for searching and shipping. Builds the graph on all threads of the current rayon
+    /// Folds all vectors of each field of the collection into one segment and drops deleted rows:
+    /// the best state for searching and shipping. Builds the graph on all threads of the current rayon
     /// pool; searches and writes go on meanwhile.
     pub fn maintain<'p>(&self) -> Maintain<'p> {
         let collection = self.clone();
@@ -168,7 +192,8 @@ impl<'p> Maintain<'p> {
         self
     }
 
-    /// Told `(done, total)` rows while the graph is built; `Break` cancels.
+    /// Told `(done, total)` rows while a graph is built, one vector field after the other; `Break`
+    /// cancels.
     pub fn progress(mut self, progress: impl Fn(u64, u64) -> ControlFlow<()> + Sync + 'p) -> Self {
         self.progress = Some(Box::new(progress));
         self
@@ -181,56 +206,78 @@ impl<'p> Maintain<'p> {
     /// says.
     ///
     /// # Errors
-    /// [`Error::Cancelled`]; read-only; [`Error::Index`]; storage. The collection is as before.
+    /// [`Error::Cancelled`]; read-only; [`Error::Index`]; storage. The vector field that was being
+    /// folded is as before.
     pub fn run(self) -> Result<Maintained> {
         let folding = &self.collection.inner.folding;
         let _one = folding.one.lock().unwrap_or_else(PoisonError::into_inner);
+        let spaces = self.collection.spaces(self.collection.inner.snapshot()?.as_ref())?;
+        let mut sum = Maintained::default();
+        for space in spaces {
+            sum.add(self.fold_whole(space)?);
+        }
+        Ok(sum)
+    }
+
+    fn fold_whole(&self, space: Space) -> Result<Maintained> {
         // Another process may fold the same rows meanwhile; then there is less left to do.
         for _ in 0..FOLDS {
-            if let Some(done) = self.fold()? {
+            if let Some(done) = self.fold(space)? {
                 return Ok(done);
             }
         }
         Err(StorageError::WriterBusy.into())
     }
 
+    /// Folds the space of a number once, if it is still there.
+    fn fold_numbered(&self, number: u32) -> Result<Maintained> {
+        let spaces = self.collection.spaces(self.collection.inner.snapshot()?.as_ref())?;
+        match spaces.into_iter().find(|space| space.id == number) {
+            Some(space) => Ok(self.fold(space)?.unwrap_or_default()),
+            None => Ok(Maintained::default()),
+        }
+    }
+
     /// None if another process folded the same rows.
-    fn fold(&self) -> Result<Option<Maintained>> {
+    fn fold(&self, space: Space) -> Result<Option<Maintained>> {
         let begin = Instant::now();
         let collection = &self.collection;
         let store = collection.inner.lmdb()?;
         // A writer that is busy now refuses the work before it is done, as the policy says.
         drop(store.writer(collection.inner.writer)?);
-        let Some((fold, image)) = self.build()? else {
+        let Some((fold, image)) = self.build(space)? else {
             return Ok(Some(Maintained { took: begin.elapsed(), ..Maintained::default() }));
         };
         let writer = store.writer(collection.inner.writer.at_least(PUBLISH_WAIT))?;
-        let publish = Publish { collection, fold: &fold, image: &image, writer: &writer };
+        let publish = Publish { collection, space, fold: &fold, image: &image, writer: &writer };
         let published = publish.run()?;
         collection.inner.views.clear();
-        collection.inner.folding.forget_failure(collection.id);
+        collection.inner.folding.forget_failure(space.id);
         Ok(published.map(|done| Maintained { took: begin.elapsed(), ..done }))
     }
 
     /// Collects the rows and builds the image, from one snapshot that is released before the
     /// graph is built.
-    fn build(&self) -> Result<Option<(Fold, SegmentImage)>> {
+    fn build(&self, space: Space) -> Result<Option<(Fold, SegmentImage)>> {
         let collection = &self.collection;
         let failed = |source| index_failed(collection, source);
-        let mut config = SegmentConfig::new(collection.encoding).graph(collection.graph);
+        let mut config = SegmentConfig::new(space.encoding).graph(space.graph);
         config = config.raw_apart(true).memory(collection.inner.build_memory);
         if let Some(rows) = self.graph_min_rows {
             config = config.graph_min_rows(rows);
         }
         let snapshot = collection.inner.snapshot()?;
-        let view = collection.view(snapshot.as_ref())?;
+        if !collection.has_space(snapshot.as_ref(), space)? {
+            return Ok(None);
+        }
+        let view = collection.view_of(snapshot.as_ref(), space)?;
         let needs_graph = |rows: u32| rows > config.graph_min_rows;
         let Some(mut fold) = Fold::plan(&view, (self.only_due, self.rebuild), needs_graph) else {
             return Ok(None);
         };
         // What is copied gets a checksum of its own: damage would look whole from then on.
         for &segment in &fold.replaced {
-            extents::verify(snapshot.as_ref(), collection.id, segment)?;
+            extents::verify(snapshot.as_ref(), space.id, segment)?;
         }
         let builder = SegmentBuilder::with_capacity(config, fold.rows.len());
         let mut builder = builder.map_err(failed)?;
@@ -256,7 +303,7 @@ impl<'p> Maintain<'p> {
             None => &go_on,
         };
         // Rows that are gone were folded by another process: publishing will find that out.
-        let raw = |rows| raw_rows(collection, &fold, rows).ok();
+        let raw = |rows| raw_rows(collection, space, &fold, rows).ok();
         let image = builder.finish_with(&raw, progress);
         Ok(Some((fold, image.map_err(failed)?)))
     }

@@ -13,18 +13,26 @@ mod delta;
 mod fold;
 mod maintenance;
 mod matching;
+mod maxsim;
 mod options;
 mod pending;
 mod publish;
 mod registry;
 mod repair;
+mod repair_vectors;
 mod residency;
 #[cfg(feature = "nim")]
 mod said;
 mod search;
 mod search_batch;
 mod slot_set;
+mod space;
+mod space_changes;
+mod space_info;
+mod space_vectors;
+mod vector_field;
 mod verify;
+mod verify_spaces;
 mod view;
 
 use std::collections::HashSet;
@@ -39,23 +47,28 @@ pub use collection::{Collection, CollectionOptions, Page, Scan};
 pub use compact::Compacted;
 pub use damage::{Damage, DamagedPart};
 pub use maintenance::{Maintain, Maintained, Maintenance};
+pub use maxsim::MaxSim;
 pub use options::DatabaseOptions;
 pub use repair::Repaired;
 pub use residency::Residency;
 use residency::Residents;
 pub use search::{Hit, Hits, Search, SearchReport};
 pub use search_batch::{Found, SearchBatch};
+pub use space_info::VectorFieldInfo;
+pub use vector_field::VectorField;
 pub use verify::Verified;
 
 use crate::error::{Error, Result};
-use crate::format::{DIMENSIONS_MAX, ID_BYTES_MAX};
+use crate::format::ID_BYTES_MAX;
 use crate::storage::keys as key;
 use crate::storage::tables;
+use crate::storage::vector_fields;
 use crate::storage::{
     Checked, FileStore, LmdbStore, Snapshot, StorageError, Store, Table, Verify, WriterPolicy,
 };
 use maintenance::Folding;
 use options::absolute;
+use vector_field::{check_count, check_field};
 use view::Views;
 
 /// One file of collections. A cheap clone of one shared handle; `Send + Sync`.
@@ -208,12 +221,15 @@ impl Database {
                 return Err(Error::CollectionExists { name: name.to_owned() });
             }
             let id = tables::take_collection_number(txn)?;
-            let definition = options.definition(id);
-            let manifest = options.first_manifest();
+            let definition = options.vectors().definition(id);
+            let manifest = options.vectors().first_manifest();
             let at = key::definition(name);
             txn.put(Table::Collections, &at, &tables::encode_definition(name, &definition)?)?;
             let at = key::manifest(id);
             txn.put(Table::Collections, &at, &tables::encode_manifest(id, &manifest)?)?;
+            for (field, of) in options.fields() {
+                of.create(txn, id, field, 0)?;
+            }
             Ok(definition)
         })?;
         Collection::open(Arc::clone(&self.inner), name, definition)
@@ -275,6 +291,10 @@ impl Database {
         self.inner.views.clear();
         store.write(self.inner.writer, |txn| {
             let Some(definition) = tables::definition(txn, name)? else { return Ok(false) };
+            for (_, field) in vector_fields::all(txn, definition.id)? {
+                vector_fields::remove_content(txn, field.definition.id)?;
+                self.inner.residents.forget(field.definition.id);
+            }
             txn.delete(Table::Collections, &key::definition(name))?;
             txn.delete(Table::Collections, &key::manifest(definition.id))?;
             txn.delete_prefix(Table::Collections, &key::all_pending(definition.id))?;
@@ -295,18 +315,16 @@ fn check_options(name: &str, options: &CollectionOptions) -> Result<()> {
     if name.is_empty() || name.len() > ID_BYTES_MAX {
         return refuse(format!("names are 1 to {ID_BYTES_MAX} bytes"));
     }
-    if options.dimensions() == 0 || options.dimensions() > DIMENSIONS_MAX as usize {
-        let found = options.dimensions();
-        return refuse(format!("dimensions are 1 to {DIMENSIONS_MAX}, not {found}"));
+    options.vectors().check().or_else(refuse)?;
+    for (at, (field, of)) in options.fields().iter().enumerate() {
+        check_field(field, of)?;
+        check_count(field, at + 1)?;
+        if options.fields()[..at].iter().any(|(other, _)| other == field) {
+            let (collection, field) = (name.to_owned(), field.clone());
+            return Err(Error::VectorFieldExists { collection, field });
+        }
     }
-    if let Err(error) = options.encoding() {
-        return refuse(error.to_string());
-    }
-    let model_bytes = options.contract().map_or(1, |contract| contract.model.len());
-    if !(1..=ID_BYTES_MAX).contains(&model_bytes) {
-        return refuse(format!("model ids are 1 to {ID_BYTES_MAX} bytes"));
-    }
-    options.graph_params().check().or_else(|error| refuse(error.to_string()))
+    Ok(())
 }
 
 impl std::fmt::Debug for Database {

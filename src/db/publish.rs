@@ -1,5 +1,5 @@
 //! Publishing a new segment: its extents in several transactions under a number that no manifest
-//! names yet, then one small transaction that makes it the collection's.
+//! names yet, then one small transaction that makes it the space's.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use super::Collection;
 use super::fold::Fold;
 use super::maintenance::Maintained;
 use super::slot_set::SlotSet;
+use super::space::Space;
 use crate::error::Result;
 use crate::format::{EXTENT_HEADER_BYTES, SEAL_BYTES, SectionKind, rows_per_extent};
 use crate::index::SegmentImage;
@@ -23,9 +24,10 @@ const EXTENTS_PER_TXN: usize = 64;
 /// commit, and as much to spare.
 const MEMORY_PER_EXTENT: usize = 4 << 20;
 
-/// Writes the image and makes it the collection's, under the writer lock.
+/// Writes the image and makes it the space's, under the writer lock.
 pub(super) struct Publish<'a> {
     pub(super) collection: &'a Collection,
+    pub(super) space: Space,
     pub(super) fold: &'a Fold,
     pub(super) image: &'a SegmentImage,
     pub(super) writer: &'a Writer<'a>,
@@ -33,20 +35,23 @@ pub(super) struct Publish<'a> {
 
 impl Publish<'_> {
     pub(super) fn run(&self) -> Result<Option<Maintained>> {
-        let collection = self.collection;
+        let (collection, space) = (self.collection, self.space);
         let segment = self.writer.transact(|txn| -> Result<Option<u32>> {
-            let mut manifest = collection.manifest(txn)?;
+            if !collection.has_space(txn, space)? {
+                return Ok(None);
+            }
+            let mut manifest = collection.manifest_of(txn, space)?;
             if manifest.next_segment != self.fold.next_segment {
                 return Ok(None);
             }
             manifest.next_segment = (manifest.next_segment)
                 .checked_add(1)
                 .ok_or(StorageError::Missing { what: "a free segment number" })?;
-            put_manifest(collection, txn, &manifest)?;
+            put_manifest(space, txn, &manifest)?;
             Ok(Some(self.fold.next_segment))
         })?;
         let Some(segment) = segment else {
-            // Another process folded meanwhile; its work stands.
+            // Another process folded meanwhile, or removed the field; its work stands.
             return Ok(None);
         };
         let published = self.write_sections(segment).and_then(|sections| {
@@ -56,7 +61,7 @@ impl Publish<'_> {
         if published.is_err() {
             // What was written stays unpublished; without room to delete it, the next open
             // sweeps it.
-            let prefix = key::segment(collection.id, segment);
+            let prefix = key::segment(space.id, segment);
             let _ = self.writer.transact(|txn| txn.delete_prefix(Table::Extents, &prefix));
         }
         published.map(Some)
@@ -80,7 +85,7 @@ impl Publish<'_> {
 
     /// Writes all sections in order of kind, a few extents per transaction.
     fn write_sections(&self, segment: u32) -> Result<Vec<SectionEntry>> {
-        let encoding = self.collection.encoding;
+        let encoding = self.space.encoding;
         let mut entries = Vec::new();
         for section in &self.image.sections {
             let place = self.place(segment, section.kind, section.stride);
@@ -93,7 +98,7 @@ impl Publish<'_> {
         if encoding.originals() != Originals::None && !self.fold.rows.is_empty() {
             let place = self.place(segment, SectionKind::Raw, encoding.raw_stride());
             self.write_rows(place, self.fold.rows.len(), |rows| {
-                raw_rows(self.collection, self.fold, rows)
+                raw_rows(self.collection, self.space, self.fold, rows)
             })?;
             entries.push(section_entry(place, self.fold.rows.len()));
         }
@@ -109,7 +114,7 @@ impl Publish<'_> {
     }
 
     fn place(&self, segment: u32, kind: SectionKind, stride: usize) -> SectionPlace {
-        SectionPlace { collection: self.collection.id, segment, kind, stride }
+        SectionPlace { collection: self.space.id, segment, kind, stride }
     }
 
     fn write_rows(
@@ -136,33 +141,33 @@ impl Publish<'_> {
     }
 
     fn publish(&self, txn: &mut WriteTxn<'_>, entry: &SegmentEntry) -> Result<Maintained> {
-        let collection = self.collection;
-        let mut manifest = collection.manifest(txn)?;
+        let space = self.space;
+        let mut manifest = self.collection.manifest_of(txn, space)?;
         let mut tombstones = SlotSet::tombstones();
         for &slot in &self.fold.dropped {
-            tombstones.remove(collection.id, slot, txn)?;
+            tombstones.remove(space.id, slot, txn)?;
             manifest.dead = manifest.dead.saturating_sub(1);
         }
         let mut sealed = 0;
         for row in self.fold.rows.iter().filter(|row| row.from.is_none()) {
-            if txn.delete(Table::Delta, &key::slot(collection.id, row.slot))? {
+            if txn.delete(Table::Delta, &key::slot(space.id, row.slot))? {
                 manifest.delta = manifest.delta.saturating_sub(1);
                 sealed += 1;
             } else {
                 // Deleted while the graph was built: dead in the new segment.
-                tombstones.insert(collection.id, row.slot, txn)?;
+                tombstones.insert(space.id, row.slot, txn)?;
                 manifest.dead += 1;
             }
         }
-        tombstones.write(collection.id, txn)?;
+        tombstones.write(space.id, txn)?;
         for &segment in &self.fold.replaced {
-            txn.delete_prefix(Table::Extents, &key::segment(collection.id, segment))?;
+            txn.delete_prefix(Table::Extents, &key::segment(space.id, segment))?;
         }
         manifest.segments.retain(|segment| !self.fold.replaced.contains(&segment.id));
         if entry.rows > 0 {
             manifest.segments.push(entry.clone());
         }
-        put_manifest(collection, txn, &manifest)?;
+        put_manifest(space, txn, &manifest)?;
         Ok(Maintained {
             rows: u64::from(entry.rows),
             sealed,
@@ -178,12 +183,13 @@ impl Publish<'_> {
 /// copying: the map may have to grow right after.
 pub(super) fn raw_rows(
     collection: &Collection,
+    space: Space,
     fold: &Fold,
     rows: std::ops::Range<usize>,
 ) -> Result<Vec<u8>> {
-    let (encoding, stride) = (collection.encoding, collection.encoding.raw_stride());
+    let (encoding, stride) = (space.encoding, space.encoding.raw_stride());
     let snapshot = collection.inner.snapshot()?;
-    let mut sealed = SealedRows::new(snapshot.as_ref(), collection.id, stride);
+    let mut sealed = SealedRows::new(snapshot.as_ref(), space.id, stride);
     let mut bytes = Vec::with_capacity(rows.len() * stride);
     for row in fold.rows.get(rows).unwrap_or_default() {
         let end = bytes.len() + stride;
@@ -194,7 +200,7 @@ pub(super) fn raw_rows(
             }
             // An unsealed vector that was deleted meanwhile leaves zeros: its slot is dead.
             None => {
-                let at = key::slot(collection.id, row.slot);
+                let at = key::slot(space.id, row.slot);
                 let value = snapshot.get(Table::Delta, &at)?.unwrap_or_default();
                 value.get(SEAL_BYTES + encoding.code_stride()..).unwrap_or_default()
             }
@@ -241,11 +247,7 @@ fn section_entry(place: SectionPlace, rows: usize) -> SectionEntry {
     SectionEntry { kind: place.kind as u16, stride: place.stride as u32, rows: rows as u32 }
 }
 
-fn put_manifest(
-    collection: &Collection,
-    txn: &mut WriteTxn<'_>,
-    manifest: &Manifest,
-) -> Result<()> {
-    let sealed = tables::encode_manifest(collection.id, manifest)?;
-    Ok(txn.put(Table::Collections, &key::manifest(collection.id), &sealed)?)
+fn put_manifest(space: Space, txn: &mut WriteTxn<'_>, manifest: &Manifest) -> Result<()> {
+    let sealed = tables::encode_manifest(space.id, manifest)?;
+    Ok(txn.put(Table::Collections, &key::manifest(space.id), &sealed)?)
 }

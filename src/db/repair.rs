@@ -1,21 +1,21 @@
 //! Repair: what is whole of a damaged file, in a new one; what is derived is made anew.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
 use roaring::RoaringBitmap;
 
-use super::damage::{Damage, DamagedPart, definitions, survey};
-use super::{Batch, Collection, CollectionOptions, Database, DatabaseOptions, absolute};
+use super::damage::{Damage, DamagedPart, definitions, field_entries, survey};
+use super::repair_vectors::RescueVectors;
+use super::space::{Field, Space};
+use super::{
+    Batch, Collection, CollectionOptions, Database, DatabaseOptions, VectorField, absolute,
+};
 use crate::error::{Error, Result};
-use crate::format::{SEAL_BYTES, SectionKind};
-use crate::record::{ModelContract, Slot};
-use crate::storage::extents::{self, SectionPlace};
+use crate::record::ModelContract;
 use crate::storage::keys as key;
 use crate::storage::tables::{self, StoredRecord};
 use crate::storage::{Salvage, Snapshot, StorageError, Table, slot_sets};
-use crate::vectors::Originals;
 
 /// What a repair saved, and what it could not.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,19 +72,29 @@ impl Database {
 fn save(salvage: &Salvage, target: &Path, repaired: &mut Repaired) -> Result<()> {
     let db = DatabaseOptions::new().must_be_new().open(target)?;
     for (name, definition) in definitions(salvage)? {
-        let (old, manifest) = (definition.id, tables::manifest(salvage, definition.id).ok());
-        let collection = match CollectionOptions::of(&definition) {
-            Some(options) => db.create_collection(&name, options)?,
-            None => continue,
-        };
-        let contract = manifest.and_then(|manifest| manifest.contract);
+        let old = definition.id;
+        let Some(mut options) = CollectionOptions::of(&definition) else { continue };
+        for (field, entry) in field_entries(salvage, old) {
+            if let Some(of) = VectorField::of_entry(&entry) {
+                let model = model_of(salvage, entry.definition.id);
+                let of = model.into_iter().fold(of, VectorField::model);
+                options = options.vector_field(field, of);
+            }
+        }
+        let collection = db.create_collection(&name, options)?;
         let rescue = Rescue::new(salvage, old, collection)?;
-        rescue.save(contract.as_ref().map(ModelContract::from).as_ref(), repaired)?;
+        rescue.save(model_of(salvage, old).as_ref(), repaired)?;
         repaired.collections += 1;
     }
     drop(db);
     Database::compact(target)?;
     Ok(())
+}
+
+/// The model whose vectors stand under a number, if that is known.
+fn model_of(salvage: &Salvage, number: u32) -> Option<ModelContract> {
+    let manifest = tables::manifest(salvage, number).ok()?;
+    manifest.contract.as_ref().map(ModelContract::from)
 }
 
 /// One collection, from the damaged file to the new one.
@@ -93,24 +103,25 @@ struct Rescue<'s> {
     /// Its number in the damaged file.
     old: u32,
     collection: Collection,
-    /// Segment and position of each sealed slot.
-    places: HashMap<Slot, (u32, u32)>,
+    vectors: RescueVectors<'s>,
+    fields: Vec<(Field, RescueVectors<'s>)>,
     /// Slots whose vector is to come, if that is known.
     pending: RoaringBitmap,
 }
 
-/// How a vector was found.
-enum Rescued {
-    Whole(Vec<f32>),
-    FromCode(Vec<f32>),
-    Lost,
-}
-
 impl<'s> Rescue<'s> {
     fn new(salvage: &'s Salvage, old: u32, collection: Collection) -> Result<Self> {
-        let places = extents::places(salvage, old)?;
+        let space = Space { id: old, ..collection.space() };
+        let vectors = RescueVectors::new(salvage, space)?;
+        let mut fields = Vec::new();
+        for (name, entry) in field_entries(salvage, old) {
+            if let Ok(field) = Field::of(&name, &entry) {
+                let vectors = RescueVectors::new(salvage, field.space)?;
+                fields.push((field, vectors));
+            }
+        }
         let pending = slot_sets::pending(salvage, old).unwrap_or_default();
-        Ok(Self { salvage, old, collection, places, pending })
+        Ok(Self { salvage, old, collection, vectors, fields, pending })
     }
 
     fn save(&self, model: Option<&ModelContract>, repaired: &mut Repaired) -> Result<()> {
@@ -134,22 +145,17 @@ impl<'s> Rescue<'s> {
             };
             let StoredRecord { mut record, has_vector } = stored;
             let id = record.id.clone();
-            let rescued = if has_vector { Some(self.vector(slot)?) } else { None };
             let mut tell = |part, detail: &str| {
                 repaired.damage.push(lose(part, Some(id.clone()), &detail));
             };
-            record.vector = match rescued {
-                None => None,
-                Some(Rescued::Whole(vector)) => Some(vector),
-                Some(Rescued::FromCode(vector)) => {
-                    tell(DamagedPart::Original, "taken from the code of the vector");
-                    Some(vector)
+            if has_vector {
+                record.vector = self.vectors.vector(slot)?.taken(&mut tell);
+            }
+            for (field, vectors) in &self.fields {
+                if let Some(vector) = vectors.of_field(field, slot, &mut tell)? {
+                    record.named_vectors.insert(field.name.clone(), vector);
                 }
-                Some(Rescued::Lost) => {
-                    tell(DamagedPart::Vector, "the record is kept without its vector");
-                    None
-                }
-            };
+            }
             let with_vector = u64::from(record.vector.is_some());
             let upserted = match self.pending.contains(slot.0) {
                 true => batch.upsert_pending(record),
@@ -175,44 +181,5 @@ impl<'s> Rescue<'s> {
             Some(model) => batch.model(model),
             None => batch,
         }
-    }
-
-    fn vector(&self, slot: Slot) -> Result<Rescued> {
-        let encoding = self.collection.encoding;
-        let (code_stride, raw_stride) = (encoding.code_stride(), encoding.raw_stride());
-        let unsealed = self.salvage.get(Table::Delta, &key::slot(self.old, slot))?;
-        let (code, raw) = match (unsealed, self.places.get(&slot)) {
-            (Some(sealed), _) => {
-                let rows = sealed.get(SEAL_BYTES..).unwrap_or_default();
-                (rows.get(..code_stride), rows.get(code_stride..))
-            }
-            (None, Some(place)) => (
-                self.row(*place, SectionKind::Codes, code_stride)?,
-                self.row(*place, SectionKind::Raw, raw_stride)?,
-            ),
-            (None, None) => (None, None),
-        };
-        if encoding.originals() != Originals::None
-            && let Some(vector) = raw.and_then(|row| encoding.decode_raw(row).ok())
-        {
-            return Ok(Rescued::Whole(vector));
-        }
-        let from_code = code.filter(|_| !encoding.is_cut());
-        Ok(match from_code.and_then(|row| encoding.decode_code(row).ok()) {
-            Some(vector) if encoding.originals() == Originals::None => Rescued::Whole(vector),
-            Some(vector) => Rescued::FromCode(vector),
-            None => Rescued::Lost,
-        })
-    }
-
-    /// A row of a sealed vector, if its extent is whole.
-    fn row(
-        &self,
-        (segment, position): (u32, u32),
-        kind: SectionKind,
-        stride: usize,
-    ) -> Result<Option<&'s [u8]>> {
-        let place = SectionPlace { collection: self.old, segment, kind, stride };
-        Ok(place.row(self.salvage, position)?)
     }
 }

@@ -26,7 +26,7 @@ pub enum Residency {
     Auto,
 }
 
-/// The copies of the segments of one handle, by collection and segment number.
+/// The copies of the segments of one handle, by space and segment number.
 #[derive(Default)]
 pub(super) struct Residents {
     mode: AtomicU8,
@@ -165,11 +165,15 @@ impl Collection {
     /// Storage; [`StorageError::Io`] when there is no memory for them.
     pub fn make_resident(&self) -> Result<u64> {
         let snapshot = self.inner.snapshot()?;
-        let view = self.view(snapshot.as_ref())?;
         let failed = |source| {
             let path = self.inner.path.clone();
             Error::from(StorageError::Io { action: "copy to memory", path, source })
         };
-        self.inner.residents.copy(self.id, &view).map_err(failed)
+        let mut bytes = 0;
+        for space in self.spaces(snapshot.as_ref())? {
+            let view = self.view_of(snapshot.as_ref(), space)?;
+            bytes += self.inner.residents.copy(space.id, &view).map_err(failed)?;
+        }
+        Ok(bytes)
     }
 }

@@ -8,10 +8,10 @@ use super::matching::Matching;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::index::{Effort, Neighbor, SearchParams, SearchPath, Segment, best_of};
+use crate::index::{Effort, IndexError, Neighbor, SearchParams, SearchPath, Segment, best_of};
 use crate::record::{Metadata, Record, RecordId, Slot};
-use crate::storage::tables;
-use crate::vectors::PreparedQuery;
+use crate::storage::{Snapshot, tables};
+use crate::vectors::{PreparedQuery, VectorError};
 
 /// One record that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,6 +117,24 @@ pub struct Search<'q> {
     exact: bool,
     filter: Option<Filter>,
     model: Option<String>,
+    field: Option<String>,
+}
+
+/// How far a search goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Depth {
+    pub(super) limit: usize,
+    pub(super) effort: Effort,
+    pub(super) exact: bool,
+}
+
+/// What the segments and the delta of a view gave.
+#[derive(Debug, Default)]
+pub(super) struct Nearest {
+    /// The best of each; not yet in order.
+    pub(super) found: Vec<Neighbor>,
+    pub(super) paths: Vec<SearchPath>,
+    pub(super) steps: usize,
 }
 
 /// Refuses a recall target that is no share.
@@ -131,8 +149,22 @@ pub(super) fn check_effort(effort: Effort) -> Result<()> {
 
 impl<'q> Search<'q> {
     pub(super) fn new(collection: Collection, vector: &'q [f32]) -> Self {
-        let effort = Effort::default();
-        Self { collection, vector, limit: 10, effort, exact: false, filter: None, model: None }
+        Self {
+            collection,
+            vector,
+            limit: 10,
+            effort: Effort::default(),
+            exact: false,
+            filter: None,
+            model: None,
+            field: None,
+        }
+    }
+
+    /// Searches a named vector field, of one vector a record. Default: the default vectors.
+    pub fn field(mut self, name: impl Into<String>) -> Self {
+        self.field = Some(name.into());
+        self
     }
 
     /// At most so many hits. Default: 10.
@@ -176,7 +208,8 @@ impl<'q> Search<'q> {
         self
     }
 
-    /// Names the model that encoded the query; another than the collection's is refused.
+    /// Names the model that encoded the query; another than that of the searched vectors is
+    /// refused.
     pub fn model(mut self, model: impl Into<String>) -> Self {
         self.model = Some(model.into());
         self
@@ -185,80 +218,121 @@ impl<'q> Search<'q> {
     /// Runs the search on the newest version of the file.
     ///
     /// # Errors
-    /// [`Error::Vector`] for another number of dimensions, NaN, infinity, or zero under cosine;
+    /// [`Error::Vector`] for another number of dimensions, NaN, infinity, or zero under cosine, and
+    /// so [`Error::NamedVector`]; [`Error::VectorFieldNotFound`], [`Error::VectorFieldKind`];
     /// [`Error::RecallTarget`]; [`Error::ModelMismatch`]; [`Error::Filter`]; storage.
     pub fn run(self) -> Result<Hits> {
         let begin = Instant::now();
         check_effort(self.effort)?;
         let collection = &self.collection;
-        let query = PreparedQuery::new(&collection.encoding, self.vector)
-            .map_err(|source| Error::Vector { id: None, source })?;
         let snapshot = collection.inner.snapshot()?;
         let snapshot = snapshot.as_ref();
-        let view = collection.view(snapshot)?;
+        let space = collection.dense_space(snapshot, self.field.as_deref())?;
+        let query = PreparedQuery::new(&space.encoding, self.vector)
+            .map_err(|source| refused_query(self.field.as_deref(), source))?;
+        let view = collection.view_of(snapshot, space)?;
         if let Some(model) = &self.model {
             collection.check_model(&view.manifest, model)?;
         }
         let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
-        let (found, paths, steps) = self.candidates(&view, &query, &matching)?;
+        let depth = Depth { limit: self.limit, effort: self.effort, exact: self.exact };
+        let Nearest { found, paths, steps } =
+            view.nearest(&query, &matching, depth).map_err(|source| collection.failed(source))?;
         let candidates = found.len();
-        let found = best_of(found, self.limit);
-        let mut hits = Vec::with_capacity(found.len());
-        for Neighbor { slot, score, .. } in found {
-            let record = tables::record(snapshot, collection.id, Slot(slot))?.record;
-            hits.push(Hit { id: record.id.clone(), score, rerank_score: None, record });
-        }
+        let hits = collection.hits(snapshot, best_of(found, self.limit))?;
         let report = SearchReport {
             took: begin.elapsed(),
             segments: view.segments.len(),
             delta: view.delta.len(),
             candidates,
             steps,
-            ef: self.widest(&view),
+            ef: view.widest(depth),
             passing: matching.passing,
             paths,
         };
         Ok(Hits { hits, report })
     }
+}
 
+/// A query vector that a field does not take.
+pub(super) fn refused_query(field: Option<&str>, source: VectorError) -> Error {
+    match field {
+        Some(field) => Error::NamedVector { field: field.to_owned(), id: None, source },
+        None => Error::Vector { id: None, source },
+    }
+}
+
+impl Collection {
+    /// A segment of this collection that cannot be used.
+    pub(super) fn failed(&self, source: IndexError) -> Error {
+        Error::Index { collection: self.name().to_owned(), source }
+    }
+
+    /// The records of what was found, in the same order.
+    pub(super) fn hits(&self, snapshot: &dyn Snapshot, found: Vec<Neighbor>) -> Result<Vec<Hit>> {
+        let mut hits = Vec::with_capacity(found.len());
+        for Neighbor { slot, score, .. } in found {
+            let record = tables::record(snapshot, self.id, Slot(slot))?.record;
+            hits.push(Hit { id: record.id.clone(), score, rerank_score: None, record });
+        }
+        Ok(hits)
+    }
+}
+
+impl View {
     /// The most candidates that a graph is walked with.
-    fn widest(&self, view: &View) -> usize {
-        let graphs = view.segments.iter().filter(|segment| segment.has_graph());
-        let params = graphs.map(|graph| params(graph, self.limit, self.effort, self.exact));
+    pub(super) fn widest(&self, depth: Depth) -> usize {
+        let graphs = self.segments.iter().filter(|segment| segment.has_graph());
+        let params = graphs.map(|graph| params(graph, depth));
         params.filter(|params| !params.exact).map(|params| params.ef).max().unwrap_or(0)
     }
 
     /// The best `limit` of each segment and of the delta together, how segments were searched, and
     /// the steps of all walks.
-    fn candidates(
+    pub(super) fn nearest(
         &self,
-        view: &View,
         query: &PreparedQuery,
         matching: &Matching,
-    ) -> Result<(Vec<Neighbor>, Vec<SearchPath>, usize)> {
-        if self.limit == 0 {
-            return Ok((Vec::new(), Vec::new(), 0));
+        depth: Depth,
+    ) -> std::result::Result<Nearest, IndexError> {
+        if depth.limit == 0 {
+            return Ok(Nearest::default());
         }
-        let keep = delta_keep(self.limit, self.effort, self.exact);
-        let mut found = view.scan_delta(query, matching, keep);
-        let (mut paths, mut steps) = (Vec::with_capacity(view.segments.len()), 0);
-        for (segment, passing) in view.segments.iter().zip(&matching.segments) {
-            let params = params(segment, self.limit, self.effort, self.exact);
-            let searched = segment.search_passing(query, &params, passing);
-            let searched = searched.map_err(|source| Error::Index {
-                collection: self.collection.name().to_owned(),
-                source,
-            })?;
-            found.extend(searched.hits);
-            paths.push(searched.path);
-            steps += searched.steps;
+        let keep = delta_keep(depth.limit, depth.effort, depth.exact);
+        let found = self.scan_delta(query, matching, keep);
+        let paths = Vec::with_capacity(self.segments.len());
+        let mut nearest = Nearest { found, paths, steps: 0 };
+        for (segment, passing) in self.segments.iter().zip(&matching.segments) {
+            let searched = segment.search_passing(query, &params(segment, depth), passing)?;
+            nearest.found.extend(searched.hits);
+            nearest.paths.push(searched.path);
+            nearest.steps += searched.steps;
         }
-        Ok((found, paths, steps))
+        Ok(nearest)
+    }
+
+    /// The best of all segments and of the delta for each of some queries, which share the work.
+    pub(super) fn nearest_many(
+        &self,
+        queries: &[PreparedQuery],
+        matching: &Matching,
+        depth: Depth,
+    ) -> std::result::Result<Vec<Vec<Neighbor>>, IndexError> {
+        let keep = delta_keep(depth.limit, depth.effort, depth.exact);
+        let scan = |query| self.scan_delta(query, matching, keep);
+        let mut lists: Vec<Vec<Neighbor>> = queries.iter().map(scan).collect();
+        for (segment, passing) in self.segments.iter().zip(&matching.segments) {
+            let found = segment.search_many(queries, &params(segment, depth), passing)?;
+            for (list, found) in lists.iter_mut().zip(found) {
+                if list.is_empty() { *list = found } else { list.extend(found) }
+            }
+        }
+        Ok(lists.into_iter().map(|list| best_of(list, depth.limit)).collect())
     }
 }
 
 /// How a segment is searched.
-pub(super) fn params(segment: &Segment, limit: usize, effort: Effort, exact: bool) -> SearchParams {
-    let params = segment.params(limit, effort);
-    SearchParams { exact: exact || params.exact, ..params }
+fn params(segment: &Segment, depth: Depth) -> SearchParams {
+    let params = segment.params(depth.limit, depth.effort);
+    SearchParams { exact: depth.exact || params.exact, ..params }
 }

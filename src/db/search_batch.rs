@@ -3,13 +3,12 @@
 use rayon::prelude::*;
 
 use super::Collection;
-use super::delta::delta_keep;
 use super::matching::Matching;
-use super::search::{check_effort, params};
+use super::search::{Depth, check_effort, refused_query};
 use super::view::View;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::filter::Filter;
-use crate::index::{Effort, Neighbor, best_of};
+use crate::index::{Effort, Neighbor};
 use crate::record::{RecordId, Slot};
 use crate::storage::{Snapshot, tables};
 use crate::vectors::PreparedQuery;
@@ -34,6 +33,7 @@ pub struct SearchBatch<'q, V> {
     effort: Effort,
     exact: bool,
     filter: Option<Filter>,
+    field: Option<String>,
 }
 
 /// Queries that one task projects and searches together.
@@ -45,12 +45,18 @@ impl Collection {
     /// threads of the current rayon pool.
     pub fn search_batch<'q, V: AsRef<[f32]> + Sync>(&self, vectors: &'q [V]) -> SearchBatch<'q, V> {
         let collection = self.clone();
-        let effort = Effort::default();
-        SearchBatch { collection, vectors, limit: 10, effort, exact: false, filter: None }
+        let (effort, exact) = (Effort::default(), false);
+        SearchBatch { collection, vectors, limit: 10, effort, exact, filter: None, field: None }
     }
 }
 
 impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
+    /// As [`Search::field`](super::Search::field).
+    pub fn field(mut self, name: impl Into<String>) -> Self {
+        self.field = Some(name.into());
+        self
+    }
+
     /// At most so many hits for each vector. Default: 10.
     pub fn limit(mut self, hits: usize) -> Self {
         self.limit = hits;
@@ -92,7 +98,8 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
         let collection = &self.collection;
         let snapshot = collection.inner.snapshot()?;
         let snapshot = snapshot.as_ref();
-        let view = collection.view(snapshot)?;
+        let space = collection.dense_space(snapshot, self.field.as_deref())?;
+        let view = collection.view_of(snapshot, space)?;
         let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
         let search = |vectors: &[V]| self.task(&view, &matching, vectors);
         let found: Vec<Vec<Neighbor>> =
@@ -104,27 +111,15 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
     fn task(&self, view: &View, matching: &Matching, vectors: &[V]) -> Result<Vec<Vec<Neighbor>>> {
         let prepare = |vector: &V| {
             PreparedQuery::new(&view.encoding, vector.as_ref())
-                .map_err(|source| Error::Vector { id: None, source })
+                .map_err(|source| refused_query(self.field.as_deref(), source))
         };
         let mut queries = Vec::with_capacity(vectors.len());
         for vector in vectors {
             queries.push(prepare(vector)?);
         }
-        let keep = delta_keep(self.limit, self.effort, self.exact);
-        let scan = |query| view.scan_delta(query, matching, keep);
-        let mut lists: Vec<Vec<Neighbor>> = queries.iter().map(scan).collect();
-        for (segment, passing) in view.segments.iter().zip(&matching.segments) {
-            let params = params(segment, self.limit, self.effort, self.exact);
-            let found = segment.search_many(&queries, &params, passing);
-            let found = found.map_err(|source| Error::Index {
-                collection: self.collection.name().to_owned(),
-                source,
-            })?;
-            for (list, found) in lists.iter_mut().zip(found) {
-                if list.is_empty() { *list = found } else { list.extend(found) }
-            }
-        }
-        Ok(lists.into_iter().map(|list| best_of(list, self.limit)).collect())
+        let depth = Depth { limit: self.limit, effort: self.effort, exact: self.exact };
+        let found = view.nearest_many(&queries, matching, depth);
+        found.map_err(|source| self.collection.failed(source))
     }
 }
 

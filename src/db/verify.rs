@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use roaring::RoaringBitmap;
 
+use super::verify_spaces::verify_owners;
 use super::view::View;
 use super::{Collection, Database};
 use crate::error::{Error, Result};
 use crate::storage::keys as key;
 use crate::storage::tables;
 use crate::storage::{
-    Checked, Snapshot, StorageError, Table, Verify, cache, extents, fields, prefix_end, slot_sets,
+    Checked, Snapshot, StorageError, Table, Verify, cache, extents, fields, slot_sets,
 };
 
 /// What [`Database::verify`] read; every checksum was right.
@@ -53,10 +54,12 @@ impl Database {
         let mut numbers = HashSet::new();
         for name in self.collections()? {
             let collection = self.collection(&name)?;
-            if !numbers.insert(collection.id) {
-                return Err(missing("a number of its own for a collection"));
-            }
             let snapshot = Checked::new(store.snapshot()?, store.format());
+            for space in collection.spaces(&snapshot)? {
+                if !numbers.insert(space.id) {
+                    return Err(missing("a number of its own for a collection"));
+                }
+            }
             collection.verify(&snapshot, &mut verified)?;
         }
         // One snapshot for both questions: a collection may come or go meanwhile.
@@ -67,42 +70,7 @@ impl Database {
     }
 }
 
-/// Tables whose keys begin with the number of a collection.
-const OWNED: [Table; 7] = [
-    Table::Ids,
-    Table::Records,
-    Table::Delta,
-    Table::Tombstones,
-    Table::Fields,
-    Table::Postings,
-    Table::Matrices,
-];
-
-/// Every entry belongs to a collection, but for extents: those that no manifest names are left by
-/// a process that was killed, and go when the file is opened for writing. One seek for each
-/// collection and table.
-fn verify_owners(snapshot: &dyn Snapshot) -> Result<()> {
-    let mut owners = HashSet::new();
-    for entry in snapshot.range(Table::Collections, &[0], &[0])? {
-        let (at, _) = entry?;
-        let name = key::definition_name(at).ok_or_else(|| missing("the name of a collection"))?;
-        let definition = tables::definition(snapshot, name)?;
-        owners.extend(definition.map(|definition| definition.id));
-    }
-    for table in OWNED {
-        let mut next = Some(Vec::new());
-        while let Some(start) = next {
-            let Some(entry) = snapshot.range(table, &[], &start)?.next() else { break };
-            let (at, _) = entry?;
-            let owner = key::collection_of(at).filter(|owner| owners.contains(owner));
-            let owner = owner.ok_or_else(|| missing("the collection of an entry"))?;
-            next = prefix_end(&key::collection(owner));
-        }
-    }
-    Ok(())
-}
-
-fn missing(what: &'static str) -> Error {
+pub(super) fn missing(what: &'static str) -> Error {
     StorageError::Missing { what }.into()
 }
 
@@ -114,7 +82,8 @@ impl Collection {
         }
         let view = self.view(snapshot)?;
         verified.unsealed += view.delta.len() as u64;
-        let (records, vectors) = self.verify_records(snapshot, &view)?;
+        let (slots, vectors) = self.verify_records(snapshot, &view)?;
+        let records = slots.len();
         let stored = self.entries(snapshot, Table::Records)?;
         if records != manifest.records || stored != records {
             return Err(missing("a record that the manifest counts"));
@@ -123,16 +92,23 @@ impl Collection {
             return Err(missing("a tombstone or unsealed vector that the manifest counts"));
         }
         verify_slots(&view, &vectors)?;
+        for field in self.fields(snapshot)? {
+            self.verify_field(snapshot, &field, &slots, verified)?;
+        }
         verified.records += records;
         Ok(())
     }
 
-    /// Every id leads to its record, its vector and its field entries. Returns the number of
-    /// records and the slots of those with a vector.
-    fn verify_records(&self, snapshot: &dyn Snapshot, view: &View) -> Result<(u64, RoaringBitmap)> {
+    /// Every id leads to a record of its own, its vector and its field entries. Returns the slots
+    /// of all records and of those with a vector.
+    fn verify_records(
+        &self,
+        snapshot: &dyn Snapshot,
+        view: &View,
+    ) -> Result<(RoaringBitmap, RoaringBitmap)> {
         let prefix = key::collection(self.id);
-        let (mut records, mut indexed) = (0, 0);
-        let mut vectors = RoaringBitmap::new();
+        let mut indexed = 0;
+        let (mut slots, mut vectors) = (RoaringBitmap::new(), RoaringBitmap::new());
         let mut pending = slot_sets::pending(snapshot, self.id)?;
         for entry in snapshot.range(Table::Ids, &prefix, &prefix)? {
             let (at, sealed) = entry?;
@@ -156,7 +132,7 @@ impl Collection {
                 }
                 indexed += 1;
             }
-            records += 1;
+            slots.insert(slot.0);
         }
         if !pending.is_empty() {
             return Err(missing("the record of a vector that is to come"));
@@ -164,7 +140,7 @@ impl Collection {
         if self.entries(snapshot, Table::Fields)? != indexed {
             return Err(missing("the record of a field entry"));
         }
-        Ok((records, vectors))
+        Ok((slots, vectors))
     }
 
     fn entries(&self, snapshot: &dyn Snapshot, table: Table) -> Result<u64> {
@@ -180,7 +156,7 @@ impl Collection {
 
 /// Each slot stands once: unsealed, or in one segment in ascending order; and each sealed slot is
 /// either live or dead.
-fn verify_slots(view: &View, live: &RoaringBitmap) -> Result<()> {
+pub(super) fn verify_slots(view: &View, live: &RoaringBitmap) -> Result<()> {
     let mut sealed = RoaringBitmap::new();
     for segment in &view.segments {
         let mut last = None;

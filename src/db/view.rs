@@ -1,4 +1,4 @@
-//! A view: everything vector search needs of one collection at one version of the file, with the
+//! A view: everything vector search needs of one space of a collection at one version of the file, with the
 //! extents as slices of the map. Built when the version changes, shared by all searches after.
 
 use std::collections::HashMap;
@@ -9,6 +9,7 @@ use roaring::RoaringBitmap;
 
 use super::Collection;
 use super::matching::Matches;
+use super::space::Space;
 use crate::error::{Error, Result};
 use crate::format::{CODEC_INT8, FormatError, SEAL_BYTES, SectionKind, rows_per_extent};
 use crate::index::{GraphHeader, GraphParts, IndexError, NavParts, Segment, SegmentParts};
@@ -18,7 +19,7 @@ use crate::storage::tables::{self, GraphEntry, Manifest, SegmentEntry};
 use crate::storage::{Snapshot, StorageError, Table, Verify, extents, slot_sets};
 use crate::vectors::{Encoding, Originals, Rows};
 
-/// One collection at one version.
+/// One space of a collection at one version.
 pub(super) struct View {
     version: u64,
     pub(super) encoding: Encoding,
@@ -49,20 +50,20 @@ impl DeltaRow {
 }
 
 impl View {
-    fn build(collection: &Collection, snapshot: &dyn Snapshot) -> Result<Self> {
-        let manifest = collection.manifest(snapshot)?;
-        let encoding = collection.encoding;
+    fn build(collection: &Collection, space: Space, snapshot: &dyn Snapshot) -> Result<Self> {
+        let manifest = collection.manifest_of(snapshot, space)?;
+        let encoding = space.encoding;
         let mut segments = Vec::with_capacity(manifest.segments.len());
         for entry in &manifest.segments {
-            collection.check_segment(snapshot, entry.id)?;
-            segments.push(open_segment(collection, snapshot, entry)?);
+            collection.check_segment(snapshot, space, entry.id)?;
+            segments.push(open_segment(collection, space, snapshot, entry)?);
         }
         Ok(Self {
             version: snapshot.version(),
             encoding,
             segments,
-            dead: slot_sets::tombstones(snapshot, collection.id)?,
-            delta: read_delta(collection.id, encoding, snapshot)?,
+            dead: slot_sets::tombstones(snapshot, space.id)?,
+            delta: read_delta(space.id, encoding, snapshot)?,
             manifest,
             matches: Matches::default(),
         })
@@ -77,6 +78,12 @@ impl View {
     /// The id of a sealed slot, where it stands beside the codes.
     pub(super) fn int_id(&self, slot: Slot) -> Option<RecordId> {
         self.segments.iter().find_map(|segment| segment.int_id(slot.0)).map(RecordId::Int)
+    }
+
+    /// Whether a live slot has a vector here.
+    pub(super) fn has(&self, slot: Slot) -> bool {
+        self.unsealed(slot).is_some()
+            || self.segments.iter().any(|segment| segment.position_of(slot.0).is_some())
     }
 
     /// The vector of a slot, as stored.
@@ -102,6 +109,7 @@ impl View {
 
 fn open_segment(
     collection: &Collection,
+    space: Space,
     snapshot: &dyn Snapshot,
     entry: &SegmentEntry,
 ) -> Result<Segment> {
@@ -112,7 +120,7 @@ fn open_segment(
         return Err(damaged("codec", u64::from(entry.codec)).into());
     }
     let mut sections: HashMap<SectionKind, Rows> = HashMap::new();
-    for section in extents::load(snapshot, collection.id, entry)? {
+    for section in extents::load(snapshot, space.id, entry)? {
         let per_extent = rows_per_extent(section.stride);
         let rows = Rows::new(section.extents, section.stride, per_extent, section.rows as u32);
         sections.insert(section.kind, rows.map_err(|source| failed(source.into()))?);
@@ -134,7 +142,7 @@ fn open_segment(
         }
         None => None,
     };
-    let encoding = collection.encoding;
+    let encoding = space.encoding;
     // Small segments and files of before navigation codes have none: int8 codes do their work.
     let nav = match take(SectionKind::Nav) {
         Ok(rows) => {
@@ -161,11 +169,11 @@ fn open_segment(
 
 impl Collection {
     /// Checks the extents of a segment once, if the file was opened so.
-    fn check_segment(&self, snapshot: &dyn Snapshot, segment: u32) -> Result<()> {
+    fn check_segment(&self, snapshot: &dyn Snapshot, space: Space, segment: u32) -> Result<()> {
         let is_checked = || self.inner.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (self.id, segment);
+        let place = (space.id, segment);
         if self.inner.verify != Verify::None && !is_checked().contains(&place) {
-            extents::verify(snapshot, self.id, segment)?;
+            extents::verify(snapshot, space.id, segment)?;
             is_checked().insert(place);
         }
         Ok(())
@@ -200,7 +208,7 @@ fn read_delta(
     Ok(delta)
 }
 
-/// The newest view of each collection.
+/// The newest view of each space.
 #[derive(Default)]
 pub(super) struct Views {
     views: Mutex<HashMap<u32, Arc<View>>>,
@@ -211,25 +219,26 @@ impl Views {
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The collection's view at the snapshot's version.
+    /// The view of a space of the collection at the snapshot's version.
     pub(super) fn get(
         &self,
         collection: &Collection,
+        space: Space,
         snapshot: &dyn Snapshot,
     ) -> Result<Arc<View>> {
         let mut views = self.lock();
         // A view of an older version keeps pages alive that could be used again.
         views.retain(|_, view| view.version >= snapshot.version());
         let current = |view: &&Arc<View>| view.version == snapshot.version();
-        if let Some(view) = views.get(&collection.id).filter(current) {
+        if let Some(view) = views.get(&space.id).filter(current) {
             return Ok(Arc::clone(view));
         }
         // Built under the lock: the searches that wait here all need this very view.
-        let view = Arc::new(View::build(collection, snapshot)?);
-        let newest = views.get(&collection.id).is_none_or(|held| held.version < view.version);
+        let view = Arc::new(View::build(collection, space, snapshot)?);
+        let newest = views.get(&space.id).is_none_or(|held| held.version < view.version);
         if newest {
-            collection.inner.residents.attend(collection.id, &view);
-            views.insert(collection.id, Arc::clone(&view));
+            collection.inner.residents.attend(space.id, &view);
+            views.insert(space.id, Arc::clone(&view));
         }
         Ok(view)
     }

@@ -53,7 +53,9 @@ impl Matrix {
     ///
     /// # Errors
     /// As [`Matrix::new`]; rows of two lengths are [`MatrixError::Ragged`].
-    pub fn from_rows<R: AsRef<[f32]>>(rows: impl IntoIterator<Item = R>) -> Result<Self, MatrixError> {
+    pub fn from_rows<R: AsRef<[f32]>>(
+        rows: impl IntoIterator<Item = R>,
+    ) -> Result<Self, MatrixError> {
         let (mut dimensions, mut values) = (None, Vec::new());
         for row in rows {
             let row = row.as_ref();

@@ -210,6 +210,36 @@ pub(crate) fn places(
     Ok(places)
 }
 
+/// The position of a slot in a segment, if it stands there. Reads one header and the last slot of
+/// each extent before it, then the logarithm of the rows.
+///
+/// # Errors
+/// [`FormatError`] when an extent is missing or does not fit the manifest.
+pub(crate) fn position(
+    snapshot: &dyn Snapshot,
+    collection: u32,
+    entry: &SegmentEntry,
+    slot: Slot,
+) -> Result<Option<u32>, StorageError> {
+    let (segment, kind, stride) = (entry.id, SectionKind::Slots, size_of::<u32>());
+    let place = SectionPlace { collection, segment, kind, stride };
+    let per_extent = place.rows_per_extent()?;
+    let rows = entry.rows as usize;
+    for (index, first) in (0_u32..).zip((0..rows).step_by(per_extent)) {
+        let at = key::extent(collection, segment, kind, index);
+        let value = snapshot.get(Table::Extents, &at)?;
+        let value = value.ok_or(StorageError::Missing { what: "an extent" })?;
+        place.check(ExtentHeader::read(value)?, index, rows - first)?;
+        let slots = value.get(EXTENT_HEADER_BYTES..).unwrap_or_default().as_chunks::<4>().0;
+        let slots = slots.get(..per_extent.min(rows - first)).unwrap_or_default();
+        if slots.last().is_some_and(|last| u32::from_le_bytes(*last) >= slot.0) {
+            let found = slots.binary_search_by_key(&slot.0, |slot| u32::from_le_bytes(*slot));
+            return Ok(found.ok().map(|at| (first + at) as u32));
+        }
+    }
+    Ok(None)
+}
+
 /// Segments that have extents in the file, in order, with a seek from one to the next.
 pub(crate) fn segments_on_disk(snapshot: &dyn Snapshot) -> Result<Vec<(u32, u32)>, StorageError> {
     let mut found = Vec::new();

@@ -24,6 +24,7 @@ mod snapshot;
 mod source;
 pub(crate) mod tables;
 mod validate;
+pub(crate) mod vector_fields;
 mod whole;
 mod write;
 

@@ -358,9 +358,15 @@ pub(crate) fn decode_slot(sealed: &[u8], key: &[u8]) -> Result<Slot, FormatError
 
 const DEFINITION: &str = "collection";
 
-/// Seals a definition. One without a cut has the bytes it had before cuts were known, and one
-/// with it is refused, not misread, by what does not know them.
+/// Seals a definition.
 pub(crate) fn encode_definition(name: &str, value: &Definition) -> Result<Vec<u8>, FormatError> {
+    let payload = definition_payload(value)?;
+    Ok(seal(Table::Collections as u8, &key::definition(name), &payload))
+}
+
+/// A definition without its seal. One without a cut has the bytes it had before cuts were known,
+/// and one with it is refused, not misread, by what does not know them.
+pub(super) fn definition_payload(value: &Definition) -> Result<Vec<u8>, FormatError> {
     let Definition { id, dimensions, metric, originals, graph_m, .. } = *value;
     let graph = (graph_m, value.graph_ef_construction, value.seed);
     let head: DefinitionHead = (id, dimensions, metric, originals, graph.0, graph.1, graph.2);
@@ -368,11 +374,11 @@ pub(crate) fn encode_definition(name: &str, value: &Definition) -> Result<Vec<u8
     if let Some(leading) = value.leading {
         payload.extend(encode(DEFINITION, &leading)?);
     }
-    Ok(seal(Table::Collections as u8, &key::definition(name), &payload))
+    Ok(payload)
 }
 
-/// The inverse of [`encode_definition`], of what its seal covers.
-fn decode_definition(payload: &[u8]) -> Result<Definition, FormatError> {
+/// The inverse of [`definition_payload`].
+pub(super) fn decode_definition(payload: &[u8]) -> Result<Definition, FormatError> {
     let (head, rest) = decode_first::<DefinitionHead>(DEFINITION, payload)?;
     let (id, dimensions, metric, originals, graph_m, graph_ef_construction, seed) = head;
     let leading = match rest {

@@ -206,6 +206,12 @@ impl<'a> MatrixRef<'a> {
         Ok(Self { codec, rows, dim, factors, components })
     }
 
+    /// How its rows are kept.
+    #[must_use]
+    pub fn codec(&self) -> MatrixCodec {
+        self.codec
+    }
+
     /// Number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {

@@ -64,12 +64,6 @@ impl MaxSimQuery {
         self.values.chunks_exact(self.dim.max(1))
     }
 
-    /// Multiplications that a score of so many rows takes.
-    #[must_use]
-    pub fn work(&self, rows: usize) -> usize {
-        self.values.len().saturating_mul(rows)
-    }
-
     /// The score of a matrix: finite whatever its bytes say. That of f16 is computed in f32; that
     /// of int8 and bits from int8 codes of the query, exactly in between.
     #[must_use]

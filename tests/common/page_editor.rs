@@ -53,8 +53,18 @@ pub mod node {
 }
 
 /// Names of the tables, at the numbers that seed checksums.
-pub const TABLES: [&str; 8] =
-    ["meta", "collections", "ids", "records", "delta", "extents", "tombstones", "fields"];
+pub const TABLES: [&str; 10] = [
+    "meta",
+    "collections",
+    "ids",
+    "records",
+    "delta",
+    "extents",
+    "tombstones",
+    "fields",
+    "postings",
+    "matrices",
+];
 
 /// All bytes of a file.
 #[derive(Clone)]

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use portolan::{CollectionInfo, Database, DatabaseOptions, Originals, Roles};
+use portolan::{CollectionInfo, Database, DatabaseOptions, Originals, Roles, VectorFieldInfo};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -48,9 +48,26 @@ struct Shape {
     pending: u64,
     segments: usize,
     graphs: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    vector_fields: Vec<FieldShape>,
     space: Space,
     /// Pairs of candidates and recall of ten hits, as measured when the largest graph was built.
     recall: Vec<(usize, f32)>,
+}
+
+#[derive(Serialize)]
+struct FieldShape {
+    name: String,
+    dimensions: usize,
+    metric: String,
+    /// How matrices are kept, of a field of matrices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matrices: Option<String>,
+    vectors: u64,
+    unsealed: u64,
+    deleted: u64,
+    segments: usize,
+    graphs: usize,
 }
 
 #[derive(Serialize)]
@@ -70,6 +87,7 @@ struct Space {
     links: u64,
     navigation: u64,
     slots: u64,
+    matrices: u64,
 }
 
 /// Counts, shapes, models, bytes.
@@ -122,6 +140,7 @@ fn shape(info: CollectionInfo) -> Shape {
         pending: info.pending,
         segments: info.segments,
         graphs: info.graphs,
+        vector_fields: info.vector_fields.into_iter().map(field_shape).collect(),
         space: Space {
             records: space.records,
             ids: space.ids,
@@ -132,8 +151,23 @@ fn shape(info: CollectionInfo) -> Shape {
             links: space.links,
             navigation: space.navigation,
             slots: space.slots,
+            matrices: space.matrices,
         },
         recall: info.recall.iter().map(|point| (point.ef, point.recall)).collect(),
+    }
+}
+
+fn field_shape(field: VectorFieldInfo) -> FieldShape {
+    FieldShape {
+        name: field.name,
+        dimensions: field.dimensions,
+        metric: field.metric.to_string(),
+        matrices: field.matrices.map(|codec| codec.to_string()),
+        vectors: field.vectors,
+        unsealed: field.unsealed,
+        deleted: field.deleted,
+        segments: field.segments,
+        graphs: field.graphs,
     }
 }
 
@@ -173,6 +207,21 @@ fn info_text(info: &Info) -> String {
         for (name, value) in lines {
             let _ = writeln!(text, "  {name:<10} {value}");
         }
+        for field in &of.vector_fields {
+            let matrices = field.matrices.as_ref();
+            let what = matrices.map_or("vectors".to_owned(), |codec| format!("matrices ({codec})"));
+            let name = printable(&field.name);
+            let _ = writeln!(
+                text,
+                "  {:<10} {name}: {} {what} of {}, {}; unsealed {}, deleted {}",
+                "field",
+                field.vectors,
+                field.dimensions,
+                field.metric,
+                field.unsealed,
+                field.deleted
+            );
+        }
         if of.pending > 0 {
             let _ = writeln!(text, "  {:<10} {} records wait for a vector", "pending", of.pending);
         }
@@ -182,8 +231,8 @@ fn info_text(info: &Info) -> String {
             let points = points.collect::<Vec<_>>().join(", ");
             let _ = writeln!(text, "  {:<10} {points}", "recall@10");
         }
-        let Space { records, ids, fields, unsealed, codes, originals, links, navigation, slots } =
-            of.space;
+        let Space { records, ids, fields, unsealed, codes, originals, links, .. } = of.space;
+        let Space { navigation, slots, matrices, .. } = of.space;
         let parts = [
             ("records", records),
             ("ids", ids),
@@ -194,6 +243,7 @@ fn info_text(info: &Info) -> String {
             ("links", links),
             ("navigation", navigation),
             ("slots", slots),
+            ("matrices", matrices),
         ];
         for (name, size) in parts.into_iter().filter(|(_, size)| *size > 0) {
             let _ = writeln!(text, "    {name:<8} {:>12}", bytes(size));

@@ -8,9 +8,9 @@ use crate::vectors::Random;
 /// The definition: nothing of ours but the decoded rows.
 fn naive(query: &[f32], document: &[f32], dim: usize) -> f64 {
     let best = |q: &[f32]| {
-        let dots = document.chunks(dim).map(|row| {
-            q.iter().zip(row).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>()
-        });
+        let dots = document
+            .chunks(dim)
+            .map(|row| q.iter().zip(row).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>());
         dots.fold(f64::MIN, f64::max)
     };
     query.chunks(dim).map(best).sum()

@@ -1,0 +1,227 @@
+//! What a batch does to the named vector fields of its collection: rows for the vectors that
+//! records bring, and nothing left of those that go.
+
+use super::Collection;
+use super::slot_set::SlotSet;
+use super::space::Field;
+use crate::error::{Error, Result};
+#[cfg(feature = "nim")]
+use crate::format::{SEAL_BYTES, SectionKind};
+use crate::record::{FieldVector, RecordId, Slot};
+use crate::storage::keys as key;
+use crate::storage::tables::{self, Manifest};
+use crate::storage::vector_fields;
+#[cfg(feature = "nim")]
+use crate::storage::{Snapshot, StorageError, extents::SectionPlace};
+use crate::storage::{Table, WriteTxn, extents};
+#[cfg(feature = "nim")]
+use crate::vectors::Originals;
+use crate::vectors::{EncodedVector, encode_matrix};
+
+/// What a record brings to one field, encoded.
+#[derive(Debug, Clone)]
+pub(super) struct FieldRows {
+    pub(super) field: String,
+    /// Number of the field when the rows were made: one of the same name may have come since.
+    pub(super) number: u32,
+    pub(super) rows: EncodedVector,
+    pub(super) matrix: Option<Vec<u8>>,
+}
+
+impl Field {
+    /// Checks and encodes what a record has in this field. A vector that is `stored` was read
+    /// from such a field.
+    pub(super) fn encode(
+        &self,
+        id: &RecordId,
+        vector: &FieldVector,
+        stored: bool,
+    ) -> Result<FieldRows> {
+        let refused =
+            |source| Error::NamedVector { field: self.name.clone(), id: Some(id.clone()), source };
+        let encoding = &self.space.encoding;
+        let (rows, matrix) = match (vector, self.codec) {
+            (FieldVector::Dense(vector), None) if stored => {
+                (encoding.encode_stored(vector).map_err(refused)?, None)
+            }
+            (FieldVector::Dense(vector), None) => (encoding.encode(vector).map_err(refused)?, None),
+            (FieldVector::Multi(matrix), Some(codec)) => {
+                let (dim, values) = (matrix.dimensions(), matrix.values());
+                let encoded = encode_matrix(codec, encoding, dim, values);
+                encoded.map(|(matrix, rows)| (rows, Some(matrix))).map_err(refused)?
+            }
+            (other, _) => {
+                return Err(Error::VectorFieldKind {
+                    field: self.name.clone(),
+                    expected: self.kind(),
+                    found: other.kind(),
+                });
+            }
+        };
+        Ok(FieldRows { field: self.name.clone(), number: self.space.id, rows, matrix })
+    }
+}
+
+/// The fields of a collection in a write transaction.
+pub(super) struct SpaceChanges {
+    changes: Vec<SpaceChange>,
+}
+
+struct SpaceChange {
+    field: Field,
+    before: Manifest,
+    manifest: Manifest,
+    tombstones: SlotSet,
+}
+
+impl SpaceChanges {
+    pub(super) fn load(collection: &Collection, txn: &WriteTxn<'_>) -> Result<Self> {
+        let mut changes = Vec::new();
+        for field in collection.fields(txn)? {
+            let before = collection.manifest_of(txn, field.space)?;
+            let (manifest, tombstones) = (before.clone(), SlotSet::tombstones());
+            changes.push(SpaceChange { field, before, manifest, tombstones });
+        }
+        Ok(Self { changes })
+    }
+
+    /// Gives a new slot what its record brings.
+    pub(super) fn insert(
+        &mut self,
+        collection: &Collection,
+        slot: Slot,
+        named: &[FieldRows],
+        txn: &mut WriteTxn<'_>,
+    ) -> Result<()> {
+        for rows in named {
+            let change = self.changes.iter_mut().find(|of| of.field.space.id == rows.number);
+            let change = change.ok_or_else(|| collection.no_field(&rows.field))?;
+            change.put(slot, &rows.rows, rows.matrix.as_deref(), txn)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a slot has, whose record goes.
+    pub(super) fn remove(&mut self, slot: Slot, txn: &mut WriteTxn<'_>) -> Result<()> {
+        self.changes.iter_mut().try_for_each(|change| change.remove(slot, txn))
+    }
+
+    /// What a slot has, to be given to another with [`SpaceChanges::insert`].
+    #[cfg(feature = "nim")]
+    pub(super) fn rows_of(&self, slot: Slot, txn: &WriteTxn<'_>) -> Result<Vec<FieldRows>> {
+        let rows = self.changes.iter().map(|change| change.rows_of(slot, txn));
+        Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// Writes what changed, and gives the number and the manifest of each field.
+    pub(super) fn write(
+        self,
+        next_slot: u32,
+        txn: &mut WriteTxn<'_>,
+    ) -> Result<Vec<(u32, Manifest)>> {
+        let mut manifests = Vec::with_capacity(self.changes.len());
+        for SpaceChange { field, before, mut manifest, tombstones } in self.changes {
+            let number = field.space.id;
+            tombstones.write(number, txn)?;
+            if manifest != before {
+                manifest.next_slot = next_slot;
+                let sealed = tables::encode_manifest(number, &manifest)?;
+                txn.put(Table::Collections, &key::manifest(number), &sealed)?;
+            }
+            manifests.push((number, manifest));
+        }
+        Ok(manifests)
+    }
+}
+
+impl SpaceChange {
+    fn put(
+        &mut self,
+        slot: Slot,
+        rows: &EncodedVector,
+        matrix: Option<&[u8]>,
+        txn: &mut WriteTxn<'_>,
+    ) -> Result<()> {
+        let at = key::slot(self.field.space.id, slot);
+        let raw = rows.raw.as_deref().unwrap_or_default();
+        txn.put(Table::Delta, &at, &tables::encode_delta(&rows.code, raw, &at))?;
+        if let Some(matrix) = matrix {
+            txn.put(Table::Matrices, &at, &vector_fields::seal_matrix(matrix, &at))?;
+        }
+        self.manifest.delta += 1;
+        self.manifest.records += 1;
+        Ok(())
+    }
+
+    fn remove(&mut self, slot: Slot, txn: &mut WriteTxn<'_>) -> Result<()> {
+        let number = self.field.space.id;
+        let at = key::slot(number, slot);
+        // A record of a field of matrices has one or nothing: no segment need be asked.
+        if self.field.codec.is_some() && !txn.delete(Table::Matrices, &at)? {
+            return Ok(());
+        }
+        if txn.delete(Table::Delta, &at)? {
+            self.manifest.delta = self.manifest.delta.saturating_sub(1);
+        } else if self.sealed(slot, txn)?.is_some() {
+            self.tombstones.insert(number, slot, txn)?;
+            self.manifest.dead += 1;
+        } else {
+            return Ok(());
+        }
+        self.manifest.records = self.manifest.records.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Segment, by its place in the manifest, and position of a slot.
+    fn sealed(&self, slot: Slot, txn: &WriteTxn<'_>) -> Result<Option<(usize, u32)>> {
+        for (place, segment) in self.manifest.segments.iter().enumerate() {
+            if let Some(at) = extents::position(txn, self.field.space.id, segment, slot)? {
+                return Ok(Some((place, at)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(feature = "nim")]
+impl SpaceChange {
+    fn rows_of(&self, slot: Slot, txn: &WriteTxn<'_>) -> Result<Option<FieldRows>> {
+        let (number, encoding) = (self.field.space.id, self.field.space.encoding);
+        let at = key::slot(number, slot);
+        let (code_bytes, raw_bytes) = (encoding.code_stride(), encoding.raw_stride());
+        let (code, raw) = match txn.get(Table::Delta, &at)? {
+            Some(sealed) => {
+                tables::check_delta(sealed, &at, code_bytes + raw_bytes)?;
+                let rows = sealed.get(SEAL_BYTES..).unwrap_or_default();
+                (rows.get(..code_bytes), rows.get(code_bytes..))
+            }
+            None => match self.sealed(slot, txn)? {
+                Some((place, position)) => {
+                    let row = |kind, stride| self.row(place, position, (kind, stride), txn);
+                    (row(SectionKind::Codes, code_bytes)?, row(SectionKind::Raw, raw_bytes)?)
+                }
+                None => return Ok(None),
+            },
+        };
+        let missing = StorageError::Missing { what: "the vector of a record" };
+        let code = code.ok_or(missing)?.to_vec();
+        let keeps = encoding.originals() != Originals::None;
+        let missing = StorageError::Missing { what: "the original of a vector" };
+        let raw = if keeps { Some(raw.ok_or(missing)?.to_vec()) } else { None };
+        let matrix = vector_fields::matrix(txn, number, slot)?.map(<[u8]>::to_vec);
+        let rows = EncodedVector { code, raw };
+        Ok(Some(FieldRows { field: self.field.name.clone(), number, rows, matrix }))
+    }
+
+    fn row<'t>(
+        &self,
+        place: usize,
+        position: u32,
+        (kind, stride): (SectionKind, usize),
+        txn: &'t WriteTxn<'_>,
+    ) -> Result<Option<&'t [u8]>> {
+        let collection = self.field.space.id;
+        let segment = self.manifest.segments.get(place).map_or(u32::MAX, |entry| entry.id);
+        Ok(SectionPlace { collection, segment, kind, stride }.row(txn, position)?)
+    }
+}

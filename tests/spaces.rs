@@ -1,0 +1,15 @@
+//! Named vector fields and matrices: against a model, at their limits, while they come and go, and
+//! through damage.
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
+
+#[path = "common/mod.rs"]
+mod common;
+
+#[path = "spaces/damage.rs"]
+mod damage;
+#[path = "spaces/fields.rs"]
+mod fields;
+#[path = "spaces/model.rs"]
+mod model;
+#[path = "spaces/recall.rs"]
+mod recall;
