@@ -105,9 +105,20 @@ impl Batch {
 
     /// Adds a record with the vector that [`Collection::get`] returned, which is stored again
     /// without another rounding.
+    #[cfg(feature = "nim")]
     pub(crate) fn upsert_stored(&mut self, record: Record) -> Result<()> {
         let encoding = self.collection.encoding;
-        self.push(record, true, |vector| encoding.encode_stored(vector))
+        self.push(record, false, |vector| encoding.encode_stored(vector))
+    }
+
+    /// As [`Batch::upsert_stored`], for a record all of whose vectors were read from a file.
+    pub(super) fn upsert_rescued(&mut self, record: Record, is_pending: bool) -> Result<()> {
+        let encoding = self.collection.encoding;
+        self.push(record, true, |vector| encoding.encode_stored(vector))?;
+        if let Some(Change::Upsert { encoded: None, pending, .. }) = self.changes.last_mut() {
+            *pending = is_pending;
+        }
+        Ok(())
     }
 
     fn push(

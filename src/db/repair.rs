@@ -157,10 +157,8 @@ impl<'s> Rescue<'s> {
                 }
             }
             let with_vector = u64::from(record.vector.is_some());
-            let upserted = match self.pending.contains(slot.0) {
-                true => batch.upsert_pending(record),
-                false => batch.upsert_stored(record),
-            };
+            let is_pending = self.pending.contains(slot.0);
+            let upserted = batch.upsert_rescued(record, is_pending);
             if let Err(error) = upserted {
                 tell(DamagedPart::Record, &error.to_string());
                 continue;

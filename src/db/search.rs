@@ -283,7 +283,7 @@ impl View {
     /// The most candidates that a graph is walked with.
     pub(super) fn widest(&self, depth: Depth) -> usize {
         let graphs = self.segments.iter().filter(|segment| segment.has_graph());
-        let params = graphs.map(|graph| params(graph, depth));
+        let params = graphs.map(|graph| depth.params(graph));
         params.filter(|params| !params.exact).map(|params| params.ef).max().unwrap_or(0)
     }
 
@@ -303,7 +303,7 @@ impl View {
         let paths = Vec::with_capacity(self.segments.len());
         let mut nearest = Nearest { found, paths, steps: 0 };
         for (segment, passing) in self.segments.iter().zip(&matching.segments) {
-            let searched = segment.search_passing(query, &params(segment, depth), passing)?;
+            let searched = segment.search_passing(query, &depth.params(segment), passing)?;
             nearest.found.extend(searched.hits);
             nearest.paths.push(searched.path);
             nearest.steps += searched.steps;
@@ -322,7 +322,7 @@ impl View {
         let scan = |query| self.scan_delta(query, matching, keep);
         let mut lists: Vec<Vec<Neighbor>> = queries.iter().map(scan).collect();
         for (segment, passing) in self.segments.iter().zip(&matching.segments) {
-            let found = segment.search_many(queries, &params(segment, depth), passing)?;
+            let found = segment.search_many(queries, &depth.params(segment), passing)?;
             for (list, found) in lists.iter_mut().zip(found) {
                 if list.is_empty() { *list = found } else { list.extend(found) }
             }
@@ -331,8 +331,14 @@ impl View {
     }
 }
 
+impl Depth {
+    fn params(self, segment: &Segment) -> SearchParams {
+        params(segment, self.limit, self.effort, self.exact)
+    }
+}
+
 /// How a segment is searched.
-fn params(segment: &Segment, depth: Depth) -> SearchParams {
-    let params = segment.params(depth.limit, depth.effort);
-    SearchParams { exact: depth.exact || params.exact, ..params }
+pub(super) fn params(segment: &Segment, limit: usize, effort: Effort, exact: bool) -> SearchParams {
+    let params = segment.params(limit, effort);
+    SearchParams { exact: exact || params.exact, ..params }
 }

@@ -225,3 +225,42 @@ impl SpaceChange {
         Ok(SectionPlace { collection, segment, kind, stride }.row(txn, position)?)
     }
 }
+
+#[cfg(all(test, feature = "nim"))]
+mod tests {
+    use crate::db::{CollectionOptions, Database, VectorField};
+    use crate::record::{Matrix, Record, Slot};
+    use crate::vectors::{Metric, Originals};
+
+    #[test]
+    fn a_pending_record_keeps_its_named_vectors_when_its_own_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Database::open(dir.path().join("p.portolan")).unwrap();
+        let options = CollectionOptions::new(2, Metric::Dot)
+            .vector_field("raw", VectorField::new(3, Metric::Cosine))
+            .vector_field("code", VectorField::new(3, Metric::L2).originals(Originals::None))
+            .vector_field("tokens", VectorField::multi(2));
+        let docs = db.create_collection("docs", options).unwrap();
+        let tokens = Matrix::new(2, [1.0, 0.5, 0.25, 1.0]).unwrap();
+        let record = |id: i64| {
+            let record = Record::new(id).text("t").named_vector("raw", [0.0, 3.0, 4.0]);
+            record.named_vector("code", [1.0, 2.0, 2.0]).named_vector("tokens", tokens.clone())
+        };
+        let mut batch = docs.batch();
+        (0..3).for_each(|id| batch.upsert_pending(record(id)).unwrap());
+        batch.commit().unwrap();
+        let before = docs.get(1_i64).unwrap().unwrap();
+        // The first from the delta, the others from segments.
+        for (at, id) in (0_u32..).zip(0..3_i64) {
+            let mut batch = docs.batch();
+            batch.complete(id.into(), Slot(at), &[1.0, 0.0]).unwrap();
+            assert_eq!(batch.commit().unwrap().upserted, 1);
+            docs.maintain().run().unwrap();
+            let after = docs.get(id).unwrap().unwrap();
+            assert_eq!(after.vector, Some(vec![1.0, 0.0]));
+            assert_eq!(after.named_vectors, before.named_vectors);
+            db.verify().unwrap();
+        }
+        assert_eq!(docs.info().unwrap().vector_fields[0].vectors, 3);
+    }
+}

@@ -100,9 +100,10 @@ pub(super) fn sort(collection: &Collection, chunk: Vec<Record>, pending: bool) -
     Ok(sorted)
 }
 
-/// Whether all but the vector is as it was.
+/// Whether all but the vector is as it was. What a record brings to named vector fields is new.
 fn is_same(known: &Record, record: &Record) -> bool {
-    known.title == record.title && known.metadata == record.metadata
+    let same = known.title == record.title && known.metadata == record.metadata;
+    same && record.named_vectors.is_empty()
 }
 
 fn last_of_each_id(chunk: Vec<Record>) -> Vec<Record> {
