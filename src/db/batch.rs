@@ -2,9 +2,10 @@
 
 use super::maintenance::Maintained;
 use super::slot_set::SlotSet;
-use super::{Collection, maintenance};
+use super::{Collection, maintenance, text};
 use crate::error::{Error, Result};
 use crate::format::ID_BYTES_MAX;
+use crate::lexical::TextChanges;
 use crate::record::{ModelContract, Record, RecordId, Slot, check_id};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Contract, Manifest, StoredRecord};
@@ -180,7 +181,9 @@ fn apply(
         manifest.contract.get_or_insert_with(|| Contract::from(contract));
     }
     let (tombstones, pending) = (SlotSet::tombstones(), SlotSet::pending());
-    let mut applied = Apply { collection, txn, manifest, tombstones, pending };
+    let text = text::text_index(txn, collection.id)?;
+    let text = text.map(|index| TextChanges::new(collection.id, &index, manifest.next_slot));
+    let mut applied = Apply { collection, txn, manifest, tombstones, pending, text };
     let (mut upserted, mut deleted) = (0, 0);
     for change in changes {
         match change {
@@ -199,9 +202,12 @@ fn apply(
             Change::Delete(id) => deleted += usize::from(applied.remove(id)?),
         }
     }
-    let Apply { txn, manifest, tombstones, pending, .. } = applied;
+    let Apply { txn, manifest, tombstones, pending, text, .. } = applied;
     tombstones.write(collection.id, txn)?;
     pending.write(collection.id, txn)?;
+    if let Some(text) = text {
+        text.write(txn)?;
+    }
     let sealed = tables::encode_manifest(collection.id, &manifest)?;
     txn.put(Table::Collections, &key::manifest(collection.id), &sealed)?;
     Ok((upserted, deleted, manifest))
@@ -213,6 +219,7 @@ struct Apply<'a, 't> {
     manifest: Manifest,
     tombstones: SlotSet,
     pending: SlotSet,
+    text: Option<TextChanges>,
 }
 
 impl Apply<'_, '_> {
@@ -242,6 +249,9 @@ impl Apply<'_, '_> {
         }
         for field in fields::of_record(id, &record.metadata, slot) {
             self.txn.put_field(&field)?;
+        }
+        if let Some(text) = &mut self.text {
+            text.add(slot, record);
         }
         self.manifest.records += 1;
         Ok(slot)
@@ -273,6 +283,9 @@ impl Apply<'_, '_> {
         let StoredRecord { record: old, has_vector } = tables::record(self.txn, id, slot)?;
         for field in fields::of_record(id, &old.metadata, slot) {
             self.txn.delete(Table::Fields, &field)?;
+        }
+        if let Some(text) = &mut self.text {
+            text.remove(slot, &old);
         }
         self.txn.delete(Table::Ids, &key::id(id, record))?;
         let at = key::slot(id, slot);

@@ -7,6 +7,7 @@ use super::view::View;
 use super::{Inner, Search};
 use crate::error::{Error, Result};
 use crate::index::GraphParams;
+use crate::lexical::TextIndex;
 use crate::record::{ModelContract, Record, RecordId, Slot};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Contract, Definition, Manifest, StoredRecord};
@@ -14,7 +15,7 @@ use crate::storage::{Snapshot, StorageError, Table};
 use crate::vectors::{Encoding, Metric, Originals, VectorError};
 
 /// What a new collection is like. Fixed once the collection is made, but for the model, which
-/// the first batch that names one can set.
+/// the first batch that names one can set, and the text index.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct CollectionOptions {
@@ -24,6 +25,7 @@ pub struct CollectionOptions {
     leading: usize,
     graph: GraphParams,
     contract: Option<ModelContract>,
+    pub(super) text: Option<TextIndex>,
 }
 
 impl CollectionOptions {
@@ -36,6 +38,7 @@ impl CollectionOptions {
             leading: dimensions,
             graph: GraphParams::default(),
             contract: None,
+            text: None,
         }
     }
 
@@ -91,6 +94,10 @@ impl CollectionOptions {
 
     pub(super) fn graph_params(&self) -> GraphParams {
         self.graph
+    }
+
+    pub(super) fn text_index(&self) -> Option<&TextIndex> {
+        self.text.as_ref()
     }
 
     pub(super) fn contract(&self) -> Option<&ModelContract> {

@@ -24,6 +24,7 @@ mod said;
 mod search;
 mod search_batch;
 mod slot_set;
+mod text;
 mod verify;
 mod view;
 
@@ -45,11 +46,14 @@ pub use residency::Residency;
 use residency::Residents;
 pub use search::{Hit, Hits, Search, SearchReport};
 pub use search_batch::{Found, SearchBatch};
+pub use text::TextSearch;
 pub use verify::Verified;
 
 use crate::error::{Error, Result};
 use crate::format::{DIMENSIONS_MAX, ID_BYTES_MAX};
+use crate::lexical::TextIndex;
 use crate::storage::keys as key;
+use crate::storage::settings::{self, Setting};
 use crate::storage::tables;
 use crate::storage::{
     Checked, FileStore, LmdbStore, Snapshot, StorageError, Store, Table, Verify, WriterPolicy,
@@ -214,6 +218,9 @@ impl Database {
             txn.put(Table::Collections, &at, &tables::encode_definition(name, &definition)?)?;
             let at = key::manifest(id);
             txn.put(Table::Collections, &at, &tables::encode_manifest(id, &manifest)?)?;
+            if let Some(index) = options.text_index() {
+                settings::put(txn, id, Setting::Text, "", &index.encode())?;
+            }
             Ok(definition)
         })?;
         Collection::open(Arc::clone(&self.inner), name, definition)
@@ -300,6 +307,9 @@ fn check_options(name: &str, options: &CollectionOptions) -> Result<()> {
         return refuse(format!("dimensions are 1 to {DIMENSIONS_MAX}, not {found}"));
     }
     if let Err(error) = options.encoding() {
+        return refuse(error.to_string());
+    }
+    if let Some(Err(error)) = options.text_index().map(TextIndex::check) {
         return refuse(error.to_string());
     }
     let model_bytes = options.contract().map_or(1, |contract| contract.model.len());
