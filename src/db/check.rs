@@ -100,6 +100,8 @@ pub struct SpaceInfo {
     pub ids: u64,
     /// Field index.
     pub fields: u64,
+    /// Words and where they stand.
+    pub postings: u64,
     /// Vectors that are not sealed yet.
     pub unsealed: u64,
     /// int8 codes.
@@ -118,9 +120,9 @@ impl SpaceInfo {
     /// The sum of all.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let Self { records, ids, fields, unsealed, codes, originals, links, slots, navigation } =
-            *self;
-        [records, ids, fields, unsealed, codes, originals, links, slots, navigation]
+        let Self { records, ids, fields, postings, unsealed, .. } = *self;
+        let Self { codes, originals, links, slots, navigation, .. } = *self;
+        [records, ids, fields, postings, unsealed, codes, originals, links, slots, navigation]
             .iter()
             .fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
@@ -182,6 +184,7 @@ impl Collection {
             records: bytes(Table::Records)?,
             ids: bytes(Table::Ids)?,
             fields: bytes(Table::Fields)?,
+            postings: bytes(Table::Postings)?,
             unsealed: bytes(Table::Delta)?,
             codes: section_bytes(&manifest, &[SectionKind::Codes]),
             originals: section_bytes(&manifest, &[SectionKind::Raw]),

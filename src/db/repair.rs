@@ -7,7 +7,7 @@ use std::path::Path;
 use roaring::RoaringBitmap;
 
 use super::damage::{Damage, DamagedPart, definitions, survey};
-use super::{Batch, Collection, CollectionOptions, Database, DatabaseOptions, absolute};
+use super::{Batch, Collection, CollectionOptions, Database, DatabaseOptions, absolute, text};
 use crate::error::{Error, Result};
 use crate::format::{SEAL_BYTES, SectionKind};
 use crate::record::{ModelContract, Slot};
@@ -74,7 +74,11 @@ fn save(salvage: &Salvage, target: &Path, repaired: &mut Repaired) -> Result<()>
     for (name, definition) in definitions(salvage)? {
         let (old, manifest) = (definition.id, tables::manifest(salvage, definition.id).ok());
         let collection = match CollectionOptions::of(&definition) {
-            Some(options) => db.create_collection(&name, options)?,
+            Some(mut options) => {
+                // Postings are made anew; a setting that cannot be read is told of as damage.
+                options.text = text::text_index(salvage, old).ok().flatten();
+                db.create_collection(&name, options)?
+            }
             None => continue,
         };
         let contract = manifest.and_then(|manifest| manifest.contract);

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use roaring::RoaringBitmap;
 
 use super::view::View;
-use super::{Collection, Database};
+use super::{Collection, Database, text};
 use crate::error::{Error, Result};
+use crate::lexical::TextCheck;
 use crate::storage::keys as key;
 use crate::storage::tables;
 use crate::storage::{
@@ -134,6 +135,7 @@ impl Collection {
         let (mut records, mut indexed) = (0, 0);
         let mut vectors = RoaringBitmap::new();
         let mut pending = slot_sets::pending(snapshot, self.id)?;
+        let mut text = text::text_index(snapshot, self.id)?.map(TextCheck::new);
         for entry in snapshot.range(Table::Ids, &prefix, &prefix)? {
             let (at, sealed) = entry?;
             let slot = tables::decode_slot(sealed, at)?;
@@ -150,6 +152,9 @@ impl Collection {
             } else {
                 pending.remove(slot.0);
             }
+            if let Some(text) = &mut text {
+                text.add(slot, &stored.record);
+            }
             for field in fields::of_record(self.id, &stored.record.metadata, slot) {
                 if snapshot.get(Table::Fields, &field)?.is_none() {
                     return Err(missing("a field entry of a record"));
@@ -163,6 +168,9 @@ impl Collection {
         }
         if self.entries(snapshot, Table::Fields)? != indexed {
             return Err(missing("the record of a field entry"));
+        }
+        if let Some(text) = text {
+            text.finish(snapshot, self.id)?;
         }
         Ok((records, vectors))
     }

@@ -13,6 +13,8 @@ pub(super) struct Postings<'s> {
     pub(super) blocks: Vec<Block<'s>>,
     /// How many texts have the term.
     pub(super) texts: u32,
+    /// Runs that stand under keys of their own.
+    pub(super) runs: u64,
 }
 
 impl<'s> Postings<'s> {
@@ -28,7 +30,7 @@ impl<'s> Postings<'s> {
         let at = keys::term(collection, term);
         let Some(sealed) = snapshot.get(Table::Postings, &at)? else { return Ok(None) };
         let list = List::read(unseal(WHAT, Table::Postings as u8, &at, sealed)?)?;
-        let mut blocks = Vec::new();
+        let (mut blocks, mut runs) = (Vec::new(), 0);
         match list {
             List::Short { postings, bytes } => {
                 let mut decoded = Decoded::new();
@@ -36,7 +38,7 @@ impl<'s> Postings<'s> {
                 let counts = decoded.postings().map(|posting| posting.count);
                 let count = u16::try_from(counts.max().unwrap_or(0)).unwrap_or(u16::MAX);
                 // No text is shorter than the count of its term.
-                let peak = Peak { count, length: count, other: count.saturating_sub(1) };
+                let peak = Peak { count, length: count, other: 1 };
                 blocks.push(block.with_peak(peak));
             }
             List::Long { run, .. } => {
@@ -46,11 +48,12 @@ impl<'s> Postings<'s> {
                     let (at, sealed) = entry?;
                     let run = unseal(WHAT, Table::Postings as u8, at, sealed)?;
                     read(run, &mut next, &mut blocks)?;
+                    runs += 1;
                 }
                 read(run, &mut next, &mut blocks)?;
             }
         }
-        Ok(Some(Self { blocks, texts: list.texts() }))
+        Ok(Some(Self { blocks, texts: list.texts(), runs }))
     }
 }
 

@@ -7,6 +7,26 @@ use super::analysis::{Analyzer, each_token};
 use super::config::TextIndex;
 use super::query::{Occur, Part, TextQuery};
 
+impl TextIndex {
+    /// Where a text has what a query looks for, as bytes of the text, in order and apart from each
+    /// other: words in whatever form, the words of phrases wherever they stand, and words that begin
+    /// with its prefixes.
+    ///
+    /// ```
+    /// use portolan::{Language, TextIndex, TextQuery};
+    ///
+    /// let index = TextIndex::new(Language::English);
+    /// let text = "Sailing by old charts";
+    /// let found = index.highlight(&TextQuery::parse("sails chart*"), text);
+    /// let found: Vec<&str> = found.into_iter().map(|at| &text[at]).collect();
+    /// assert_eq!(found, ["Sailing", "charts"]);
+    /// ```
+    #[must_use]
+    pub fn highlight(&self, query: &TextQuery, text: &str) -> Vec<Range<usize>> {
+        highlight(self, query, text)
+    }
+}
+
 /// Bytes of `text` that a query looks for, in order and apart from each other: its words, the words
 /// of its phrases wherever they stand, and words that begin with its prefixes.
 pub(crate) fn highlight(index: &TextIndex, query: &TextQuery, text: &str) -> Vec<Range<usize>> {

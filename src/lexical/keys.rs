@@ -46,6 +46,11 @@ pub(super) fn term_of(key: &[u8]) -> Option<&[u8]> {
     key.get(4..)?.strip_prefix(&[TERM])
 }
 
+/// Begin of every key of [`term`] of a collection.
+pub(super) fn all_terms(collection: u32) -> Vec<u8> {
+    begin(collection, TERM, 0)
+}
+
 /// Collection, 3, length of the term, term: begin of the keys of its runs.
 pub(super) fn runs(collection: u32, term: &[u8]) -> Vec<u8> {
     let mut key = begin(collection, RUN, term.len() + 5);
@@ -67,13 +72,6 @@ pub(super) fn all_runs(collection: u32) -> Vec<u8> {
     begin(collection, RUN, 0)
 }
 
-/// The term in a [`run`] key.
-pub(super) fn term_of_run(key: &[u8]) -> Option<&[u8]> {
-    let (length, rest) = key.get(4..)?.strip_prefix(&[RUN])?.split_first()?;
-    let (term, base) = rest.split_at_checked(usize::from(*length))?;
-    (base.len() == 4).then_some(term)
-}
-
 /// The number at the end of a [`run`] or [`lengths`] key.
 pub(super) fn number_of(key: &[u8]) -> Option<u32> {
     key.last_chunk().map(|number| u32::from_be_bytes(*number))
@@ -89,11 +87,9 @@ mod tests {
         assert_eq!(term(1, b"sea"), [0, 0, 0, 1, 2, b's', b'e', b'a']);
         assert_eq!(term_of(&term(1, b"sea")), Some(b"sea".as_slice()));
         assert_eq!(run(1, b"s", 9), [0, 0, 0, 1, 3, 1, b's', 0, 0, 0, 9]);
-        assert_eq!(term_of_run(&run(1, b"sea", 9)), Some(b"sea".as_slice()));
         assert_eq!(number_of(&run(1, b"sea", 9)), Some(9));
         assert_eq!(number_of(&lengths(1, 7)), Some(7));
         assert!(run(1, b"sea", 9).starts_with(&runs(1, b"sea")));
-        assert_eq!(term_of_run(&term(1, b"sea")), None);
         assert_eq!(term_of(&stats(1)), None);
     }
 }

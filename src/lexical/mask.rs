@@ -23,10 +23,6 @@ impl Mask {
         Self([u64::MAX; WORDS])
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.fill(0);
-    }
-
     pub(super) fn set(&mut self, at: u32) {
         if let Some(word) = self.0.get_mut(at as usize / 64) {
             *word |= 1 << (at % 64);

@@ -6,10 +6,12 @@
 //! - `inverter`, `update`, `editor`: what a batch changes, term by term.
 //! - `query`, `syntax`: what to search for.
 //! - `plan`, `cursor`, `bm25`, `mask`, `search`, `phrase`, `highlight`: what is found.
+//! - `check`: whether postings and records agree.
 //! - `keys`, `list`, `run`, `packing`, `lengths`: how postings lie in the table.
 
 mod analysis;
 mod bm25;
+mod check;
 mod config;
 mod cursor;
 mod editor;
@@ -32,10 +34,10 @@ mod text_error;
 mod update;
 mod words;
 
+pub(crate) use check::TextCheck;
 pub use config::TextIndex;
-pub(crate) use highlight::highlight;
 pub use language::Language;
 pub use query::TextQuery;
-pub(crate) use search::{Scored, Searched, search};
+pub(crate) use search::{Scored, search};
 pub use text_error::TextError;
 pub(crate) use update::TextChanges;

@@ -48,6 +48,13 @@ impl Peak {
         }
     }
 
+    /// Whether it bounds such a posting.
+    pub(super) fn covers(self, count: u32, length: u16) -> bool {
+        let count = u16::try_from(count).unwrap_or(u16::MAX);
+        let is_best = count == self.count;
+        count <= self.count && length >= if is_best { self.length } else { self.other }
+    }
+
     fn put(self, out: &mut Vec<u8>) {
         for number in [self.count, self.length, self.other] {
             out.extend(number.to_le_bytes());
