@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::filter::FilterError;
 use crate::format::ID_BYTES_MAX;
 use crate::index::IndexError;
+use crate::lexical::TextError;
 use crate::record::{RecordError, RecordId};
 use crate::storage::StorageError;
 use crate::vectors::VectorError;
@@ -85,6 +86,9 @@ pub enum Error {
     /// A filter cannot be evaluated.
     #[error(transparent)]
     Filter(FilterError),
+    /// The words of a collection cannot be indexed or searched.
+    #[error(transparent)]
+    Text(TextError),
     /// A segment of the index is damaged, or cannot be built.
     #[error("the index of collection {collection:?} cannot be used: {source}")]
     Index {
@@ -186,6 +190,15 @@ impl From<FilterError> for Error {
     }
 }
 
+impl From<TextError> for Error {
+    fn from(error: TextError) -> Self {
+        match error {
+            TextError::Storage(error) => Self::Storage(error),
+            other => Self::Text(other),
+        }
+    }
+}
+
 impl From<crate::format::FormatError> for Error {
     fn from(error: crate::format::FormatError) -> Self {
         Self::Storage(error.into())
@@ -209,7 +222,7 @@ impl Error {
     pub fn is_corruption(&self) -> bool {
         match self {
             Self::Storage(error) => error.is_corruption(),
-            Self::Index { .. } => true,
+            Self::Index { .. } | Self::Text(TextError::Disagrees { .. }) => true,
             _ => false,
         }
     }
@@ -225,6 +238,12 @@ impl Error {
                 | Self::VectorFieldOptions { .. }
                 | Self::Record { .. }
                 | Self::Filter(_)
+                | Self::Text(
+                    TextError::NoIndex { .. }
+                        | TextError::Saturation { .. }
+                        | TextError::Fields { .. }
+                        | TextError::Name(_)
+                )
                 | Self::CollectionOptions { .. }
                 | Self::ModelMismatch { .. }
                 | Self::ModelId { .. }

@@ -51,6 +51,8 @@ pub const MATRIX_ROWS_MAX: usize = 4096;
 pub const MATRIX_DIMENSIONS_MAX: usize = 4096;
 /// Longest prefix of a string value that stands in a field-index key.
 pub const FIELD_KEY_TEXT_BYTES: usize = 192;
+/// Longest term of a text index; longer ones are cut, and end in their hash.
+pub const TERM_BYTES_MAX: usize = 255;
 
 /// What an extent, or a section (the extents of one kind in a segment), holds.
 /// The numbers are on disk: never renumber. 6 and 8 were navigation codes of another layout.

@@ -37,6 +37,7 @@ mod format;
 mod fusion;
 mod index;
 mod kernels;
+mod lexical;
 #[cfg(feature = "nim")]
 pub mod nim;
 #[cfg(feature = "nim")]
@@ -50,13 +51,14 @@ pub use db::{
     Committed, Compacted, Damage, DamagedPart, Database, DatabaseInfo, DatabaseOptions, Found, Hit,
     Hits, Maintain, Maintained, Maintenance, MaintenanceOutcome, MaxSim, Page, ReaderInfo,
     RecallPoint, Repaired, Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo,
-    VectorField, VectorFieldInfo, Verified,
+    TextSearch, VectorField, VectorFieldInfo, Verified,
 };
 pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};
 pub use format::{FORMAT_VERSION, FormatError};
 pub use fusion::{RRF_K, fuse};
 pub use index::{GraphParams, IndexError, SearchPath};
+pub use lexical::{Language, TextError, TextIndex, TextQuery};
 #[cfg(feature = "nim")]
 pub use pipeline::{
     Answer, BoxFuture, CacheUse, ChatFailure, ChatModel, Cost, CostMeter, CostTotals, Embedded,

@@ -4,9 +4,10 @@ use super::maintenance::Maintained;
 use super::slot_set::SlotSet;
 use super::space::Field;
 use super::space_changes::{FieldRows, SpaceChanges};
-use super::{Collection, maintenance};
+use super::{Collection, maintenance, text};
 use crate::error::{Error, Result};
 use crate::format::ID_BYTES_MAX;
+use crate::lexical::TextChanges;
 use crate::record::{ModelContract, Record, RecordId, Slot, check_id};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Contract, Manifest, StoredRecord};
@@ -221,7 +222,9 @@ fn apply(
     }
     let (tombstones, pending) = (SlotSet::tombstones(), SlotSet::pending());
     let spaces = SpaceChanges::load(collection, txn)?;
-    let mut applied = Apply { collection, txn, manifest, tombstones, pending, spaces };
+    let text = text::text_index(txn, collection.id)?;
+    let text = text.map(|index| TextChanges::new(collection.id, &index, manifest.next_slot));
+    let mut applied = Apply { collection, txn, manifest, tombstones, pending, spaces, text };
     let (mut upserted, mut deleted) = (0, 0);
     for change in changes {
         match change {
@@ -240,9 +243,12 @@ fn apply(
             Change::Delete(id) => deleted += usize::from(applied.remove(id)?),
         }
     }
-    let Apply { txn, manifest, tombstones, pending, spaces, .. } = applied;
+    let Apply { txn, manifest, tombstones, pending, spaces, text, .. } = applied;
     tombstones.write(collection.id, txn)?;
     pending.write(collection.id, txn)?;
+    if let Some(text) = text {
+        text.write(txn)?;
+    }
     let sealed = tables::encode_manifest(collection.id, &manifest)?;
     txn.put(Table::Collections, &key::manifest(collection.id), &sealed)?;
     let mut manifests = spaces.write(manifest.next_slot, txn)?;
@@ -257,6 +263,7 @@ struct Apply<'a, 't> {
     tombstones: SlotSet,
     pending: SlotSet,
     spaces: SpaceChanges,
+    text: Option<TextChanges>,
 }
 
 impl Apply<'_, '_> {
@@ -293,6 +300,9 @@ impl Apply<'_, '_> {
         for field in fields::of_record(id, &record.metadata, slot) {
             self.txn.put_field(&field)?;
         }
+        if let Some(text) = &mut self.text {
+            text.add(slot, record);
+        }
         self.manifest.records += 1;
         Ok(slot)
     }
@@ -324,6 +334,9 @@ impl Apply<'_, '_> {
         let StoredRecord { record: old, has_vector } = tables::record(self.txn, id, slot)?;
         for field in fields::of_record(id, &old.metadata, slot) {
             self.txn.delete(Table::Fields, &field)?;
+        }
+        if let Some(text) = &mut self.text {
+            text.remove(slot, &old);
         }
         self.txn.delete(Table::Ids, &key::id(id, record))?;
         let at = key::slot(id, slot);

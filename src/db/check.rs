@@ -103,6 +103,8 @@ pub struct SpaceInfo {
     pub ids: u64,
     /// Field index.
     pub fields: u64,
+    /// Words and where they stand.
+    pub postings: u64,
     /// Vectors that are not sealed yet.
     pub unsealed: u64,
     /// int8 codes.
@@ -134,11 +136,11 @@ impl SpaceInfo {
     /// The sum of all.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let Self { records, ids, fields, unsealed, codes, originals, links, .. } = *self;
-        let Self { slots, navigation, matrices, .. } = *self;
-        [records, ids, fields, unsealed, codes, originals, links, slots, navigation, matrices]
-            .iter()
-            .fold(0, |sum, bytes| sum.saturating_add(*bytes))
+        let Self { records, ids, fields, postings, unsealed, .. } = *self;
+        let Self { codes, originals, links, slots, navigation, matrices, .. } = *self;
+        let text = [records, ids, fields, postings];
+        let vectors = [unsealed, codes, originals, links, slots, navigation, matrices];
+        text.iter().chain(&vectors).fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 }
 
@@ -189,6 +191,7 @@ impl Collection {
         space.records = table_bytes(snapshot, Table::Records, self.id)?;
         space.ids = table_bytes(snapshot, Table::Ids, self.id)?;
         space.fields = table_bytes(snapshot, Table::Fields, self.id)?;
+        space.postings = table_bytes(snapshot, Table::Postings, self.id)?;
         let vector_fields = self.fields_info(snapshot)?;
         for field in &vector_fields {
             space.add_vectors(&field.space);

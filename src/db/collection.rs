@@ -9,6 +9,7 @@ use super::view::View;
 use super::{Inner, Search};
 use crate::error::{Error, Result};
 use crate::index::GraphParams;
+use crate::lexical::TextIndex;
 use crate::record::{ModelContract, Record, RecordId, Slot};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Definition, Manifest, StoredRecord};
@@ -16,18 +17,19 @@ use crate::storage::{Snapshot, Table};
 use crate::vectors::{Encoding, Metric, Originals};
 
 /// What a new collection is like. Fixed once the collection is made, but for the model, which
-/// the first batch that names one can set.
+/// the first batch that names one can set, and the text index.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct CollectionOptions {
     vectors: VectorField,
     fields: Vec<(String, VectorField)>,
+    pub(super) text: Option<TextIndex>,
 }
 
 impl CollectionOptions {
     /// Vectors of `dimensions` components (1 to 65,536), compared by `metric`.
     pub fn new(dimensions: usize, metric: Metric) -> Self {
-        Self { vectors: VectorField::new(dimensions, metric), fields: Vec::new() }
+        Self { vectors: VectorField::new(dimensions, metric), fields: Vec::new(), text: None }
     }
 
     /// How the full vectors are kept beside their int8 codes. Default: f16.
@@ -88,9 +90,13 @@ impl CollectionOptions {
         &self.fields
     }
 
+    pub(super) fn text_index(&self) -> Option<&TextIndex> {
+        self.text.as_ref()
+    }
+
     /// The options that a definition came from; none if it has no valid shape.
     pub(super) fn of(definition: &Definition) -> Option<Self> {
-        Some(Self { vectors: VectorField::of(definition)?, fields: Vec::new() })
+        Some(Self { vectors: VectorField::of(definition)?, fields: Vec::new(), text: None })
     }
 }
 

@@ -30,6 +30,7 @@ mod space;
 mod space_changes;
 mod space_info;
 mod space_vectors;
+mod text;
 mod vector_field;
 mod verify;
 mod verify_spaces;
@@ -55,12 +56,15 @@ use residency::Residents;
 pub use search::{Hit, Hits, Search, SearchReport};
 pub use search_batch::{Found, SearchBatch};
 pub use space_info::VectorFieldInfo;
+pub use text::TextSearch;
 pub use vector_field::VectorField;
 pub use verify::Verified;
 
 use crate::error::{Error, Result};
 use crate::format::ID_BYTES_MAX;
+use crate::lexical::TextIndex;
 use crate::storage::keys as key;
+use crate::storage::settings::{self, Setting};
 use crate::storage::tables;
 use crate::storage::vector_fields;
 use crate::storage::{
@@ -230,6 +234,9 @@ impl Database {
             for (field, of) in options.fields() {
                 of.create(txn, id, field, 0)?;
             }
+            if let Some(index) = options.text_index() {
+                settings::put(txn, id, Setting::Text, "", &index.encode())?;
+            }
             Ok(definition)
         })?;
         Collection::open(Arc::clone(&self.inner), name, definition)
@@ -324,7 +331,10 @@ fn check_options(name: &str, options: &CollectionOptions) -> Result<()> {
             return Err(Error::VectorFieldExists { collection, field });
         }
     }
-    Ok(())
+    match options.text_index().map(TextIndex::check) {
+        Some(Err(error)) => refuse(error.to_string()),
+        _ => Ok(()),
+    }
 }
 
 impl std::fmt::Debug for Database {

@@ -9,7 +9,7 @@ use super::damage::{Damage, DamagedPart, definitions, field_entries, survey};
 use super::repair_vectors::RescueVectors;
 use super::space::{Field, Space};
 use super::{
-    Batch, Collection, CollectionOptions, Database, DatabaseOptions, VectorField, absolute,
+    Batch, Collection, CollectionOptions, Database, DatabaseOptions, VectorField, absolute, text,
 };
 use crate::error::{Error, Result};
 use crate::record::ModelContract;
@@ -74,6 +74,8 @@ fn save(salvage: &Salvage, target: &Path, repaired: &mut Repaired) -> Result<()>
     for (name, definition) in definitions(salvage)? {
         let old = definition.id;
         let Some(mut options) = CollectionOptions::of(&definition) else { continue };
+        // Postings are made anew; a setting that cannot be read is told of as damage.
+        options.text = text::text_index(salvage, old).ok().flatten();
         for (field, entry) in field_entries(salvage, old) {
             if let Some(of) = VectorField::of_entry(&entry) {
                 let model = model_of(salvage, entry.definition.id);

@@ -6,8 +6,9 @@ use roaring::RoaringBitmap;
 
 use super::verify_spaces::verify_owners;
 use super::view::View;
-use super::{Collection, Database};
+use super::{Collection, Database, text};
 use crate::error::{Error, Result};
+use crate::lexical::TextCheck;
 use crate::storage::keys as key;
 use crate::storage::tables;
 use crate::storage::{
@@ -110,6 +111,7 @@ impl Collection {
         let mut indexed = 0;
         let (mut slots, mut vectors) = (RoaringBitmap::new(), RoaringBitmap::new());
         let mut pending = slot_sets::pending(snapshot, self.id)?;
+        let mut text = text::text_index(snapshot, self.id)?.map(TextCheck::new);
         for entry in snapshot.range(Table::Ids, &prefix, &prefix)? {
             let (at, sealed) = entry?;
             let slot = tables::decode_slot(sealed, at)?;
@@ -126,6 +128,9 @@ impl Collection {
             } else {
                 pending.remove(slot.0);
             }
+            if let Some(text) = &mut text {
+                text.add(slot, &stored.record);
+            }
             for field in fields::of_record(self.id, &stored.record.metadata, slot) {
                 if snapshot.get(Table::Fields, &field)?.is_none() {
                     return Err(missing("a field entry of a record"));
@@ -139,6 +144,9 @@ impl Collection {
         }
         if self.entries(snapshot, Table::Fields)? != indexed {
             return Err(missing("the record of a field entry"));
+        }
+        if let Some(text) = text {
+            text.finish(snapshot, self.id)?;
         }
         Ok((slots, vectors))
     }

@@ -8,6 +8,7 @@ use portolan::Metric;
 use crate::bench_args::{BenchChurnArgs, BenchGrowthArgs, BenchOpenArgs};
 use crate::model_args::{EmbedArgs, RerankArgs};
 use crate::nim_args::NimArgs;
+use crate::text_language::TextLanguage;
 
 /// Largest number of hits, candidates or ef that is taken.
 const COUNT_MAX: usize = 100_000;
@@ -115,6 +116,10 @@ pub struct CreateArgs {
     /// training allow; full vectors still give the scores [default: all]
     #[arg(long, value_name = "N")]
     pub leading: Option<usize>,
+    /// Index words for searches by words, in this language: en, de, ...; none for words as they
+    /// are; off for no index
+    #[arg(long, value_name = "CODE", default_value = "en")]
+    pub language: TextLanguage,
     /// Name of the collection
     #[arg(long, value_name = "NAME", default_value = "docs")]
     pub collection: String,
@@ -139,6 +144,10 @@ pub struct IngestArgs {
     /// Metric of a new collection: cosine, dot or l2 [default: cosine]
     #[arg(long)]
     pub metric: Option<Metric>,
+    /// Language of the text index of a new collection: en, de, ...; none for words as they are;
+    /// off for no index
+    #[arg(long, value_name = "CODE", default_value = "en")]
+    pub language: TextLanguage,
     /// Documents per commit, and texts per request [default: 1000 with vectors, 50 by model, 32 for
     /// TEI]
     #[arg(long, value_name = "N", value_parser = count)]
@@ -218,7 +227,7 @@ pub struct SearchArgs {
 }
 
 #[derive(Args)]
-#[command(group(ArgGroup::new("source").required(true).args(["query_vectors", "embed_model"])))]
+#[command(group(ArgGroup::new("source").args(["query_vectors", "embed_model"])))]
 pub struct EvalArgs {
     /// The database file
     pub db: PathBuf,
@@ -234,8 +243,8 @@ pub struct EvalArgs {
     /// Query ids, one a line, in the order of the rows [default: the order of the queries file]
     #[arg(long, value_name = "IDS.txt", requires = "query_vectors")]
     pub query_ids: Option<PathBuf>,
-    /// How candidates are found: dense
-    #[arg(long, default_value = "dense", value_parser = mode)]
+    /// How records are found: dense, by vectors, or lexical, by words
+    #[arg(long, default_value = "dense", value_parser = ["dense", "lexical"])]
     pub mode: String,
     /// Add a line for exact search, the best that any index can do
     #[arg(long)]

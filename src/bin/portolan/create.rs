@@ -23,6 +23,7 @@ pub fn run(args: &CreateArgs, out: &Output) -> Result<()> {
     let db = Database::open(&args.db)?;
     let options = CollectionOptions::new(args.dim, args.metric)
         .leading_dimensions(args.leading.unwrap_or(args.dim));
+    let options = args.language.of(options);
     let collection = db.create_collection(&args.collection, options)?;
     let created = Created {
         path: db.path().to_owned(),

@@ -70,6 +70,9 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
     let queries = beir::queries(&args.queries)?;
     check_queries(args, &qrels, &queries)?;
     let collection = open::read_collection(&args.db, &args.collection)?;
+    if args.mode == "lexical" {
+        return lexical(args, &qrels, &queries, &collection, out);
+    }
     let runtime = runtime()?;
     let (judged, model) = match (&args.query_vectors, &models.embedder) {
         (Some(path), _) => (with_vectors(args, path, &qrels, queries)?, None),
@@ -77,7 +80,10 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
             let judged = runtime.block_on(embed(embedder, &qrels, queries))?;
             (judged, Some(embedder.contract().model))
         }
-        (None, None) => return Err(Failure::Usage("--query-vectors is missing".to_owned())),
+        (None, None) => {
+            let reason = "--mode dense needs --query-vectors or --embed-model";
+            return Err(Failure::Usage(reason.to_owned()));
+        }
     };
     let settings = Settings { ef: args.ef, recall: args.recall, model };
 
@@ -99,6 +105,34 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
         let runs = reranked(args, &runtime, &collection, &judged, reranker, &dense)?;
         add("dense+rerank", &runs);
     }
+    out.result(&report, ToString::to_string)
+}
+
+/// By words alone: no vectors and no models.
+fn lexical(
+    args: &EvalArgs,
+    qrels: &Qrels,
+    queries: &[Query],
+    collection: &Collection,
+    out: &Output,
+) -> Result<()> {
+    if args.exact || args.rerank.rerank_model.is_some() {
+        let reason = "--mode lexical knows no --exact and no reranker: leave them out";
+        return Err(Failure::Usage(reason.to_owned()));
+    }
+    let progress = Progress::new("lexical", qrels.len());
+    let mut runs = Runs { rankings: HashMap::new(), took: Duration::ZERO };
+    for query in queries.iter().filter(|query| qrels.contains_key(&query.id)) {
+        let begin = Instant::now();
+        let hits = collection.search_text(&query.text).limit(DEPTH).run()?;
+        runs.took += begin.elapsed();
+        runs.rankings.insert(query.id.clone(), names(&hits));
+        progress.step();
+    }
+    let mean = mean_scores(qrels, &runs.rankings);
+    let per_query = millis(runs.took) / qrels.len().max(1) as f64;
+    let mut report = EvalReport::default();
+    report.modes.push(ModeReport::new("lexical", mean, per_query, qrels.len()));
     out.result(&report, ToString::to_string)
 }
 

@@ -106,7 +106,7 @@ fn create(
     contract: Option<ModelContract>,
 ) -> Result<Collection> {
     let metric = args.metric.unwrap_or(Metric::Cosine);
-    let mut options = CollectionOptions::new(dimensions, metric);
+    let mut options = args.language.of(CollectionOptions::new(dimensions, metric));
     if let Some(contract) = contract {
         options = options.model(contract);
     }

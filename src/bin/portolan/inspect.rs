@@ -81,6 +81,7 @@ struct Space {
     records: u64,
     ids: u64,
     fields: u64,
+    postings: u64,
     unsealed: u64,
     codes: u64,
     originals: u64,
@@ -145,6 +146,7 @@ fn shape(info: CollectionInfo) -> Shape {
             records: space.records,
             ids: space.ids,
             fields: space.fields,
+            postings: space.postings,
             unsealed: space.unsealed,
             codes: space.codes,
             originals: space.originals,
@@ -231,12 +233,13 @@ fn info_text(info: &Info) -> String {
             let points = points.collect::<Vec<_>>().join(", ");
             let _ = writeln!(text, "  {:<10} {points}", "recall@10");
         }
-        let Space { records, ids, fields, unsealed, codes, originals, links, .. } = of.space;
-        let Space { navigation, slots, matrices, .. } = of.space;
+        let Space { records, ids, fields, postings, unsealed, .. } = of.space;
+        let Space { codes, originals, links, navigation, slots, matrices, .. } = of.space;
         let parts = [
             ("records", records),
             ("ids", ids),
             ("fields", fields),
+            ("postings", postings),
             ("unsealed", unsealed),
             ("codes", codes),
             (of.originals, originals),

@@ -34,6 +34,7 @@ mod progress;
 mod rejects;
 mod repair;
 mod search;
+mod text_language;
 mod timing;
 mod trial;
 

@@ -1,0 +1,25 @@
+//! The option that tells in which language the words of a new collection are indexed.
+
+use portolan::{CollectionOptions, Language, TextIndex};
+
+/// A language to index words in, or none to index no words.
+#[derive(Clone, Copy)]
+pub struct TextLanguage(Option<Language>);
+
+impl TextLanguage {
+    /// Options with the index.
+    pub fn of(self, options: CollectionOptions) -> CollectionOptions {
+        match self.0 {
+            Some(language) => options.text(TextIndex::new(language)),
+            None => options,
+        }
+    }
+}
+
+impl std::str::FromStr for TextLanguage {
+    type Err = String;
+
+    fn from_str(code: &str) -> Result<Self, String> {
+        if code == "off" { Ok(Self(None)) } else { code.parse().map(|of| Self(Some(of))) }
+    }
+}

@@ -1,0 +1,82 @@
+//! Where the words of a query stand in a text.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use super::analysis::{Analyzer, each_token};
+use super::config::TextIndex;
+use super::query::{Occur, Part, TextQuery};
+
+impl TextIndex {
+    /// Where a text has what a query looks for, as bytes of the text, in order and apart from each
+    /// other: words in whatever form, the words of phrases wherever they stand, and words that begin
+    /// with its prefixes.
+    ///
+    /// ```
+    /// use portolan::{Language, TextIndex, TextQuery};
+    ///
+    /// let index = TextIndex::new(Language::English);
+    /// let text = "Sailing by old charts";
+    /// let found = index.highlight(&TextQuery::parse("sails chart*"), text);
+    /// let found: Vec<&str> = found.into_iter().map(|at| &text[at]).collect();
+    /// assert_eq!(found, ["Sailing", "charts"]);
+    /// ```
+    #[must_use]
+    pub fn highlight(&self, query: &TextQuery, text: &str) -> Vec<Range<usize>> {
+        highlight(self, query, text)
+    }
+}
+
+/// Bytes of `text` that a query looks for, in order and apart from each other: its words, the words
+/// of its phrases wherever they stand, and words that begin with its prefixes.
+pub(crate) fn highlight(index: &TextIndex, query: &TextQuery, text: &str) -> Vec<Range<usize>> {
+    let mut analyzer = Analyzer::new(index.language());
+    let mut terms: HashSet<Vec<u8>> = HashSet::new();
+    let mut begins: Vec<Vec<u8>> = Vec::new();
+    for (_, part) in query.parts.iter().filter(|(occur, _)| *occur != Occur::Not) {
+        match part {
+            Part::Words(words) | Part::Phrase(words) => each_token(words, |token| {
+                terms.extend(analyzer.term(token.raw).map(<[u8]>::to_vec));
+            }),
+            Part::Prefix(begin) => {
+                terms.extend(analyzer.term(begin).map(<[u8]>::to_vec));
+                begins.push(analyzer.prefix(begin).as_bytes().to_vec());
+            }
+        }
+    }
+    let mut found: Vec<Range<usize>> = Vec::new();
+    each_token(text, |token| {
+        let Some(term) = analyzer.term(token.raw) else { return };
+        if terms.contains(term) || begins.iter().any(|begin| term.starts_with(begin)) {
+            let mut at = token.at;
+            // A pair of characters comes after each of them.
+            while let Some(last) = found.pop_if(|last| at.start < last.end) {
+                at = last.start.min(at.start)..last.end.max(at.end);
+            }
+            found.push(at);
+        }
+    });
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lexical::Language;
+
+    fn marked(language: Language, query: &str, text: &str) -> Vec<String> {
+        let query = TextQuery::parse(query);
+        let found = highlight(&TextIndex::new(language), &query, text);
+        assert!(found.is_sorted_by(|a, b| a.end <= b.start));
+        found.into_iter().map(|at| text[at].to_owned()).collect()
+    }
+
+    #[test]
+    fn marks_stand_on_the_words_of_the_text_whatever_their_form() {
+        let text = "Sailing to Caf\u{e9}s: the SHIPS sailed; charts, Portolans";
+        let found = marked(Language::English, "sail caf\u{e9} +ship \"sea chart\" port* -to", text);
+        assert_eq!(found, ["Sailing", "Caf\u{e9}s", "SHIPS", "sailed", "charts", "Portolans"]);
+        let han = "\u{53e4}\u{6d77}\u{56fe}\u{8bf4}";
+        assert_eq!(marked(Language::None, "\u{6d77}\u{56fe}", han), ["\u{6d77}\u{56fe}"]);
+    }
+}

@@ -1,0 +1,165 @@
+//! The languages that words can be reduced to stems in. The numbers are on disk: never renumber.
+
+use frostem::{Algorithm, Stemmer};
+
+/// How the words of a text index are reduced to stems, so that "sailing" finds "sails".
+///
+/// Stems are those of the Snowball project. Where a language has no stemmer, or texts are of many
+/// languages, [`Language::None`] leaves words as they are but for case. Words of scripts without
+/// spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) are characters and pairs of
+/// neighboring characters in every language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Language {
+    /// No stems.
+    #[default]
+    None = 0,
+    /// Arabic.
+    Arabic = 1,
+    /// Danish.
+    Danish = 2,
+    /// Dutch.
+    Dutch = 3,
+    /// English, without the 33 stop words of Lucene.
+    English = 4,
+    /// Finnish.
+    Finnish = 5,
+    /// French.
+    French = 6,
+    /// German.
+    German = 7,
+    /// Greek.
+    Greek = 8,
+    /// Hindi.
+    Hindi = 9,
+    /// Hungarian.
+    Hungarian = 10,
+    /// Indonesian.
+    Indonesian = 11,
+    /// Italian.
+    Italian = 12,
+    /// Norwegian.
+    Norwegian = 13,
+    /// Portuguese.
+    Portuguese = 14,
+    /// Romanian.
+    Romanian = 15,
+    /// Russian.
+    Russian = 16,
+    /// Spanish.
+    Spanish = 17,
+    /// Swedish.
+    Swedish = 18,
+    /// Tamil.
+    Tamil = 19,
+    /// Turkish; `I` and `i` are two letters.
+    Turkish = 20,
+}
+
+/// Every language with its ISO 639-1 code and its stemmer, in the order of their numbers.
+const LANGUAGES: [(Language, &str, Option<Algorithm>); 21] = [
+    (Language::None, "none", None),
+    (Language::Arabic, "ar", Some(Algorithm::Arabic)),
+    (Language::Danish, "da", Some(Algorithm::Danish)),
+    (Language::Dutch, "nl", Some(Algorithm::Dutch)),
+    (Language::English, "en", Some(Algorithm::English)),
+    (Language::Finnish, "fi", Some(Algorithm::Finnish)),
+    (Language::French, "fr", Some(Algorithm::French)),
+    (Language::German, "de", Some(Algorithm::German)),
+    (Language::Greek, "el", Some(Algorithm::Greek)),
+    (Language::Hindi, "hi", Some(Algorithm::Hindi)),
+    (Language::Hungarian, "hu", Some(Algorithm::Hungarian)),
+    (Language::Indonesian, "id", Some(Algorithm::Indonesian)),
+    (Language::Italian, "it", Some(Algorithm::Italian)),
+    (Language::Norwegian, "no", Some(Algorithm::Norwegian)),
+    (Language::Portuguese, "pt", Some(Algorithm::Portuguese)),
+    (Language::Romanian, "ro", Some(Algorithm::Romanian)),
+    (Language::Russian, "ru", Some(Algorithm::Russian)),
+    (Language::Spanish, "es", Some(Algorithm::Spanish)),
+    (Language::Swedish, "sv", Some(Algorithm::Swedish)),
+    (Language::Tamil, "ta", Some(Algorithm::Tamil)),
+    (Language::Turkish, "tr", Some(Algorithm::Turkish)),
+];
+
+/// The stop words of Lucene's analyzer of English.
+const ENGLISH_STOP_WORDS: [&str; 33] = [
+    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it",
+    "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these",
+    "they", "this", "to", "was", "will", "with",
+];
+
+impl Language {
+    /// The language of an ISO 639-1 code (`en`, `de`; `none` for [`Language::None`]), if it is
+    /// known.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        LANGUAGES.iter().find(|(_, known, _)| *known == code).map(|(language, ..)| *language)
+    }
+
+    /// The ISO 639-1 code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        LANGUAGES.get(self as usize).map_or("none", |(_, code, _)| code)
+    }
+
+    /// The codes of all languages.
+    pub fn codes() -> impl Iterator<Item = &'static str> {
+        LANGUAGES.iter().map(|(_, code, _)| *code)
+    }
+
+    /// The language of that number, if there is one.
+    pub(super) fn from_u8(number: u8) -> Option<Self> {
+        LANGUAGES.get(usize::from(number)).map(|(language, ..)| *language)
+    }
+
+    pub(super) fn stemmer(self) -> Option<Stemmer> {
+        LANGUAGES.get(self as usize)?.2.map(Stemmer::new)
+    }
+
+    /// Whether a folded word, before it is stemmed, is left out.
+    pub(super) fn is_stop_word(self, word: &str) -> bool {
+        self == Self::English && ENGLISH_STOP_WORDS.binary_search(&word).is_ok()
+    }
+}
+
+impl std::fmt::Display for Language {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl std::str::FromStr for Language {
+    type Err = String;
+
+    fn from_str(code: &str) -> Result<Self, String> {
+        Self::from_code(code).ok_or_else(|| {
+            let known: Vec<&str> = Self::codes().collect();
+            format!("{code:?} is no language that is known: use one of {}", known.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_and_each_code_leads_to_its_language() {
+        for (number, (language, code, _)) in LANGUAGES.iter().enumerate() {
+            assert_eq!(*language as usize, number);
+            assert_eq!(Language::from_u8(number as u8), Some(*language));
+            assert_eq!(Language::from_code(code), Some(*language));
+            assert_eq!(language.code(), *code);
+        }
+        assert_eq!(Language::from_u8(LANGUAGES.len() as u8), None);
+        assert!("klingon".parse::<Language>().unwrap_err().contains("en, fi"));
+    }
+
+    #[test]
+    fn stop_words_are_in_the_order_that_they_are_searched_in() {
+        assert!(ENGLISH_STOP_WORDS.is_sorted());
+        assert!(Language::English.is_stop_word("the") && Language::English.is_stop_word("a"));
+        assert!(!Language::English.is_stop_word("sea") && !Language::German.is_stop_word("the"));
+    }
+}

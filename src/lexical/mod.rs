@@ -1,0 +1,43 @@
+//! Search by words: text to terms, postings in the same file, BM25 over weighted fields. Knows
+//! records, slots and tables; no vectors and no collections.
+//!
+//! - `language`, `words`, `analysis`: text to terms.
+//! - `config`: what is indexed of a record, as the collection stores it.
+//! - `inverter`, `update`, `editor`: what a batch changes, term by term.
+//! - `query`, `syntax`: what to search for.
+//! - `plan`, `cursor`, `bm25`, `mask`, `search`, `phrase`, `highlight`: what is found.
+//! - `check`: whether postings and records agree.
+//! - `keys`, `list`, `run`, `packing`, `lengths`: how postings lie in the table.
+
+mod analysis;
+mod bm25;
+mod check;
+mod config;
+mod cursor;
+mod editor;
+mod highlight;
+mod interner;
+mod inverter;
+mod keys;
+mod language;
+mod lengths;
+mod list;
+mod mask;
+mod packing;
+mod phrase;
+mod plan;
+mod query;
+mod run;
+mod search;
+mod syntax;
+mod text_error;
+mod update;
+mod words;
+
+pub(crate) use check::TextCheck;
+pub use config::TextIndex;
+pub use language::Language;
+pub use query::TextQuery;
+pub(crate) use search::{Scored, search};
+pub use text_error::TextError;
+pub(crate) use update::TextChanges;

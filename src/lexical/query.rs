@@ -1,0 +1,142 @@
+//! What to search for: words, phrases and prefixes, wanted, required or excluded.
+
+use std::convert::Infallible;
+use std::str::FromStr;
+
+use super::syntax;
+
+/// How a part of a query decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occur {
+    /// Adds to the score.
+    Should,
+    /// Adds to the score, and every hit has it.
+    Must,
+    /// No hit has it.
+    Not,
+}
+
+/// What a part of a query looks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Each word of a text.
+    Words(String),
+    /// The words of a text, one behind the other in one field.
+    Phrase(String),
+    /// Words that begin so.
+    Prefix(String),
+}
+
+/// A search by words. A `&str` is one that looks for any of its words, whatever signs are in it;
+/// [`TextQuery::parse`] reads a small syntax.
+///
+/// The records found have at least one of the words, all that is required and nothing that is
+/// excluded; they are ordered by BM25.
+///
+/// ```
+/// use portolan::TextQuery;
+///
+/// let built = TextQuery::new("harbor lights").must("venice").phrase("sea chart").not("modern");
+/// assert_eq!(built, TextQuery::parse("harbor lights +venice \"sea chart\" -modern"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[must_use]
+pub struct TextQuery {
+    pub(super) parts: Vec<(Occur, Part)>,
+    pub(super) at_least: usize,
+}
+
+impl TextQuery {
+    /// Any of the words of a text.
+    pub fn new(words: impl Into<String>) -> Self {
+        Self::default().words(words)
+    }
+
+    /// Reads a query as people type it: `word`, `"a phrase"` (required), `begin*`, `+required`,
+    /// `-excluded`; signs can stand before phrases and prefixes as well. What is no sign in its
+    /// place is text, so every text can be read.
+    pub fn parse(text: &str) -> Self {
+        syntax::parse(text)
+    }
+
+    /// Looks for any of the words of a text too.
+    pub fn words(self, words: impl Into<String>) -> Self {
+        self.with(Occur::Should, Part::Words(words.into()))
+    }
+
+    /// Requires each word of a text.
+    pub fn must(self, words: impl Into<String>) -> Self {
+        self.with(Occur::Must, Part::Words(words.into()))
+    }
+
+    /// Excludes each word of a text.
+    pub fn not(self, words: impl Into<String>) -> Self {
+        self.with(Occur::Not, Part::Words(words.into()))
+    }
+
+    /// Requires the words of a text, one behind the other in one field. Stop words stand for any
+    /// word. Its words are scored as words; whether they are neighbors is read in the text of
+    /// records that would be among the hits.
+    pub fn phrase(self, words: impl Into<String>) -> Self {
+        self.with(Occur::Must, Part::Phrase(words.into()))
+    }
+
+    /// Excludes a phrase.
+    pub fn not_phrase(self, words: impl Into<String>) -> Self {
+        self.with(Occur::Not, Part::Phrase(words.into()))
+    }
+
+    /// Looks for words that begin so too: the 64 most frequent of them, each scored as the most
+    /// frequent, so that a rare one does not outweigh all else. Terms are stems: `sailings*`
+    /// begins none, so the stem of the prefix itself is looked for as well.
+    pub fn prefix(self, begin: impl Into<String>) -> Self {
+        self.with(Occur::Should, Part::Prefix(begin.into()))
+    }
+
+    /// Requires a word that begins so.
+    pub fn must_prefix(self, begin: impl Into<String>) -> Self {
+        self.with(Occur::Must, Part::Prefix(begin.into()))
+    }
+
+    /// How many of the words and prefixes that are neither required nor excluded a hit has at
+    /// least; all of them if there are fewer. Default: 1, or 0 where something is required.
+    pub fn at_least(mut self, words: usize) -> Self {
+        self.at_least = words;
+        self
+    }
+
+    pub(super) fn with(mut self, occur: Occur, part: Part) -> Self {
+        self.parts.push((occur, part));
+        self
+    }
+}
+
+impl From<&str> for TextQuery {
+    fn from(words: &str) -> Self {
+        Self::new(words)
+    }
+}
+impl From<String> for TextQuery {
+    fn from(words: String) -> Self {
+        Self::new(words)
+    }
+}
+impl From<&String> for TextQuery {
+    fn from(words: &String) -> Self {
+        Self::new(words.as_str())
+    }
+}
+impl From<&TextQuery> for TextQuery {
+    fn from(query: &TextQuery) -> Self {
+        query.clone()
+    }
+}
+
+impl FromStr for TextQuery {
+    type Err = Infallible;
+
+    /// [`TextQuery::parse`].
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self::parse(text))
+    }
+}

@@ -1,0 +1,175 @@
+//! BM25 as its formula says, over words between spaces: no index, no bounds, no integers.
+
+use std::collections::BTreeMap;
+
+use portolan::TextQuery;
+
+/// The content of a record.
+#[derive(Debug, Clone)]
+pub struct Doc {
+    pub title: String,
+    pub text: String,
+    pub tag: String,
+}
+
+/// A part of a query.
+#[derive(Debug, Clone)]
+pub enum Want {
+    Any(String),
+    Must(String),
+    Not(String),
+    Phrase(String),
+    Begin(String),
+    MustBegin(String),
+}
+
+/// The same query for the library.
+pub fn query(wants: &[Want]) -> TextQuery {
+    wants.iter().fold(TextQuery::default(), |query, want| match want {
+        Want::Any(word) => query.words(word),
+        Want::Must(word) => query.must(word),
+        Want::Not(word) => query.not(word),
+        Want::Phrase(words) => query.phrase(words),
+        Want::Begin(begin) => query.prefix(begin),
+        Want::MustBegin(begin) => query.must_prefix(begin),
+    })
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+}
+
+/// Records by id, with the number of the change that made them.
+pub struct Naive {
+    title_weight: f64,
+    tag_weight: f64,
+    docs: BTreeMap<i64, (u64, Doc)>,
+    changes: u64,
+}
+
+impl Naive {
+    pub fn new(title_weight: u32, tag_weight: u32) -> Self {
+        let (title_weight, tag_weight) = (title_weight.into(), tag_weight.into());
+        Self { title_weight, tag_weight, docs: BTreeMap::new(), changes: 0 }
+    }
+
+    pub fn change(&mut self, id: i64, doc: Option<Doc>) {
+        self.changes += 1;
+        match doc {
+            Some(doc) => self.docs.insert(id, (self.changes, doc)),
+            None => self.docs.remove(&id),
+        };
+    }
+
+    fn fields<'d>(&self, doc: &'d Doc) -> [(&'d str, f64); 3] {
+        [(&doc.title, self.title_weight), (&doc.text, 1.0), (&doc.tag, self.tag_weight)]
+    }
+
+    fn count(&self, doc: &Doc, is: impl Fn(&str) -> bool) -> f64 {
+        let of = |(text, weight): (&str, f64)| {
+            weight * words(text).iter().filter(|word| is(word)).count() as f64
+        };
+        self.fields(doc).into_iter().map(of).sum()
+    }
+
+    fn has_phrase(&self, doc: &Doc, phrase: &[String]) -> bool {
+        let mut fields = self.fields(doc).into_iter();
+        fields.any(|(text, _)| words(text).windows(phrase.len()).any(|found| found == phrase))
+    }
+
+    /// Terms of all records, with how many have each.
+    fn frequencies(&self) -> BTreeMap<String, f64> {
+        let mut found: BTreeMap<String, f64> = BTreeMap::new();
+        for (_, doc) in self.docs.values() {
+            let mut own: Vec<String> =
+                self.fields(doc).into_iter().flat_map(|(text, _)| words(text)).collect();
+            own.sort();
+            own.dedup();
+            own.into_iter().for_each(|word| *found.entry(word).or_default() += 1.0);
+        }
+        found
+    }
+
+    /// Ids and scores of what is found, best first, of equal ones the older first.
+    pub fn search(
+        &self,
+        wants: &[Want],
+        at_least: usize,
+        passes: impl Fn(i64) -> bool,
+    ) -> Vec<(i64, f64)> {
+        let lengths = self.docs.values().map(|(_, doc)| self.count(doc, |_| true));
+        let lengths: Vec<f64> = lengths.filter(|length| *length > 0.0).collect();
+        let (all, sum) = (lengths.len() as f64, lengths.iter().sum::<f64>());
+        let frequencies = self.frequencies();
+        let idf = |texts: f64| (1.0 + (all - texts + 0.5) / (texts + 0.5)).ln();
+        // Terms that add to the score: how often they are wanted, and how frequent they count as.
+        let mut terms: BTreeMap<String, (f64, Option<f64>)> = BTreeMap::new();
+        let mut optional: Vec<Vec<String>> = Vec::new();
+        let mut required: Vec<Vec<String>> = Vec::new();
+        let (mut excluded, mut phrases) = (Vec::new(), Vec::new());
+        let begins = |begin: &str| -> Vec<String> {
+            frequencies.keys().filter(|word| word.starts_with(begin)).cloned().collect()
+        };
+        for want in wants {
+            let (group, as_group, into): (Vec<String>, bool, _) = match want {
+                Want::Any(word) => (words(word), false, &mut optional),
+                Want::Must(word) => (words(word), false, &mut required),
+                Want::Not(word) => {
+                    excluded.extend(words(word));
+                    continue;
+                }
+                Want::Phrase(text) => {
+                    phrases.push(words(text));
+                    (words(text), false, &mut required)
+                }
+                Want::Begin(begin) => (begins(begin), true, &mut optional),
+                Want::MustBegin(begin) => (begins(begin), true, &mut required),
+            };
+            let most = group.iter().filter_map(|word| frequencies.get(word)).copied();
+            let most = most.fold(0.0, f64::max);
+            for word in &group {
+                let (times, counts_as) =
+                    terms.entry(word.clone()).or_insert((0.0, as_group.then_some(most)));
+                *times += 1.0;
+                *counts_as = counts_as.and(as_group.then_some(most));
+            }
+            let groups =
+                if as_group { vec![group] } else { group.into_iter().map(|w| vec![w]).collect() };
+            for group in groups {
+                if !into.contains(&group) {
+                    into.push(group);
+                }
+            }
+        }
+        let least = if required.is_empty() { at_least.max(1) } else { at_least };
+        let least = least.min(optional.len());
+        let mut found = Vec::new();
+        for (&id, (age, doc)) in self.docs.iter().filter(|(id, _)| passes(**id)) {
+            let has = |group: &&Vec<String>| {
+                self.count(doc, |word| group.iter().any(|w| w == word)) > 0.0
+            };
+            if !required.iter().all(|group| has(&group))
+                || optional.iter().filter(has).count() < least
+                || has(&&excluded)
+                || !phrases.iter().all(|phrase| self.has_phrase(doc, phrase))
+            {
+                continue;
+            }
+            let length = self.count(doc, |_| true);
+            let score: f64 = terms
+                .iter()
+                .map(|(term, (times, counts_as))| {
+                    let count = self.count(doc, |word| word == term);
+                    let texts = counts_as.or(frequencies.get(term).copied()).unwrap_or(0.0);
+                    let norm = 0.9 * (1.0 - 0.4 + 0.4 * length / (sum / all));
+                    if count > 0.0 { times * idf(texts) * count / (count + norm) } else { 0.0 }
+                })
+                .sum();
+            if score > 0.0 {
+                found.push((id, *age, score));
+            }
+        }
+        found.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.1.cmp(&b.1)));
+        found.into_iter().map(|(id, _, score)| (id, score)).collect()
+    }
+}
