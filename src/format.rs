@@ -49,6 +49,8 @@ pub const VECTOR_FIELDS_MAX: usize = 64;
 pub const MATRIX_ROWS_MAX: usize = 4096;
 /// Largest number of dimensions of the rows of a matrix.
 pub const MATRIX_DIMENSIONS_MAX: usize = 4096;
+/// Most pairs of one sparse vector.
+pub const SPARSE_PAIRS_MAX: usize = 65_536;
 /// Longest prefix of a string value that stands in a field-index key.
 pub const FIELD_KEY_TEXT_BYTES: usize = 192;
 /// Longest term of a text index; longer ones are cut, and end in their hash.

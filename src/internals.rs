@@ -56,6 +56,12 @@ pub fn matrix(key: &[u8], bytes: &[u8], dim: usize) -> bool {
         && values.len() == matrix.rows() * dim
 }
 
+/// Reads a sparse vector.
+pub fn sparse(bytes: &[u8]) -> bool {
+    crate::vectors::SparseRef::read(bytes, format::SPARSE_PAIRS_MAX)
+        .is_ok_and(|found| found.pairs().all(|(_, code)| code > 0))
+}
+
 /// Decodes the definition of a vector field.
 pub fn vector_field(bytes: &[u8]) -> bool {
     vector_fields::decode(bytes).is_ok()

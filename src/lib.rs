@@ -51,7 +51,7 @@ pub use db::{
     Committed, Compacted, Damage, DamagedPart, Database, DatabaseInfo, DatabaseOptions, Found, Hit,
     Hits, Maintain, Maintained, Maintenance, MaintenanceOutcome, MaxSim, Page, ReaderInfo,
     RecallPoint, Repaired, Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo,
-    TextSearch, VectorField, VectorFieldInfo, Verified,
+    SparseSearch, TextSearch, VectorField, VectorFieldInfo, Verified,
 };
 pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};

@@ -117,7 +117,7 @@ pub struct SpaceInfo {
     pub slots: u64,
     /// Navigation codes, those of the upper levels, and the projections they are made with.
     pub navigation: u64,
-    /// Matrices of fields that have one a record.
+    /// Matrices and sparse vectors of named fields.
     pub matrices: u64,
 }
 
@@ -131,6 +131,7 @@ impl SpaceInfo {
         self.slots += field.slots;
         self.navigation += field.navigation;
         self.matrices += field.matrices;
+        self.postings += field.postings;
     }
 
     /// The sum of all.
@@ -191,7 +192,6 @@ impl Collection {
         space.records = table_bytes(snapshot, Table::Records, self.id)?;
         space.ids = table_bytes(snapshot, Table::Ids, self.id)?;
         space.fields = table_bytes(snapshot, Table::Fields, self.id)?;
-        space.postings = table_bytes(snapshot, Table::Postings, self.id)?;
         let vector_fields = self.fields_info(snapshot)?;
         for field in &vector_fields {
             space.add_vectors(&field.space);
@@ -253,6 +253,7 @@ pub(super) fn vector_bytes(
         slots: section_bytes(manifest, &[SectionKind::Slots]),
         navigation: section_bytes(manifest, &navigation),
         matrices: table_bytes(snapshot, Table::Matrices, number)?,
+        postings: table_bytes(snapshot, Table::Postings, number)?,
         ..SpaceInfo::default()
     })
 }

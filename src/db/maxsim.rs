@@ -183,7 +183,7 @@ impl MaxSim<'_> {
     }
 
     fn prepare(&self, snapshot: &dyn Snapshot) -> Result<(Field, MaxSimQuery)> {
-        let (field, _) = self.collection.multi_field(snapshot, &self.field)?;
+        let field = self.collection.multi_field(snapshot, &self.field)?;
         if let Some(model) = &self.model {
             let manifest = self.collection.manifest_of(snapshot, field.space)?;
             self.collection.check_model(&manifest, model)?;

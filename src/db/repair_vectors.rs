@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use super::damage::DamagedPart;
 use super::space::{Field, Space};
-use super::space_vectors::stored_matrix;
+use super::space_vectors::stored_vector;
 use crate::error::Result;
 use crate::format::{SEAL_BYTES, SectionKind};
 use crate::record::{FieldVector, Slot};
 use crate::storage::extents::{self, SectionPlace};
 use crate::storage::keys as key;
+use crate::storage::vector_fields::FieldKind;
 use crate::storage::{Salvage, Snapshot, Table};
 use crate::vectors::Originals;
 
@@ -63,12 +64,12 @@ impl<'s> RescueVectors<'s> {
         let at = key::slot(self.space.id, slot);
         let is_known =
             self.places.contains_key(&slot) || self.salvage.get(Table::Delta, &at)?.is_some();
-        if field.codec.is_none() {
+        if field.kind == FieldKind::Dense {
             let rescued = if is_known { self.vector(slot)?.taken(tell) } else { None };
             return Ok(rescued.map(FieldVector::Dense));
         }
-        match stored_matrix(self.salvage, field, slot) {
-            Ok(Some(matrix)) => return Ok(Some(FieldVector::Multi(matrix))),
+        match stored_vector(self.salvage, field, slot) {
+            Ok(Some(vector)) => return Ok(Some(vector)),
             Ok(None) if !is_known => {}
             _ => tell(DamagedPart::Vector, "the record is kept without its matrix"),
         }

@@ -56,6 +56,7 @@ pub(super) fn graph_params(definition: &Definition) -> GraphParams {
 pub(super) struct Field {
     pub(super) name: String,
     pub(super) space: Space,
+    pub(super) kind: FieldKind,
     /// How matrices are kept, in a field that has one a record.
     pub(super) codec: Option<MatrixCodec>,
 }
@@ -63,18 +64,32 @@ pub(super) struct Field {
 impl Field {
     pub(super) fn of(name: &str, entry: &VectorFieldEntry) -> Result<Self, StorageError> {
         let codec = match entry.kind {
-            FieldKind::Dense => None,
+            FieldKind::Dense | FieldKind::Sparse => None,
             FieldKind::Multi => {
                 let missing = StorageError::Missing { what: "a known codec of matrices" };
                 Some(MatrixCodec::from_u8(entry.codec).ok_or(missing)?)
             }
         };
-        Ok(Self { name: name.to_owned(), space: Space::of(&entry.definition)?, codec })
+        let space = Space::of(&entry.definition)?;
+        Ok(Self { name: name.to_owned(), space, kind: entry.kind, codec })
     }
 
     /// What it takes of each record, for messages.
     pub(super) fn kind(&self) -> &'static str {
-        if self.codec.is_some() { "a matrix a record" } else { "one vector a record" }
+        match self.kind {
+            FieldKind::Dense => "one vector a record",
+            FieldKind::Multi => "a matrix a record",
+            FieldKind::Sparse => "a sparse vector a record",
+        }
+    }
+
+    /// Refuses a field of another kind than a query is for.
+    fn needs(self, kind: FieldKind, found: &'static str) -> Result<Self> {
+        if self.kind == kind {
+            return Ok(self);
+        }
+        let expected = self.kind();
+        Err(Error::VectorFieldKind { field: self.name, expected, found })
     }
 }
 
@@ -119,32 +134,17 @@ impl Collection {
     /// The space that a search by one vector is in: of a field that has one vector a record.
     pub(super) fn dense_space(&self, snapshot: &dyn Snapshot, name: Option<&str>) -> Result<Space> {
         let Some(name) = name else { return Ok(self.space()) };
-        let field = self.field(snapshot, name)?;
-        match field.codec {
-            None => Ok(field.space),
-            Some(_) => Err(Error::VectorFieldKind {
-                field: field.name.clone(),
-                expected: field.kind(),
-                found: "one vector",
-            }),
-        }
+        Ok(self.field(snapshot, name)?.needs(FieldKind::Dense, "one vector")?.space)
     }
 
-    /// A field that has a matrix a record, and how it keeps them.
-    pub(super) fn multi_field(
-        &self,
-        snapshot: &dyn Snapshot,
-        name: &str,
-    ) -> Result<(Field, MatrixCodec)> {
-        let field = self.field(snapshot, name)?;
-        match field.codec {
-            Some(codec) => Ok((field, codec)),
-            None => Err(Error::VectorFieldKind {
-                field: field.name.clone(),
-                expected: field.kind(),
-                found: "a matrix",
-            }),
-        }
+    /// A field that has a matrix a record.
+    pub(super) fn multi_field(&self, snapshot: &dyn Snapshot, name: &str) -> Result<Field> {
+        self.field(snapshot, name)?.needs(FieldKind::Multi, "a matrix")
+    }
+
+    /// A field that has a sparse vector a record.
+    pub(super) fn sparse_field(&self, snapshot: &dyn Snapshot, name: &str) -> Result<Field> {
+        self.field(snapshot, name)?.needs(FieldKind::Sparse, "a sparse vector")
     }
 
     /// The manifest of a space as the snapshot has it.

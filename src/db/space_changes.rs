@@ -4,19 +4,22 @@
 use super::Collection;
 use super::slot_set::SlotSet;
 use super::space::Field;
+use super::space_vectors::read_sparse;
 use crate::error::{Error, Result};
+use crate::format::SPARSE_PAIRS_MAX;
 #[cfg(feature = "nim")]
 use crate::format::{SEAL_BYTES, SectionKind};
+use crate::lexical::SparseChanges;
 use crate::record::{FieldVector, RecordId, Slot};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Manifest};
-use crate::storage::vector_fields;
+use crate::storage::vector_fields::{self, FieldKind};
 #[cfg(feature = "nim")]
 use crate::storage::{Snapshot, StorageError, extents::SectionPlace};
 use crate::storage::{Table, WriteTxn, extents};
 #[cfg(feature = "nim")]
 use crate::vectors::Originals;
-use crate::vectors::{EncodedVector, encode_matrix};
+use crate::vectors::{EncodedVector, Encoding, check_sparse, encode_matrix, encode_sparse};
 
 /// What a record brings to one field, encoded.
 #[derive(Debug, Clone)]
@@ -24,7 +27,9 @@ pub(super) struct FieldRows {
     pub(super) field: String,
     /// Number of the field when the rows were made: one of the same name may have come since.
     pub(super) number: u32,
-    pub(super) rows: EncodedVector,
+    /// Absent in a field of sparse vectors.
+    pub(super) rows: Option<EncodedVector>,
+    /// The value of a matrix, or of a sparse vector.
     pub(super) matrix: Option<Vec<u8>>,
 }
 
@@ -40,17 +45,21 @@ impl Field {
         let refused =
             |source| Error::NamedVector { field: self.name.clone(), id: Some(id.clone()), source };
         let encoding = &self.space.encoding;
-        let (rows, matrix) = match (vector, self.codec) {
-            (FieldVector::Dense(vector), None) if stored => {
-                (encoding.encode_stored(vector).map_err(refused)?, None)
+        let (rows, matrix) = match (vector, self.kind, self.codec) {
+            (FieldVector::Dense(vector), FieldKind::Dense, _) => {
+                let encode = if stored { Encoding::encode_stored } else { Encoding::encode };
+                (Some(encode(encoding, vector).map_err(refused)?), None)
             }
-            (FieldVector::Dense(vector), None) => (encoding.encode(vector).map_err(refused)?, None),
-            (FieldVector::Multi(matrix), Some(codec)) => {
+            (FieldVector::Multi(matrix), FieldKind::Multi, Some(codec)) => {
                 let (dim, values) = (matrix.dimensions(), matrix.values());
                 let encoded = encode_matrix(codec, encoding, dim, values);
-                encoded.map(|(matrix, rows)| (rows, Some(matrix))).map_err(refused)?
+                encoded.map(|(matrix, rows)| (Some(rows), Some(matrix))).map_err(refused)?
             }
-            (other, _) => {
+            (FieldVector::Sparse(pairs), FieldKind::Sparse, _) => {
+                let pairs = check_sparse(pairs, SPARSE_PAIRS_MAX).map_err(refused)?;
+                (None, Some(encode_sparse(&pairs)))
+            }
+            (other, _, _) => {
                 return Err(Error::VectorFieldKind {
                     field: self.name.clone(),
                     expected: self.kind(),
@@ -72,6 +81,8 @@ struct SpaceChange {
     before: Manifest,
     manifest: Manifest,
     tombstones: SlotSet,
+    /// Of a field of sparse vectors.
+    postings: SparseChanges,
 }
 
 impl SpaceChanges {
@@ -80,7 +91,8 @@ impl SpaceChanges {
         for field in collection.fields(txn)? {
             let before = collection.manifest_of(txn, field.space)?;
             let (manifest, tombstones) = (before.clone(), SlotSet::tombstones());
-            changes.push(SpaceChange { field, before, manifest, tombstones });
+            let postings = SparseChanges::new(field.space.id);
+            changes.push(SpaceChange { field, before, manifest, tombstones, postings });
         }
         Ok(Self { changes })
     }
@@ -96,7 +108,7 @@ impl SpaceChanges {
         for rows in named {
             let change = self.changes.iter_mut().find(|of| of.field.space.id == rows.number);
             let change = change.ok_or_else(|| collection.no_field(&rows.field))?;
-            change.put(slot, &rows.rows, rows.matrix.as_deref(), txn)?;
+            change.put(slot, rows.rows.as_ref(), rows.matrix.as_deref(), txn)?;
         }
         Ok(())
     }
@@ -120,9 +132,11 @@ impl SpaceChanges {
         txn: &mut WriteTxn<'_>,
     ) -> Result<Vec<(u32, Manifest)>> {
         let mut manifests = Vec::with_capacity(self.changes.len());
-        for SpaceChange { field, before, mut manifest, tombstones } in self.changes {
+        for change in self.changes {
+            let SpaceChange { field, before, mut manifest, tombstones, postings } = change;
             let number = field.space.id;
             tombstones.write(number, txn)?;
+            postings.write(txn)?;
             if manifest != before {
                 manifest.next_slot = next_slot;
                 let sealed = tables::encode_manifest(number, &manifest)?;
@@ -138,17 +152,22 @@ impl SpaceChange {
     fn put(
         &mut self,
         slot: Slot,
-        rows: &EncodedVector,
+        rows: Option<&EncodedVector>,
         matrix: Option<&[u8]>,
         txn: &mut WriteTxn<'_>,
     ) -> Result<()> {
         let at = key::slot(self.field.space.id, slot);
-        let raw = rows.raw.as_deref().unwrap_or_default();
-        txn.put(Table::Delta, &at, &tables::encode_delta(&rows.code, raw, &at))?;
+        if let Some(rows) = rows {
+            let raw = rows.raw.as_deref().unwrap_or_default();
+            txn.put(Table::Delta, &at, &tables::encode_delta(&rows.code, raw, &at))?;
+            self.manifest.delta += 1;
+        }
         if let Some(matrix) = matrix {
             txn.put(Table::Matrices, &at, &vector_fields::seal_matrix(matrix, &at))?;
+            if self.field.kind == FieldKind::Sparse {
+                self.postings.add(slot, read_sparse(matrix)?.pairs());
+            }
         }
-        self.manifest.delta += 1;
         self.manifest.records += 1;
         Ok(())
     }
@@ -156,6 +175,13 @@ impl SpaceChange {
     fn remove(&mut self, slot: Slot, txn: &mut WriteTxn<'_>) -> Result<()> {
         let number = self.field.space.id;
         let at = key::slot(number, slot);
+        if self.field.kind == FieldKind::Sparse {
+            let Some(stored) = vector_fields::matrix(txn, number, slot)? else { return Ok(()) };
+            self.postings.remove(slot, read_sparse(stored)?.pairs());
+            txn.delete(Table::Matrices, &at)?;
+            self.manifest.records = self.manifest.records.saturating_sub(1);
+            return Ok(());
+        }
         // A record of a field of matrices has one or nothing: no segment need be asked.
         if self.field.codec.is_some() && !txn.delete(Table::Matrices, &at)? {
             return Ok(());
@@ -186,6 +212,17 @@ impl SpaceChange {
 #[cfg(feature = "nim")]
 impl SpaceChange {
     fn rows_of(&self, slot: Slot, txn: &WriteTxn<'_>) -> Result<Option<FieldRows>> {
+        let (number, field) = (self.field.space.id, self.field.name.clone());
+        let matrix = vector_fields::matrix(txn, number, slot)?.map(<[u8]>::to_vec);
+        let rows = match self.field.kind {
+            FieldKind::Sparse => None,
+            _ => self.encoded(slot, txn)?,
+        };
+        let is_there = rows.is_some() || matrix.is_some();
+        Ok(is_there.then_some(FieldRows { field, number, rows, matrix }))
+    }
+
+    fn encoded(&self, slot: Slot, txn: &WriteTxn<'_>) -> Result<Option<EncodedVector>> {
         let (number, encoding) = (self.field.space.id, self.field.space.encoding);
         let at = key::slot(number, slot);
         let (code_bytes, raw_bytes) = (encoding.code_stride(), encoding.raw_stride());
@@ -208,9 +245,7 @@ impl SpaceChange {
         let keeps = encoding.originals() != Originals::None;
         let missing = StorageError::Missing { what: "the original of a vector" };
         let raw = if keeps { Some(raw.ok_or(missing)?.to_vec()) } else { None };
-        let matrix = vector_fields::matrix(txn, number, slot)?.map(<[u8]>::to_vec);
-        let rows = EncodedVector { code, raw };
-        Ok(Some(FieldRows { field: self.field.name.clone(), number, rows, matrix }))
+        Ok(Some(EncodedVector { code, raw }))
     }
 
     fn row<'t>(
@@ -239,11 +274,13 @@ mod tests {
         let options = CollectionOptions::new(2, Metric::Dot)
             .vector_field("raw", VectorField::new(3, Metric::Cosine))
             .vector_field("code", VectorField::new(3, Metric::L2).originals(Originals::None))
-            .vector_field("tokens", VectorField::multi(2));
+            .vector_field("tokens", VectorField::multi(2))
+            .vector_field("words", VectorField::sparse());
         let docs = db.create_collection("docs", options).unwrap();
         let tokens = Matrix::new(2, [1.0, 0.5, 0.25, 1.0]).unwrap();
         let record = |id: i64| {
             let record = Record::new(id).text("t").named_vector("raw", [0.0, 3.0, 4.0]);
+            let record = record.named_vector("words", [(9, 1.5), (1 << 31, 0.5)]);
             record.named_vector("code", [1.0, 2.0, 2.0]).named_vector("tokens", tokens.clone())
         };
         let mut batch = docs.batch();
@@ -262,5 +299,6 @@ mod tests {
             db.verify().unwrap();
         }
         assert_eq!(docs.info().unwrap().vector_fields[0].vectors, 3);
+        assert_eq!(docs.search_sparse("words", &[(9, 2.0)]).run().unwrap()[2].score, 3.0);
     }
 }

@@ -5,6 +5,7 @@ use super::check::{SpaceInfo, vector_bytes};
 use crate::error::Result;
 use crate::record::ModelContract;
 use crate::storage::Snapshot;
+use crate::storage::vector_fields::FieldKind;
 use crate::vectors::{MatrixCodec, Metric, Originals};
 
 /// What is in a named vector field.
@@ -21,6 +22,8 @@ pub struct VectorFieldInfo {
     pub originals: Originals,
     /// How matrices are kept, if the field has one a record.
     pub matrices: Option<MatrixCodec>,
+    /// Whether the field has a sparse vector a record; dimensions and metric say nothing then.
+    pub sparse: bool,
     /// The model that encodes the vectors, if one is known.
     pub model: Option<ModelContract>,
     /// Records that have a vector or a matrix in the field.
@@ -49,8 +52,9 @@ impl Collection {
                 metric: encoding.metric(),
                 originals: encoding.originals(),
                 matrices: field.codec,
+                sparse: field.kind == FieldKind::Sparse,
                 model: manifest.contract.as_ref().map(ModelContract::from),
-                vectors: manifest.vectors(),
+                vectors: manifest.records,
                 unsealed: manifest.delta,
                 deleted: manifest.dead,
                 segments: manifest.segments.len(),

@@ -41,7 +41,9 @@ pub struct VectorField {
     leading: usize,
     graph: GraphParams,
     contract: Option<ModelContract>,
-    matrices: Option<MatrixCodec>,
+    kind: FieldKind,
+    /// Of a field of matrices.
+    codec: MatrixCodec,
 }
 
 impl VectorField {
@@ -54,7 +56,8 @@ impl VectorField {
             leading: dimensions,
             graph: GraphParams::default(),
             contract: None,
-            matrices: None,
+            kind: FieldKind::Dense,
+            codec: MatrixCodec::default(),
         }
     }
 
@@ -65,12 +68,20 @@ impl VectorField {
     /// Beside the matrix a code of the mean of its rows is kept, by which candidates are found.
     pub fn multi(dimensions: usize) -> Self {
         let field = Self::new(dimensions, Metric::Cosine).originals(Originals::None);
-        Self { matrices: Some(MatrixCodec::default()), ..field }
+        Self { kind: FieldKind::Multi, ..field }
+    }
+
+    /// A sparse vector a record: up to 65,536 indices with weights above 0, as learned sparse
+    /// encoders make them. Searched by [`Collection::search_sparse`]. Weights are kept in 16
+    /// bits, to one part in 512. The other options but the model mean nothing to it.
+    pub fn sparse() -> Self {
+        let field = Self::new(1, Metric::Dot).originals(Originals::None);
+        Self { kind: FieldKind::Sparse, ..field }
     }
 
     /// How matrices are kept. Default: f16.
     pub fn codec(mut self, codec: MatrixCodec) -> Self {
-        self.matrices = self.matrices.map(|_| codec);
+        self.codec = codec;
         self
     }
 
@@ -101,8 +112,11 @@ impl VectorField {
 
     /// Refuses what cannot be made, saying which option and what is allowed.
     pub(super) fn check(&self) -> std::result::Result<(), String> {
-        let most =
-            if self.matrices.is_some() { MATRIX_DIMENSIONS_MAX } else { DIMENSIONS_MAX as usize };
+        let most = if self.kind == FieldKind::Multi {
+            MATRIX_DIMENSIONS_MAX
+        } else {
+            DIMENSIONS_MAX as usize
+        };
         if self.dimensions == 0 || self.dimensions > most {
             return Err(format!("dimensions are 1 to {most}, not {}", self.dimensions));
         }
@@ -144,11 +158,11 @@ impl VectorField {
 
     /// As [`VectorField::of`], for a named field.
     pub(super) fn of_entry(entry: &VectorFieldEntry) -> Option<Self> {
-        let matrices = match entry.kind {
-            FieldKind::Dense => None,
-            FieldKind::Multi => Some(MatrixCodec::from_u8(entry.codec)?),
+        let codec = match entry.kind {
+            FieldKind::Multi => MatrixCodec::from_u8(entry.codec)?,
+            _ => MatrixCodec::default(),
         };
-        Some(Self { matrices, ..Self::of(&entry.definition)? })
+        Some(Self { kind: entry.kind, codec, ..Self::of(&entry.definition)? })
     }
 
     pub(super) fn first_manifest(&self) -> Manifest {
@@ -164,11 +178,9 @@ impl VectorField {
         next_slot: u32,
     ) -> Result<()> {
         let id = tables::take_collection_number(txn)?;
-        let (kind, codec) = match self.matrices {
-            None => (FieldKind::Dense, 0),
-            Some(codec) => (FieldKind::Multi, codec as u8),
-        };
-        let entry = VectorFieldEntry { kind, codec, definition: self.definition(id) };
+        let codec = if self.kind == FieldKind::Multi { self.codec as u8 } else { 0 };
+        let (kind, definition) = (self.kind, self.definition(id));
+        let entry = VectorFieldEntry { kind, codec, definition };
         vector_fields::put(txn, collection, name, &entry)?;
         let manifest = Manifest { next_slot, ..self.first_manifest() };
         let at = key::manifest(id);

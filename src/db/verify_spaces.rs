@@ -6,14 +6,17 @@ use std::collections::HashSet;
 use roaring::RoaringBitmap;
 
 use super::space::Field;
-use super::space_vectors::read_matrix;
+use super::space_vectors::{read_matrix, read_sparse};
 use super::verify::{missing, verify_slots};
 use super::view::View;
 use super::{Collection, Verified};
 use crate::error::Result;
+use crate::lexical::SparseCheck;
 use crate::record::Slot;
 use crate::storage::keys as key;
-use crate::storage::{Snapshot, Table, extents, prefix_end, tables, vector_fields};
+use crate::storage::tables::{self, Manifest};
+use crate::storage::vector_fields::{self, FieldKind};
+use crate::storage::{Snapshot, Table, extents, prefix_end};
 
 impl Collection {
     /// Every vector of a field is that of a live record, in one place, and counted.
@@ -27,6 +30,9 @@ impl Collection {
         let manifest = self.manifest_of(snapshot, field.space)?;
         for segment in &manifest.segments {
             verified.extent_bytes += extents::verify(snapshot, field.space.id, segment.id)?;
+        }
+        if field.kind == FieldKind::Sparse {
+            return verify_sparse(snapshot, field, &manifest, records);
         }
         let view = self.view_of(snapshot, field.space)?;
         verified.unsealed += view.delta.len() as u64;
@@ -79,6 +85,28 @@ fn verify_matrices(snapshot: &dyn Snapshot, field: &Field, live: &RoaringBitmap)
         return Err(missing("the matrix of a record"));
     }
     Ok(())
+}
+
+/// Every sparse vector is that of a record, and the postings are those of the vectors.
+fn verify_sparse(
+    snapshot: &dyn Snapshot,
+    field: &Field,
+    manifest: &Manifest,
+    records: &RoaringBitmap,
+) -> Result<()> {
+    let prefix = key::collection(field.space.id);
+    let (mut found, mut check) = (RoaringBitmap::new(), SparseCheck::default());
+    for entry in snapshot.range(Table::Matrices, &prefix, &prefix)? {
+        let (at, sealed) = entry?;
+        let slot = key::slot_of(at).ok_or_else(|| missing("the slot of a sparse vector"))?;
+        let pairs = read_sparse(vector_fields::unseal_matrix(sealed, at)?)?.pairs();
+        check.add(slot, pairs);
+        found.insert(slot.0);
+    }
+    if found.len() != manifest.records || !found.is_subset(records) {
+        return Err(missing("the record of a vector in a named field"));
+    }
+    Ok(check.finish(snapshot, field.space.id)?)
 }
 
 /// Every entry belongs to a collection or to a vector field of one, but for extents: those that no

@@ -7,6 +7,7 @@
 //! - `query`, `syntax`: what to search for.
 //! - `plan`, `cursor`, `bm25`, `mask`, `search`, `phrase`, `highlight`: what is found.
 //! - `check`: whether postings and records agree.
+//! - `sparse`: the same postings for sparse vectors, scored by their dot product.
 //! - `keys`, `list`, `run`, `packing`, `lengths`: how postings lie in the table.
 
 mod analysis;
@@ -29,6 +30,7 @@ mod plan;
 mod query;
 mod run;
 mod search;
+mod sparse;
 mod syntax;
 mod text_error;
 mod update;
@@ -39,5 +41,6 @@ pub use config::TextIndex;
 pub use language::Language;
 pub use query::TextQuery;
 pub(crate) use search::{Scored, search};
+pub(crate) use sparse::{SparseChanges, SparseCheck, search_sparse};
 pub use text_error::TextError;
 pub(crate) use update::TextChanges;

@@ -95,6 +95,8 @@ pub enum FieldVector {
     Dense(Vec<f32>),
     /// A matrix, for a field of many vectors a record.
     Multi(Matrix),
+    /// Indices and their weights, in any order.
+    Sparse(Vec<(u32, f32)>),
 }
 
 impl FieldVector {
@@ -103,6 +105,7 @@ impl FieldVector {
         match self {
             Self::Dense(_) => "one vector a record",
             Self::Multi(_) => "a matrix a record",
+            Self::Sparse(_) => "a sparse vector a record",
         }
     }
 }
@@ -120,6 +123,21 @@ impl From<&[f32]> for FieldVector {
 impl<const N: usize> From<[f32; N]> for FieldVector {
     fn from(vector: [f32; N]) -> Self {
         Self::Dense(vector.to_vec())
+    }
+}
+impl From<Vec<(u32, f32)>> for FieldVector {
+    fn from(pairs: Vec<(u32, f32)>) -> Self {
+        Self::Sparse(pairs)
+    }
+}
+impl From<&[(u32, f32)]> for FieldVector {
+    fn from(pairs: &[(u32, f32)]) -> Self {
+        Self::Sparse(pairs.to_vec())
+    }
+}
+impl<const N: usize> From<[(u32, f32); N]> for FieldVector {
+    fn from(pairs: [(u32, f32); N]) -> Self {
+        Self::Sparse(pairs.to_vec())
     }
 }
 impl From<Matrix> for FieldVector {

@@ -16,6 +16,8 @@ pub(crate) enum FieldKind {
     Dense = 1,
     /// A matrix.
     Multi = 2,
+    /// Indices and weights.
+    Sparse = 3,
 }
 
 /// The definition of a vector field.
@@ -24,7 +26,7 @@ pub(crate) struct VectorFieldEntry {
     pub(crate) kind: FieldKind,
     /// Codec of matrices; 0 where there are none.
     pub(crate) codec: u8,
-    /// Its number, shape and graph.
+    /// Its number, shape and graph; of a sparse one only the number has a meaning.
     pub(crate) definition: Definition,
 }
 
@@ -47,9 +49,10 @@ pub(crate) fn decode(payload: &[u8]) -> Result<VectorFieldEntry, FormatError> {
     let kind = match *kind {
         1 => FieldKind::Dense,
         2 => FieldKind::Multi,
+        3 => FieldKind::Sparse,
         other => return Err(refused("kind", u64::from(other))),
     };
-    if (kind == FieldKind::Dense) != (*codec == 0) {
+    if (kind != FieldKind::Multi) != (*codec == 0) {
         return Err(refused("codec", u64::from(*codec)));
     }
     Ok(VectorFieldEntry { kind, codec: *codec, definition: tables::decode_definition(definition)? })
@@ -168,6 +171,7 @@ mod tests {
     #[test]
     fn kinds_and_codecs_that_are_not_known_are_refused() {
         let dense = encode(&entry(FieldKind::Dense, 0)).unwrap();
+        assert!(decode(&[&[3, 0], &dense[2..]].concat()).is_ok());
         for (at, value, field) in [(0, 0, "kind"), (0, 9, "kind"), (1, 1, "codec"), (0, 2, "codec")]
         {
             let mut damaged = dense.clone();

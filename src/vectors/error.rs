@@ -118,4 +118,24 @@ pub enum VectorError {
         /// What is wrong with them.
         reason: &'static str,
     },
+    /// A sparse vector has no pair of index and weight above zero, or too many.
+    #[error("a sparse vector has 1 to {most} weights above zero, not {found}")]
+    SparsePairs {
+        /// Pairs given.
+        found: usize,
+        /// The most there can be.
+        most: usize,
+    },
+    /// A weight of a sparse vector is negative, too large, or no number.
+    #[error("the weight of index {index} is negative, above 1e18 or no number: check the model")]
+    SparseWeight {
+        /// The index.
+        index: u32,
+    },
+    /// A sparse vector has an index twice.
+    #[error("index {index} is in the sparse vector twice: add its weights up")]
+    SparseTwice {
+        /// The index.
+        index: u32,
+    },
 }

@@ -19,6 +19,7 @@ mod originals;
 mod projection;
 mod query;
 mod rows;
+mod sparse;
 
 pub use check::MAX_DIM;
 pub use encoding::{EncodedVector, Encoding};
@@ -31,5 +32,6 @@ pub use originals::Originals;
 pub use projection::{Projection, Training};
 pub use query::PreparedQuery;
 pub use rows::Rows;
+pub use sparse::{SparseRef, check_sparse, encode_sparse, sparse_weight};
 
 pub(crate) use metric::finite;

@@ -21,7 +21,8 @@ fn fill(path: &Path) {
     let db = options.open(path).expect("opens");
     let options = CollectionOptions::new(DIM, Metric::Cosine)
         .vector_field("image", VectorField::new(DIM, Metric::L2).originals(Originals::F32))
-        .vector_field("tokens", VectorField::multi(DIM).codec(MatrixCodec::Int8));
+        .vector_field("tokens", VectorField::multi(DIM).codec(MatrixCodec::Int8))
+        .vector_field("words", VectorField::sparse());
     let docs = db.create_collection("docs", options).expect("creates");
     for ids in [0..RECORDS - 10, RECORDS - 10..RECORDS] {
         let mut batch = docs.batch();
@@ -30,6 +31,8 @@ fn fill(path: &Path) {
             let rows: Vec<f32> = (0..3).flat_map(|_| rng.vector(DIM)).collect();
             let tokens = Matrix::new(DIM, rows).expect("rows");
             let record = record.named_vector("image", rng.vector(DIM));
+            let record =
+                record.named_vector("words", [(id as u32 % 7, 0.5), (40 + id as u32, 1.5)]);
             batch.upsert(record.named_vector("tokens", tokens)).expect("fits");
         }
         batch.commit().expect("commits");
@@ -56,6 +59,7 @@ fn a_repair_of_a_whole_file_keeps_every_field() {
     assert_eq!(before.len(), RECORDS as usize);
     for (before, after) in before.iter().zip(&after) {
         assert_eq!(before.named_vectors["image"], after.named_vectors["image"]);
+        assert_eq!(before.named_vectors["words"], after.named_vectors["words"]);
         assert_eq!((&before.id, &before.vector), (&after.id, &after.vector));
         let values = |record: &Record| match &record.named_vectors["tokens"] {
             portolan::FieldVector::Multi(matrix) => matrix.values().to_vec(),
@@ -98,7 +102,7 @@ fn a_damaged_matrix_is_told_of_and_the_rest_is_saved() {
     db.verify().expect("whole");
     let info = db.collection("docs").expect("is there").info().expect("informs");
     let counts: Vec<u64> = info.vector_fields.iter().map(|field| field.vectors).collect();
-    assert_eq!(counts, [RECORDS as u64, RECORDS as u64 - 1]);
+    assert_eq!(counts, [RECORDS as u64, RECORDS as u64 - 1, RECORDS as u64]);
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn damaged_values_of_fields_give_errors_and_no_panic() {
     // With the right seal, so that what is behind it is reached.
     for round in 0..150 {
         let mut editor = page_editor::Pages::new(whole.clone());
-        let table = ["matrices", "delta", "collections", "tombstones"][round % 4];
+        let table = ["matrices", "delta", "collections", "postings"][round % 4];
         let entries = editor.entries(editor.table(table));
         if entries.is_empty() {
             continue;
@@ -132,6 +136,7 @@ fn damaged_values_of_fields_give_errors_and_no_panic() {
         let _ = docs.maxsim("tokens", &query).run();
         let _ = docs.maxsim("tokens", &query).exact().run();
         let _ = docs.search(&[0.5; DIM]).field("image").run();
+        let _ = docs.search_sparse("words", &[(3, 1.0), (50, 0.5)]).run();
         let _ = docs.scan().limit(500).with_vectors().run();
     }
 }

@@ -19,7 +19,8 @@ fn manual(dir: &tempfile::TempDir) -> (Database, Collection) {
     let db = options.open(dir.path().join("f.portolan")).expect("opens");
     let options = CollectionOptions::new(3, Metric::Cosine)
         .vector_field("image", VectorField::new(DIM, Metric::Cosine))
-        .vector_field("tokens", VectorField::multi(DIM));
+        .vector_field("tokens", VectorField::multi(DIM))
+        .vector_field("words", VectorField::sparse());
     let docs = db.create_collection("docs", options).expect("creates");
     (db, docs)
 }
@@ -32,6 +33,8 @@ fn fill(docs: &Collection, ids: std::ops::Range<i64>) -> Vec<Vec<f32>> {
     for (id, vector) in ids.zip(&vectors) {
         let tokens = Matrix::new(DIM, vector.clone()).expect("a row");
         let record = Record::new(id).named_vector("image", vector.clone());
+        let record =
+            record.named_vector("words", [(3, 0.5 + vector[0].abs()), (id as u32 + 9, 1.0)]);
         batch.upsert(record.named_vector("tokens", tokens)).expect("fits");
     }
     batch.commit().expect("commits");
@@ -64,8 +67,18 @@ fn what_does_not_fit_a_field_is_refused_by_a_typed_error_and_changes_nothing() {
     let narrow = Matrix::new(2, [1.0, 2.0]).expect("a row");
     let narrow = batch.upsert(Record::new("r").named_vector("tokens", narrow));
     assert!(matches!(narrow, Err(Error::NamedVector { .. })));
+    for pairs in [vec![(1, -0.5)], vec![(1, f32::NAN)], vec![(1, 1.0), (1, 2.0)], vec![(1, 0.0)]] {
+        let refused = batch.upsert(Record::new("r").named_vector("words", pairs));
+        assert!(matches!(refused, Err(Error::NamedVector { .. })));
+    }
+    let kind = batch.upsert(Record::new("r").named_vector("tokens", [(1, 1.0)]));
+    assert!(matches!(kind, Err(Error::VectorFieldKind { .. })));
     assert!(batch.is_empty());
 
+    let sparse = docs.search_sparse("image", &[(1, 1.0)]).run();
+    assert!(matches!(sparse, Err(Error::VectorFieldKind { .. })));
+    let sparse = docs.search_sparse("words", &[(1, -1.0)]).run();
+    assert!(matches!(sparse, Err(Error::NamedVector { .. })));
     let query = [1.0; DIM];
     assert!(matches!(
         docs.search(&query).field("none").run(),
@@ -103,7 +116,7 @@ fn fields_that_cannot_be_made_are_refused_with_what_is_allowed() {
         let refused = docs.add_vector_field(name, field).expect_err(name);
         assert!(matches!(refused, Error::VectorFieldOptions { .. }), "{refused}");
     }
-    for at in 2..64 {
+    for at in 3..64 {
         docs.add_vector_field(&format!("f{at}"), dense()).expect("there is room");
     }
     let refused = docs.add_vector_field("more", dense()).expect_err("64 are the most");
@@ -122,7 +135,7 @@ fn a_field_can_be_added_to_records_and_removed_with_all_that_is_in_it() {
     let vectors = fill(&docs, 0..40);
     docs.maintain().graph_min_rows(10).run().expect("folds");
     docs.add_vector_field("late", VectorField::new(2, Metric::Dot)).expect("adds");
-    assert_eq!(docs.vector_fields().expect("lists"), ["image", "late", "tokens"]);
+    assert_eq!(docs.vector_fields().expect("lists"), ["image", "late", "tokens", "words"]);
     assert!(docs.search(&[1.0, 0.0]).field("late").run().expect("searches").is_empty());
     docs.upsert(Record::new(7_i64).named_vector("late", [2.0, 0.0])).expect("commits");
     let hits = docs.search(&[1.0, 0.0]).field("late").run().expect("searches");
@@ -187,7 +200,7 @@ fn records_changed_while_a_field_is_folded_keep_the_change() {
     let info = docs.info().expect("informs");
     let counts: Vec<_> =
         info.vector_fields.iter().map(|field| (field.vectors, field.deleted)).collect();
-    assert_eq!(counts, [(298, 0), (297, 0)]);
+    assert_eq!(counts, [(298, 0), (297, 0), (297, 0)]);
 }
 
 #[test]
@@ -205,7 +218,7 @@ fn a_field_removed_while_it_is_folded_leaves_nothing_behind() {
     fold.run().expect("folds the other field");
     assert!(removed.load(Ordering::SeqCst));
     db.verify().expect("whole");
-    assert_eq!(docs.vector_fields().expect("lists"), ["tokens"]);
+    assert_eq!(docs.vector_fields().expect("lists"), ["tokens", "words"]);
     assert_eq!(docs.info().expect("informs").vector_fields[0].unsealed, 0);
 }
 

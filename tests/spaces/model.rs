@@ -29,7 +29,7 @@ enum Op {
 
 #[derive(Debug, Clone)]
 enum Change {
-    /// Bits of `has`: default vector, image, sound, tokens.
+    /// Bits of `has`: default vector, image, sound, tokens, words.
     Upsert {
         id: u8,
         seed: u64,
@@ -46,6 +46,7 @@ struct Kept {
     image: Option<Vec<f32>>,
     sound: Option<Vec<f32>>,
     tokens: Option<Matrix>,
+    words: Option<Vec<(u32, f32)>>,
 }
 
 impl Kept {
@@ -55,12 +56,17 @@ impl Kept {
         let (a, b, c) = (vector(6), vector(4), vector(9));
         let rows = 1 + (seed % 5) as usize;
         let tokens = Matrix::new(ROW, vector(rows * ROW)).expect("whole rows");
+        // Of few indices, so that lists are long, and of one far away.
+        let words =
+            vector(3).into_iter().zip(0..).map(|(x, at)| (at * 5 + seed as u32 % 4, x.abs()));
+        let words = words.chain([(u32::MAX - seed as u32 % 2, 0.5)]).collect();
         Self {
             tag: (seed % 3) as i64,
             vector: (has & 1 != 0).then_some(a),
             image: (has & 2 != 0).then_some(b),
             sound: (has & 4 != 0).then_some(c),
             tokens: (has & 8 != 0).then_some(tokens),
+            words: (has & 16 != 0).then_some(words),
         }
     }
 
@@ -71,6 +77,9 @@ impl Kept {
             if let Some(vector) = vector {
                 record = record.named_vector(name, vector.clone());
             }
+        }
+        if let Some(words) = &self.words {
+            record = record.named_vector("words", words.clone());
         }
         match &self.tokens {
             Some(tokens) => record.named_vector("tokens", tokens.clone()),
@@ -98,6 +107,7 @@ fn options(codec: MatrixCodec) -> CollectionOptions {
         .vector_field("image", field(IMAGE))
         .vector_field("sound", field(SOUND))
         .vector_field("tokens", VectorField::multi(ROW).codec(codec))
+        .vector_field("words", VectorField::sparse())
 }
 
 impl World {
@@ -145,6 +155,28 @@ impl World {
             assert_best(&tagged.run().expect("searches"), &wanted(Some(1)), 5, |_| 2e-3);
         }
         self.check_maxsim(docs, &Matrix::new(ROW, query(3 * ROW)).expect("whole rows"));
+        let words = query(12).into_iter().zip(0..).map(|(x, at)| (at, x.abs()));
+        self.check_sparse(docs, &words.chain([(u32::MAX, 0.25)]).collect::<Vec<_>>());
+    }
+
+    fn check_sparse(&self, docs: &Collection, query: &[(u32, f32)]) {
+        let wanted = |tag: Option<i64>| -> BTreeMap<u8, f64> {
+            let kept = self.kept.iter().filter(|(_, kept)| tag.is_none_or(|t| kept.tag == t));
+            let sparse =
+                kept.filter_map(|(id, kept)| Some((*id, kept_weights(kept.words.as_ref()?))));
+            let score = |words: &BTreeMap<u32, f32>| -> f64 {
+                let pairs = query.iter().filter_map(|(index, x)| Some((x, words.get(index)?)));
+                pairs.map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+            };
+            sparse
+                .map(|(id, words)| (id, score(&words)))
+                .filter(|(_, score)| *score > 0.0)
+                .collect()
+        };
+        let found = docs.search_sparse("words", query).limit(6).run().expect("searches");
+        assert_best(&found, &wanted(None), 6, |score| score * 1e-6);
+        let found = docs.search_sparse("words", query).filter(Filter::eq("tag", 1_i64));
+        assert_best(&found.run().expect("searches"), &wanted(Some(1)), 10, |score| score * 1e-6);
     }
 
     fn dense(&self) -> [(&'static str, Shape, fn(&Kept) -> Option<&Vec<f32>>); 3] {
@@ -180,6 +212,12 @@ impl World {
                 };
                 assert_eq!(read.rows().len(), given.rows().len());
                 names.push("tokens");
+            }
+            if let Some(given) = &kept.words {
+                let kept: BTreeMap<u32, f32> = kept_weights(given);
+                let wanted = FieldVector::Sparse(kept.into_iter().collect());
+                assert_eq!(found.named_vectors.get("words"), Some(&wanted));
+                names.push("words");
             }
             assert!(found.named_vectors.keys().eq(names), "{id}");
         }
@@ -230,6 +268,22 @@ impl World {
     }
 }
 
+/// Weights as they are kept: the upper half of an f32, the nearest, of equally near the even one.
+fn kept_weights(pairs: &[(u32, f32)]) -> BTreeMap<u32, f32> {
+    let half = |weight: f32| {
+        let low = f32::from_bits(weight.to_bits() & 0xFFFF_0000);
+        let high = f32::from_bits((weight.to_bits() & 0xFFFF_0000) + 0x1_0000);
+        match (weight - low).total_cmp(&(high - weight)) {
+            std::cmp::Ordering::Less => low,
+            std::cmp::Ordering::Greater => high,
+            _ if low.to_bits() >> 16 & 1 == 0 => low,
+            _ => high,
+        }
+    };
+    let kept = pairs.iter().map(|(index, weight)| (*index, half(*weight)));
+    kept.filter(|(_, weight)| *weight > 0.0).collect()
+}
+
 /// Each hit has the score of its record, and together they are the best there are.
 fn assert_best(found: &Hits, wanted: &BTreeMap<u8, f64>, limit: usize, error: impl Fn(f64) -> f64) {
     let mut scores: Vec<f64> = wanted.values().copied().collect();
@@ -246,7 +300,7 @@ fn assert_best(found: &Hits, wanted: &BTreeMap<u8, f64>, limit: usize, error: im
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let upsert = (0..40_u8, any::<u64>(), 0..16_u8);
+    let upsert = (0..40_u8, any::<u64>(), 0..32_u8);
     prop_oneof![
         4 => upsert.prop_map(|(id, seed, has)| Change::Upsert { id, seed, has }),
         1 => (0..40_u8).prop_map(Change::Delete),

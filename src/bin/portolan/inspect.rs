@@ -60,6 +60,8 @@ struct FieldShape {
     name: String,
     dimensions: usize,
     metric: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sparse: bool,
     /// How matrices are kept, of a field of matrices.
     #[serde(skip_serializing_if = "Option::is_none")]
     matrices: Option<String>,
@@ -164,6 +166,7 @@ fn field_shape(field: VectorFieldInfo) -> FieldShape {
         name: field.name,
         dimensions: field.dimensions,
         metric: field.metric.to_string(),
+        sparse: field.sparse,
         matrices: field.matrices.map(|codec| codec.to_string()),
         vectors: field.vectors,
         unsealed: field.unsealed,
@@ -213,6 +216,11 @@ fn info_text(info: &Info) -> String {
             let matrices = field.matrices.as_ref();
             let what = matrices.map_or("vectors".to_owned(), |codec| format!("matrices ({codec})"));
             let name = printable(&field.name);
+            if field.sparse {
+                let (count, label) = (field.vectors, "field");
+                let _ = writeln!(text, "  {label:<10} {name}: {count} sparse vectors");
+                continue;
+            }
             let _ = writeln!(
                 text,
                 "  {:<10} {name}: {} {what} of {}, {}; unsealed {}, deleted {}",

@@ -1,0 +1,283 @@
+//! Sparse vectors over the postings of terms: the term is an index, the count a weight in the 16
+//! bits that a posting's peak can tell. The score is the dot product.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::cursor::Postings;
+use super::editor::Editor;
+use super::keys;
+use super::lengths::{CHUNK, Lengths};
+use super::run::{Block, Decoded, Posting};
+use super::search::{Scored, Searched};
+use super::text_error::TextError;
+use crate::filter::Slots;
+use crate::format::FormatError;
+use crate::record::Slot;
+use crate::storage::{Snapshot, StorageError, Table, WriteTxn};
+
+fn disagrees(error: TextError) -> StorageError {
+    match error {
+        TextError::Storage(error) => error,
+        _ => StorageError::Missing { what: "the postings of a sparse vector" },
+    }
+}
+
+/// What a batch does to the postings of a field of sparse vectors.
+pub(crate) struct SparseChanges {
+    number: u32,
+    gone: Vec<(u32, Posting)>,
+    new: Vec<(u32, Posting)>,
+}
+
+impl SparseChanges {
+    /// No changes yet, of the field of that number.
+    pub(crate) fn new(number: u32) -> Self {
+        Self { number, gone: Vec::new(), new: Vec::new() }
+    }
+
+    /// A vector under a new slot, higher than all before.
+    pub(crate) fn add(&mut self, slot: Slot, pairs: impl Iterator<Item = (u32, u16)>) {
+        self.new.extend(postings(slot, pairs));
+    }
+
+    /// The vector of a slot goes.
+    pub(crate) fn remove(&mut self, slot: Slot, pairs: impl Iterator<Item = (u32, u16)>) {
+        self.gone.extend(postings(slot, pairs));
+    }
+
+    /// Writes the changes, each list once.
+    ///
+    /// # Errors
+    /// The postings do not hold what is to be removed; storage; damage.
+    pub(crate) fn write(mut self, txn: &mut WriteTxn<'_>) -> Result<(), StorageError> {
+        // What the same batch added and removed was never there.
+        let new: HashSet<u32> = self.new.iter().map(|(_, posting)| posting.slot).collect();
+        let undone: HashSet<u32> = (self.gone.iter())
+            .map(|(_, posting)| posting.slot)
+            .filter(|slot| new.contains(slot))
+            .collect();
+        for list in [&mut self.gone, &mut self.new] {
+            list.retain(|(_, posting)| !undone.contains(&posting.slot));
+            list.sort_unstable_by_key(|(term, posting)| (*term, posting.slot));
+        }
+        let mut editor = Editor::new(self.number, Lengths::new(self.number));
+        let (mut gone, mut new) = (self.gone.as_slice(), self.new.as_slice());
+        while let Some(term) = lowest(gone, new) {
+            let (of_gone, more_gone) = split(gone, term);
+            let (of_new, more_new) = split(new, term);
+            let taken: Vec<Posting> = of_gone.iter().map(|(_, posting)| *posting).collect();
+            let added = of_new.iter().map(|(_, posting)| *posting);
+            editor.change(txn, &term.to_be_bytes(), &taken, added).map_err(disagrees)?;
+            (gone, new) = (more_gone, more_new);
+        }
+        Ok(())
+    }
+}
+
+fn postings(
+    slot: Slot,
+    pairs: impl Iterator<Item = (u32, u16)>,
+) -> impl Iterator<Item = (u32, Posting)> {
+    pairs.map(move |(term, code)| (term, Posting { slot: slot.0, count: u32::from(code) }))
+}
+
+fn lowest(gone: &[(u32, Posting)], new: &[(u32, Posting)]) -> Option<u32> {
+    let first = |list: &[(u32, Posting)]| list.first().map(|(term, _)| *term);
+    first(gone).into_iter().chain(first(new)).min()
+}
+
+/// The postings of a term, which no other is before, and the rest.
+fn split(list: &[(u32, Posting)], term: u32) -> (&[(u32, Posting)], &[(u32, Posting)]) {
+    list.split_at(list.partition_point(|(of, _)| *of <= term))
+}
+
+/// The weight of a code: the upper half of an f32.
+fn weight(count: u32) -> f64 {
+    // A count that is no code of ours counts as the largest there is.
+    f64::from(f32::from_bits(count.min(0x7F7F) << 16))
+}
+
+/// The postings of one index of a query, read forward.
+struct List<'s> {
+    blocks: Vec<Block<'s>>,
+    /// The most that a posting of each block can add.
+    bounds: Vec<f64>,
+    factor: f64,
+    at: usize,
+    decoded: Box<Decoded>,
+    is_decoded: bool,
+}
+
+impl List<'_> {
+    fn next_slot(&self) -> Option<u32> {
+        self.blocks.get(self.at).map(|block| block.first)
+    }
+
+    /// The most that a posting up to `last` can add.
+    fn bound_to(&self, last: u32) -> f64 {
+        let rest = self.blocks.iter().zip(&self.bounds).skip(self.at);
+        rest.take_while(|(block, _)| block.first <= last)
+            .fold(0.0, |most, (_, bound)| f64::max(most, *bound))
+    }
+
+    fn leave(&mut self, slot: u32) {
+        while self.blocks.get(self.at).is_some_and(|block| block.last < slot) {
+            (self.at, self.is_decoded) = (self.at + 1, false);
+        }
+    }
+
+    /// Adds what the postings from `first` to `last` give to the sums of the window.
+    fn add(&mut self, (first, last): (u32, u32), window: &mut Window) -> Result<(), FormatError> {
+        self.leave(first);
+        while let Some(block) = self.blocks.get(self.at).filter(|block| block.first <= last) {
+            if !self.is_decoded {
+                block.decode(&mut self.decoded)?;
+                self.is_decoded = true;
+            }
+            for posting in self.decoded.postings() {
+                if (first..=last).contains(&posting.slot) {
+                    window.add(posting.slot - first, self.factor * weight(posting.count));
+                }
+            }
+            if block.last > last {
+                break;
+            }
+            (self.at, self.is_decoded) = (self.at + 1, false);
+        }
+        Ok(())
+    }
+}
+
+/// Sums of 4,096 slots.
+struct Window {
+    sums: Vec<f64>,
+    touched: Vec<u32>,
+}
+
+impl Window {
+    fn add(&mut self, at: u32, points: f64) {
+        if let Some(sum) = self.sums.get_mut(at as usize) {
+            if *sum == 0.0 {
+                self.touched.push(at);
+            }
+            *sum += points;
+        }
+    }
+}
+
+/// The best `limit` of those that pass by the dot product with a query of distinct indices and
+/// weights above 0: of equal ones the lower slot first. Windows that cannot hold any of the best
+/// are left out.
+///
+/// # Errors
+/// Storage; damage.
+pub(crate) fn search_sparse(
+    snapshot: &dyn Snapshot,
+    number: u32,
+    query: &[(u32, f32)],
+    limit: usize,
+    passes: &Slots,
+) -> Result<Searched, StorageError> {
+    let mut lists = Vec::with_capacity(query.len());
+    for (term, factor) in query {
+        let Some(found) = Postings::of(snapshot, number, &term.to_be_bytes())? else { continue };
+        let factor = f64::from(*factor);
+        let most = |block: &Block<'_>| {
+            block.peak.map_or(f64::INFINITY, |peak| factor * weight(u32::from(peak.count)))
+        };
+        let bounds = found.blocks.iter().map(most).collect();
+        let decoded = Box::new(Decoded::new());
+        let blocks = found.blocks;
+        lists.push(List { blocks, bounds, factor, at: 0, decoded, is_decoded: false });
+    }
+    let mut searched = Searched { terms: lists.len(), ..Searched::default() };
+    if limit == 0 {
+        return Ok(searched);
+    }
+    let mut window = Window { sums: vec![0.0; CHUNK as usize], touched: Vec::new() };
+    let mut best: BinaryHeap<Reverse<(u32, Reverse<u32>)>> = BinaryHeap::new();
+    while let Some(next) = lists.iter().filter_map(List::next_slot).min() {
+        let first = next - next % CHUNK;
+        let last = first + (CHUNK - 1);
+        let most: f64 = lists.iter().map(|list| list.bound_to(last)).sum();
+        let least = best.peek().filter(|_| best.len() >= limit).map(|Reverse((bits, _))| *bits);
+        // Sums are rounded to f32, so a bound that is barely too low is not.
+        if least.is_none_or(|least| most as f32 >= f32::from_bits(least)) {
+            for list in &mut lists {
+                list.add((first, last), &mut window)?;
+            }
+            window.touched.sort_unstable();
+            for at in window.touched.drain(..) {
+                let sum = window.sums.get_mut(at as usize).map_or(0.0, std::mem::take);
+                let (bits, slot) = ((sum as f32).min(f32::MAX).to_bits(), first + at);
+                searched.scored += 1;
+                // Slots ascend, so of equal scores the first stays.
+                let is_better = best.len() < limit
+                    || best.peek().is_some_and(|Reverse((worst, _))| bits > *worst);
+                if is_better && passes.contains(slot) {
+                    if best.len() >= limit {
+                        best.pop();
+                    }
+                    best.push(Reverse((bits, Reverse(slot))));
+                }
+            }
+        }
+        let Some(after) = last.checked_add(1) else { break };
+        lists.iter_mut().for_each(|list| list.leave(after));
+    }
+    let sorted = best.into_sorted_vec().into_iter();
+    searched.best = sorted
+        .map(|Reverse((bits, Reverse(slot)))| Scored {
+            slot: Slot(slot),
+            score: f32::from_bits(bits),
+        })
+        .collect();
+    Ok(searched)
+}
+
+/// Whether the postings of a field are those of its vectors: both are summed up by hashes.
+#[derive(Default)]
+pub(crate) struct SparseCheck {
+    postings: u64,
+    hashes: u64,
+}
+
+impl SparseCheck {
+    /// Counts what a vector should have.
+    pub(crate) fn add(&mut self, slot: Slot, pairs: impl Iterator<Item = (u32, u16)>) {
+        postings(slot, pairs)
+            .for_each(|(term, posting)| self.posting(&term.to_be_bytes(), posting));
+    }
+
+    fn posting(&mut self, term: &[u8], posting: Posting) {
+        let seed = u64::from(posting.slot) << 32 | u64::from(posting.count);
+        self.hashes = self.hashes.wrapping_add(xxh3_64_with_seed(term, seed));
+        self.postings += 1;
+    }
+
+    /// Compares that with all postings under the number of the field, which are all read.
+    ///
+    /// # Errors
+    /// [`StorageError::Missing`]; storage; damage.
+    pub(crate) fn finish(self, snapshot: &dyn Snapshot, number: u32) -> Result<(), StorageError> {
+        let mut stored = Self::default();
+        let mut decoded = Decoded::new();
+        let prefix = keys::term(number, b"");
+        for entry in snapshot.range(Table::Postings, &prefix, &prefix)? {
+            let missing = StorageError::Missing { what: "an index of sparse vectors" };
+            let term = keys::term_of(entry?.0).filter(|term| term.len() == 4).ok_or(missing)?;
+            let missing = StorageError::Missing { what: "the postings of an index" };
+            for block in Postings::of(snapshot, number, term)?.ok_or(missing)?.blocks {
+                block.decode(&mut decoded)?;
+                decoded.postings().for_each(|posting| stored.posting(term, posting));
+            }
+        }
+        if (self.postings, self.hashes) != (stored.postings, stored.hashes) {
+            return Err(StorageError::Missing { what: "the postings of a sparse vector" });
+        }
+        Ok(())
+    }
+}
