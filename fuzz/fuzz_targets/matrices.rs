@@ -1,5 +1,5 @@
-//! A sparse vector; a matrix under a key of eight bytes, of as many dimensions as byte 0 says; and the definition of
-//! a vector field.
+//! A sparse vector; a matrix under a key of eight bytes, of as many dimensions as byte 0 says; and
+//! the definition of a vector field.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

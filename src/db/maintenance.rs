@@ -49,8 +49,8 @@ impl Default for Maintenance {
     }
 }
 
-/// Does what a commit that left the spaces of a collection so sets off. Never waits for another fold: it
-/// may be running further down the stack of this very thread, under a stolen task.
+/// Does what a commit that left the spaces of a collection so sets off. Never waits for another
+/// fold: it may be running further down the stack of this very thread, under a stolen task.
 pub(super) fn after_commit(
     collection: &Collection,
     manifests: &[(u32, Manifest)],
@@ -157,8 +157,8 @@ pub struct Maintain<'p> {
 
 impl Collection {
     /// Folds all vectors of each field of the collection into one segment and drops deleted rows:
-    /// the best state for searching and shipping. Builds the graph on all threads of the current rayon
-    /// pool; searches and writes go on meanwhile.
+    /// the best state for searching and shipping. Builds the graph on all threads of the current
+    /// rayon pool; searches and writes go on meanwhile.
     pub fn maintain<'p>(&self) -> Maintain<'p> {
         let collection = self.clone();
         Maintain {

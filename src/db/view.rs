@@ -1,5 +1,6 @@
-//! A view: everything vector search needs of one space of a collection at one version of the file, with the
-//! extents as slices of the map. Built when the version changes, shared by all searches after.
+//! A view: everything vector search needs of one space of a collection at one version of the file,
+//! with the extents as slices of the map. Built when the version changes, shared by all searches
+//! after.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,5 @@
-//! How many of the true best by MaxSim a search by candidates finds, on documents about a few topics
-//! each.
+//! How many of the true best by MaxSim a search by candidates finds, on documents about a few
+//! topics each.
 
 use portolan::{CollectionOptions, Database, Matrix, MatrixCodec, Metric, Record, VectorField};
 
