@@ -53,10 +53,15 @@ pub use db::{
     RecallPoint, Repaired, Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo,
     SparseSearch, TextSearch, VectorField, VectorFieldInfo, Verified,
 };
+pub use db::{
+    Cursor, Dense, Explanation, Facet, FacetCounts, FacetValue, Find, FindReport, FindStage,
+    Findings, Group, Highlights, Lexical, Like, LikeStrategy, ListPlace, ListReport, Mmr, Order,
+    SegmentReport,
+};
 pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};
 pub use format::{FORMAT_VERSION, FormatError};
-pub use fusion::{RRF_K, fuse};
+pub use fusion::{Fusion, Normalization, RRF_K, fuse};
 pub use index::{GraphParams, IndexError, SearchPath};
 pub use lexical::{Language, TextError, TextIndex, TextQuery};
 #[cfg(feature = "nim")]

@@ -55,7 +55,7 @@ impl Inverter {
         self.postings.len()
     }
 
-    /// Takes in a record. Slots must ascend for the postings of a term to ascend.
+    /// Takes in a record.
     pub(super) fn add(&mut self, slot: u32, record: &Record) {
         let Self { index, analyzer, words, term_of, terms, counts, found, .. } = self;
         let mut length = 0;
@@ -106,6 +106,14 @@ impl Inverter {
             sorted[*next] = *posting;
             *next += 1;
         }
+        for range in starts.windows(2) {
+            // Records are removed in any order.
+            if let Some(of_term) = sorted.get_mut(range[0]..range[1])
+                && !of_term.is_sorted_by_key(|posting| posting.slot)
+            {
+                of_term.sort_unstable_by_key(|posting| posting.slot);
+            }
+        }
         let mut order: Vec<u32> = (0..self.terms.len() as u32).collect();
         order.sort_unstable_by(|&a, &b| self.terms.get(a).cmp(self.terms.get(b)));
         ByTerm { terms: &self.terms, order, starts, postings: sorted }
@@ -121,7 +129,7 @@ pub(super) struct ByTerm<'i> {
 }
 
 impl ByTerm<'_> {
-    /// Every term with its postings, slots ascending if the records' were.
+    /// Every term with its postings, slots ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[Posting])> {
         self.order.iter().map(|&term| {
             let bounds = self.starts.get(term as usize).zip(self.starts.get(term as usize + 1));
