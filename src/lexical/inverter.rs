@@ -55,7 +55,7 @@ impl Inverter {
         self.postings.len()
     }
 
-    /// Takes in a record. Slots must ascend for the postings of a term to ascend.
+    /// Takes in a record.
     pub(super) fn add(&mut self, slot: u32, record: &Record) {
         let Self { index, analyzer, words, term_of, terms, counts, found, .. } = self;
         let mut length = 0;
@@ -106,6 +106,13 @@ impl Inverter {
             sorted[*next] = *posting;
             *next += 1;
         }
+        if !self.records.is_sorted_by_key(|of| of.slot) {
+            for bounds in starts.windows(2) {
+                if let Some(postings) = sorted.get_mut(bounds[0]..bounds[1]) {
+                    postings.sort_unstable_by_key(|posting| posting.slot);
+                }
+            }
+        }
         let mut order: Vec<u32> = (0..self.terms.len() as u32).collect();
         order.sort_unstable_by(|&a, &b| self.terms.get(a).cmp(self.terms.get(b)));
         ByTerm { terms: &self.terms, order, starts, postings: sorted }
@@ -121,7 +128,7 @@ pub(super) struct ByTerm<'i> {
 }
 
 impl ByTerm<'_> {
-    /// Every term with its postings, slots ascending if the records' were.
+    /// Every term with its postings, slots ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[Posting])> {
         self.order.iter().map(|&term| {
             let bounds = self.starts.get(term as usize).zip(self.starts.get(term as usize + 1));
@@ -140,9 +147,9 @@ mod tests {
     fn postings_are_by_term_with_weighted_counts() {
         let index = TextIndex::new(Language::English).title(3);
         let mut inverter = Inverter::new(&index);
-        inverter.add(4, &Record::new(1).title("Sails").text("the sail, a ship"));
-        inverter.add(5, &Record::new(2));
         inverter.add(9, &Record::new(3).text("SHIPS"));
+        inverter.add(5, &Record::new(2));
+        inverter.add(4, &Record::new(1).title("Sails").text("the sail, a ship"));
         let sorted = inverter.by_term();
         let found: Vec<_> = sorted.iter().collect();
         let posting = |slot, count| Posting { slot, count };
@@ -150,6 +157,6 @@ mod tests {
         let ship = [posting(4, 1), posting(9, 1)];
         assert_eq!(found, [(b"sail".as_slice(), &sail[..]), (b"ship", &ship[..])]);
         let lengths: Vec<_> = inverter.records.iter().map(|of| (of.slot, of.length)).collect();
-        assert_eq!(lengths, [(4, 5), (9, 1)]);
+        assert_eq!(lengths, [(9, 1), (4, 5)]);
     }
 }
