@@ -2,6 +2,7 @@
 //! panic, and the kernels. Not API.
 
 use crate::format;
+use crate::lexical::{self, Language};
 use crate::storage::{slot_sets, tables, vector_fields};
 
 /// The kernels and their scalar twins.
@@ -65,6 +66,33 @@ pub fn sparse(bytes: &[u8]) -> bool {
 /// Decodes the definition of a vector field.
 pub fn vector_field(bytes: &[u8]) -> bool {
     vector_fields::decode(bytes).is_ok()
+}
+
+/// The terms of a text, each with the place of its word.
+pub fn text_terms(language: Language, text: &str) -> Vec<(usize, String)> {
+    lexical::terms(language, text)
+}
+
+/// Decodes the value of a term, and a run of its own.
+pub fn postings(bytes: &[u8]) -> bool {
+    lexical::decode_postings(bytes)
+}
+
+/// Decodes a setting of a text index.
+pub fn text_setting(bytes: &[u8]) -> bool {
+    lexical::TextIndex::decode(bytes).is_ok()
+}
+
+/// Reads a text as a query, and marks its words in the text itself.
+///
+/// # Panics
+/// When a mark is no part of the text.
+pub fn text_query(language: u8, text: &str) {
+    let language = Language::codes().nth(usize::from(language)).and_then(Language::from_code);
+    let index = lexical::TextIndex::new(language.unwrap_or_default());
+    for at in index.highlight(&lexical::TextQuery::parse(text), text) {
+        assert!(text.get(at).is_some());
+    }
 }
 
 /// Reads events whole and in pieces of some size.

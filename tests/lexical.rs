@@ -8,7 +8,7 @@ use portolan::eval::beir;
 use portolan::eval::metrics::mean_scores;
 use portolan::{
     Collection, CollectionOptions, Database, DatabaseOptions, Error, Filter, Language, Metric,
-    Record, TextError, TextIndex, TextQuery, Verify,
+    Record, TextError, TextIndex, Verify,
 };
 use proptest::prelude::*;
 
@@ -268,7 +268,7 @@ fn stems_and_case_are_the_language_s() {
     let texts =
         [(1, "The sailors were SAILING"), (2, "Die H\u{e4}user am H\u{c4}FEN"), (3, "Haus")];
     let found = |language, query: &str| {
-        let name = format!("{language}-{}", query.len());
+        let name = format!("{language} {query}");
         let options = CollectionOptions::new(2, Metric::Dot).text(TextIndex::new(language));
         let docs = db.create_collection(&name, options).unwrap();
         for (id, text) in texts {

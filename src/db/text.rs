@@ -6,7 +6,7 @@ use super::search::{Hit, Hits, SearchReport};
 use super::{Collection, CollectionOptions};
 use crate::error::{Error, Result};
 use crate::filter::{self, Filter, Slots};
-use crate::lexical::{self, Scored, TextChanges, TextError, TextIndex, TextQuery};
+use crate::lexical::{self, Scored, Searched, TextChanges, TextError, TextIndex, TextQuery};
 use crate::storage::keys as key;
 use crate::storage::settings::{self, Setting};
 use crate::storage::{Snapshot, StorageError, Table, tables};
@@ -50,7 +50,7 @@ impl Collection {
     /// docs.upsert(Record::new("a").title("Sea charts").text("Venice, 1300").field("year", 1300))?;
     /// docs.upsert(Record::new("b").text("Sailing by the chart").field("year", 1500))?;
     ///
-    /// let hits = docs.search_text("charts for sailors").run()?;
+    /// let hits = docs.search_text("charts for sailing").run()?;
     /// assert_eq!(hits[0].id, "b".into());
     /// let query = TextQuery::parse("\"sea chart\" sail*");
     /// let hits = docs.search_text(query).filter(Filter::lt("year", 1400)).limit(5).run()?;
@@ -167,6 +167,30 @@ impl TextSearch {
         self
     }
 
+    /// Our numbers of the records and their scores, without the records: for benches. Not API.
+    ///
+    /// # Errors
+    /// As [`TextSearch::run`].
+    #[doc(hidden)]
+    pub fn run_slots(self) -> Result<Vec<(u32, f32)>> {
+        let snapshot = self.collection.inner.snapshot()?;
+        let (searched, _) = self.find(snapshot.as_ref())?;
+        Ok(searched.best.into_iter().map(|found| (found.slot.0, found.score)).collect())
+    }
+
+    fn find(&self, snapshot: &dyn Snapshot) -> Result<(Searched, Slots)> {
+        let collection = &self.collection;
+        collection.manifest(snapshot)?;
+        let index = collection.needed_text_index(snapshot)?;
+        let passes = match &self.filter {
+            Some(filter) => filter::evaluate(filter, snapshot, collection.id)?,
+            None => Slots::all(),
+        };
+        let (query, limit) = (&self.query, self.limit);
+        let searched = lexical::search(snapshot, collection.id, &index, query, limit, &passes)?;
+        Ok((searched, passes))
+    }
+
     /// Runs the search on the newest version of the file. The scores of hits are BM25 scores,
     /// equal ones in order of insertion.
     ///
@@ -177,14 +201,8 @@ impl TextSearch {
         let collection = &self.collection;
         let snapshot = collection.inner.snapshot()?;
         let snapshot = snapshot.as_ref();
-        let manifest = collection.manifest(snapshot)?;
-        let index = collection.needed_text_index(snapshot)?;
-        let passes = match &self.filter {
-            Some(filter) => filter::evaluate(filter, snapshot, collection.id)?,
-            None => Slots::all(),
-        };
-        let searched =
-            lexical::search(snapshot, collection.id, &index, &self.query, self.limit, &passes)?;
+        let (searched, passes) = self.find(snapshot)?;
+        let records = collection.manifest(snapshot)?.records;
         let mut hits = Vec::with_capacity(searched.best.len());
         for Scored { slot, score } in searched.best {
             let record = tables::record(snapshot, collection.id, slot)?.record;
@@ -192,7 +210,7 @@ impl TextSearch {
         }
         let passing = match passes {
             Slots::Only(slots) => slots.len(),
-            Slots::Except(slots) => manifest.records.saturating_sub(slots.len()),
+            Slots::Except(slots) => records.saturating_sub(slots.len()),
         };
         let candidates = usize::try_from(searched.scored).unwrap_or(usize::MAX);
         let took = begin.elapsed();

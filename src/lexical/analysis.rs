@@ -40,6 +40,18 @@ pub(super) fn each_token<'t>(text: &'t str, mut each: impl FnMut(Token<'t>)) {
     });
 }
 
+/// The terms of a text, each with the place of its word.
+pub(crate) fn terms(language: Language, text: &str) -> Vec<(usize, String)> {
+    let mut analyzer = Analyzer::new(language);
+    let mut terms = Vec::new();
+    each_token(text, |token| {
+        if let Some(term) = analyzer.term(token.raw) {
+            terms.push((token.position as usize, String::from_utf8_lossy(term).into_owned()));
+        }
+    });
+    terms
+}
+
 /// Turns the words of one language into terms.
 #[derive(Clone)]
 pub(super) struct Analyzer {

@@ -106,12 +106,11 @@ impl Inverter {
             sorted[*next] = *posting;
             *next += 1;
         }
-        for range in starts.windows(2) {
-            // Records are removed in any order.
-            if let Some(of_term) = sorted.get_mut(range[0]..range[1])
-                && !of_term.is_sorted_by_key(|posting| posting.slot)
-            {
-                of_term.sort_unstable_by_key(|posting| posting.slot);
+        if !self.records.is_sorted_by_key(|of| of.slot) {
+            for bounds in starts.windows(2) {
+                if let Some(postings) = sorted.get_mut(bounds[0]..bounds[1]) {
+                    postings.sort_unstable_by_key(|posting| posting.slot);
+                }
             }
         }
         let mut order: Vec<u32> = (0..self.terms.len() as u32).collect();
@@ -148,9 +147,9 @@ mod tests {
     fn postings_are_by_term_with_weighted_counts() {
         let index = TextIndex::new(Language::English).title(3);
         let mut inverter = Inverter::new(&index);
-        inverter.add(4, &Record::new(1).title("Sails").text("the sail, a ship"));
-        inverter.add(5, &Record::new(2));
         inverter.add(9, &Record::new(3).text("SHIPS"));
+        inverter.add(5, &Record::new(2));
+        inverter.add(4, &Record::new(1).title("Sails").text("the sail, a ship"));
         let sorted = inverter.by_term();
         let found: Vec<_> = sorted.iter().collect();
         let posting = |slot, count| Posting { slot, count };
@@ -158,6 +157,6 @@ mod tests {
         let ship = [posting(4, 1), posting(9, 1)];
         assert_eq!(found, [(b"sail".as_slice(), &sail[..]), (b"ship", &ship[..])]);
         let lengths: Vec<_> = inverter.records.iter().map(|of| (of.slot, of.length)).collect();
-        assert_eq!(lengths, [(4, 5), (9, 1)]);
+        assert_eq!(lengths, [(9, 1), (4, 5)]);
     }
 }

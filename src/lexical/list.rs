@@ -1,11 +1,23 @@
 //! The value of a term: how many texts have it, and their list, or the end of it if the begin is in
 //! runs of its own.
 
-use super::run::WHAT;
+use super::run::{Decoded, RunWriter, WHAT, read_run, short_list};
 use crate::format::{FormatError, read_u32};
 
 /// Rarer terms have no headers.
 pub(super) const SHORT_MAX: usize = 15;
+
+/// Decodes all postings of an unsealed value of a term, or of a run; for the fuzz target.
+pub(crate) fn decode_postings(bytes: &[u8]) -> bool {
+    let (mut decoded, mut postings) = (Decoded::new(), Vec::new());
+    let run = match List::read(bytes) {
+        Ok(List::Short { postings, bytes }) => short_list(postings, bytes, &mut decoded).is_ok(),
+        Ok(List::Long { run, .. }) => read_run(run, &mut decoded, &mut postings).is_ok(),
+        Err(_) => false,
+    };
+    let own = read_run(bytes, &mut decoded, &mut postings).is_ok();
+    run | own | RunWriter::default().load(bytes).is_ok()
+}
 
 /// The value of a term, taken apart.
 #[derive(Debug, Clone, Copy)]

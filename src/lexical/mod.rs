@@ -36,11 +36,13 @@ mod text_error;
 mod update;
 mod words;
 
+pub(crate) use analysis::terms;
 pub(crate) use check::TextCheck;
 pub use config::TextIndex;
 pub use language::Language;
+pub(crate) use list::decode_postings;
 pub use query::TextQuery;
-pub(crate) use search::{Scored, search};
+pub(crate) use search::{Scored, Searched, search};
 pub(crate) use sparse::{SparseChanges, SparseCheck, search_sparse};
 pub use text_error::TextError;
 pub(crate) use update::TextChanges;

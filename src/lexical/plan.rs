@@ -83,16 +83,18 @@ impl<'s> Plan<'s> {
         let group = |group: &Group| group.iter().filter_map(|term| cursor(term, 0.0)).collect();
         let required: Vec<Vec<Cursor<'s>>> = terms.required.iter().map(group).collect();
         let least = terms.optional.len().min(query.at_least);
+        let is_implied = least == 0 || (least == 1 && required.is_empty());
+        let optional = (!is_implied).then(|| (least, terms.optional.iter().map(group).collect()));
+        let excluded = terms.excluded.iter().filter_map(|term| cursor(term, 0.0)).collect();
         let cursors: Vec<Cursor<'s>> = weights
             .iter()
-            .filter_map(|(term, weight)| cursor(term, scoring.weight(*weight)))
+            .filter_map(|(term, weight)| {
+                Some(Cursor::new(known.remove(term)?, &scoring, scoring.weight(*weight)))
+            })
             .collect();
         if cursors.is_empty() || required.iter().any(Vec::is_empty) {
             return Ok(None);
         }
-        let is_implied = least == 0 || (least == 1 && required.is_empty());
-        let optional = (!is_implied).then(|| (least, terms.optional.iter().map(group).collect()));
-        let excluded = terms.excluded.iter().filter_map(|term| cursor(term, 0.0)).collect();
         let (phrases, terms) = (terms.phrases, cursors.len());
         Ok(Some(Self { scoring, cursors, required, excluded, optional, phrases, terms }))
     }

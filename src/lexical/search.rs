@@ -116,12 +116,15 @@ struct Search<'s> {
 
 impl Search<'_> {
     fn run(&mut self) -> Result<(), TextError> {
+        let mut after = 0;
         while let Some(next) = self.plan.cursors.iter().filter_map(|of| of.next_slot()).min() {
-            let first = next - next % CHUNK;
+            // A block may have begun in the window before.
+            let first = next.max(after) / CHUNK * CHUNK;
             let last = first + (CHUNK - 1);
             self.window(first, last)?;
-            let Some(after) = last.checked_add(1) else { break };
-            self.plan.cursors.iter_mut().for_each(|cursor| cursor.seek(after));
+            let Some(from) = last.checked_add(1) else { break };
+            self.plan.cursors.iter_mut().for_each(|cursor| cursor.seek(from));
+            after = from;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! Named vector fields: their definitions, which are settings of a collection, and the matrices of
-//! those that have many vectors a record (`storage-format.md` sections 3.10 and 5.5).
+//! those that have many vectors a record (`storage-format.md` sections 3.10 and 5.6).
 
 use super::keys as key;
 use super::settings::{self, Setting};
