@@ -55,8 +55,8 @@ pub use db::{
 };
 pub use db::{
     Cursor, Dense, Explanation, Facet, FacetCounts, FacetValue, Find, FindReport, FindStage,
-    Findings, Group, Highlights, Lexical, Like, LikeStrategy, ListPlace, ListReport, Mmr, Order,
-    SegmentReport,
+    Findings, Group, Highlights, Lexical, Like, LikeStrategy, ListPlace, ListReport, Mmr, Multi,
+    Order, SegmentReport, Sparse,
 };
 pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};

@@ -113,6 +113,11 @@ impl Entries {
 }
 
 impl View {
+    /// What of this view some slots let pass.
+    pub(super) fn matching_slots(&self, slots: Slots) -> Matching {
+        Matching::new(self, slots)
+    }
+
     /// What a filter lets pass, or what is alive without one.
     ///
     /// # Errors

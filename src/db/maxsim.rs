@@ -12,7 +12,7 @@ use super::space::Field;
 use super::space_vectors::read_matrix;
 use super::view::View;
 use crate::error::{Error, Result};
-use crate::filter::{self, Filter, Slots};
+use crate::filter::{Filter, Slots};
 use crate::index::{Effort, Neighbor, best_of};
 use crate::record::{Matrix, RecordId, Slot};
 use crate::storage::keys as key;
@@ -20,7 +20,7 @@ use crate::storage::{Snapshot, StorageError, Table, tables, vector_fields};
 use crate::vectors::{MaxSimQuery, MaxSimScratch, PreparedQuery};
 
 /// Records whose matrices are compared if nothing else was said.
-const CANDIDATES: usize = 200;
+pub(super) const CANDIDATES: usize = 200;
 /// Rows of a query by which candidates are looked for one by one, beside the query as a whole.
 const ROW_SEARCHES: usize = 32;
 /// Matrices that are read before they are scored, in an exact search.
@@ -138,16 +138,10 @@ impl MaxSim<'_> {
         let (field, query) = self.prepare(snapshot)?;
         let view = collection.view_of(snapshot, field.space)?;
         let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
-        let found = if self.limit == 0 {
-            Vec::new()
-        } else if self.exact || matching.passing <= self.candidates as u64 {
-            exact(snapshot, &field, &query, &self.passing(snapshot)?)?
-        } else {
-            let most = self.candidates.max(self.limit);
-            let slots = collection.maxsim_candidates(&view, &query, &matching, most)?;
-            scores_of(snapshot, &field, &query, &slots)?
-        };
-        let (candidates, found) = (found.len(), best_of(found, self.limit));
+        let of = (view.as_ref(), matching.as_ref());
+        let depth =
+            MaxSimDepth { limit: self.limit, candidates: self.candidates, exact: self.exact };
+        let (found, candidates) = collection.nearest_maxsim(snapshot, &field, &query, of, depth)?;
         let report = SearchReport {
             took: begin.elapsed(),
             segments: view.segments.len(),
@@ -191,16 +185,39 @@ impl MaxSim<'_> {
         let query = self.collection.maxsim_query(&field, self.matrix)?;
         Ok((field, query))
     }
+}
 
-    fn passing(&self, snapshot: &dyn Snapshot) -> Result<Slots> {
-        match &self.filter {
-            Some(filter) => Ok(filter::evaluate(filter, snapshot, self.collection.id)?),
-            None => Ok(Slots::all()),
-        }
-    }
+/// How far a search by MaxSim goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MaxSimDepth {
+    pub(super) limit: usize,
+    pub(super) candidates: usize,
+    pub(super) exact: bool,
 }
 
 impl Collection {
+    /// The best `limit` of what passes in a view of the field, and how many were compared.
+    pub(super) fn nearest_maxsim(
+        &self,
+        snapshot: &dyn Snapshot,
+        field: &Field,
+        query: &MaxSimQuery,
+        (view, matching): (&View, &Matching),
+        depth: MaxSimDepth,
+    ) -> Result<(Vec<Neighbor>, usize)> {
+        let found = if depth.limit == 0 {
+            Vec::new()
+        } else if depth.exact || matching.passing <= depth.candidates as u64 {
+            exact(snapshot, field, query, &matching.slots)?
+        } else {
+            let most = depth.candidates.max(depth.limit);
+            let slots = self.maxsim_candidates(view, query, matching, most)?;
+            scores_of(snapshot, field, query, &slots)?
+        };
+        let compared = found.len();
+        Ok((best_of(found, depth.limit), compared))
+    }
+
     /// Slots whose matrices are worth comparing, at most so many: in turn the best of the query as
     /// a whole and of some of its rows.
     pub(super) fn maxsim_candidates(

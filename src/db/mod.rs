@@ -51,7 +51,8 @@ pub use compact::Compacted;
 pub use damage::{Damage, DamagedPart};
 pub use find::{
     Cursor, Dense, Explanation, Facet, FacetCounts, FacetValue, Find, FindReport, FindStage,
-    Findings, Group, Lexical, Like, LikeStrategy, ListReport, Mmr, Order, SegmentReport,
+    Findings, Group, Lexical, Like, LikeStrategy, ListReport, Mmr, Multi, Order, SegmentReport,
+    Sparse,
 };
 pub use maintenance::{Maintain, Maintained, Maintenance};
 pub use maxsim::MaxSim;

@@ -23,6 +23,7 @@ use crate::vectors::PreparedQuery;
 #[must_use]
 pub struct Dense {
     pub(super) vector: Option<Vec<f32>>,
+    field: Option<String>,
     effort: Effort,
     exact: bool,
     pub(super) model: Option<String>,
@@ -39,7 +40,13 @@ impl Dense {
     /// fills it in. A query that is run without is refused.
     pub fn of_question() -> Self {
         let (effort, common) = (Effort::default(), Common::default());
-        Self { vector: None, effort, exact: false, model: None, common }
+        Self { vector: None, field: None, effort, exact: false, model: None, common }
+    }
+
+    /// Searches a named vector field; see [`Search::field`].
+    pub fn field(mut self, name: impl Into<String>) -> Self {
+        self.field = Some(name.into());
+        self
     }
 
     /// Candidates the graph walk keeps; see [`Search::ef`].
@@ -78,6 +85,17 @@ impl Dense {
     }
 
     pub(super) fn run(&self, given: Given<'_>, depth: usize) -> Result<Ranking> {
+        let Some(field) = &self.field else { return self.run_in(given, depth) };
+        let space = given.collection.dense_space(given.snapshot, Some(field))?;
+        let view = given.collection.view_of(given.snapshot, space)?;
+        let matching = view.matching_slots(given.matching.slots.clone());
+        let mut ranking =
+            self.run_in(Given { view: &view, matching: &matching, ..given }, depth)?;
+        ranking.report.about.push_str(&format!(" of field {field:?}"));
+        Ok(ranking)
+    }
+
+    fn run_in(&self, given: Given<'_>, depth: usize) -> Result<Ranking> {
         if let Some(model) = &self.model {
             given.collection.check_model(&given.view.manifest, model)?;
         }

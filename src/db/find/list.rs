@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::dense::Dense;
 use super::like::Like;
+use super::multi::Multi;
+use super::sparse::Sparse;
 use super::text::Lexical;
 use crate::db::Collection;
 use crate::db::matching::Matching;
@@ -19,6 +21,8 @@ pub(super) enum List {
     Dense(Dense),
     Like(Like),
     Text(Lexical),
+    Multi(Multi),
+    Sparse(Sparse),
 }
 
 /// What every list has, whatever its kind.
@@ -83,6 +87,8 @@ impl List {
             Self::Dense(dense) => &dense.common,
             Self::Like(like) => &like.common,
             Self::Text(text) => &text.common,
+            Self::Multi(multi) => &multi.common,
+            Self::Sparse(sparse) => &sparse.common,
         }
     }
 
@@ -102,7 +108,7 @@ impl List {
         match self {
             Self::Dense(dense) => dense.check(),
             Self::Like(like) => like.check(),
-            Self::Text(_) => Ok(()),
+            Self::Text(_) | Self::Multi(_) | Self::Sparse(_) => Ok(()),
         }
     }
 
@@ -114,6 +120,8 @@ impl List {
             Self::Dense(dense) => dense.run(given, depth)?,
             Self::Like(like) => like.run(given, depth)?,
             Self::Text(text) => text.run(given, depth)?,
+            Self::Multi(multi) => multi.run(given, depth)?,
+            Self::Sparse(sparse) => sparse.run(given, depth)?,
         };
         if let Some(least) = self.common().min_score {
             ranking.found.retain(|found| found.score >= least);
@@ -129,7 +137,7 @@ impl List {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ListReport {
-    /// `dense`, `like`, or `text`.
+    /// `dense`, `like`, `text`, `multi`, or `sparse`.
     pub kind: &'static str,
     /// What it was asked, in a few words.
     pub about: String,

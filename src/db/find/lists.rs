@@ -4,11 +4,13 @@ use super::Find;
 use super::dense::Dense;
 use super::like::Like;
 use super::list::List;
+use super::multi::Multi;
+use super::sparse::Sparse;
 use super::text::Lexical;
 use crate::filter::Filter;
 use crate::fusion::Fusion;
 use crate::lexical::TextQuery;
-use crate::record::RecordId;
+use crate::record::{Matrix, RecordId};
 
 impl Find {
     /// Adds a list of the nearest to a vector.
@@ -64,6 +66,30 @@ impl Find {
     /// Adds a list by words, with a depth or a weight of its own.
     pub fn text_with(mut self, text: Lexical) -> Self {
         self.lists.push(List::Text(text));
+        self
+    }
+
+    /// Adds a list of the best by MaxSim in a field of matrices
+    /// ([`VectorField::multi`](crate::VectorField::multi)).
+    pub fn multi(self, field: impl Into<String>, matrix: &Matrix) -> Self {
+        self.multi_with(Multi::new(field, matrix.clone()))
+    }
+
+    /// Adds a list by MaxSim, with candidates, a depth or a weight of its own.
+    pub fn multi_with(mut self, multi: Multi) -> Self {
+        self.lists.push(List::Multi(multi));
+        self
+    }
+
+    /// Adds a list of the best by dot product in a field of sparse vectors
+    /// ([`VectorField::sparse`](crate::VectorField::sparse)).
+    pub fn sparse(self, field: impl Into<String>, pairs: &[(u32, f32)]) -> Self {
+        self.sparse_with(Sparse::new(field, pairs))
+    }
+
+    /// Adds a list by sparse vectors, with a depth or a weight of its own.
+    pub fn sparse_with(mut self, sparse: Sparse) -> Self {
+        self.lists.push(List::Sparse(sparse));
         self
     }
 

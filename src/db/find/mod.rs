@@ -11,12 +11,14 @@ mod like;
 mod list;
 mod lists;
 mod mmr;
+mod multi;
 mod order;
 mod page;
 mod records;
 mod report;
 mod run;
 mod shape;
+mod sparse;
 mod text;
 
 pub use dense::Dense;
@@ -26,9 +28,11 @@ pub use group::Group;
 pub use like::{Like, LikeStrategy};
 pub use list::{ListReport, SegmentReport};
 pub use mmr::Mmr;
+pub use multi::Multi;
 pub use order::Order;
 pub use page::Cursor;
 pub use report::{FindReport, FindStage, Findings};
+pub use sparse::Sparse;
 pub use text::Lexical;
 
 use super::Collection;
