@@ -9,6 +9,8 @@ mod common;
 mod damage;
 #[path = "spaces/fields.rs"]
 mod fields;
+#[path = "spaces/lists.rs"]
+mod lists;
 #[path = "spaces/model.rs"]
 mod model;
 #[path = "spaces/recall.rs"]

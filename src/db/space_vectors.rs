@@ -45,7 +45,7 @@ impl NamedReader<'_> {
         let mut found = BTreeMap::new();
         for Of { field, view } in &self.fields {
             let vector = match view {
-                Some(view) if view.has(slot) => Some(FieldVector::Dense(view.vector(slot)?)),
+                Some(view) if view.has_vector(slot) => Some(FieldVector::Dense(view.vector(slot)?)),
                 Some(_) => None,
                 None => stored_vector(self.snapshot, field, slot)?,
             };

@@ -87,12 +87,6 @@ impl View {
         self.segments.iter().find_map(|segment| segment.int_id(slot.0)).map(RecordId::Int)
     }
 
-    /// Whether a live slot has a vector here.
-    pub(super) fn has(&self, slot: Slot) -> bool {
-        self.unsealed(slot).is_some()
-            || self.segments.iter().any(|segment| segment.position_of(slot.0).is_some())
-    }
-
     /// The vector of a slot, as stored.
     pub(super) fn vector(&self, slot: Slot) -> Result<Vec<f32>> {
         let missing = StorageError::Missing { what: "the vector of a record" };

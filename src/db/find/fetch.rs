@@ -30,6 +30,11 @@ impl Find {
         };
         let highlighter =
             if self.highlights { Highlighter::new(given, &self.lists)? } else { None };
+        let named = if self.with_vectors {
+            Some(given.collection.named_reader(given.snapshot)?)
+        } else {
+            None
+        };
         let mut hits = Vec::with_capacity(shown.len());
         for candidate in shown {
             let slot = candidate.slot;
@@ -38,6 +43,9 @@ impl Find {
             let mut hit = Hit::new(candidate.score as f32, record);
             if self.with_vectors && given.view.has_vector(Slot(slot)) {
                 hit.record.vector = Some(given.view.vector(Slot(slot))?);
+            }
+            if let Some(named) = &named {
+                hit.record.named_vectors = named.vectors(Slot(slot))?;
             }
             if let Some(highlighter) = &highlighter {
                 hit.highlights = highlighter.of(&hit.record);

@@ -1,0 +1,90 @@
+//! Named fields, matrices and sparse vectors as lists of one query: each list is what the search of
+//! its own gives.
+
+use portolan::{
+    Collection, CollectionOptions, Database, Dense, Filter, Hits, Matrix, MatrixCodec, Metric,
+    Multi, Record, RecordId, Sparse, VectorField,
+};
+
+use crate::common::Rng;
+
+const DIM: usize = 6;
+
+fn filled(dir: &tempfile::TempDir) -> Collection {
+    let db = Database::open(dir.path().join("l.portolan")).expect("opens");
+    let options = CollectionOptions::new(3, Metric::Cosine)
+        .vector_field("image", VectorField::new(DIM, Metric::L2))
+        .vector_field("tokens", VectorField::multi(DIM).codec(MatrixCodec::Int8))
+        .vector_field("words", VectorField::sparse());
+    let docs = db.create_collection("docs", options).expect("creates");
+    let mut rng = Rng::new(4);
+    let mut batch = docs.batch();
+    for id in 0..80_i64 {
+        let mut record = Record::new(id).field("tag", id % 3).vector(rng.vector(3));
+        if id % 4 != 0 {
+            record = record.named_vector("image", rng.vector(DIM));
+        }
+        if id % 5 != 0 {
+            let rows: Vec<f32> = (0..3 * DIM).map(|_| rng.component()).collect();
+            record = record.named_vector("tokens", Matrix::new(DIM, rows).expect("rows"));
+        }
+        let word = (id as u32 % 7, 0.1 + rng.component().abs());
+        batch.upsert(record.named_vector("words", [word, (100, 0.25)])).expect("fits");
+    }
+    batch.commit().expect("commits");
+    docs.maintain().run().expect("folds");
+    docs
+}
+
+fn scored(hits: &Hits) -> Vec<(RecordId, f32)> {
+    hits.iter().map(|hit| (hit.id.clone(), hit.score)).collect()
+}
+
+#[test]
+fn each_kind_of_list_gives_what_its_own_search_gives() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let docs = filled(&dir);
+    let vector = [0.5_f32, -0.5, 1.0, 0.0, 0.25, 0.75];
+    let matrix =
+        Matrix::new(DIM, [vector, [1.0, 0.0, 0.0, -1.0, 0.0, 0.5]].concat()).expect("rows");
+    let words = [(3, 2.0), (100, 1.0)];
+    let tag = || Filter::eq("tag", 1_i64);
+    let listed = |find: portolan::Find| {
+        let found = find.filter(tag()).limit(9).run().expect("runs");
+        let kind = found.report.lists[0].kind;
+        (kind, found.hits.iter().map(|hit| (hit.id.clone(), hit.score)).collect::<Vec<_>>())
+    };
+    let image = docs.search(&vector).field("image").filter(tag()).limit(9).run().expect("runs");
+    let found = listed(docs.find().dense_with(Dense::new(vector).field("image")));
+    assert_eq!(found, ("dense", scored(&image)));
+    let tokens = docs.maxsim("tokens", &matrix).filter(tag()).limit(9).run().expect("runs");
+    assert_eq!(tokens.len(), 9);
+    assert_eq!(listed(docs.find().multi("tokens", &matrix)), ("multi", scored(&tokens)));
+    let sparse = docs.search_sparse("words", &words).filter(tag()).limit(9).run().expect("runs");
+    assert_eq!(sparse.len(), 9);
+    assert_eq!(listed(docs.find().sparse("words", &words)), ("sparse", scored(&sparse)));
+
+    let all = docs.find().dense(&[1.0, 0.0, 0.0]).multi_with(Multi::new("tokens", matrix).exact());
+    let all = all.sparse_with(Sparse::new("words", words).weight(2.0)).with_vectors();
+    let found = all.limit(3).run().expect("runs");
+    assert_eq!((found.hits.len(), found.report.lists.len()), (3, 3));
+    let stored = docs.get(&found.hits[0].id).expect("reads").expect("is there");
+    assert_eq!(found.hits[0].record, stored);
+}
+
+#[test]
+fn lists_of_fields_that_are_not_there_or_of_another_kind_are_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let docs = filled(&dir);
+    let matrix = Matrix::new(DIM, [1.0; DIM]).expect("a row");
+    for (find, is_not_found) in [
+        (docs.find().dense_with(Dense::new([1.0; DIM]).field("none")), true),
+        (docs.find().dense_with(Dense::new([1.0; DIM]).field("tokens")), false),
+        (docs.find().multi("image", &matrix), false),
+        (docs.find().sparse("none", &[(1, 1.0)]), true),
+        (docs.find().sparse("words", &[(1, -1.0)]), false),
+    ] {
+        let error = find.run().expect_err("refused");
+        assert_eq!((error.is_not_found(), error.is_invalid_input()), (is_not_found, !is_not_found));
+    }
+}
