@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_is_no_sign_in_its_place_is_text() {
-        assert_eq!(parse("a - b + \" c * -- \"\""), TextQuery::new("a - b + \" c * -- \"\""));
+        assert_eq!(parse("a - b + \" * -- \"\""), TextQuery::new("a - b + \" * -- \"\""));
         assert_eq!(parse("\"open"), TextQuery::new("\"open"));
         assert_eq!(parse("  "), TextQuery::default());
     }

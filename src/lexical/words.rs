@@ -6,7 +6,8 @@ use unicode_segmentation::UnicodeSegmentation;
 
 /// Calls `each` with the place and the text of every word that has a letter or digit, in order.
 ///
-/// Gives what the annex gives for the whole text. No word reaches over a space, so pieces between
+/// Gives what the annex gives for the whole text, but for the space in front of a combining mark
+/// that follows one, which the annex takes as the mark's letter. No word reaches over a space, so pieces between
 /// spaces can be read on their own, and only those that are not ASCII need the tables.
 pub(super) fn each_word<'t>(text: &'t str, mut each: impl FnMut(Range<usize>, &'t str)) {
     let bytes = text.as_bytes();
@@ -81,7 +82,11 @@ mod tests {
     proptest! {
         #[test]
         fn pieces_have_the_words_of_the_whole_text(text in mixed()) {
-            let whole: Vec<(usize, &str)> = text.unicode_word_indices().collect();
+            let whole = text.unicode_word_indices().map(|(at, word)| {
+                let bare = word.trim_start_matches(' ');
+                (at + word.len() - bare.len(), bare)
+            });
+            let whole: Vec<(usize, &str)> = whole.collect();
             prop_assert_eq!(words(&text), whole);
         }
     }
