@@ -122,6 +122,20 @@ pub enum Error {
         /// The target.
         found: f32,
     },
+    /// A record cannot be an example for others to be like.
+    #[error("record {id} cannot be an example: {reason}")]
+    Example {
+        /// Its id.
+        id: RecordId,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A cursor is none, or belongs to another query.
+    #[error("this cursor cannot be continued from: {reason}")]
+    Cursor {
+        /// Why not, and what to do.
+        reason: &'static str,
+    },
     /// The query lacks something it needs.
     #[error("query cannot run: {reason}")]
     Query {
@@ -196,6 +210,8 @@ impl Error {
                 | Self::ModelMismatch { .. }
                 | Self::ModelId { .. }
                 | Self::RecallTarget { .. }
+                | Self::Example { .. }
+                | Self::Cursor { .. }
                 | Self::Query { .. }
         )
     }

@@ -52,10 +52,15 @@ pub use db::{
     Hits, Maintain, Maintained, Maintenance, MaintenanceOutcome, Page, ReaderInfo, RecallPoint,
     Repaired, Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo, TextSearch, Verified,
 };
+pub use db::{
+    Cursor, Dense, Explanation, Facet, FacetCounts, FacetValue, Find, FindReport, FindStage,
+    Findings, Group, Highlights, Lexical, Like, LikeStrategy, ListPlace, ListReport, Mmr, Order,
+    SegmentReport,
+};
 pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};
 pub use format::{FORMAT_VERSION, FormatError};
-pub use fusion::{RRF_K, fuse};
+pub use fusion::{Fusion, Normalization, RRF_K, fuse};
 pub use index::{GraphParams, IndexError, SearchPath};
 pub use lexical::{Language, TextError, TextIndex, TextQuery};
 #[cfg(feature = "nim")]

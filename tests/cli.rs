@@ -421,9 +421,13 @@ fn wrong_usage_ends_with_code_2() {
     refused(&[&model[..], &["--api", "grpc"]].concat(), "nim, openai, tei, ollama");
     refused(&[&model[..], &["--truncate", "BOGUS"]].concat(), "none, start, end");
     refused(
-        &["search", "x", "text", "--vector", &vector, "--mode", "hybrid"],
-        "not offered yet: use dense",
+        &["search", "x", "text", "--vector", &vector, "--mode", "sparse"],
+        "dense, lexical, hybrid",
     );
+    refused(&["search", "x", "text", "--mode", "hybrid"], "--vector or --embed-model");
+    let hybrid = ["search", "x", "--vector", &vector, "--mode", "hybrid"];
+    refused(&[&hybrid[..], &["--explain", "--cache"]].concat(), "cannot be used with");
+    refused(&["index-text", "x", "--language", "tlh"], "de");
     refused(&["search", "x", "--vector", &vector, "--rerank-model", "m"], "give TEXT too");
     refused(&["search", "x", "--vector", &vector, "-k", "0"], "expected a number from 1");
     let filtered = ["search", "x", "--vector", &vector, "--filter", "year ~ 1900"];

@@ -25,19 +25,21 @@ pub(super) struct Matching {
     pub(super) delta: Option<Vec<u32>>,
     /// Records with a vector that pass.
     pub(super) passing: u64,
+    /// Slots of records that pass, with a vector or without.
+    pub(super) slots: Slots,
 }
 
 impl Matching {
-    fn new(view: &View, slots: &Slots) -> Self {
+    fn new(view: &View, slots: Slots) -> Self {
         let merged;
-        let dead = match slots {
+        let dead = match &slots {
             Slots::Except(others) if !others.is_empty() => {
                 merged = others | &view.dead;
                 &merged
             }
             _ => &view.dead,
         };
-        let allow = match slots {
+        let allow = match &slots {
             Slots::Only(allowed) if dead.is_empty() => Allow::Only(allowed),
             Slots::Only(allowed) => Allow::OnlyLive { allowed, dead },
             Slots::Except(_) if dead.is_empty() => Allow::All,
@@ -50,14 +52,15 @@ impl Matching {
         let sealed: u64 = segments.iter().map(|passing| u64::from(passing.count())).sum();
         let passing = sealed + delta.len() as u64;
         let delta = if delta.len() == view.delta.len() { None } else { Some(delta) };
-        Self { segments, delta, passing }
+        Self { segments, delta, passing, slots }
     }
 
     fn bytes(&self, view: &View) -> usize {
         let delta = self.delta.as_ref().map_or(0, |places| places.len() * size_of::<u32>());
         let segments = view.segments.iter().zip(&self.segments);
         let segments = segments.map(|(segment, passing)| segment.bytes_of(passing));
-        size_of::<Self>() + delta + segments.sum::<usize>()
+        let (Slots::Only(slots) | Slots::Except(slots)) = &self.slots;
+        size_of::<Self>() + slots.serialized_size() + delta + segments.sum::<usize>()
     }
 }
 
@@ -121,7 +124,7 @@ impl View {
         collection: u32,
     ) -> Result<Arc<Matching>> {
         let Some(filter) = filter else {
-            let unfiltered = || Arc::new(Matching::new(self, &Slots::all()));
+            let unfiltered = || Arc::new(Matching::new(self, Slots::all()));
             return Ok(Arc::clone(self.matches.unfiltered.get_or_init(unfiltered)));
         };
         let key = FilterKey::new(filter)?;
@@ -131,7 +134,7 @@ impl View {
         }
         // Not under the lock: other filters need not wait for the field index.
         let slots = filter::evaluate(filter, snapshot, collection)?;
-        let matching = Arc::new(Matching::new(self, &slots));
+        let matching = Arc::new(Matching::new(self, slots));
         lock().insert(key, &matching, matching.bytes(self));
         Ok(matching)
     }
@@ -188,7 +191,7 @@ mod tests {
     fn entry(number: i64) -> (FilterKey, Arc<Matching>) {
         let key = FilterKey::new(&Filter::eq("at", number)).unwrap();
         let (segments, delta) = (Vec::new(), None);
-        (key, Arc::new(Matching { segments, delta, passing: number as u64 }))
+        (key, Arc::new(Matching { segments, delta, passing: number as u64, slots: Slots::none() }))
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod collection;
 mod compact;
 mod damage;
 mod delta;
+mod find;
 mod fold;
 mod maintenance;
 mod matching;
@@ -39,12 +40,16 @@ pub use check::{CollectionInfo, DatabaseInfo, ReaderInfo, RecallPoint, SpaceInfo
 pub use collection::{Collection, CollectionOptions, Page, Scan};
 pub use compact::Compacted;
 pub use damage::{Damage, DamagedPart};
+pub use find::{
+    Cursor, Dense, Explanation, Facet, FacetCounts, FacetValue, Find, FindReport, FindStage,
+    Findings, Group, Lexical, Like, LikeStrategy, ListReport, Mmr, Order, SegmentReport,
+};
 pub use maintenance::{Maintain, Maintained, Maintenance};
 pub use options::DatabaseOptions;
 pub use repair::Repaired;
 pub use residency::Residency;
 use residency::Residents;
-pub use search::{Hit, Hits, Search, SearchReport};
+pub use search::{Highlights, Hit, Hits, ListPlace, Search, SearchReport};
 pub use search_batch::{Found, SearchBatch};
 pub use text::TextSearch;
 pub use verify::Verified;

@@ -1,5 +1,6 @@
 //! Vector search over the segments and the delta of a collection: query to hits.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Collection;
@@ -23,11 +24,57 @@ pub struct Hit {
     pub score: f32,
     /// The reranker's logit, if a reranker ordered the hits.
     pub rerank_score: Option<f32>,
-    /// The record, without its vector.
+    /// The record; with its vector if that was asked for.
     pub record: Record,
+    /// Where the lists of a [`Find`](crate::Find) had it, if that was asked for.
+    pub places: Vec<ListPlace>,
+    /// What the words of the query stand on, if that was asked for.
+    pub highlights: Highlights,
+    /// The chunks before it in its document, in reading order, if they were asked for.
+    pub before: Vec<Record>,
+    /// The chunks after it in its document, in reading order, if they were asked for.
+    pub after: Vec<Record>,
+}
+
+/// Ranges of bytes that the words of a query stand on, in order and apart from each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Highlights {
+    /// In the title.
+    pub title: Vec<Range<usize>>,
+    /// In the text.
+    pub text: Vec<Range<usize>>,
+}
+
+/// Where a list of a [`Find`](crate::Find) had a hit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct ListPlace {
+    /// The list, from 0 in the order they were added.
+    pub list: usize,
+    /// The place, from 1.
+    pub rank: usize,
+    /// The list's own score.
+    pub score: f32,
+    /// What the list added to the hit's score.
+    pub share: f64,
+}
+
+impl ListPlace {
+    pub(super) fn new(list: usize, rank: usize, score: f32, share: f64) -> Self {
+        Self { list, rank, score, share }
+    }
 }
 
 impl Hit {
+    /// A hit that nothing more is known of.
+    pub(super) fn new(score: f32, record: Record) -> Self {
+        let id = record.id.clone();
+        let (before, after) = (Vec::new(), Vec::new());
+        let (places, highlights) = (Vec::new(), Highlights::default());
+        Self { id, score, rerank_score: None, record, places, highlights, before, after }
+    }
+
     /// The record's text.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -200,25 +247,42 @@ impl<'q> Search<'q> {
             collection.check_model(&view.manifest, model)?;
         }
         let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
-        let (found, paths, steps) = self.candidates(&view, &query, &matching)?;
-        let candidates = found.len();
-        let found = best_of(found, self.limit);
+        let (found, report) = self.nearest(&view, &query, &matching)?;
         let mut hits = Vec::with_capacity(found.len());
         for Neighbor { slot, score, .. } in found {
             let record = tables::record(snapshot, collection.id, Slot(slot))?.record;
-            hits.push(Hit { id: record.id.clone(), score, rerank_score: None, record });
+            hits.push(Hit::new(score, record));
         }
+        Ok(Hits { hits, report: SearchReport { took: begin.elapsed(), ..report } })
+    }
+
+    /// How hard it tries, for callers that have no need of the setters.
+    pub(super) fn with_effort(self, effort: Effort, exact: bool) -> Self {
+        Self { effort, exact, ..self }
+    }
+
+    /// The best `limit` slots, and what was done to find them.
+    pub(super) fn nearest(
+        &self,
+        view: &View,
+        query: &PreparedQuery,
+        matching: &Matching,
+    ) -> Result<(Vec<Neighbor>, SearchReport)> {
+        let begin = Instant::now();
+        let (found, paths, steps) = self.candidates(view, query, matching)?;
+        let candidates = found.len();
+        let found = best_of(found, self.limit);
         let report = SearchReport {
             took: begin.elapsed(),
             segments: view.segments.len(),
             delta: view.delta.len(),
             candidates,
             steps,
-            ef: self.widest(&view),
+            ef: self.widest(view),
             passing: matching.passing,
             paths,
         };
-        Ok(Hits { hits, report })
+        Ok((found, report))
     }
 
     /// The most candidates that a graph is walked with.

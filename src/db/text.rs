@@ -206,7 +206,7 @@ impl TextSearch {
         let mut hits = Vec::with_capacity(searched.best.len());
         for Scored { slot, score } in searched.best {
             let record = tables::record(snapshot, collection.id, slot)?.record;
-            hits.push(Hit { id: record.id.clone(), score, rerank_score: None, record });
+            hits.push(Hit::new(score, record));
         }
         let passing = match passes {
             Slots::Only(slots) => slots.len(),

@@ -74,6 +74,12 @@ impl View {
         self.delta.get(at).map(|(_, row)| row)
     }
 
+    /// Whether there is a vector of a slot, be it of a record that is deleted.
+    pub(super) fn has_vector(&self, slot: Slot) -> bool {
+        let sealed = |segment: &Segment| segment.position_of(slot.0).is_some();
+        self.unsealed(slot).is_some() || self.segments.iter().any(sealed)
+    }
+
     /// The id of a sealed slot, where it stands beside the codes.
     pub(super) fn int_id(&self, slot: Slot) -> Option<RecordId> {
         self.segments.iter().find_map(|segment| segment.int_id(slot.0)).map(RecordId::Int)

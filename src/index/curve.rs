@@ -21,6 +21,9 @@ const BEYOND: f64 = 4.0;
 /// The share that `u16::MAX` stands for is 1; misses are taken as at least half a step.
 const FULL: f64 = u16::MAX as f64;
 
+/// Steps to a recall that is known to 2^-11.
+const HALVINGS: u32 = 11;
+
 /// Candidates, recall of the first one or ten hits and of the first hundred, of
 /// [`Curve::cautious`].
 const CAUTIOUS: [(u32, f64, f64); 6] = [
@@ -130,6 +133,17 @@ impl Curve {
         ln_ef.exp().round().clamp(1.0, f64::from(u32::MAX)) as usize
     }
 
+    /// The largest recall for which a search for `k` hits needs no more than `ef` candidates, to
+    /// one in a thousand: the inverse of [`Curve::ef`].
+    pub fn recall(&self, ef: usize, k: usize) -> f32 {
+        let (mut low, mut high) = (0.0_f32, 1.0_f32);
+        for _ in 0..HALVINGS {
+            let middle = f32::midpoint(low, high);
+            if self.ef(middle, k) <= ef { low = middle } else { high = middle }
+        }
+        low
+    }
+
     /// log(ef) at which log(1 - recall) of one depth falls to `miss`.
     fn ln_ef(&self, miss: f64, depth: usize) -> f64 {
         let of = |point: &Point| {
@@ -188,6 +202,16 @@ mod tests {
                 let share = f64::from(point.recall[1]) / FULL;
                 prop_assert!(curve.ef(share as f32 - 1e-5, 10) <= point.ef as usize);
             }
+        }
+
+        #[test]
+        fn the_recall_of_so_many_candidates_is_what_they_were_taken_for(
+            curve in curves(), target in 0.0_f32..1.0, k in 1_usize..300,
+        ) {
+            let ef = curve.ef(target, k);
+            // Where more candidates found no more, the larger recall is meant.
+            prop_assert!(curve.recall(ef, k) >= target - 1e-3);
+            prop_assert!(curve.ef(curve.recall(ef, k), k) <= ef.max(curve.ef(0.0, k)));
         }
 
         #[test]

@@ -208,6 +208,13 @@ impl Segment {
         SearchParams { is_cut: self.encoding.is_cut(), ..params }
     }
 
+    /// The share of the true neighbors that a walk is expected to find, by the segment's curve.
+    #[must_use]
+    pub fn expected_recall(&self, params: &SearchParams) -> f32 {
+        let curve = self.curve.as_ref().unwrap_or_else(|| Curve::cautious());
+        if params.exact { 1.0 } else { curve.recall(params.ef, params.k) }
+    }
+
     /// The recall curve as pairs of candidates and recall of ten hits, by ascending candidates;
     /// none where the segment has no graph or was built before curves were measured.
     #[must_use]

@@ -28,6 +28,14 @@ pub(crate) fn value(collection: u32, name: &str, value: &Value) -> Option<Vec<u8
     Some(prefix)
 }
 
+/// What tells a value from others in keys: equal for equal values, ordered as filters compare
+/// them. None for a list.
+pub(crate) fn ordered(value: &Value) -> Option<Vec<u8>> {
+    let mut key = Vec::new();
+    push_value(&mut key, value)?;
+    Some(key)
+}
+
 /// Begin of every key of a field whose value is of the same class. None for a list.
 pub(crate) fn class(collection: u32, name: &str, value: &Value) -> Option<Vec<u8>> {
     let mut prefix = field(collection, name);

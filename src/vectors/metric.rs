@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::VectorError;
+use crate::kernels;
 
 /// How two vectors are compared. The numbers are those stored in files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +34,14 @@ impl Metric {
     #[must_use]
     pub fn to_u8(self) -> u8 {
         self as u8
+    }
+
+    /// The score of two vectors as they are stored: under cosine they are normalized.
+    pub(crate) fn score(self, a: &[f32], b: &[f32]) -> f32 {
+        finite(match self {
+            Self::Cosine | Self::Dot => kernels::dot_f32(a, b),
+            Self::L2 => -kernels::l2sq_f32(a, b),
+        })
     }
 }
 

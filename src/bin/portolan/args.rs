@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
-use portolan::Metric;
+use portolan::{Language, Metric};
 
 use crate::bench_args::{BenchChurnArgs, BenchGrowthArgs, BenchOpenArgs};
+use crate::mode::Mode;
 use crate::model_args::{EmbedArgs, RerankArgs};
 use crate::nim_args::NimArgs;
 use crate::text_language::TextLanguage;
@@ -35,6 +36,8 @@ pub enum Command {
     Ingest(IngestArgs),
     /// Embed the documents that `ingest --pending` stored without their vectors
     EmbedPending(EmbedPendingArgs),
+    /// Index the words of the documents, so that `search` and `eval` can go by them
+    IndexText(IndexTextArgs),
     /// Find documents by text or by vector, and rerank them
     Search(SearchArgs),
     /// Measure ranking quality over judged queries: nDCG@10, recall@10, recall@100, MRR@10
@@ -185,8 +188,24 @@ pub struct EmbedPendingArgs {
     pub rejects: Option<PathBuf>,
 }
 
+/// Options of `index-text`.
 #[derive(Args)]
-#[command(group(ArgGroup::new("source").required(true).args(["vector", "embed_model"])))]
+pub struct IndexTextArgs {
+    /// The database file
+    pub db: PathBuf,
+    /// Language of the words: en, de, ...; none for words as they are
+    #[arg(long, value_name = "CODE", default_value = "en")]
+    pub language: Language,
+    /// How much a word of the title counts, to one of the text
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub title_weight: u8,
+    /// Name of the collection
+    #[arg(long, value_name = "NAME", default_value = "docs")]
+    pub collection: String,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("source").args(["vector", "embed_model"])))]
 pub struct SearchArgs {
     /// The database file
     pub db: PathBuf,
@@ -196,9 +215,12 @@ pub struct SearchArgs {
     /// Hits to print
     #[arg(short, value_name = "K", default_value = "10", value_parser = count)]
     pub k: usize,
-    /// How candidates are found: dense
-    #[arg(long, default_value = "dense", value_parser = mode)]
-    pub mode: String,
+    /// How candidates are found
+    #[arg(long, value_enum, default_value = "dense")]
+    pub mode: Mode,
+    /// Tell how the candidates were found
+    #[arg(long, conflicts_with_all = ["deadline_ms", "cache"])]
+    pub explain: bool,
     /// File with the vector of the question, instead of an embedding model
     #[arg(long, value_name = "V.npy")]
     pub vector: Option<PathBuf>,
@@ -243,9 +265,9 @@ pub struct EvalArgs {
     /// Query ids, one a line, in the order of the rows [default: the order of the queries file]
     #[arg(long, value_name = "IDS.txt", requires = "query_vectors")]
     pub query_ids: Option<PathBuf>,
-    /// How records are found: dense, by vectors, or lexical, by words
-    #[arg(long, default_value = "dense", value_parser = ["dense", "lexical"])]
-    pub mode: String,
+    /// How candidates are found; a line for each
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "dense")]
+    pub mode: Vec<Mode>,
     /// Add a line for exact search, the best that any index can do
     #[arg(long)]
     pub exact: bool,
@@ -379,14 +401,6 @@ fn threads(text: &str) -> Result<usize, String> {
 
 pub fn rows(text: &str) -> Result<usize, String> {
     bounded(text, u32::MAX as usize)
-}
-
-fn mode(text: &str) -> Result<String, String> {
-    match text {
-        "dense" => Ok(text.to_owned()),
-        "lexical" | "hybrid" => Err("not offered yet: use dense".to_owned()),
-        _ => Err("unknown mode: use dense".to_owned()),
-    }
 }
 
 #[cfg(test)]

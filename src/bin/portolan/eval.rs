@@ -10,15 +10,17 @@ use portolan::eval::metrics::{Qrels, mean_scores};
 use portolan::eval::report::{EvalReport, ModeReport};
 use portolan::eval::vector_file::VectorFile;
 use portolan::nim::RankingModel;
-use portolan::{Collection, Embedder, Hit, OnRerankFailure, Role, Search};
+use portolan::{Dense, Embedder, Find, Hit, Role};
 use tokio::runtime::Runtime;
 
 use crate::args::EvalArgs;
 use crate::failure::{Failure, Result};
+use crate::mode::{Effort, Mode};
 use crate::models::{Models, runtime};
 use crate::open;
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::reranking::rerank;
 use crate::timing::millis;
 
 /// Results per query, as recall@100 needs them.
@@ -38,31 +40,6 @@ struct Runs {
     took: Duration,
 }
 
-/// What every first-stage search of an evaluation shares.
-struct Settings {
-    ef: Option<usize>,
-    recall: Option<f32>,
-    /// The model of the query vectors, if it is known: another than the collection's is refused.
-    model: Option<String>,
-}
-
-impl Settings {
-    fn of<'q>(&self, search: Search<'q>) -> Search<'q> {
-        let search = match self.ef {
-            Some(ef) => search.ef(ef),
-            None => search,
-        };
-        let search = match self.recall {
-            Some(recall) => search.recall(recall),
-            None => search,
-        };
-        match &self.model {
-            Some(model) => search.model(model.as_str()),
-            None => search,
-        }
-    }
-}
-
 /// Evaluates each mode that was asked for.
 pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
     let models = Models::new(&args.embed, Some(&args.rerank))?;
@@ -70,22 +47,21 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
     let queries = beir::queries(&args.queries)?;
     check_queries(args, &qrels, &queries)?;
     let collection = open::read_collection(&args.db, &args.collection)?;
-    if args.mode == "lexical" {
-        return lexical(args, &qrels, &queries, &collection, out);
-    }
     let runtime = runtime()?;
+    let needs_vectors = args.exact || args.mode.iter().any(|mode| mode.needs_vector());
     let (judged, model) = match (&args.query_vectors, &models.embedder) {
+        _ if !needs_vectors => (without_vectors(&qrels, queries), None),
         (Some(path), _) => (with_vectors(args, path, &qrels, queries)?, None),
         (None, Some(embedder)) => {
             let judged = runtime.block_on(embed(embedder, &qrels, queries))?;
             (judged, Some(embedder.contract().model))
         }
         (None, None) => {
-            let reason = "--mode dense needs --query-vectors or --embed-model";
+            let reason = "--query-vectors or --embed-model is missing";
             return Err(Failure::Usage(reason.to_owned()));
         }
     };
-    let settings = Settings { ef: args.ef, recall: args.recall, model };
+    let effort = Effort { ef: args.ef, recall: args.recall, model };
 
     let mut report = EvalReport::default();
     let mut add = |mode: &str, runs: &Runs| {
@@ -93,47 +69,37 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
         let per_query = millis(runs.took) / judged.len().max(1) as f64;
         report.modes.push(ModeReport::new(mode, mean, per_query, qrels.len()));
     };
-    let dense = first_stage("dense", &collection, &judged, |search| settings.of(search))?;
-    add("dense", &dense);
+    let mut by_mode = Vec::new();
+    for &mode in &args.mode {
+        let find =
+            |one: &Judged| mode.find(&collection, &one.query.text, Some(&one.vector), &effort);
+        let runs = first_stage(mode, &judged, find)?;
+        add(mode.name(), &runs);
+        by_mode.push((mode, runs));
+    }
     if args.exact {
-        add(
-            "exact",
-            &first_stage("exact", &collection, &judged, |search| settings.of(search).exact())?,
-        );
+        let exact = |one: &Judged| {
+            Ok(collection.find().dense_with(Dense::new(one.vector.as_slice()).exact()))
+        };
+        add("exact", &first_stage(Mode::Dense, &judged, exact)?);
     }
     if let Some(reranker) = &models.reranker {
-        let runs = reranked(args, &runtime, &collection, &judged, reranker, &dense)?;
-        add("dense+rerank", &runs);
+        for (mode, first) in &by_mode {
+            let find =
+                |one: &Judged| mode.find(&collection, &one.query.text, Some(&one.vector), &effort);
+            let runs = reranked(args, &runtime, &judged, reranker, first, find)?;
+            add(&format!("{}+rerank", mode.name()), &runs);
+        }
     }
     out.result(&report, ToString::to_string)
 }
 
-/// By words alone: no vectors and no models.
-fn lexical(
-    args: &EvalArgs,
-    qrels: &Qrels,
-    queries: &[Query],
-    collection: &Collection,
-    out: &Output,
-) -> Result<()> {
-    if args.exact || args.rerank.rerank_model.is_some() {
-        let reason = "--mode lexical knows no --exact and no reranker: leave them out";
-        return Err(Failure::Usage(reason.to_owned()));
-    }
-    let progress = Progress::new("lexical", qrels.len());
-    let mut runs = Runs { rankings: HashMap::new(), took: Duration::ZERO };
-    for query in queries.iter().filter(|query| qrels.contains_key(&query.id)) {
-        let begin = Instant::now();
-        let hits = collection.search_text(&query.text).limit(DEPTH).run()?;
-        runs.took += begin.elapsed();
-        runs.rankings.insert(query.id.clone(), names(&hits));
-        progress.step();
-    }
-    let mean = mean_scores(qrels, &runs.rankings);
-    let per_query = millis(runs.took) / qrels.len().max(1) as f64;
-    let mut report = EvalReport::default();
-    report.modes.push(ModeReport::new("lexical", mean, per_query, qrels.len()));
-    out.result(&report, ToString::to_string)
+/// The judged queries, for searches by words alone.
+fn without_vectors(qrels: &Qrels, queries: Vec<Query>) -> Vec<Judged> {
+    let judged = queries.into_iter().filter(|query| qrels.contains_key(&query.id));
+    let judged =
+        judged.map(|query| Judged { query, vector: Vec::new(), embedding: Duration::ZERO });
+    judged.collect()
 }
 
 /// A judged query that is not in the queries file would count as 0 in every mean.
@@ -212,19 +178,22 @@ async fn embed(embedder: &dyn Embedder, qrels: &Qrels, queries: Vec<Query>) -> R
     Ok(judged)
 }
 
-fn first_stage<'q>(
-    what: &'static str,
-    collection: &Collection,
-    judged: &'q [Judged],
-    set: impl Fn(Search<'q>) -> Search<'q>,
+fn first_stage(
+    mode: Mode,
+    judged: &[Judged],
+    find: impl Fn(&Judged) -> Result<Find>,
 ) -> Result<Runs> {
-    let progress = Progress::new(what, judged.len());
+    let progress = Progress::new(mode.name(), judged.len());
     let mut runs = Runs { rankings: HashMap::new(), took: Duration::ZERO };
-    for Judged { query, vector, embedding } in judged {
+    for one in judged {
+        let find = find(one)?.limit(DEPTH);
         let begin = Instant::now();
-        let hits = set(collection.search(vector).limit(DEPTH)).run()?;
-        runs.took += begin.elapsed() + *embedding;
-        runs.rankings.insert(query.id.clone(), names(&hits));
+        let found = find.run()?;
+        runs.took += begin.elapsed();
+        if mode.needs_vector() {
+            runs.took += one.embedding;
+        }
+        runs.rankings.insert(one.query.id.clone(), names(&found));
         progress.step();
     }
     Ok(runs)
@@ -234,32 +203,24 @@ fn first_stage<'q>(
 fn reranked(
     args: &EvalArgs,
     runtime: &Runtime,
-    collection: &Collection,
     judged: &[Judged],
     reranker: &RankingModel,
-    dense: &Runs,
+    first: &Runs,
+    find: impl Fn(&Judged) -> Result<Find>,
 ) -> Result<Runs> {
     let progress = Progress::new("reranking", judged.len());
-    let candidates = args.rerank.candidates;
     let mut runs = Runs { rankings: HashMap::new(), took: Duration::ZERO };
-    for Judged { query, vector, embedding } in judged {
-        let stages = collection.query(&query.text).vector(vector.as_slice()).reranker(reranker);
-        let stages = stages.candidates(candidates).limit(candidates);
-        let mut stages = stages.on_rerank_failure(OnRerankFailure::Fail);
-        if let Some(ef) = args.ef {
-            stages = stages.ef(ef);
-        }
-        if let Some(recall) = args.recall {
-            stages = stages.recall(recall);
-        }
-        let answer = runtime.block_on(stages.run())?;
-        runs.took += answer.report.took + *embedding;
-        let mut ranking = names(&answer.hits);
-        let rest = dense.rankings.get(&query.id).into_iter().flatten();
+    for one in judged {
+        let find = find(one)?.limit(args.rerank.candidates);
+        let begin = Instant::now();
+        let hits = rerank(runtime, reranker, &one.query.text, find.run()?.hits)?;
+        runs.took += begin.elapsed() + one.embedding;
+        let mut ranking = names(&hits);
+        let rest = first.rankings.get(&one.query.id).into_iter().flatten();
         let rest: Vec<String> = rest.filter(|id| !ranking.contains(id)).cloned().collect();
         ranking.extend(rest);
         ranking.truncate(DEPTH);
-        runs.rankings.insert(query.id.clone(), ranking);
+        runs.rankings.insert(one.query.id.clone(), ranking);
         progress.step();
     }
     Ok(runs)

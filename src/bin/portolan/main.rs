@@ -21,8 +21,10 @@ mod failure;
 mod generate;
 mod growth_fit;
 mod growth_plot;
+mod index_text;
 mod ingest;
 mod inspect;
+mod mode;
 mod model_args;
 mod models;
 mod nim_args;
@@ -33,6 +35,7 @@ mod output;
 mod progress;
 mod rejects;
 mod repair;
+mod reranking;
 mod search;
 mod text_language;
 mod timing;
@@ -82,6 +85,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Create(args) => create::run(&args, &out),
         Command::Ingest(args) => ingest::run(&args, &out),
         Command::EmbedPending(args) => embed_pending::run(&args, &out),
+        Command::IndexText(args) => index_text::run(&args, &out),
         Command::Search(args) => search::run(&args, &out),
         Command::Eval(args) => eval::run(&args, &out),
         Command::Info(args) => inspect::info(&args, &out),

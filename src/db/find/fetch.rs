@@ -1,0 +1,112 @@
+//! What is read of a record that is returned: itself, its vector, its neighbors, its places.
+
+use super::Find;
+use super::list::{Given, Ranking};
+use super::records::Records;
+use super::run::Candidate;
+use super::text::Highlighter;
+use crate::db::search::{Hit, ListPlace};
+use crate::error::Result;
+use crate::record::{Record, RecordId, Slot, Value};
+use crate::storage::tables;
+
+/// Fields of a chunk: the document it is of, and its place in it.
+const DOCUMENT: &str = "document";
+const CHUNK: &str = "chunk";
+
+impl Find {
+    /// The hits of a page, in its order. A record of two groups is read once.
+    pub(super) fn hits(
+        &self,
+        given: Given<'_>,
+        records: &mut Records<'_>,
+        rankings: &[Ranking],
+        shown: &[Candidate],
+    ) -> Result<Vec<Hit>> {
+        let repeats = self.group_by.is_some();
+        let shares: Vec<Vec<f64>> = match self.with_places {
+            false => Vec::new(),
+            true => rankings.iter().map(|ranking| ranking.shares(&self.fusion)).collect(),
+        };
+        let highlighter =
+            if self.highlights { Highlighter::new(given, &self.lists)? } else { None };
+        let mut hits = Vec::with_capacity(shown.len());
+        for candidate in shown {
+            let slot = candidate.slot;
+            let record =
+                if repeats { records.with(slot, Record::clone)? } else { records.take(slot)? };
+            let mut hit = Hit::new(candidate.score as f32, record);
+            if self.with_vectors && given.view.has_vector(Slot(slot)) {
+                hit.record.vector = Some(given.view.vector(Slot(slot))?);
+            }
+            if let Some(highlighter) = &highlighter {
+                hit.highlights = highlighter.of(&hit.record);
+            }
+            if self.neighbors > 0 {
+                (hit.before, hit.after) = around(given, &hit.record, self.neighbors)?;
+            }
+            if self.with_places {
+                hit.places = places(rankings, &shares, slot);
+            }
+            hits.push(hit);
+        }
+        Ok(hits)
+    }
+}
+
+/// Where each list that found the slot had it.
+fn places(rankings: &[Ranking], shares: &[Vec<f64>], slot: u32) -> Vec<ListPlace> {
+    let mut places = Vec::new();
+    for (list, (ranking, shares)) in rankings.iter().zip(shares).enumerate() {
+        let at = ranking.found.iter().position(|found| found.slot == slot);
+        let Some((at, found)) = at.and_then(|at| Some((at, ranking.found.get(at)?))) else {
+            continue;
+        };
+        let share = shares.get(at).copied().unwrap_or_default();
+        // Alone, a list is not fused.
+        let share = if rankings.len() > 1 { share } else { f64::from(found.score) };
+        places.push(ListPlace::new(list, at + 1, found.score, share));
+    }
+    places
+}
+
+/// The chunks before and after a record in its document, up to so many on each side and up to the
+/// first that is missing. None of a record that is no chunk.
+fn around(given: Given<'_>, record: &Record, most: usize) -> Result<(Vec<Record>, Vec<Record>)> {
+    let (Some(document), Some(Value::Int(chunk))) =
+        (record.metadata.get(DOCUMENT), record.metadata.get(CHUNK))
+    else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let name = match document {
+        Value::Text(text) => text.clone(),
+        Value::Int(number) => number.to_string(),
+        _ => return Ok((Vec::new(), Vec::new())),
+    };
+    // A record that calls itself a chunk of a document, but is not under the id of one, has no
+    // neighbors.
+    let id = |place: i64| RecordId::Text(format!("{name}#{place}"));
+    if record.id != id(*chunk) {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let read = |place: Option<i64>| -> Result<Option<Record>> {
+        let Some(place) = place.filter(|&place| place >= 0) else { return Ok(None) };
+        let (snapshot, collection) = (given.snapshot, given.collection.id);
+        let Some(slot) = tables::slot(snapshot, collection, &id(place))? else { return Ok(None) };
+        let found = tables::record(snapshot, collection, slot)?.record;
+        Ok(Some(found).filter(|found| found.metadata.get(DOCUMENT) == Some(document)))
+    };
+    let side = |step: i64| -> Result<Vec<Record>> {
+        let mut found = Vec::new();
+        let mut place = chunk.checked_add(step);
+        while found.len() < most {
+            let Some(record) = read(place)? else { break };
+            found.push(record);
+            place = place.and_then(|place| place.checked_add(step));
+        }
+        Ok(found)
+    };
+    let mut before = side(-1)?;
+    before.reverse();
+    Ok((before, side(1)?))
+}

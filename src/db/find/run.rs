@@ -1,0 +1,325 @@
+//! A query from lists to hits: on one version of the file, each stage once.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use super::group::GroupRange;
+use super::list::{Given, Ranking};
+use super::page::{Cursor, Place};
+use super::records::Records;
+use super::report::{FindReport, FindStage};
+use super::{Find, Findings};
+use crate::error::{Error, Result};
+use crate::filter::Slots;
+use crate::fusion::Fusion;
+use crate::storage::{Table, keys as key};
+
+/// What may become a hit.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) slot: u32,
+    pub(super) score: f64,
+    /// What a query that is ordered by a field orders it by.
+    pub(super) key: Option<Vec<u8>>,
+}
+
+/// A query under way.
+struct Run<'r> {
+    find: &'r Find,
+    given: Given<'r>,
+    records: Records<'r>,
+    stages: Vec<FindStage>,
+    clock: Instant,
+}
+
+/// The part of the candidates that is shown.
+struct Page {
+    shown: Vec<Candidate>,
+    groups: Vec<GroupRange>,
+    next: Option<Cursor>,
+}
+
+impl Find {
+    /// Runs the query on the newest version of the file.
+    ///
+    /// Cost: that of its lists, and of reading the records that are returned. Grouping, ordering by
+    /// a field and facets over what was found read the record of each candidate, diversity its
+    /// vector. Without lists, everything that matches is looked at where it is to be ordered or
+    /// grouped.
+    ///
+    /// # Errors
+    /// [`Error::Query`] for a query that asks for nothing, or what cannot go together;
+    /// [`Error::Vector`] for a query vector of another number of dimensions, or with NaN;
+    /// [`Error::Example`]; [`Error::Cursor`]; [`Error::RecallTarget`]; [`Error::ModelMismatch`];
+    /// [`Error::Filter`]; storage.
+    pub fn run(self) -> Result<Findings> {
+        let begin = Instant::now();
+        self.check()?;
+        let collection = &self.collection;
+        let snapshot = collection.inner.snapshot()?;
+        let snapshot = snapshot.as_ref();
+        let view = collection.view(snapshot)?;
+        let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
+        let given = Given { collection, snapshot, view: &view, matching: &matching };
+        let records = Records::new(snapshot, collection.id);
+        let mut run = Run { find: &self, given, records, stages: Vec::new(), clock: begin };
+        if self.filter.is_some() {
+            run.stage("filter", matching.passing, Cow::Borrowed("records with a vector pass"));
+        }
+        let rankings = run.rankings()?;
+        let mut candidates = run.candidates(&rankings)?;
+        let found = candidates.len();
+        if let Some(least) = self.min_score {
+            candidates.retain(|candidate| candidate.score >= f64::from(least));
+            run.stage("threshold", candidates.len() as u64, format!("score >= {least}").into());
+        }
+        let facets = run.facets(&candidates)?;
+        let candidates = run.ordered(candidates)?;
+        let page = run.page(candidates)?;
+        let hits = self.hits(given, &mut run.records, &rankings, &page.shown)?;
+        run.stage("records", hits.len() as u64, Cow::Borrowed("read and returned"));
+        let stale = self.after.as_ref().is_some_and(|after| after.version != snapshot.version());
+        let report = FindReport {
+            took: begin.elapsed(),
+            passing: matching.passing,
+            lists: rankings.into_iter().map(|ranking| ranking.report).collect(),
+            fusion: (self.lists.len() > 1).then_some(self.fusion),
+            candidates: found,
+            stages: run.stages,
+            stale_cursor: stale,
+            filter: self.filter,
+        };
+        Ok(Findings { hits, facets, next: page.next, report, groups: page.groups })
+    }
+
+    /// Whether there is one list whose order is the answer: then no more of it is needed than what
+    /// is shown.
+    fn is_plain(&self) -> bool {
+        self.lists.len() == 1
+            && self.depth.is_none()
+            && self.order_by.is_none()
+            && self.group_by.is_none()
+            && self.diversity.is_none()
+            && !self.facets.iter().any(|facet| facet.of_found)
+    }
+
+    /// Hits or groups up to the end of this page.
+    fn wanted(&self) -> usize {
+        let seen = self.after.as_ref().map_or(0, |after| after.seen);
+        seen.saturating_add(self.offset).saturating_add(self.limit)
+    }
+
+    /// How deep lists are that do not say it themselves.
+    pub(super) fn list_depth(&self) -> usize {
+        match (self.depth, &self.after) {
+            (Some(depth), _) => depth,
+            _ if self.is_plain() => self.wanted(),
+            (None, Some(after)) => after.depth,
+            (None, None) => {
+                let each = self.group_by.as_ref().map_or(1, |group| group.size.saturating_mul(4));
+                self.wanted().saturating_mul(each).max(super::DEPTH)
+            }
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Notes that a stage ended, with what it kept.
+    fn stage(&mut self, stage: &'static str, kept: u64, note: Cow<'static, str>) {
+        let now = Instant::now();
+        self.stages.push(FindStage { stage, took: now - self.clock, kept, note });
+        self.clock = now;
+    }
+
+    fn rankings(&mut self) -> Result<Vec<Ranking>> {
+        let (find, given) = (self.find, self.given);
+        let depth = find.list_depth();
+        let rankings: Vec<Ranking> = match find.limit {
+            // Nothing is to be shown, but perhaps counted.
+            0 if !find.facets.iter().any(|facet| facet.of_found) => Vec::new(),
+            _ => find.lists.iter().map(|list| list.run(given, depth)).collect::<Result<_>>()?,
+        };
+        if !find.lists.is_empty() {
+            let found = rankings.iter().map(|ranking| ranking.found.len() as u64).sum();
+            self.stage("lists", found, Cow::Borrowed("found by the lists together"));
+        }
+        Ok(rankings)
+    }
+
+    /// What the lists found, in order of score; or all that matches, in order of insertion.
+    fn candidates(&mut self, rankings: &[Ranking]) -> Result<Vec<Candidate>> {
+        let of = |(slot, score)| Candidate { slot, score, key: None };
+        if self.find.lists.is_empty() {
+            let listed = self.listed()?;
+            self.stage("listing", listed.len() as u64, Cow::Borrowed("records listed"));
+            return Ok(listed.into_iter().map(|slot| of((slot, 0.0))).collect());
+        }
+        if let [ranking] = rankings {
+            let found = ranking.found.iter();
+            return Ok(found.map(|found| of((found.slot, f64::from(found.score)))).collect());
+        }
+        let lists: Vec<(f64, Vec<(u32, f32)>)> = rankings
+            .iter()
+            .map(|ranking| {
+                let found = ranking.found.iter().map(|found| (found.slot, found.score));
+                (ranking.report.weight, found.collect())
+            })
+            .collect();
+        let fused = self.find.fusion.merge(&lists);
+        self.stage("fusion", fused.len() as u64, Cow::Borrowed("records in one order"));
+        Ok(fused.into_iter().map(of).collect())
+    }
+
+    /// Slots of records that match, ascending; no more than are needed.
+    fn listed(&self) -> Result<Vec<u32>> {
+        let find = self.find;
+        let needs_all = find.order_by.is_some()
+            || find.group_by.is_some()
+            || find.facets.iter().any(|facet| facet.of_found);
+        let (first, most) = match &find.after {
+            _ if needs_all => (0, usize::MAX),
+            // The one after the last that was shown, and one more, which tells whether there is
+            // another page.
+            Some(Cursor { place: Place::Score { slot, .. }, .. }) => {
+                (*slot, find.offset.saturating_add(find.limit).saturating_add(2))
+            }
+            _ => (0, find.wanted().saturating_add(1)),
+        };
+        if let Slots::Only(slots) = &self.given.matching.slots {
+            return Ok(slots.range(first..).take(most).collect());
+        }
+        let id = self.given.collection.id;
+        let (prefix, start) = (key::collection(id), key::slot(id, crate::record::Slot(first)));
+        let mut listed = Vec::new();
+        for entry in self.given.snapshot.range(Table::Records, &prefix, &start)? {
+            let slot = key::slot_of(entry?.0);
+            listed
+                .extend(slot.map(|slot| slot.0).filter(|&s| self.given.matching.slots.contains(s)));
+            if listed.len() >= most {
+                break;
+            }
+        }
+        Ok(listed)
+    }
+
+    fn facets(&mut self, candidates: &[Candidate]) -> Result<Vec<super::FacetCounts>> {
+        let (find, given) = (self.find, self.given);
+        if find.facets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut counted = Vec::with_capacity(find.facets.len());
+        for facet in &find.facets {
+            counted.push(facet.count(given, candidates, &mut self.records)?);
+        }
+        self.stage("facets", counted.len() as u64, Cow::Borrowed("fields counted"));
+        Ok(counted)
+    }
+
+    fn ordered(&mut self, mut candidates: Vec<Candidate>) -> Result<Vec<Candidate>> {
+        let find = self.find;
+        if let Some(order_by) = &find.order_by {
+            order_by.sort(&mut candidates, &mut self.records)?;
+            let note = format!("by {}, {:?}", order_by.field, order_by.order).to_lowercase();
+            self.stage("order", candidates.len() as u64, note.into());
+        }
+        if let Some(mmr) = &find.diversity {
+            let wanted = if find.group_by.is_some() { usize::MAX } else { find.wanted() };
+            candidates = mmr.reorder(self.given.view, candidates, wanted)?;
+            let note = format!("lambda {}, {} candidates at most", mmr.lambda, mmr.candidates);
+            self.stage("diversity", candidates.len() as u64, note.into());
+        }
+        Ok(candidates)
+    }
+
+    /// Cuts the page out of what is in order.
+    fn page(&mut self, ordered: Vec<Candidate>) -> Result<Page> {
+        let find = self.find;
+        let Some(group_by) = &find.group_by else {
+            let (from, to) = self.bounds(&ordered, ordered.len())?;
+            let next = self.next(&ordered, to, ordered.len());
+            let shown = ordered.into_iter().skip(from).take(to - from).collect();
+            return Ok(Page { shown, groups: Vec::new(), next });
+        };
+        let all = group_by.group(&ordered, &mut self.records)?;
+        let note = format!("by {}, {} of each at most", group_by.field, group_by.size);
+        self.stage("groups", all.len() as u64, note.into());
+        let (from, to) = self.bounds(&ordered, all.len())?;
+        let next = self.next(&ordered, to, all.len());
+        let (mut shown, mut groups) = (Vec::new(), Vec::new());
+        for group in all.into_iter().skip(from).take(to - from) {
+            let first = shown.len();
+            shown.extend(group.members);
+            groups.push(GroupRange { value: group.value, hits: first..shown.len() });
+        }
+        Ok(Page { shown, groups, next })
+    }
+
+    /// Where the page begins and ends among `count` hits or groups.
+    fn bounds(&self, ordered: &[Candidate], count: usize) -> Result<(usize, usize)> {
+        let find = self.find;
+        let passed = match &find.after {
+            None => 0,
+            Some(after) => {
+                self.check_cursor(after)?;
+                let descending = find.order_by.as_ref().is_some_and(|by| by.is_descending());
+                after.passed(ordered, descending)
+            }
+        };
+        let from = passed.saturating_add(find.offset).min(count);
+        Ok((from, from.saturating_add(find.limit).min(count)))
+    }
+
+    /// Refuses a cursor of another kind of query, or one that counts hits of another version.
+    fn check_cursor(&self, after: &Cursor) -> Result<()> {
+        let find = self.find;
+        let counts = find.diversity.is_some() || find.group_by.is_some();
+        let is_own = match &after.place {
+            Place::Count => counts,
+            Place::Field { .. } => !counts && find.order_by.is_some(),
+            Place::Score { .. } => !counts && find.order_by.is_none(),
+        };
+        if !is_own {
+            let reason = "it is of a query in another order: begin without one";
+            return Err(Error::Cursor { reason });
+        }
+        if counts && after.version != self.given.snapshot.version() {
+            let reason = "the file has changed since, and pages of groups or of diverse hits do \
+                          not go on then: begin without one";
+            return Err(Error::Cursor { reason });
+        }
+        Ok(())
+    }
+
+    /// The cursor after the page that ends at `to`, if there can be more.
+    fn next(&self, ordered: &[Candidate], to: usize, count: usize) -> Option<Cursor> {
+        let find = self.find;
+        // One list alone is asked for no more than the page; a deeper one may have more.
+        let may_grow = find.is_plain()
+            && find.lists.iter().all(|list| list.common().depth.is_none())
+            && find.limit > 0
+            && count >= find.wanted();
+        if to >= count && !may_grow {
+            return None;
+        }
+        let seen = find.wanted();
+        let place = if find.diversity.is_some() || find.group_by.is_some() {
+            Place::Count
+        } else {
+            let Candidate { slot, score, key } = ordered.get(to.checked_sub(1)?)?.clone();
+            match find.order_by {
+                Some(_) => Place::Field { key, score, slot },
+                None => Place::Score { score, slot },
+            }
+        };
+        let version = self.given.snapshot.version();
+        Some(Cursor { version, depth: find.list_depth(), seen, place })
+    }
+}
+
+impl Ranking {
+    /// The shares of its places in a fusion, by place.
+    pub(super) fn shares(&self, fusion: &Fusion) -> Vec<f64> {
+        let scores: Vec<f32> = self.found.iter().map(|found| found.score).collect();
+        fusion.shares(self.report.weight, &scores).present
+    }
+}

@@ -1,0 +1,14 @@
+//! One query over many lists against a naive computation over all records: fusion, thresholds,
+//! orders, groups, facets, diversity, examples and pages, on random collections with deleted and
+//! replaced records, and what is refused.
+
+#[path = "find/fusing.rs"]
+mod fusing;
+#[path = "find/paging.rs"]
+mod paging;
+#[path = "find/refusals.rs"]
+mod refusals;
+#[path = "find/shaping.rs"]
+mod shaping;
+#[path = "find/world.rs"]
+mod world;

@@ -1,0 +1,266 @@
+//! Orders, groups, facets, diversity, vectors, neighbors and the explanation.
+
+use std::cmp::Ordering;
+
+use portolan::{Dense, Facet, Filter, Metric, Mmr, Order, Record, Value};
+use proptest::prelude::*;
+
+use crate::world::{Passes, World, metrics, passes, run, steps, vectors, wide};
+
+/// The order of values in filters, of those that occur here.
+fn compare(a: &Value, b: &Value) -> Ordering {
+    let number = |value: &Value| match value {
+        Value::Int(number) => Some(*number as f64),
+        Value::Float(number) => Some(*number),
+        _ => None,
+    };
+    match (number(a), number(b), a, b) {
+        (Some(a), Some(b), ..) => a.total_cmp(&b),
+        (Some(_), None, ..) => Ordering::Less,
+        (None, Some(_), ..) => Ordering::Greater,
+        (.., Value::Text(a), Value::Text(b)) => a.cmp(b),
+        other => panic!("no such value here: {other:?}"),
+    }
+}
+
+fn items(record: &Record, field: &str) -> Vec<Value> {
+    let mut items = match record.metadata.get(field) {
+        None => Vec::new(),
+        Some(Value::List(items)) => items.clone(),
+        Some(single) => vec![single.clone()],
+    };
+    items.sort_by(compare);
+    items.dedup_by(|a, b| compare(a, b).is_eq());
+    items
+}
+
+const FIELDS: [&str; 3] = ["lang", "year", "tags"];
+
+fn counted<'r>(records: impl Iterator<Item = &'r Record>, field: &str) -> Vec<(Value, u64)> {
+    let mut counts: Vec<(Value, u64)> = Vec::new();
+    for item in records.flat_map(|record| items(record, field)) {
+        match counts.iter_mut().find(|(value, _)| compare(value, &item).is_eq()) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((item, 1)),
+        }
+    }
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then(compare(&a.0, &b.0)));
+    counts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn orders_groups_and_facets_are_those_of_a_look_at_each_record(
+        metric in metrics(), steps in steps(), passes in passes(), vector in vectors(),
+        depth in 1_usize..60, field in 0..FIELDS.len(), size in 1_usize..4, named in 1_usize..4,
+    ) {
+        let world = World::new(metric, &steps);
+        let field = FIELDS[field];
+        let vector = wide(vector);
+        let mut pool = world.nearest(&vector, passes);
+        pool.truncate(depth);
+        let find = passes.on(world.docs.find()).dense_with(Dense::new(vector)).depth(depth);
+        let find = find.limit(1000);
+
+        for order in [Order::Ascending, Order::Descending] {
+            let mut expected = pool.clone();
+            expected.sort_by(|a, b| {
+                let key = |at: usize| {
+                    let items = items(&world.records[at], field);
+                    if order == Order::Descending { items.last().cloned() } else { items.first().cloned() }
+                };
+                let ordered = match (key(a.0), key(b.0)) {
+                    (Some(a), Some(b)) if order == Order::Descending => compare(&b, &a),
+                    (Some(a), Some(b)) => compare(&a, &b),
+                    (a, b) => b.is_some().cmp(&a.is_some()),
+                };
+                ordered.then(b.1.total_cmp(&a.1)).then(a.0.cmp(&b.0))
+            });
+            let expected: Vec<usize> = expected.into_iter().map(|(at, _)| at).collect();
+            let found = run(find.clone().order_by(field, order));
+            prop_assert_eq!(world.places(&found), expected);
+        }
+
+        let mut expected: Vec<(Value, Vec<usize>)> = Vec::new();
+        for (at, _) in &pool {
+            for item in items(&world.records[*at], field) {
+                match expected.iter_mut().find(|(value, _)| compare(value, &item).is_eq()) {
+                    Some((_, members)) if members.len() == size => {}
+                    Some((_, members)) => members.push(*at),
+                    None => expected.push((item, vec![*at])),
+                }
+            }
+        }
+        let found = run(find.clone().group_by(field, size));
+        let groups: Vec<(Value, Vec<usize>)> =
+            found.groups().map(|group| (group.value.clone(), world.places(group.hits))).collect();
+        prop_assert_eq!(&groups, &expected);
+        let all: usize = groups.iter().map(|(_, members)| members.len()).sum();
+        prop_assert_eq!(found.hits.len(), all);
+
+        let facets = [Facet::new(field).limit(named), Facet::new(field).of_found().limit(named)];
+        let found = run(find.facets(facets));
+        let matches = counted(world.records.iter().filter(|record| passes.of(record)), field);
+        let of_found = counted(pool.iter().map(|(at, _)| &world.records[*at]), field);
+        for (facet, expected) in found.facets.iter().zip([matches, of_found]) {
+            prop_assert_eq!(facet.distinct, expected.len());
+            prop_assert_eq!(facet.values.len(), expected.len().min(named));
+            for (found, (value, count)) in facet.values.iter().zip(&expected) {
+                prop_assert!(compare(&found.value, value).is_eq() && found.count == *count);
+            }
+        }
+    }
+
+    #[test]
+    fn diverse_hits_are_picked_as_by_a_naive_greedy_choice(
+        metric in metrics(), steps in steps(), vector in vectors(), lambda in 0_u8..5,
+        pool in 1_usize..20, limit in 1_usize..15,
+    ) {
+        let world = World::new(metric, &steps);
+        let (vector, lambda) = (wide(vector), f32::from(lambda) / 4.0);
+        let all = world.nearest(&vector, Passes::All);
+        let pool = pool.min(all.len());
+        let find = world.docs.find().dense(&vector).depth(1000).limit(limit);
+        let found = run(find.diversity(Mmr::new(lambda).candidates(pool.max(1))));
+        let found = world.places(&found);
+        prop_assert_eq!(found.len(), limit.min(all.len()));
+        let of = |at: usize| world.records[at].vector.clone().unwrap();
+        let alike = |a: usize, b: usize| {
+            let (a, b) = (of(a), of(b));
+            let pairs = || a.iter().zip(&b).map(|(&x, &y)| (f64::from(x), f64::from(y)));
+            match metric {
+                Metric::L2 => 1.0 / (1.0 + pairs().map(|(x, y)| (x - y).powi(2)).sum::<f64>()),
+                _ => {
+                    let norm = |v: &[f32]| v.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+                    pairs().map(|(x, y)| x * y).sum::<f64>() / (norm(&a) * norm(&b)).sqrt()
+                }
+            }
+        };
+        let (best, worst) = (all.first().map_or(0.0, |a| a.1), all.get(pool.max(1) - 1).map_or(0.0, |a| a.1));
+        let lambda = f64::from(lambda);
+        for picked in 0..found.len().min(pool) {
+            let value = |(at, score): &(usize, f64)| {
+                let relevance = if best > worst { (score - worst) / (best - worst) } else { 1.0 };
+                let similar = found[..picked].iter().map(|&shown| alike(*at, shown));
+                let similar = similar.fold(f64::NEG_INFINITY, f64::max);
+                let similar = if picked == 0 { 0.0 } else { similar };
+                lambda * relevance - (1.0 - lambda) * similar
+            };
+            let left = || all[..pool].iter().filter(|(at, _)| !found[..picked].contains(at));
+            let most = left().map(value).fold(f64::NEG_INFINITY, f64::max);
+            let own = left().find(|(at, _)| *at == found[picked]);
+            prop_assert!(own.is_some(), "{} is picked twice, or is none of the pool", found[picked]);
+            prop_assert!(own.is_some_and(|own| value(own) >= most - 1e-9));
+        }
+        let rest: Vec<usize> = all.iter().skip(pool).map(|(at, _)| *at).take(found.len().saturating_sub(pool)).collect();
+        prop_assert_eq!(&found[pool.min(found.len())..], &rest[..]);
+    }
+}
+
+#[test]
+fn vectors_come_as_they_are_stored_and_only_when_asked_for() {
+    let world = World::new(Metric::Cosine, &[]);
+    world.docs.upsert(Record::new("a").vector([3.0, 0.0, 4.0]).text("reef")).unwrap();
+    world.docs.upsert(Record::new("b").text("reef and wind")).unwrap();
+    let find = world.docs.find().dense(&[1.0, 0.0, 0.0]).text("wind");
+    assert!(run(find.clone()).iter().all(|hit| hit.record.vector.is_none()));
+    let found = run(find.with_vectors());
+    let vector = |id: &str| {
+        let hit = found.iter().find(|hit| hit.id == id.into()).expect("found");
+        hit.record.vector.clone()
+    };
+    assert_eq!((vector("a"), vector("b")), (Some(vec![0.6, 0.0, 0.8]), None));
+}
+
+#[test]
+fn neighbors_are_the_chunks_around_a_hit_up_to_the_first_that_is_missing() {
+    let world = World::new(Metric::Dot, &[]);
+    let mut batch = world.docs.batch();
+    let chunk = |document: &str, at: i64| {
+        let record = Record::new(format!("{document}#{at}")).text(format!("{document} {at}"));
+        record.field("document", document).field("chunk", at).vector([at as f32, 1.0, 0.0])
+    };
+    (0..7).filter(|at| *at != 5).for_each(|at| batch.upsert(chunk("a", at)).unwrap());
+    // Under the id of a chunk of `b`, but of another document, and a chunk under another id.
+    batch.upsert(chunk("b", 1)).unwrap();
+    batch.upsert(Record::new("b#2").field("document", "c").field("chunk", 2)).unwrap();
+    let mut loose = chunk("a", 2);
+    loose.id = "loose".into();
+    batch.upsert(loose).unwrap();
+    batch.commit().unwrap();
+    let of = |id: &str| {
+        let (document, at) = id.split_once('#').unwrap_or(("a", "2"));
+        let find = world.docs.find().filter(Filter::eq("document", document));
+        let find = find.filter(
+            Filter::eq("document", document).and(Filter::eq("chunk", at.parse::<i64>().unwrap())),
+        );
+        let found = run(find.neighbors(2));
+        let hit = found.iter().find(|hit| hit.id == id.into()).expect("found").clone();
+        let ids = |records: &[Record]| records.iter().map(|r| r.id.to_string()).collect::<Vec<_>>();
+        (ids(&hit.before), ids(&hit.after))
+    };
+    let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    assert_eq!(of("a#3"), (names(&["a#1", "a#2"]), names(&["a#4"])));
+    assert_eq!(of("a#0"), (names(&[]), names(&["a#1", "a#2"])));
+    assert_eq!(of("a#6"), (names(&[]), names(&[])));
+    assert_eq!(of("b#1"), (names(&[]), names(&[])));
+    assert_eq!(of("loose"), (names(&[]), names(&[])));
+}
+
+#[test]
+fn highlights_are_the_words_of_all_lists() {
+    let world = World::new(Metric::Dot, &[]);
+    let text = "wind from the north, reef to the north";
+    world.docs.upsert(Record::new(1).title("North wind").text(text)).unwrap();
+    let find = world.docs.find().text("north").text("reef north");
+    assert!(run(find.clone())[0].highlights.text.is_empty());
+    let found = run(find.highlights());
+    let marked = &found[0].highlights.text;
+    assert_eq!(
+        marked.iter().map(|at| &text[at.clone()]).collect::<Vec<_>>(),
+        ["north", "reef", "north"]
+    );
+    assert_eq!(found[0].highlights.title, [0..5]);
+}
+
+#[test]
+fn an_explanation_tells_lists_paths_stages_and_what_recall_to_expect() {
+    let world = World::new(Metric::Cosine, &[]);
+    let mut batch = world.docs.batch();
+    for id in 0..900_i64 {
+        let angle = id as f32 / 7.0;
+        let record = Record::new(id).vector([angle.sin(), angle.cos(), 0.1]).text("chart");
+        batch.upsert(record.field("half", id % 2)).unwrap();
+    }
+    batch.commit().unwrap();
+    world.docs.maintain().graph_min_rows(500).run().unwrap();
+    world.docs.upsert(Record::new("new").vector([1.0, 0.0, 0.0]).field("half", 0)).unwrap();
+    let find = world.docs.find().dense_with(Dense::new([1.0, 0.0, 0.0]).recall(0.9)).text("chart");
+    let find = find.filter(Filter::eq("half", 0)).min_score(0.001).limit(3).facets(["half"]);
+    let found = run(find);
+    let json = found.explain().to_json();
+    assert_eq!(json["filter"], "half = 0");
+    assert_eq!(json["passing"], 451);
+    assert_eq!(json["fusion"], "reciprocal rank fusion with k = 60");
+    let lists = json["lists"].as_array().unwrap();
+    let kinds: Vec<&str> = lists.iter().filter_map(|list| list["kind"].as_str()).collect();
+    assert_eq!(kinds, ["dense", "text"]);
+    assert_eq!(
+        (&lists[0]["segments"][0]["passing"], &lists[0]["found"]),
+        (&450.into(), &100.into())
+    );
+    assert!(
+        lists[0]["expected_recall"].as_f64().is_some_and(|recall| (0.85..=1.0).contains(&recall))
+    );
+    assert!(lists[1]["expected_recall"].is_null() && lists[1]["scored"].as_u64() > Some(99));
+    let stages: Vec<&str> = found.report.stages.iter().map(|stage| stage.stage).collect();
+    assert_eq!(stages, ["filter", "lists", "fusion", "threshold", "facets", "records"]);
+    let words = found.explain().to_string();
+    for part in
+        ["filter: half = 0: 451 records", "list 1: dense", "list 2: text", "fusion:", "total:"]
+    {
+        assert!(words.contains(part), "{part} in {words}");
+    }
+}
