@@ -1,0 +1,131 @@
+//! The query over several lists beside the vector search alone: 20,000 records
+//! (`PORTOLAN_BENCH_ROWS`) of 384 dimensions with 80 words each, drawn by Zipf's law. Each kind of
+//! query takes its turn after the others, so that a machine whose speed drifts is as unfair to all;
+//! medians of `PORTOLAN_BENCH_QUERIES` (500) queries, and their ratio to the first.
+
+use std::error::Error;
+use std::time::Instant;
+
+use portolan::eval::synthetic::Synthetic;
+use portolan::{
+    Collection, CollectionOptions, DatabaseOptions, Facet, Filter, Find, Language, Maintenance,
+    Metric, Mmr, Record, TextIndex,
+};
+
+#[path = "shared/figures.rs"]
+mod figures;
+
+const DIMENSIONS: usize = 384;
+const VOCABULARY: f64 = 30_000.0;
+const WORDS: usize = 80;
+const ASKED: usize = 6;
+/// Commonest words that questions leave out, as stop words are.
+const STOP: u64 = 50;
+
+/// Numbers that are the same in every run.
+struct Draw(u64);
+
+impl Draw {
+    fn share(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// A rank from 1, by Zipf's law.
+    fn rank(&mut self) -> u64 {
+        VOCABULARY.powf(self.share()) as u64
+    }
+
+    fn text(&mut self, words: usize, from: u64) -> String {
+        let word = |_| {
+            format!("w{}", std::iter::repeat_with(|| self.rank()).find(|r| *r > from).unwrap_or(0))
+        };
+        (0..words).map(word).collect::<Vec<_>>().join(" ")
+    }
+}
+
+struct Question {
+    vector: Vec<f32>,
+    words: String,
+}
+
+/// A kind of query, by its name.
+type Kind = (&'static str, fn(&Collection, &Question) -> Find);
+
+const KINDS: [Kind; 8] = [
+    ("dense", |docs, q| docs.find().dense(&q.vector)),
+    ("dense, depth 100", |docs, q| docs.find().dense(&q.vector).depth(100)),
+    ("words", |docs, q| docs.find().text(q.words.as_str())),
+    ("hybrid", |docs, q| docs.find().dense(&q.vector).text(q.words.as_str())),
+    ("hybrid, filter", hybrid),
+    ("hybrid, filter, groups", |docs, q| hybrid(docs, q).group_by("group", 2)),
+    ("hybrid, filter, facets", |docs, q| hybrid(docs, q).facets([Facet::new("bucket").of_found()])),
+    ("hybrid, filter, MMR", |docs, q| hybrid(docs, q).diversity(Mmr::new(0.7))),
+];
+
+fn hybrid(docs: &Collection, question: &Question) -> Find {
+    let find = docs.find().dense(&question.vector).text(question.words.as_str());
+    find.filter(Filter::lt("bucket", 5))
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let rows = figures::setting("PORTOLAN_BENCH_ROWS", 20_000, 500);
+    let queries = figures::setting("PORTOLAN_BENCH_QUERIES", 500, 5);
+    let folder = tempfile::tempdir()?;
+    let options = DatabaseOptions::new().maintenance(Maintenance::Manual);
+    let db = options.open(folder.path().join("find.portolan"))?;
+    let options = CollectionOptions::new(DIMENSIONS, Metric::Cosine);
+    let docs = db.create_collection("docs", options.text(TextIndex::new(Language::None)))?;
+    let source = Synthetic::with_clusters(DIMENSIONS, 7, (rows / 50).max(1));
+    fill(&docs, &source.vectors(rows))?;
+    docs.maintain().run()?;
+
+    let mut draw = Draw(99);
+    let vectors = source.queries(queries);
+    let questions: Vec<Question> = vectors
+        .chunks(DIMENSIONS)
+        .map(|vector| Question { vector: vector.to_vec(), words: draw.text(ASKED, STOP) })
+        .collect();
+    let mut took = vec![Vec::with_capacity(questions.len()); KINDS.len() + 1];
+    for (round, question) in questions.iter().chain(&questions).enumerate() {
+        let begin = Instant::now();
+        docs.search(&question.vector).limit(10).run()?;
+        let mut times = vec![begin.elapsed()];
+        for (_, kind) in KINDS {
+            let find = kind(&docs, question);
+            let begin = Instant::now();
+            find.limit(10).run()?;
+            times.push(begin.elapsed());
+        }
+        // The first round warms.
+        if round >= questions.len() {
+            took.iter_mut().zip(times).for_each(|(all, one)| all.push(one.as_secs_f64() * 1e6));
+        }
+    }
+    println!("{rows} records x {DIMENSIONS}, {} questions, medians", questions.len());
+    let medians: Vec<f64> = took.into_iter().map(figures::median).collect();
+    let names = std::iter::once("vector search").chain(KINDS.iter().map(|(name, _)| *name));
+    for (name, median) in names.zip(&medians) {
+        println!("{name:24} {median:9.1} us  {:5.2}", median / medians[0]);
+    }
+    println!("{}", hybrid(&docs, &questions[0]).run()?.explain());
+    Ok(())
+}
+
+fn fill(docs: &Collection, vectors: &[f32]) -> portolan::Result<()> {
+    let mut draw = Draw(7);
+    let rows = vectors.chunks(DIMENSIONS).enumerate().collect::<Vec<_>>();
+    for rows in rows.chunks(1_000) {
+        let mut batch = docs.batch();
+        for &(row, vector) in rows {
+            let at = i64::try_from(row).unwrap_or_default();
+            let record = Record::new(format!("row-{at:08}")).text(draw.text(WORDS, 0));
+            let record = record.field("bucket", at % 10).field("group", at / 8);
+            batch.upsert(record.vector(vector.to_vec()))?;
+        }
+        batch.commit()?;
+    }
+    Ok(())
+}
