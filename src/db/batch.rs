@@ -1,5 +1,6 @@
 //! A batch: checked change by change, committed whole or not at all.
 
+use super::document::Prune;
 use super::maintenance::Maintained;
 use super::slot_set::SlotSet;
 use super::{Collection, maintenance, text};
@@ -26,6 +27,8 @@ pub(super) enum Change {
         encoded: Option<EncodedVector>,
         /// Whether the vector is to come.
         pending: bool,
+        /// Whether a record that is stored already as this one is stays, with its vector.
+        unless_same: bool,
     },
     /// The vector of a pending record, if it is still what it was.
     #[cfg(feature = "nim")]
@@ -35,6 +38,8 @@ pub(super) enum Change {
         encoded: EncodedVector,
     },
     Delete(RecordId),
+    /// Removes chunks of a document.
+    Prune(Prune),
 }
 
 /// What a commit did. It is on disk.
@@ -122,7 +127,7 @@ impl Batch {
         // The encoded rows replace the f32 vector; the mark that there is one stays.
         record.vector = encoded.is_some().then(Vec::new);
         let record = Box::new(record);
-        self.changes.push(Change::Upsert { record, encoded, pending: false });
+        self.changes.push(Change::Upsert { record, encoded, pending: false, unless_same: false });
         Ok(())
     }
 
@@ -187,7 +192,8 @@ fn apply(
     let (mut upserted, mut deleted) = (0, 0);
     for change in changes {
         match change {
-            Change::Upsert { record, encoded, pending } => {
+            Change::Upsert { record, unless_same: true, .. } if applied.has_same(record)? => {}
+            Change::Upsert { record, encoded, pending, .. } => {
                 applied.remove(&record.id)?;
                 let slot = applied.insert(record, encoded.as_ref())?;
                 if *pending {
@@ -200,6 +206,7 @@ fn apply(
                 upserted += usize::from(applied.complete(id, *slot, encoded)?);
             }
             Change::Delete(id) => deleted += usize::from(applied.remove(id)?),
+            Change::Prune(prune) => deleted += applied.prune(prune)?,
         }
     }
     let Apply { txn, manifest, tombstones, pending, text, .. } = applied;
@@ -213,9 +220,9 @@ fn apply(
     Ok((upserted, deleted, manifest))
 }
 
-struct Apply<'a, 't> {
-    collection: &'a Collection,
-    txn: &'a mut WriteTxn<'t>,
+pub(super) struct Apply<'a, 't> {
+    pub(super) collection: &'a Collection,
+    pub(super) txn: &'a mut WriteTxn<'t>,
     manifest: Manifest,
     tombstones: SlotSet,
     pending: SlotSet,
@@ -274,7 +281,7 @@ impl Apply<'_, '_> {
         Ok(true)
     }
 
-    fn remove(&mut self, record: &RecordId) -> Result<bool> {
+    pub(super) fn remove(&mut self, record: &RecordId) -> Result<bool> {
         let id = self.collection.id;
         if check_id(record).is_err() {
             return Ok(false);
