@@ -6,7 +6,7 @@ use crate::filter::FilterError;
 use crate::format::ID_BYTES_MAX;
 use crate::index::IndexError;
 use crate::lexical::TextError;
-use crate::record::{RecordError, RecordId};
+use crate::record::{RecordError, RecordId, TemplateError};
 use crate::storage::StorageError;
 use crate::vectors::VectorError;
 
@@ -183,6 +183,9 @@ pub enum Error {
         /// Why not, and what to do.
         reason: &'static str,
     },
+    /// A template cannot be read.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     /// The query lacks something it needs.
     #[error("query cannot run: {reason}")]
     Query {
@@ -264,6 +267,7 @@ impl Error {
                 | Self::RecallTarget { .. }
                 | Self::Example { .. }
                 | Self::Cursor { .. }
+                | Self::Template(_)
                 | Self::Query { .. }
         )
     }

@@ -99,7 +99,8 @@ impl Fusion {
             let share = |(at, absent): (usize, &f64)| {
                 places.next_if(|place| place.1 == at).map_or(*absent, |place| place.2)
             };
-            fused.push((*item, absent.iter().enumerate().map(share).sum::<f64>()));
+            // With 0.0 added there is one zero, not two of which one sorts lower.
+            fused.push((*item, absent.iter().enumerate().map(share).sum::<f64>() + 0.0));
         }
         fused.sort_by(|a, b| b.1.total_cmp(&a.1));
         fused

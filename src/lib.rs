@@ -29,6 +29,8 @@
 
 #![deny(clippy::expect_used, clippy::unwrap_used)]
 
+#[cfg(feature = "chunk")]
+mod chunk;
 mod db;
 mod error;
 pub mod eval;
@@ -46,10 +48,12 @@ mod record;
 mod storage;
 mod vectors;
 
+#[cfg(feature = "chunk")]
+pub use chunk::Chunker;
 pub use db::{
     Audit, Batch, CacheInfo, CacheOptions, Collection, CollectionInfo, CollectionOptions,
     Committed, Compacted, Damage, DamagedPart, Database, DatabaseInfo, DatabaseOptions, Found, Hit,
-    Hits, Maintain, Maintained, Maintenance, MaintenanceOutcome, MaxSim, Page, ReaderInfo,
+    Hits, Maintain, Maintained, Maintenance, MaintenanceOutcome, MaxSim, Origin, Page, ReaderInfo,
     RecallPoint, Repaired, Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo,
     SparseSearch, TextSearch, VectorField, VectorFieldInfo, Verified,
 };
@@ -66,14 +70,15 @@ pub use index::{GraphParams, IndexError, SearchPath};
 pub use lexical::{Language, TextError, TextIndex, TextQuery};
 #[cfg(feature = "nim")]
 pub use pipeline::{
-    Answer, BoxFuture, CacheUse, ChatFailure, ChatModel, Cost, CostMeter, CostTotals, Embedded,
-    Embedder, Ingest, IngestProgress, IngestReport, OnRerankFailure, Query, QueryReport,
-    RankedPassage, Rejected, Reranked, Reranker, Role, StageError, StageOutcome, StageReport,
-    StageTotal,
+    Answer, Blend, BoxFuture, CacheUse, Candidate, ChatFailure, ChatModel, CollectionReport, Cost,
+    CostMeter, CostTotals, Embedded, Embedder, FnReranker, Ingest, IngestProgress, IngestReport,
+    Merge, Mode, OnCollectionFailure, OnEmbedFailure, OnRerankFailure, Query, QueryReport,
+    RankedPassage, RecordReranker, Rejected, Rerank, Reranked, Reranker, Role, StageError,
+    StageOutcome, StageReport, StageTotal, query_all, rerank_fn,
 };
 pub use record::{
     FieldVector, Matrix, MatrixError, Metadata, ModelContract, Record, RecordError, RecordId,
-    Roles, Value,
+    Roles, Template, TemplateError, Value,
 };
 pub use storage::{PageError, StorageError, Verify, WriterPolicy};
 pub use vectors::{MatrixCodec, Metric, Originals, VectorError};

@@ -1,6 +1,10 @@
 //! The shared vocabulary: what the user stores (ids, values, records) and how we number it
 //! (slots). Bottom layer: no I/O.
 
+mod chunk;
+mod template;
+pub(crate) mod time;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,6 +17,9 @@ pub use field_vector::{FieldVector, Matrix, MatrixError};
 use crate::format::{
     FIELD_NAME_BYTES_MAX, FIELDS_MAX, ID_BYTES_MAX, LIST_ITEMS_MAX, RECORD_BYTES_MAX,
 };
+
+pub use chunk::chunk_position;
+pub use template::{Template, TemplateError};
 
 /// Our own number of a record in its collection. Never reused, never shown to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

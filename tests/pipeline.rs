@@ -8,6 +8,10 @@ mod common;
 
 #[path = "pipeline/cache.rs"]
 mod cache;
+#[path = "pipeline/chain.rs"]
+mod chain;
+#[path = "pipeline/documents.rs"]
+mod documents;
 #[path = "pipeline/dropped.rs"]
 mod dropped;
 #[path = "pipeline/end_to_end.rs"]
@@ -18,6 +22,8 @@ mod in_flight;
 mod ingest;
 #[path = "pipeline/models.rs"]
 mod models;
+#[path = "pipeline/modes.rs"]
+mod modes;
 #[path = "pipeline/pending.rs"]
 mod pending;
 #[path = "pipeline/query.rs"]
@@ -27,6 +33,8 @@ mod scripted;
 #[allow(dead_code, reason = "the NIM client's own tests use the rest")]
 #[path = "nim_client/server.rs"]
 mod server;
+#[path = "pipeline/several.rs"]
+mod several;
 #[path = "common/span_log.rs"]
 mod span_log;
 #[path = "pipeline/spans.rs"]

@@ -1,5 +1,6 @@
 //! A batch: checked change by change, committed whole or not at all.
 
+use super::document::Prune;
 use super::maintenance::Maintained;
 use super::slot_set::SlotSet;
 use super::space::Field;
@@ -32,6 +33,8 @@ pub(super) enum Change {
         named: Vec<FieldRows>,
         /// Whether the vector is to come.
         pending: bool,
+        /// Whether a record that is stored already as this one is stays, with its vector.
+        unless_same: bool,
     },
     /// The vector of a pending record, if it is still what it was.
     #[cfg(feature = "nim")]
@@ -41,6 +44,8 @@ pub(super) enum Change {
         encoded: EncodedVector,
     },
     Delete(RecordId),
+    /// Removes chunks of a document.
+    Prune(Prune),
 }
 
 /// What a commit did. It is on disk.
@@ -143,7 +148,13 @@ impl Batch {
         record.vector = encoded.is_some().then(Vec::new);
         record.named_vectors.clear();
         let record = Box::new(record);
-        self.changes.push(Change::Upsert { record, encoded, named, pending: false });
+        self.changes.push(Change::Upsert {
+            record,
+            encoded,
+            named,
+            pending: false,
+            unless_same: false,
+        });
         Ok(())
     }
 
@@ -228,7 +239,9 @@ fn apply(
     let (mut upserted, mut deleted) = (0, 0);
     for change in changes {
         match change {
-            Change::Upsert { record, encoded, named, pending } => {
+            Change::Upsert { record, named, unless_same: true, .. }
+                if named.is_empty() && applied.has_same(record)? => {}
+            Change::Upsert { record, encoded, named, pending, .. } => {
                 applied.remove(&record.id)?;
                 let slot = applied.insert(record, encoded.as_ref(), named)?;
                 if *pending {
@@ -241,6 +254,7 @@ fn apply(
                 upserted += usize::from(applied.complete(id, *slot, encoded)?);
             }
             Change::Delete(id) => deleted += usize::from(applied.remove(id)?),
+            Change::Prune(prune) => deleted += applied.prune(prune)?,
         }
     }
     let Apply { txn, manifest, tombstones, pending, spaces, text, .. } = applied;
@@ -256,9 +270,9 @@ fn apply(
     Ok((upserted, deleted, manifests))
 }
 
-struct Apply<'a, 't> {
-    collection: &'a Collection,
-    txn: &'a mut WriteTxn<'t>,
+pub(super) struct Apply<'a, 't> {
+    pub(super) collection: &'a Collection,
+    pub(super) txn: &'a mut WriteTxn<'t>,
     manifest: Manifest,
     tombstones: SlotSet,
     pending: SlotSet,
@@ -325,7 +339,7 @@ impl Apply<'_, '_> {
         Ok(true)
     }
 
-    fn remove(&mut self, record: &RecordId) -> Result<bool> {
+    pub(super) fn remove(&mut self, record: &RecordId) -> Result<bool> {
         let id = self.collection.id;
         if check_id(record).is_err() {
             return Ok(false);

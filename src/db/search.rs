@@ -1,11 +1,13 @@
 //! Vector search over the segments and the delta of a collection: query to hits.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Collection;
 use super::delta::delta_keep;
 use super::matching::Matching;
+use super::origin::Origin;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
@@ -22,8 +24,10 @@ pub struct Hit {
     pub id: RecordId,
     /// Higher is better: cosine similarity, dot product, or negative squared Euclidean distance.
     pub score: f32,
-    /// The reranker's logit, if a reranker ordered the hits.
+    /// What the last reranker ordered it by, if one did: its logit, or what a blend made of it.
     pub rerank_score: Option<f32>,
+    /// Where it was found, if the query was over several collections.
+    pub origin: Option<Arc<Origin>>,
     /// The record; with its vector if that was asked for.
     pub record: Record,
     /// Where the lists of a [`Find`](crate::Find) had it, if that was asked for.
@@ -72,7 +76,17 @@ impl Hit {
         let id = record.id.clone();
         let (before, after) = (Vec::new(), Vec::new());
         let (places, highlights) = (Vec::new(), Highlights::default());
-        Self { id, score, rerank_score: None, record, places, highlights, before, after }
+        Self {
+            id,
+            score,
+            rerank_score: None,
+            origin: None,
+            record,
+            places,
+            highlights,
+            before,
+            after,
+        }
     }
 
     /// The record's text.

@@ -1,8 +1,7 @@
 //! The words of a filter's text, with their places. Not the grammar (see `parse`).
 
 use super::FilterError;
-use super::time;
-use crate::record::Value;
+use crate::record::{Value, time};
 
 /// A piece of the text.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,6 @@ mod lexer;
 mod parse;
 mod slots;
 mod text;
-mod time;
 
 use roaring::RoaringBitmap;
 

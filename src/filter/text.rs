@@ -3,10 +3,10 @@
 
 use std::fmt;
 
+use super::Filter;
 use super::lexer::is_name;
 use super::parse::KEYWORDS;
-use super::{Filter, time};
-use crate::record::Value;
+use crate::record::{Value, time};
 
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

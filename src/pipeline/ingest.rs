@@ -8,6 +8,8 @@ mod progress;
 mod sort;
 mod source;
 
+use std::sync::Arc;
+
 use tracing::Instrument;
 
 pub use progress::{IngestProgress, IngestReport, Rejected};
@@ -19,6 +21,7 @@ use crate::db::Collection;
 use crate::error::{Error, Result};
 use crate::record::Record;
 use engine::{Bounds, Engine, Listeners};
+use sort::Split;
 use source::{ChunkBounds, Pending, Records};
 
 /// Records are compared with what is stored this many batches at a time, so that batches are
@@ -35,6 +38,7 @@ pub struct Ingest<'e, I> {
     in_flight: usize,
     in_flight_bytes: usize,
     pending: bool,
+    split: Option<Arc<Split>>,
     listeners: Listeners<'e>,
 }
 
@@ -54,6 +58,7 @@ impl Collection {
             in_flight: 4,
             in_flight_bytes: 16 << 20,
             pending: false,
+            split: None,
             listeners: Listeners::default(),
         }
     }
@@ -104,6 +109,60 @@ impl<'e, I: Iterator<Item = Record> + Send> Ingest<'e, I> {
         self
     }
 
+    /// Takes the records for documents and stores their chunks
+    /// ([`Batch::replace_document`](crate::Batch::replace_document)): each document whole, in one
+    /// commit that also removes chunks it does not have any more. Chunks whose title and text some
+    /// chunk of the document has already, wherever it stood, are not embedded again. A document of
+    /// which the model gives no vector to some chunk because it fails is not stored, and keeps its
+    /// old chunks; one whose text is refused is stored without that chunk.
+    ///
+    /// Bounds of batches hold for chunks, but a document is never cut by them.
+    ///
+    /// ```
+    /// # use portolan::{CollectionOptions, Database, Metric};
+    /// use portolan::{Chunker, Record};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// # let docs = db.create_collection("docs", CollectionOptions::new(2, Metric::Cosine))?;
+    /// let guide = Record::new("guide").text("Winds blow. Tides follow the moon. Stars stay.");
+    /// let chunker = Chunker::new().tokens(6).overlap(0);
+    /// // With an embedder, `pending` can be left out.
+    /// let report = docs.ingest([guide]).chunker(chunker).pending(true).run().await?;
+    /// assert_eq!(report.progress.documents, 1);
+    /// assert_eq!(docs.document("guide")?[0].text, "Winds blow.");
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "chunk")]
+    pub fn chunker(self, chunker: crate::chunk::Chunker) -> Self {
+        self.split(move |document| chunker.split(document))
+    }
+
+    /// As `chunker`, by a function of the application: the n-th record that it makes of a
+    /// document, from 0, becomes the n-th chunk, under the id and with the fields of that.
+    ///
+    /// ```
+    /// # use portolan::{CollectionOptions, Database, Metric, Record};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// # let docs = db.create_collection("docs", CollectionOptions::new(2, Metric::Cosine))?;
+    /// let poem = Record::new("poem").text("first line\nsecond line");
+    /// let lines = |document: &Record| {
+    ///     document.text.lines().map(|line| Record::new("").text(line)).collect()
+    /// };
+    /// docs.ingest([poem]).split(lines).pending(true).run().await?;
+    /// assert_eq!(docs.document("poem")?[1].id, "poem#1".into());
+    /// # Ok(()) }
+    /// ```
+    pub fn split(mut self, split: impl Fn(&Record) -> Vec<Record> + Send + Sync + 'static) -> Self {
+        self.split = Some(Arc::new(split));
+        self
+    }
+
     /// Called after each commit.
     pub fn progress(mut self, progress: impl FnMut(IngestProgress) + Send + 'e) -> Self {
         self.listeners.progress = Some(Box::new(progress));
@@ -142,7 +201,8 @@ impl<'e, I: Iterator<Item = Record> + Send> Ingest<'e, I> {
     }
 
     async fn all(self) -> Result<IngestReport> {
-        let Self { collection, records, embedder, batch_size, pending, listeners, .. } = self;
+        let Self { collection, records, embedder, batch_size, pending, split, listeners, .. } =
+            self;
         let size = batch_size.or_else(|| embedder.map(Embedder::batch_size)).unwrap_or(64).max(1);
         if let Some(known) = embedder.map(Embedder::contract) {
             // Before the model is paid for vectors that would be refused.
@@ -154,10 +214,10 @@ impl<'e, I: Iterator<Item = Record> + Send> Ingest<'e, I> {
         let bounds = Bounds { batch: size, in_flight, bytes };
         let mut engine = Engine::new(collection.clone(), embedder, bounds, listeners);
         engine.report.progress.total = match records.size_hint() {
-            (least, Some(most)) if least == most => Some(least),
+            (least, Some(most)) if least == most && split.is_none() => Some(least),
             _ => None,
         };
-        engine.drain(&mut Records::new(records, chunk, pending)).await?;
+        engine.drain(&mut Records::new(records, chunk, pending, split)).await?;
         if pending && embedder.is_some() {
             let slots = blocking(move || collection.pending_slots()).await?;
             let progress = &mut engine.report.progress;

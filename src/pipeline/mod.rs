@@ -2,6 +2,7 @@
 //! while a model is asked; work on the processor goes to blocking threads.
 
 mod chat_model;
+mod closure;
 mod cost;
 mod ingest;
 mod nim;
@@ -9,9 +10,13 @@ mod query;
 mod stage;
 
 pub use chat_model::{ChatFailure, ChatModel};
+pub use closure::{Candidate, FnReranker, RecordReranker, rerank_fn};
 pub use cost::{Cost, CostMeter, CostTotals, StageTotal};
 pub use ingest::{Ingest, IngestProgress, IngestReport, Rejected};
-pub use query::{Answer, CacheUse, OnRerankFailure, Query, QueryReport, StageOutcome, StageReport};
+pub use query::{
+    Answer, Blend, CacheUse, CollectionReport, Merge, Mode, OnCollectionFailure, OnEmbedFailure,
+    OnRerankFailure, Query, QueryReport, Rerank, StageOutcome, StageReport, query_all,
+};
 pub use stage::{
     BoxFuture, Embedded, Embedder, RankedPassage, Reranked, Reranker, Role, StageError,
 };

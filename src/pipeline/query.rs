@@ -1,51 +1,60 @@
-//! A query over stages under one deadline: embed, search, rerank.
+//! A query over stages under one deadline: embed, search, rerank. Over one collection or several.
 
+mod blend;
 mod budget;
+mod chain;
+mod embed;
+mod merge;
+mod policy;
 mod report;
 mod rerank;
+mod search;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::Instrument;
 
-pub use report::{Answer, CacheUse, QueryReport, StageOutcome, StageReport};
+pub use blend::Blend;
+pub use chain::Rerank;
+pub use merge::Merge;
+pub use policy::{Mode, OnCollectionFailure, OnEmbedFailure, OnRerankFailure};
+pub use report::{Answer, CacheUse, CollectionReport, QueryReport, StageOutcome, StageReport};
 
-use super::blocking;
-use super::cost::{Cost, CostMeter};
-use super::stage::{Embedder, Reranker, Role};
-use crate::db::{Collection, Hits};
-use crate::error::{Error, Result};
+use super::cost::CostMeter;
+use super::stage::{Embedder, Reranker};
+use crate::db::{Collection, Find};
+use crate::error::Result;
 use crate::filter::Filter;
+use crate::fusion::Fusion;
 use budget::Run;
+use report::Shape;
 
-/// What becomes of the query when the reranker fails or is late.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum OnRerankFailure {
-    /// The hits come in first-stage order, and the report says why.
-    #[default]
-    FirstStageOrder,
-    /// The query fails.
-    Fail,
-}
+/// Adds to the search of a collection.
+type Shaping<'q> = Box<dyn Fn(Find) -> Find + Send + Sync + 'q>;
 
-/// A query by text. Made by [`Collection::query`].
+/// A query by text. Made by [`Collection::query`] and [`query_all`].
 #[must_use]
 pub struct Query<'q> {
-    collection: Collection,
+    collections: Vec<Collection>,
     text: String,
     vector: Option<Vec<f32>>,
-    embedder: Option<&'q dyn Embedder>,
-    reranker: Option<&'q dyn Reranker>,
+    embedders: Vec<&'q dyn Embedder>,
+    stages: Vec<Rerank<'q>>,
     candidates: Option<usize>,
     limit: usize,
     ef: Option<usize>,
     recall: Option<f32>,
     filter: Option<Filter>,
+    mode: Option<Mode>,
+    fusion: Fusion,
+    shapes: Vec<Shaping<'q>>,
+    on_embed_failure: OnEmbedFailure,
     deadline: Option<Duration>,
     search_reserve: Duration,
     rerank_within: Option<Duration>,
     on_rerank_failure: OnRerankFailure,
+    merge: Merge,
+    on_collection_failure: OnCollectionFailure,
     cache: Option<bool>,
     meter: Option<CostMeter>,
 }
@@ -54,33 +63,73 @@ pub struct Query<'q> {
 const CANDIDATES: usize = 50;
 
 impl Collection {
-    /// Asks in words: embeds the text, searches, and lets a reranker order what was found.
+    /// Asks in words: embeds the text, searches, and lets rerankers order what was found.
     pub fn query<'q>(&self, text: impl Into<String>) -> Query<'q> {
-        Query {
-            collection: self.clone(),
-            text: text.into(),
+        Query::new(vec![self.clone()], text.into())
+    }
+}
+
+/// Asks several collections at once, of one file or of many: each is searched alike, their lists
+/// are merged ([`Query::merge`]), and rerankers put them on one scale. The question is embedded
+/// once for each model: a collection takes the first [`Query::embedder`] that made its vectors.
+///
+/// ```
+/// use portolan::{CollectionOptions, Database, Metric, Record, query_all};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> portolan::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let file = |name: &str| Database::open(dir.path().join(name));
+/// let options = || CollectionOptions::new(2, Metric::Cosine);
+/// let winds = file("winds.portolan")?.create_collection("docs", options())?;
+/// let tides = file("tides.portolan")?.create_collection("docs", options())?;
+/// winds.upsert(Record::new("a").text("a north wind").vector([1.0, 0.0]))?;
+/// tides.upsert(Record::new("a").text("a spring tide").vector([0.9, 0.1]))?;
+/// let answer = query_all([&winds, &tides], "weather").vector([1.0, 0.0]).run().await?;
+/// let files: Vec<_> = answer.hits.iter().filter_map(|hit| hit.origin.as_ref()).collect();
+/// assert!(files[0].path.ends_with("winds.portolan"));
+/// assert!(files[1].path.ends_with("tides.portolan"));
+/// # Ok(()) }
+/// ```
+pub fn query_all<'q, 'c>(
+    collections: impl IntoIterator<Item = &'c Collection>,
+    text: impl Into<String>,
+) -> Query<'q> {
+    Query::new(collections.into_iter().cloned().collect(), text.into())
+}
+
+impl<'q> Query<'q> {
+    fn new(collections: Vec<Collection>, text: String) -> Self {
+        Self {
+            collections,
+            text,
             vector: None,
-            embedder: None,
-            reranker: None,
+            embedders: Vec::new(),
+            stages: Vec::new(),
             candidates: None,
             limit: 10,
             ef: None,
             recall: None,
             filter: None,
+            mode: None,
+            fusion: Fusion::default(),
+            shapes: Vec::new(),
+            on_embed_failure: OnEmbedFailure::default(),
             deadline: None,
             search_reserve: Duration::ZERO,
             rerank_within: None,
             on_rerank_failure: OnRerankFailure::default(),
+            merge: Merge::default(),
+            on_collection_failure: OnCollectionFailure::default(),
             cache: None,
             meter: None,
         }
     }
-}
 
-impl<'q> Query<'q> {
-    /// The model that encodes the text. Must be the collection's.
+    /// The model that encodes the text. Must be the collection's. Called again it adds a model,
+    /// for collections of other vectors.
     pub fn embedder(mut self, embedder: &'q dyn Embedder) -> Self {
-        self.embedder = Some(embedder);
+        self.embedders.push(embedder);
         self
     }
 
@@ -90,13 +139,20 @@ impl<'q> Query<'q> {
         self
     }
 
-    /// The model that orders the candidates.
-    pub fn reranker(mut self, reranker: &'q dyn Reranker) -> Self {
-        self.reranker = Some(reranker);
+    /// The model that orders the candidates: `rerank(Rerank::new(reranker))`.
+    pub fn reranker(self, reranker: &'q dyn Reranker) -> Self {
+        self.rerank(Rerank::new(reranker))
+    }
+
+    /// Adds a stage that orders what the one before left: a cascade, for which [`Rerank`] has an
+    /// example. A hit's `rerank_score` is that of the last stage that ranked it.
+    pub fn rerank(mut self, stage: Rerank<'q>) -> Self {
+        self.stages.push(stage);
         self
     }
 
-    /// Candidates the search gives to the reranker. Default: 50, or the limit if that is more.
+    /// Candidates of the rerank stages that do not say how many they take. Default: 50, or the
+    /// limit if that is more.
     pub fn candidates(mut self, candidates: usize) -> Self {
         self.candidates = Some(candidates);
         self
@@ -126,10 +182,124 @@ impl<'q> Query<'q> {
         self
     }
 
+    /// By what candidates are found. Default, for each collection: by vector and words if its
+    /// words are indexed and there is an embedder or a vector; without an index by vector, without
+    /// embedder and vector by words.
+    ///
+    /// ```
+    /// # use portolan::{CollectionOptions, Database, Metric, Record};
+    /// use portolan::{Language, Mode, TextIndex};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// let words = TextIndex::new(Language::English);
+    /// let options = CollectionOptions::new(2, Metric::Cosine).text(words);
+    /// let docs = db.create_collection("docs", options)?;
+    /// docs.upsert(Record::new("a").text("a spring tide").vector([1.0, 0.0]))?;
+    /// docs.upsert(Record::new("b").text("a north wind").vector([0.9, 0.1]))?;
+    /// let query = || docs.query("north wind").vector([1.0, 0.0]);
+    /// assert_eq!(query().mode(Mode::Dense).run().await?.hits[0].id, "a".into());
+    /// assert_eq!(query().mode(Mode::Lexical).run().await?.hits.len(), 1);
+    /// let both = query().run().await?;
+    /// assert_eq!(both.report.collections[0].find.lists.len(), 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// How lists by vector and by words become one: see [`Find::fusion`].
+    ///
+    /// ```
+    /// # use portolan::{CollectionOptions, Database, Language, Metric, Record, TextIndex};
+    /// use portolan::Fusion;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// # let words = TextIndex::new(Language::English);
+    /// # let options = CollectionOptions::new(2, Metric::Cosine).text(words);
+    /// # let docs = db.create_collection("docs", options)?;
+    /// # docs.upsert(Record::new("a").text("a spring tide").vector([1.0, 0.0]))?;
+    /// let query = docs.query("tide").vector([1.0, 0.0]);
+    /// let answer = query.fusion(Fusion::weighted()).run().await?;
+    /// assert_eq!(answer.hits[0].score, 2.0);
+    /// # Ok(()) }
+    /// ```
+    pub fn fusion(mut self, fusion: Fusion) -> Self {
+        self.fusion = fusion;
+        self
+    }
+
+    /// Adds to the search of each collection: more lists, a threshold, diversity, groups, facets,
+    /// an order, highlights, neighbors, all that [`Find`] can. It is done before rerankers; the
+    /// limit is that of this query.
+    ///
+    /// ```
+    /// # use portolan::{CollectionOptions, Database, Metric, Record};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// # let docs = db.create_collection("docs", CollectionOptions::new(2, Metric::Cosine))?;
+    /// let chunk = |text: &str, x: f32| Record::new("").text(text).vector([x, 1.0]);
+    /// docs.replace_document("winds", [chunk("north", 0.1), chunk("south", 0.2)])?;
+    /// docs.replace_document("tides", [chunk("spring", 0.3)])?;
+    /// let query = docs.query("").vector([0.0, 1.0]);
+    /// let answer = query.find(|find| find.group_by("document", 1)).limit(2).run().await?;
+    /// let best: Vec<&str> = answer.groups().map(|group| group.hits[0].text()).collect();
+    /// assert_eq!(best, ["north", "spring"]);
+    /// # Ok(()) }
+    /// ```
+    pub fn find(mut self, shape: impl Fn(Find) -> Find + Send + Sync + 'q) -> Self {
+        self.shapes.push(Box::new(shape));
+        self
+    }
+
+    /// What becomes of a query by vector and words when the embedder fails or is late.
+    ///
+    /// ```
+    /// # use portolan::{BoxFuture, CollectionOptions, Database, Embedded, Embedder, Metric};
+    /// # use portolan::{Language, ModelContract, Record, Role, StageError, TextIndex};
+    /// use portolan::OnEmbedFailure;
+    ///
+    /// # struct Down;
+    /// # impl Embedder for Down {
+    /// #     fn contract(&self) -> ModelContract { ModelContract::new("down") }
+    /// #     fn embed<'a>(
+    /// #         &'a self, _: &'a [&'a str], _: Role, _: Option<std::time::Instant>,
+    /// #     ) -> BoxFuture<'a, Result<Embedded, StageError>> {
+    /// #         Box::pin(async { Err(StageError::new("nobody there")) })
+    /// #     }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// # let words = TextIndex::new(Language::English);
+    /// # let options = CollectionOptions::new(2, Metric::Cosine).text(words);
+    /// # let docs = db.create_collection("docs", options)?;
+    /// # docs.upsert(Record::new("a").text("a spring tide").vector([1.0, 0.0]))?;
+    /// # let down = Down;
+    /// let query = docs.query("tide").embedder(&down);
+    /// let answer = query.on_embed_failure(OnEmbedFailure::Lexical).run().await?;
+    /// assert_eq!(answer.hits.len(), 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn on_embed_failure(mut self, policy: OnEmbedFailure) -> Self {
+        self.on_embed_failure = policy;
+        self
+    }
+
     /// Time for all stages together, from [`run`](Self::run) on. Each stage gets what is left, and
     /// so do the retries in it. A reranker that is late is left out, or fails the query
-    /// ([`on_rerank_failure`](Self::on_rerank_failure)); an embedder or a search that is late
-    /// fails it. Default: none.
+    /// ([`on_rerank_failure`](Self::on_rerank_failure)); an embedder that is
+    /// late too ([`on_embed_failure`](Self::on_embed_failure)), a search that is late fails the
+    /// query. Default: none.
     pub fn deadline(mut self, time: Duration) -> Self {
         self.deadline = Some(time);
         self
@@ -142,14 +312,60 @@ impl<'q> Query<'q> {
         self
     }
 
-    /// Longest time for reranking alone, within the deadline if there is one. Default: what is
-    /// left.
+    /// How the lists of several collections are merged. Default: by rank.
+    ///
+    /// ```
+    /// # use portolan::{CollectionOptions, Database, Merge, Metric, Record, query_all};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// # let a = db.create_collection("a", CollectionOptions::new(2, Metric::Cosine))?;
+    /// # let b = db.create_collection("b", CollectionOptions::new(2, Metric::Cosine))?;
+    /// # a.upsert(Record::new("far").vector([0.0, 1.0]))?;
+    /// # b.upsert(Record::new("near").vector([1.0, 0.1]))?;
+    /// let query = query_all([&a, &b], "sea").vector([1.0, 0.0]);
+    /// let answer = query.merge(Merge::Score).run().await?;
+    /// assert_eq!(answer.hits[0].id, "near".into());
+    /// # Ok(()) }
+    /// ```
+    pub fn merge(mut self, merge: Merge) -> Self {
+        self.merge = merge;
+        self
+    }
+
+    /// What becomes of a query over several collections when one fails.
+    ///
+    /// ```
+    /// # use portolan::{CollectionOptions, Database, Metric, OnCollectionFailure, Record};
+    /// # use portolan::{StageOutcome, query_all};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// # let a = db.create_collection("a", CollectionOptions::new(2, Metric::Cosine))?;
+    /// # let b = db.create_collection("b", CollectionOptions::new(2, Metric::Cosine))?;
+    /// # a.upsert(Record::new("near").vector([1.0, 0.0]))?;
+    /// db.delete_collection("b")?;
+    /// let query = query_all([&a, &b], "sea").vector([1.0, 0.0]);
+    /// let answer = query.on_collection_failure(OnCollectionFailure::LeaveOut).run().await?;
+    /// assert_eq!(answer.hits.len(), 1);
+    /// assert!(matches!(answer.report.collections[1].outcome, StageOutcome::Failed(_)));
+    /// # Ok(()) }
+    /// ```
+    pub fn on_collection_failure(mut self, policy: OnCollectionFailure) -> Self {
+        self.on_collection_failure = policy;
+        self
+    }
+
+    /// Longest time for each rerank stage that does not say how long it may take, within the
+    /// deadline if there is one. Default: what is left.
     pub fn rerank_within(mut self, time: Duration) -> Self {
         self.rerank_within = Some(time);
         self
     }
 
-    /// What becomes of the query when the reranker fails or is late.
+    /// What becomes of the query when a reranker fails or is late, unless its stage says.
     pub fn on_rerank_failure(mut self, policy: OnRerankFailure) -> Self {
         self.on_rerank_failure = policy;
         self
@@ -172,8 +388,13 @@ impl<'q> Query<'q> {
         self
     }
 
-    fn uses_cache(&self) -> bool {
-        self.cache.unwrap_or_else(|| self.collection.caches())
+    fn caches_in(&self, collection: &Collection) -> bool {
+        self.cache.unwrap_or_else(|| collection.caches())
+    }
+
+    /// The collection whose file caches what rerankers say.
+    fn caching(&self) -> Option<&Collection> {
+        self.collections.iter().find(|one| self.caches_in(one))
     }
 
     /// Runs the stages. Must be called in a tokio runtime with time enabled.
@@ -186,9 +407,10 @@ impl<'q> Query<'q> {
     /// [`Error::Model`] and [`Error::DeadlineExceeded`] when embedding fails or is late, or
     /// reranking under [`OnRerankFailure::Fail`]; those of [`Search::run`](crate::Search::run).
     pub async fn run(self) -> Result<Answer> {
+        let names: Vec<&str> = self.collections.iter().map(Collection::name).collect();
         let span = tracing::debug_span!(
             "query",
-            collection = self.collection.name(),
+            collection = names.join(","),
             limit = self.limit,
             text_bytes = self.text.len(),
             deadline_ms = self.deadline.map(|time| time.as_millis() as u64),
@@ -197,112 +419,26 @@ impl<'q> Query<'q> {
     }
 
     async fn stages(self) -> Result<Answer> {
-        let mut run = Run::begin(self.deadline, self.meter.clone());
-        run.report.cache.used = self.uses_cache();
-        let (vector, model) = self.embed(&mut run).await?;
-        let found = self.search(&mut run, vector, model).await?;
-        let hits = self.rerank(&mut run, found).await?;
+        let mut run = Run::begin(&self.collections, self.deadline, self.meter.clone());
+        run.report.cache.used = self.caching().is_some();
+        let asked = self.ask(&mut run).await?;
+        let (found, shape) = self.search(&mut run, asked).await?;
+        let ranked = self.cascade(&mut run, found).await?;
         if run.cache_is_due {
-            let collection = self.collection.clone();
+            let caching = self.collections.iter().filter(|one| self.caches_in(one)).cloned();
+            let caching: Vec<Collection> = caching.collect();
             // Not waited for: the answer is there.
-            drop(tokio::task::spawn_blocking(move || collection.try_write_cache()));
+            drop(tokio::task::spawn_blocking(move || {
+                caching.iter().for_each(Collection::try_write_cache);
+            }));
         }
-        run.report.cache.skipped = self.collection.cache_skipped();
+        let skipped = self.caching().or(self.collections.first()).map(Collection::cache_skipped);
+        run.report.cache.skipped = skipped.unwrap_or_default();
         run.report.took = run.begin.elapsed();
-        Ok(Answer { hits, report: run.report })
-    }
-
-    async fn embed(&self, run: &mut Run) -> Result<(Vec<f32>, Option<String>)> {
-        let stage = Instant::now();
-        if let Some(vector) = &self.vector {
-            run.report("embed", StageOutcome::Skipped, stage, Cost::new());
-            return Ok((vector.clone(), None));
-        }
-        let reason = "it has neither an embedder nor a vector: add one of them";
-        let embedder = self.embedder.ok_or(Error::Query { reason })?;
-        if self.text.trim().is_empty() {
-            return Err(Error::Query { reason: "its text is empty: ask something" });
-        }
-        let model = embedder.contract().model;
-        let bytes = self.text.len();
-        let span = tracing::debug_span!("embed", model = model.as_str(), texts = 1, bytes);
-        match self.embedded(run, embedder).instrument(span).await {
-            Ok((vector, outcome, cost)) => {
-                run.report.cache.embedding = outcome == StageOutcome::Cached;
-                run.report("embed", outcome, stage, cost);
-                Ok((vector, Some(model)))
-            }
-            Err(error) => Err(run.failing("embed", stage, error)),
-        }
-    }
-
-    async fn embedded(
-        &self,
-        run: &mut Run,
-        embedder: &dyn Embedder,
-    ) -> Result<(Vec<f32>, StageOutcome, Cost)> {
-        let until = run.until(self.search_reserve, None);
-        let contract = embedder.contract();
-        // Before the model is paid for a query that would be refused.
-        let (collection, known) = (self.collection.clone(), contract.clone());
-        let question = self.uses_cache().then(|| self.text.clone());
-        let checked = until.bound(blocking(move || {
-            collection.refuse_other_model(&known)?;
-            // A cache that cannot be read is no reason to fail.
-            Ok(question.and_then(|text| collection.said_vector(&known, &text).ok().flatten()))
-        }));
-        if let Some(vector) = checked.await.ok_or_else(|| until.late("embed"))?? {
-            return Ok((vector, StageOutcome::Cached, Cost::new()));
-        }
-        let texts = [self.text.as_str()];
-        let embedded = until.bound(embedder.embed(&texts, Role::Query, until.at)).await;
-        let embedded = embedded.ok_or_else(|| until.late("embed"))?;
-        let embedded = embedded.map_err(|error| until.failed("embed", error))?;
-        let vector = embedded.vectors.into_iter().next();
-        let missing = Error::Query { reason: "the embedder returned no vector: check the model" };
-        let vector = vector.ok_or(missing)?;
-        let is_sound = vector.iter().all(|x| x.is_finite());
-        if self.uses_cache() && is_sound && vector.len() == self.collection.dimensions() {
-            run.cache_is_due |= self.collection.keep_vector(&contract, &self.text, &vector);
-        }
-        Ok((vector, StageOutcome::Done, embedded.cost))
-    }
-
-    async fn search(&self, run: &mut Run, vector: Vec<f32>, model: Option<String>) -> Result<Hits> {
-        let stage = Instant::now();
-        let collection = self.collection.clone();
-        let limit = if self.reranker.is_some() {
-            self.candidates.unwrap_or(CANDIDATES).max(self.limit)
-        } else {
-            self.limit
-        };
-        let (filter, ef, recall) = (self.filter.clone(), self.ef, self.recall);
-        let searching = blocking(move || {
-            let mut search = collection.search(&vector).limit(limit);
-            if let Some(filter) = filter {
-                search = search.filter(filter);
-            }
-            if let Some(ef) = ef {
-                search = search.ef(ef);
-            }
-            if let Some(recall) = recall {
-                search = search.recall(recall);
-            }
-            if let Some(model) = model {
-                search = search.model(model);
-            }
-            search.run()
-        });
-        let span = tracing::debug_span!("search", limit, filtered = self.filter.is_some());
-        let until = run.until(Duration::ZERO, None);
-        let found = match until.bound(searching.instrument(span)).await {
-            Some(found) => found,
-            None => Err(until.late("search")),
-        };
-        let found = found.map_err(|error| run.failing("search", stage, error))?;
-        run.report.candidates = found.hits.len();
-        run.report.search = found.report.clone();
-        run.report("search", StageOutcome::Done, stage, Cost::new());
-        Ok(found)
+        let hits = ranked.into_iter().map(|one| one.hit).collect();
+        let Shape { groups, next } = shape;
+        let is_shaped = self.stages.is_empty();
+        let (groups, next) = if is_shaped { (groups, next) } else { Default::default() };
+        Ok(Answer { hits, report: run.report, next, groups })
     }
 }

@@ -187,4 +187,10 @@ pub trait Reranker: Send + Sync {
     fn is_pointwise(&self) -> bool {
         false
     }
+
+    /// Whether its id tells what it will say, so that its scores can be kept in a cache. Default:
+    /// yes.
+    fn is_cacheable(&self) -> bool {
+        true
+    }
 }

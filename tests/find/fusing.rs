@@ -116,11 +116,17 @@ proptest! {
             find = match asked.words() {
                 Some(words) => {
                     let list = Lexical::new(words).depth(asked.depth).weight(weight);
-                    find.text_with(if let Some(least) = least { list.min_score(least) } else { list })
+                    find.text_with(match least {
+                        Some(least) => list.min_score(least),
+                        None => list,
+                    })
                 }
                 None => {
                     let list = Dense::new(wide(asked.vector)).depth(asked.depth).weight(weight);
-                    find.dense_with(if let Some(least) = least { list.min_score(least) } else { list })
+                    find.dense_with(match least {
+                        Some(least) => list.min_score(least),
+                        None => list,
+                    })
                 }
             };
             lists.push((weight, asked.naive(&world, passes)));
@@ -146,7 +152,9 @@ proptest! {
             let in_lists: Vec<(usize, usize)> = lists
                 .iter()
                 .enumerate()
-                .filter_map(|(at, (_, list))| Some((at, list.iter().position(|(r, _)| *r == own)? + 1)))
+                .filter_map(|(at, (_, list))| {
+                    Some((at, list.iter().position(|(record, _)| *record == own)? + 1))
+                })
                 .collect();
             let places: Vec<(usize, usize)> = hit.places.iter().map(|p| (p.list, p.rank)).collect();
             prop_assert_eq!(places, in_lists);
@@ -174,7 +182,10 @@ proptest! {
         };
         let (likes, unlikes) = (known(&likes), known(&unlikes));
         prop_assume!(!likes.is_empty());
-        let vector = |id: &i64| world.records[world.at(&RecordId::Int(*id))].vector.clone().unwrap();
+        let vector = |id: &i64| {
+            let at = world.at(&RecordId::Int(*id));
+            world.records[at].vector.clone().unwrap()
+        };
         let mean = |ids: &[i64], at: usize| {
             ids.iter().map(|id| f64::from(vector(id)[at])).sum::<f64>() / ids.len() as f64
         };
@@ -201,7 +212,8 @@ proptest! {
 
         // With a depth beyond all records, the best score is exact as well.
         let like = Like::new(likes.clone(), unlikes.clone()).strategy(LikeStrategy::BestScore);
-        let found = run(passes.on(world.docs.find()).like_with(like.exact()).depth(1000).limit(1000));
+        let find = passes.on(world.docs.find()).like_with(like.exact());
+        let found = run(find.depth(1000).limit(1000));
         let best = |ids: &[i64], of: &[f32]| {
             ids.iter().map(|id| world.score(&vector(id), of)).fold(f64::NEG_INFINITY, f64::max)
         };

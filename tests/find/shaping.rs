@@ -69,7 +69,8 @@ proptest! {
             expected.sort_by(|a, b| {
                 let key = |at: usize| {
                     let items = items(&world.records[at], field);
-                    if order == Order::Descending { items.last().cloned() } else { items.first().cloned() }
+                    let last = order == Order::Descending;
+                    if last { items.last().cloned() } else { items.first().cloned() }
                 };
                 let ordered = match (key(a.0), key(b.0)) {
                     (Some(a), Some(b)) if order == Order::Descending => compare(&b, &a),
@@ -138,7 +139,8 @@ proptest! {
                 }
             }
         };
-        let (best, worst) = (all.first().map_or(0.0, |a| a.1), all.get(pool.max(1) - 1).map_or(0.0, |a| a.1));
+        let best = all.first().map_or(0.0, |first| first.1);
+        let worst = all.get(pool.max(1) - 1).map_or(0.0, |last| last.1);
         let lambda = f64::from(lambda);
         for picked in 0..found.len().min(pool) {
             let value = |(at, score): &(usize, f64)| {
@@ -151,10 +153,12 @@ proptest! {
             let left = || all[..pool].iter().filter(|(at, _)| !found[..picked].contains(at));
             let most = left().map(value).fold(f64::NEG_INFINITY, f64::max);
             let own = left().find(|(at, _)| *at == found[picked]);
-            prop_assert!(own.is_some(), "{} is picked twice, or is none of the pool", found[picked]);
+            // Neither picked twice nor from outside of the pool.
+            prop_assert!(own.is_some(), "{}", found[picked]);
             prop_assert!(own.is_some_and(|own| value(own) >= most - 1e-9));
         }
-        let rest: Vec<usize> = all.iter().skip(pool).map(|(at, _)| *at).take(found.len().saturating_sub(pool)).collect();
+        let shown = found.len().saturating_sub(pool);
+        let rest: Vec<usize> = all.iter().skip(pool).take(shown).map(|(at, _)| *at).collect();
         prop_assert_eq!(&found[pool.min(found.len())..], &rest[..]);
     }
 }

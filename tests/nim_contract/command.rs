@@ -81,3 +81,35 @@ async fn the_command_speaks_other_families_with_prefixes_and_a_length() {
         "dimensions": 2});
     assert_eq!(server.requests().pop().expect("a request").json(), body);
 }
+
+#[tokio::test]
+async fn the_command_cuts_documents_into_chunks_and_removes_those_that_are_stale() {
+    let server = Server::start(|_, request| {
+        let body = request.json();
+        let count = body["inputs"].as_array().expect("a list").len();
+        ok(&json!(vec![[0.5, 0.5]; count]))
+    })
+    .await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let ingest = async |text: &str| {
+        let docs = json!({"_id": "d", "text": text, "lang": "en"}).to_string();
+        std::fs::write(dir.path().join("docs.jsonl"), docs).expect("a file");
+        let model = ["--embed-url", &server.url, "--embed-model", "m", "--api", "tei"];
+        let chunks = ["--chunk-tokens", "6", "--chunk-overlap", "0", "--json"];
+        let args = [&["ingest", "kb", "docs.jsonl"][..], &model, &chunks].concat();
+        let done = portolan(dir.path(), &args).await;
+        assert!(done.status.success(), "{}", crate::command::text(&done));
+        serde_json::from_slice::<serde_json::Value>(&done.stdout).expect("JSON")
+    };
+    let done = ingest("Winds blow. Tides turn. Stars stay.").await;
+    let counts = |done: &serde_json::Value| {
+        ["chunked", "read", "embedded", "removed", "records"].map(|name| done[name].clone())
+    };
+    assert_eq!(counts(&done), [1, 3, 3, 0, 3].map(|count| json!(count)), "{done}");
+    let done = ingest("Winds blow. Tides turn.").await;
+    assert_eq!(counts(&done), [1, 2, 0, 1, 2].map(|count| json!(count)), "{done}");
+    let db = portolan::Database::open_read_only(dir.path().join("kb")).expect("a file");
+    let chunks = db.collection("docs").expect("a collection").document("d").expect("chunks");
+    let texts: Vec<&str> = chunks.iter().map(|chunk| chunk.text.as_str()).collect();
+    assert_eq!(texts, ["Winds blow.", "Tides turn."]);
+}

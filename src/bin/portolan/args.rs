@@ -161,6 +161,15 @@ pub struct IngestArgs {
     /// Store all texts first, then embed; what is stored stays when the model fails
     #[arg(long, conflicts_with = "vectors")]
     pub pending: bool,
+    /// Cut documents into chunks of at most so many tokens, by estimate; ids become ID#0, ID#1, ...
+    #[arg(long, value_name = "N", value_parser = count, conflicts_with = "vectors")]
+    pub chunk_tokens: Option<usize>,
+    /// Tokens that a chunk repeats of the one before, at most half of its own
+    #[arg(long, value_name = "N", default_value = "32", requires = "chunk_tokens")]
+    pub chunk_overlap: usize,
+    /// Cut at headings and blocks of Markdown first
+    #[arg(long, requires = "chunk_tokens")]
+    pub chunk_markdown: bool,
     /// Write documents that are refused here, one JSON object a line; without it they make the
     /// command fail at its end
     #[arg(long, value_name = "BAD.jsonl")]

@@ -6,8 +6,8 @@ use std::time::Instant;
 use portolan::eval::vector_file::VectorFile;
 use portolan::nim::EmbeddingModel;
 use portolan::{
-    Batch, Collection, CollectionOptions, Database, Embedder, Error, IngestProgress, Maintenance,
-    Metric, ModelContract, Role,
+    Batch, Chunker, Collection, CollectionOptions, Database, Embedder, Error, IngestProgress,
+    Maintenance, Metric, ModelContract, Role,
 };
 use serde::Serialize;
 
@@ -37,6 +37,9 @@ struct Ingested {
     with_vector: usize,
     pending: usize,
     rejected: usize,
+    /// Documents whose chunks are stored, with `--chunk-tokens`; other counts are of chunks then.
+    chunked: usize,
+    removed: usize,
     requests: u64,
     retries: u64,
     tokens: Option<u64>,
@@ -73,13 +76,18 @@ fn summary(done: &Ingested) -> String {
         ("without text", done.without_text),
         ("pending", done.pending),
         ("set aside", done.rejected),
+        ("stale chunks removed", done.removed),
     ];
     let counts = counts.iter().filter(|(_, count)| *count > 0);
     let counts: Vec<String> = counts.map(|(what, count)| format!("{count} {what}")).collect();
+    let what = if done.chunked > 0 {
+        format!("{} chunks of {} documents", done.read, done.chunked)
+    } else {
+        format!("{} documents", done.read)
+    };
     let tokens = done.tokens.map_or_else(String::new, |tokens| format!(", {tokens} tokens"));
     format!(
-        "read {} documents in {:.1} s: {}{tokens}\n{} holds {} records; indexing took {:.1} s",
-        done.read,
+        "read {what} in {:.1} s: {}{tokens}\n{} holds {} records; indexing took {:.1} s",
         done.took_s,
         if counts.is_empty() { "nothing to do".to_owned() } else { counts.join(", ") },
         printable(&done.collection),
@@ -223,7 +231,11 @@ async fn embed(
     mut rejects: Rejects,
 ) -> Result<Ingested> {
     let progress = Progress::new("embedding", survey.documents);
+    let chunks = args.chunk_tokens.is_some();
     let told = |at: IngestProgress| {
+        if chunks {
+            return progress.at(at.documents);
+        }
         let IngestProgress { embedded, unchanged, updated, without_text, with_vector, .. } = at;
         progress.at(embedded + unchanged + updated + without_text + with_vector + at.rejected);
     };
@@ -238,6 +250,13 @@ async fn embed(
     let size = embedder.texts_per_request();
     let ingest = collection.ingest(records).embedder(embedder).batch_size(size).progress(told);
     let ingest = ingest.in_flight(args.in_flight).pending(args.pending);
+    let ingest = match args.chunk_tokens {
+        Some(tokens) => {
+            let chunker = Chunker::new().tokens(tokens).overlap(args.chunk_overlap);
+            ingest.chunker(chunker.markdown(args.chunk_markdown))
+        }
+        None => ingest,
+    };
     let run = ingest.on_reject(|one| rejects.add(one)).run().await;
     let report = run.map_err(|error| {
         let resumable = matches!(error, Error::Model { .. });
@@ -256,10 +275,12 @@ async fn embed(
     let IngestProgress { read, embedded, unchanged, updated, without_text, with_vector, .. } =
         report.progress;
     let (pending, rejected) = (report.progress.pending, report.progress.rejected);
+    let (chunked, removed) = (report.progress.documents, report.progress.removed);
     let (requests, retries, tokens) =
         (report.cost.requests, report.cost.retries, report.cost.tokens);
     let embedding_s = seconds(report.embedding);
     let counts = Ingested { read, embedded, unchanged, updated, ..Ingested::default() };
     let counts = Ingested { without_text, with_vector, pending, rejected, ..counts };
+    let counts = Ingested { chunked, removed, ..counts };
     Ok(Ingested { requests, retries, tokens, embedding_s, ..counts })
 }

@@ -34,6 +34,15 @@ impl Mode {
         }
     }
 
+    /// The same as a query knows it.
+    pub fn of_query(self) -> portolan::Mode {
+        match self {
+            Self::Dense => portolan::Mode::Dense,
+            Self::Lexical => portolan::Mode::Lexical,
+            Self::Hybrid => portolan::Mode::Hybrid,
+        }
+    }
+
     pub fn needs_vector(self) -> bool {
         self != Self::Lexical
     }

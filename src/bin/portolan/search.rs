@@ -1,22 +1,19 @@
 //! `portolan search`: a question in words or as a vector, to hits.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portolan::eval::vector_file::VectorFile;
-use portolan::{
-    Answer, Collection, Embedder, Filter, FilterError, Hit, QueryReport, Role, StageOutcome,
-};
+use portolan::{Answer, Filter, FilterError, Hit, QueryReport, StageOutcome};
 use serde::Serialize;
 use serde_json::Map;
 
 use crate::args::SearchArgs;
 use crate::failure::{Failure, Result};
-use crate::mode::{Effort, Mode};
+use crate::mode::Mode;
 use crate::models::{Models, runtime};
 use crate::open;
 use crate::output::{Output, metadata_json, printable, snippet};
-use crate::reranking::rerank;
 use crate::timing::millis;
 
 #[derive(Serialize)]
@@ -84,10 +81,11 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
     } else {
         open::read_collection(&args.db, &args.collection)?
     };
-    if args.mode != Mode::Dense || args.explain {
-        return out.result(&by_find(args, passing, &models, &collection)?, text);
+    if args.mode != Mode::Dense && args.text.as_deref().is_none_or(|text| text.trim().is_empty()) {
+        return Err(Failure::Usage("words are searched for: give TEXT".to_owned()));
     }
     let mut query = collection.query(args.text.as_deref().unwrap_or_default()).limit(args.k);
+    query = query.mode(args.mode.of_query());
     if let Some(path) = &args.vector {
         query = query.vector(VectorFile::open(path)?.row(args.row)?);
     }
@@ -110,76 +108,11 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
         query = query.cache(true);
     }
     let answer: Answer = runtime()?.block_on(query.run())?;
+    let plan = answer.report.collections.first().filter(|_| args.explain);
+    let words = plan.map(|plan| plan.explain().to_string());
+    let explain = plan.map(|plan| plan.explain().to_json());
     let hits = answer.hits.into_iter().map(hit).collect();
-    let found = Found { hits, report: report(answer.report), explain: None, words: None };
-    out.result(&found, text)
-}
-
-/// Answers by one query over the lists of a mode, without a deadline and without the cache.
-fn by_find(
-    args: &SearchArgs,
-    passing: Option<Filter>,
-    models: &Models,
-    collection: &Collection,
-) -> Result<Found> {
-    if args.deadline_ms.is_some() || args.cache {
-        let reason = "--deadline-ms and --cache go with --mode dense";
-        return Err(Failure::Usage(reason.to_owned()));
-    }
-    let question = args.text.as_deref().unwrap_or_default();
-    if args.mode != Mode::Dense && question.trim().is_empty() {
-        return Err(Failure::Usage("words are searched for: give TEXT".to_owned()));
-    }
-    let (begin, runtime) = (Instant::now(), runtime()?);
-    let mut stages = Vec::new();
-    let mut effort = Effort { recall: args.recall, ..Effort::default() };
-    let mut vector = None;
-    if let Some(path) = args.vector.as_ref().filter(|_| args.mode.needs_vector()) {
-        vector = Some(VectorFile::open(path)?.row(args.row)?);
-    } else if let Some(model) = models.embedder.as_ref().filter(|_| args.mode.needs_vector()) {
-        let stage = Instant::now();
-        let model: &dyn Embedder = model;
-        let embedded = runtime.block_on(model.embed(&[question], Role::Query, None))?;
-        let no_vector = || Failure::new("the model returned no vector: check the model");
-        vector = Some(embedded.vectors.into_iter().next().ok_or_else(no_vector)?);
-        effort.model = Some(model.contract().model);
-        stages.push(done("embed", stage));
-    }
-    let mut find = args.mode.find(collection, question, vector.as_deref(), &effort)?;
-    if let Some(passing) = passing {
-        find = find.filter(passing);
-    }
-    let reranker = models.reranker.as_ref();
-    let wanted = reranker.map_or(args.k, |_| args.rerank.candidates.max(args.k));
-    let stage = Instant::now();
-    let found = find.limit(wanted).run()?;
-    stages.push(done("search", stage));
-    let words = args.explain.then(|| found.explain().to_string());
-    let explain = args.explain.then(|| found.explain().to_json());
-    let (about, candidates) = (found.report, found.hits.len());
-    let mut hits = found.hits;
-    if let Some(reranker) = reranker {
-        let stage = Instant::now();
-        hits = rerank(&runtime, reranker, question, hits)?;
-        hits.truncate(args.k);
-        stages.push(done("rerank", stage));
-    }
-    let segments = about.lists.iter().flat_map(|list| &list.segments);
-    let report = Report {
-        stages,
-        candidates,
-        passing: about.passing,
-        paths: segments.map(|segment| segment.path.name()).collect(),
-        reranked: reranker.is_some(),
-        cached_logits: (0, 0),
-        took_ms: millis(begin.elapsed()),
-    };
-    Ok(Found { hits: hits.into_iter().map(hit).collect(), report, explain, words })
-}
-
-fn done(stage: &'static str, begin: Instant) -> Stage {
-    let took_ms = millis(begin.elapsed());
-    Stage { stage, outcome: "done", reason: None, took_ms, requests: 0, retries: 0, tokens: None }
+    out.result(&Found { hits, report: report(answer.report), explain, words }, text)
 }
 
 /// Reads a filter; an error shows the place.

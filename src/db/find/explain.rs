@@ -17,7 +17,7 @@ pub struct Explanation<'f> {
 }
 
 impl<'f> Explanation<'f> {
-    pub(super) fn new(report: &'f FindReport) -> Self {
+    pub(crate) fn new(report: &'f FindReport) -> Self {
         Self { report }
     }
 

@@ -1,8 +1,10 @@
 //! One commit of an ingest. Vectors that the collection refuses are set aside, unless all of a
 //! model's would be.
 
+use std::collections::HashSet;
+
 use super::progress::{IngestProgress, Rejected};
-use super::sort::Work;
+use super::sort::{Replaced, Work};
 use crate::db::{Batch, Collection};
 use crate::error::{Error, Result};
 use crate::record::{ModelContract, Record, RecordId};
@@ -13,6 +15,7 @@ use crate::vectors::VectorError;
 pub(super) struct Committed {
     pub(super) counts: IngestProgress,
     pub(super) rejected: Vec<Rejected>,
+    stored: HashSet<RecordId>,
 }
 
 /// Commits all of it in one transaction. Blocks.
@@ -54,7 +57,13 @@ pub(super) fn commit(
         };
         done.counts.embedded += usize::from(done.accepts(id, added)?);
     }
-    batch.commit()?;
+    for Replaced { document, unchanged, changed } in work.replaced {
+        // What the model refused is not stored, and an older chunk in its place is stale.
+        let stored = changed.into_iter().filter(|id| done.stored.contains(id));
+        batch.prune(document, unchanged.into_iter().chain(stored).collect());
+        done.counts.documents += 1;
+    }
+    done.counts.removed += batch.commit()?.deleted;
     Ok(done)
 }
 
@@ -62,7 +71,10 @@ impl Committed {
     /// Whether a change was taken; one that was refused for what it is, is set aside.
     fn accepts(&mut self, id: RecordId, added: Result<()>) -> Result<bool> {
         match added {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.stored.insert(id);
+                Ok(true)
+            }
             // Of the model or the collection, not of the record.
             Err(error @ Error::Vector { source: VectorError::WrongDimensions { .. }, .. }) => {
                 Err(error)

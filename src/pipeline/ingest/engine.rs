@@ -16,7 +16,7 @@ use tracing::Instrument;
 use super::commit::{Committed, commit};
 use super::flight::{ALL_REFUSED, Flight, Landed, embed};
 use super::progress::{IngestProgress, IngestReport, Rejected};
-use super::sort::{Item, Sorted};
+use super::sort::{Parcel, Sorted, Work};
 use super::source::{Next, Reading, Source};
 use crate::db::Collection;
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ pub(super) struct Engine<'e> {
     begin: Instant,
     pub(super) report: IngestReport,
     /// Sorted, and not sent yet.
-    batches: VecDeque<Vec<Item>>,
+    batches: VecDeque<Parcel>,
     /// Sent, and not committed yet, in the order of the records.
     line: VecDeque<Flight<'e>>,
     commit: Option<Commit>,
@@ -164,46 +164,71 @@ impl<'e> Engine<'e> {
 
     /// Queues a chunk: what needs no model first, as one commit.
     fn sorted(&mut self, sorted: Sorted) {
-        let Sorted { new, work, rejected, counts } = sorted;
+        let Sorted { new, work, documents, rejected, counts } = sorted;
         self.report.progress.add(&counts);
         self.reject(rejected);
         if !work.is_empty() {
-            let flight = Flight::landed(Landed { work, ..Landed::default() });
-            self.on_way.extend(flight.ids.iter().cloned());
-            self.line.push_back(flight);
-        } else if counts.unchanged > 0 {
+            self.land(work);
+        } else if documents.is_empty() && (counts.unchanged > 0 || counts.documents > 0) {
             self.tell();
         }
         let mut new = new.into_iter().peekable();
         while new.peek().is_some() {
-            let batch: Vec<Item> = new.by_ref().take(self.bounds.batch).collect();
-            self.on_way.extend(batch.iter().map(|item| item.record.id.clone()));
-            self.batches.push_back(batch);
+            let new = new.by_ref().take(self.bounds.batch).collect();
+            self.queue(Parcel { new, ..Parcel::default() });
         }
+        // Documents are sent and committed whole, several together while a batch has room.
+        let mut parcel = Parcel::default();
+        for document in documents {
+            let both = parcel.records() + document.records();
+            if !parcel.is_empty() && both > self.bounds.batch {
+                self.queue(std::mem::take(&mut parcel));
+            }
+            parcel.append(document);
+        }
+        if !parcel.is_empty() {
+            self.queue(parcel);
+        }
+    }
+
+    fn queue(&mut self, parcel: Parcel) {
+        self.on_way.extend(parcel.ids());
+        self.batches.push_back(parcel);
+    }
+
+    /// Puts work that needs no model in line.
+    fn land(&mut self, work: Work) {
+        let flight = Flight::landed(Landed { work, ..Landed::default() });
+        self.on_way.extend(flight.ids.iter().cloned());
+        self.line.push_back(flight);
     }
 
     /// Sends batches to the model while the bounds allow it.
     fn send(&mut self) {
         while !self.is_failing() {
-            let Some(batch) = self.batches.pop_front() else { return };
+            let Some(parcel) = self.batches.pop_front() else { return };
+            if parcel.new.is_empty() {
+                self.land(parcel.work);
+                continue;
+            }
             let Some(embedder) = self.embedder else {
                 let reason = "a record has no vector and there is no embedder: add one of them";
                 return self.fail(Error::Query { reason });
             };
-            let bytes = batch.iter().map(|item| item.record.passage().len()).sum::<usize>();
+            let bytes = parcel.new.iter().map(|item| item.record.passage().len()).sum::<usize>();
             let sent: usize = self.line.iter().map(|flight| flight.bytes).sum();
             let sent_batches = self.line.iter().filter(|flight| flight.bytes > 0).count();
             let is_full = sent_batches >= self.bounds.in_flight
                 || (sent_batches > 0 && sent.saturating_add(bytes) > self.bounds.bytes);
             if is_full {
-                self.batches.push_front(batch);
+                self.batches.push_front(parcel);
                 return;
             }
-            let ids = batch.iter().map(|item| item.record.id.clone()).collect();
-            let texts = batch.len();
+            let ids = parcel.ids();
+            let texts = parcel.new.len();
             let model = self.contract.as_ref().map(|contract| contract.model.as_str());
             let span = tracing::debug_span!("embed", model, texts, bytes);
-            let call = Box::pin(embed(embedder, batch).instrument(span));
+            let call = Box::pin(embed(embedder, parcel, self.bounds.batch).instrument(span));
             self.line.push_back(Flight::start(ids, bytes.max(1), call));
             self.model_busy_since.get_or_insert_with(Instant::now);
         }
@@ -238,7 +263,7 @@ impl<'e> Engine<'e> {
             self.on_way.remove(id);
         }
         match committed {
-            Ok(Committed { counts, rejected }) => {
+            Ok(Committed { counts, rejected, .. }) => {
                 self.report.progress.add(&counts);
                 self.reject(rejected);
                 let pending = &mut self.report.progress.pending;

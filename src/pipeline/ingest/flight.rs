@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::progress::Rejected;
-use super::sort::{Item, Work};
+use super::sort::{Item, Parcel, Work};
 use crate::error::Error;
 use crate::pipeline::cost::Cost;
 use crate::pipeline::stage::{Blame, BoxFuture, Embedder, Role, StageError};
@@ -86,13 +86,17 @@ impl<'e> Flight<'e> {
 /// Embeds a batch, without the texts that the model refuses.
 ///
 /// A text that the error names costs one call more. Otherwise the batch is halved until the text
-/// is found, in about `2 log2 n` calls more for one bad text among `n`.
-pub(super) async fn embed(embedder: &dyn Embedder, items: Vec<Item>) -> Landed {
+/// is found, in about `2 log2 n` calls more for one bad text among `n`. Calls have `most` texts: a
+/// document that has more takes several.
+pub(super) async fn embed(embedder: &dyn Embedder, parcel: Parcel, most: usize) -> Landed {
     let begin = Instant::now();
-    let passages: Vec<String> = items.iter().map(|item| item.record.passage()).collect();
-    let mut batch =
-        Batch { landed: Landed::default(), slots: items.into_iter().map(Some).collect() };
-    let mut rest: Vec<Vec<usize>> = vec![(0..passages.len()).collect()];
+    let Parcel { new, work } = parcel;
+    let passages: Vec<String> = new.iter().map(|item| item.record.passage()).collect();
+    let landed = Landed { work, ..Landed::default() };
+    let mut batch = Batch { landed, slots: new.into_iter().map(Some).collect() };
+    let all: Vec<usize> = (0..passages.len()).collect();
+    // The first is taken from the end.
+    let mut rest: Vec<Vec<usize>> = all.chunks(most.max(1)).rev().map(<[_]>::to_vec).collect();
     while let Some(part) = rest.pop() {
         let texts: Vec<&str> = part.iter().map(|&at| passages[at].as_str()).collect();
         if texts.is_empty() {
@@ -137,6 +141,10 @@ pub(super) async fn embed(embedder: &dyn Embedder, items: Vec<Item>) -> Landed {
                 }
             },
         }
+    }
+    if batch.landed.failure.is_some() {
+        let missing = batch.slots.iter().flatten().map(|item| item.record.id.clone()).collect();
+        batch.landed.work.without_documents_of(&missing);
     }
     batch.landed.took = Some(begin.elapsed());
     batch.landed

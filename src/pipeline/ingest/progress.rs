@@ -25,6 +25,11 @@ pub struct IngestProgress {
     pub pending: usize,
     /// Records that were set aside because they, their text or its vector were refused.
     pub rejected: usize,
+    /// Documents whose chunks are all stored, those that were so before included. Of documents the
+    /// other counts are of their chunks.
+    pub documents: usize,
+    /// Chunks that were removed because their document has no such chunk any more.
+    pub removed: usize,
     /// Records there are to be read, if the iterator knows.
     pub total: Option<usize>,
     /// Time since the ingest began.
@@ -65,6 +70,8 @@ impl IngestProgress {
         self.with_vector += other.with_vector;
         self.pending += other.pending;
         self.rejected += other.rejected;
+        self.documents += other.documents;
+        self.removed += other.removed;
     }
 }
 

@@ -1,9 +1,11 @@
 //! Where the records of an ingest come from: the application's iterator, or those of the
 //! collection whose vector is pending. Read in chunks, compared on blocking threads.
 
+use std::sync::Arc;
+
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::sort::{Item, Sorted, sort};
+use super::sort::{Item, Sorted, Split, sort, sort_documents};
 use crate::db::Collection;
 use crate::error::Result;
 use crate::record::{Record, RecordId};
@@ -37,14 +39,21 @@ pub(super) struct Records<I> {
     records: I,
     bounds: ChunkBounds,
     pending: bool,
+    /// How they are cut, if they are documents.
+    split: Option<Arc<Split>>,
     /// Waits for records that are on their way.
     held: Option<Vec<Record>>,
 }
 
 impl<I: Iterator<Item = Record>> Records<I> {
-    /// With `pending`, texts are stored before their vectors.
-    pub(super) fn new(records: I, bounds: ChunkBounds, pending: bool) -> Self {
-        Self { records, bounds, pending, held: None }
+    /// With `pending`, texts are stored before their vectors; with `split`, records are documents.
+    pub(super) fn new(
+        records: I,
+        bounds: ChunkBounds,
+        pending: bool,
+        split: Option<Arc<Split>>,
+    ) -> Self {
+        Self { records, bounds, pending, split, held: None }
     }
 
     fn chunk(&mut self) -> Vec<Record> {
@@ -75,8 +84,11 @@ impl<I: Iterator<Item = Record> + Send> Source for Records<I> {
             self.held = Some(chunk);
             return Next::NotYet;
         }
-        let (collection, pending) = (collection.clone(), self.pending);
-        Next::Reading(spawn_blocking(move || sort(&collection, chunk, pending)))
+        let (collection, pending, split) = (collection.clone(), self.pending, self.split.clone());
+        Next::Reading(spawn_blocking(move || match split {
+            Some(split) => sort_documents(&collection, chunk, &*split, pending),
+            None => sort(&collection, chunk, pending),
+        }))
     }
 }
 

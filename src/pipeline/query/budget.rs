@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::report::{QueryReport, StageOutcome, StageReport};
+use super::report::{CollectionReport, QueryReport, StageOutcome, StageReport};
+use crate::db::{Collection, FindReport, Findings};
 use crate::error::Error;
 use crate::pipeline::cost::{Cost, CostMeter, Ended};
 use crate::pipeline::stage::StageError;
@@ -47,12 +48,54 @@ pub(super) struct Run {
     pub(super) report: QueryReport,
     /// Whether what waits for the cache is to be written.
     pub(super) cache_is_due: bool,
+    /// Why the first collection was left out.
+    pub(super) lost: Option<Error>,
 }
 
 impl Run {
-    pub(super) fn begin(deadline: Option<Duration>, meter: Option<CostMeter>) -> Self {
-        let (begin, report) = (Instant::now(), QueryReport::default());
-        Self { begin, deadline, meter, report, cache_is_due: false }
+    pub(super) fn begin(
+        collections: &[Collection],
+        deadline: Option<Duration>,
+        meter: Option<CostMeter>,
+    ) -> Self {
+        let unsearched = |collection: &Collection| CollectionReport {
+            origin: collection.origin(),
+            outcome: StageOutcome::Skipped,
+            hits: 0,
+            find: FindReport::default(),
+            facets: Vec::new(),
+        };
+        let collections = collections.iter().map(unsearched).collect();
+        let report = QueryReport { collections, ..QueryReport::default() };
+        let begin = Instant::now();
+        Self { begin, deadline, meter, report, cache_is_due: false, lost: None }
+    }
+
+    /// Notes what a collection gave.
+    pub(super) fn found(&mut self, at: usize, found: &Findings) {
+        let sum = &mut self.report.search;
+        sum.took = sum.took.max(found.report.took);
+        sum.passing += found.report.passing;
+        for of in found.report.lists.iter().filter_map(|list| list.search.as_ref()) {
+            sum.segments += of.segments;
+            sum.delta += of.delta;
+            sum.candidates += of.candidates;
+            sum.steps += of.steps;
+            sum.ef = sum.ef.max(of.ef);
+            sum.paths.extend(of.paths.iter().copied());
+        }
+        if let Some(report) = self.report.collections.get_mut(at) {
+            report.outcome = StageOutcome::Done;
+            report.hits = found.hits.len();
+            (report.find, report.facets) = (found.report.clone(), found.facets.clone());
+        }
+    }
+
+    /// Notes why a collection is left out.
+    pub(super) fn left_out(&mut self, at: usize, reason: &str) {
+        if let Some(report) = self.report.collections.get_mut(at) {
+            report.outcome = StageOutcome::Failed(reason.to_owned());
+        }
     }
 
     /// What is left for a stage: until the deadline, less what is kept for later stages, or as
@@ -74,6 +117,7 @@ impl Run {
     pub(super) fn report(
         &mut self,
         stage: &'static str,
+        model: Option<&str>,
         outcome: StageOutcome,
         begin: Instant,
         cost: Cost,
@@ -97,7 +141,21 @@ impl Run {
         if let (Some(meter), Some(ended)) = (&self.meter, ended) {
             meter.note(stage, ended, took, cost);
         }
-        self.report.stages.push(StageReport { stage, outcome, took, cost });
+        let model = model.map(str::to_owned);
+        self.report.stages.push(StageReport { stage, model, outcome, took, cost });
+    }
+
+    /// Adds a stage whose failure was noted already by [`Self::failing`].
+    pub(super) fn report_failed(
+        &mut self,
+        stage: &'static str,
+        model: Option<&str>,
+        reason: String,
+        begin: Instant,
+    ) {
+        let (model, outcome) = (model.map(str::to_owned), StageOutcome::Failed(reason));
+        let (took, cost) = (begin.elapsed(), Cost::new());
+        self.report.stages.push(StageReport { stage, model, outcome, took, cost });
     }
 
     /// Notes a stage by which the query fails.

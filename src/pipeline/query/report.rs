@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::db::{Hit, SearchReport};
+use crate::db::{Cursor, Explanation, FacetCounts, FindReport, Group, Hit, Origin, SearchReport};
 use crate::pipeline::cost::Cost;
+use crate::record::Value;
 
 /// What became of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +24,11 @@ pub enum StageOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StageReport {
-    /// `embed`, `search` or `rerank`.
+    /// `embed`, `search` or `rerank`. A query over several models has several of them.
     pub stage: &'static str,
+    /// The model, or what a reranker of records is called; none for a search and for a stage
+    /// that was not asked for.
+    pub model: Option<String>,
     /// What became of it.
     pub outcome: StageOutcome,
     /// Wall time.
@@ -50,6 +54,31 @@ pub struct CacheUse {
     pub skipped: u64,
 }
 
+/// What a query did in one of its collections.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct CollectionReport {
+    /// Which it is.
+    pub origin: Origin,
+    /// Whether it was searched; the reason if it was left out.
+    pub outcome: StageOutcome,
+    /// Hits it gave.
+    pub hits: usize,
+    /// What the search did.
+    pub find: FindReport,
+    /// The counts of [`Find::facets`](crate::Find::facets).
+    pub facets: Vec<FacetCounts>,
+}
+
+impl CollectionReport {
+    /// What the search did, in words or as JSON: see
+    /// [`Findings::explain`](crate::Findings::explain).
+    #[must_use]
+    pub fn explain(&self) -> Explanation<'_> {
+        Explanation::new(&self.find)
+    }
+}
+
 /// What a query did.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
@@ -58,8 +87,10 @@ pub struct QueryReport {
     pub stages: Vec<StageReport>,
     /// Candidates that the search gave to the next stage.
     pub candidates: usize,
-    /// What the search did.
+    /// What the vector searches did: their sums, the longest time and the largest `ef`.
     pub search: SearchReport,
+    /// The collections, in the order they were given.
+    pub collections: Vec<CollectionReport>,
     /// Whether the hits are in the reranker's order.
     pub reranked: bool,
     /// What came from the cache.
@@ -86,4 +117,35 @@ pub struct Answer {
     pub hits: Vec<Hit>,
     /// What was done, what was skipped, and why.
     pub report: QueryReport,
+    /// Where the next page begins, for [`Find::after`](crate::Find::after) of
+    /// [`Query::find`](crate::Query::find); none after rerankers and of several collections.
+    pub next: Option<Cursor>,
+    pub(super) groups: Vec<(Value, usize)>,
+}
+
+impl Answer {
+    /// The counts of [`Find::facets`](crate::Find::facets), of the first collection; those of
+    /// others are in [`QueryReport::collections`].
+    #[must_use]
+    pub fn facets(&self) -> &[FacetCounts] {
+        self.report.collections.first().map_or(&[], |first| &first.facets)
+    }
+
+    /// The hits by the values of [`Find::group_by`](crate::Find::group_by); none if they are not
+    /// grouped, after rerankers, and of several collections.
+    pub fn groups(&self) -> impl Iterator<Item = Group<'_>> {
+        let mut rest = self.hits.as_slice();
+        self.groups.iter().map(move |(value, count)| {
+            let (hits, after) = rest.split_at_checked(*count).unwrap_or((rest, &[]));
+            rest = after;
+            Group { value, hits }
+        })
+    }
+}
+
+/// How hits are shaped, as long as no reranker takes them apart.
+#[derive(Default)]
+pub(super) struct Shape {
+    pub(super) groups: Vec<(Value, usize)>,
+    pub(super) next: Option<Cursor>,
 }

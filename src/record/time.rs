@@ -7,7 +7,7 @@ const DAY: i64 = 86_400 * SECOND;
 
 /// Microseconds since 1970, of `2024-01-31` or `2024-01-31T10:00:00.5+01:00`; digits beyond
 /// microseconds are cut off. None if it is not of that form.
-pub(super) fn parse(text: &str) -> Option<i64> {
+pub fn parse(text: &str) -> Option<i64> {
     let date = text.get(..10)?;
     let [year, month, day] = numbers(date, ['-', '-'], [4, 2, 2])?;
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -80,7 +80,7 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// The text of a timestamp; none outside the years 0000 to 9999.
-pub(super) fn text(micros: i64) -> Option<String> {
+pub fn text(micros: i64) -> Option<String> {
     let (days, time) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
     let days = days + 719_468;
     let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
