@@ -1,6 +1,8 @@
 //! Keys of the field index: one empty entry per record, field and value (`storage-format.md`
 //! section 3.8), in an order that makes equality a prefix and comparison a range.
 
+use std::cmp::Ordering;
+
 use super::keys as key;
 use crate::format::{FIELD_KEY_TEXT_BYTES, fingerprint};
 use crate::record::{Metadata, Slot, Value};
@@ -12,6 +14,11 @@ const TRUE: u8 = 3;
 const NUMBER: u8 = 4;
 const TIMESTAMP: u8 = 5;
 const TEXT: u8 = 6;
+
+/// How the integer of a number in a block compares with its float, truncated.
+const SMALLER: u8 = 0;
+const AS_FLOAT: u8 = 0x80;
+const LARGER: u8 = 0x81;
 
 /// Begin of every key of a field.
 pub(crate) fn field(collection: u32, name: &str) -> Vec<u8> {
@@ -57,6 +64,61 @@ pub(crate) fn of_record(collection: u32, metadata: &Metadata, slot: Slot) -> Vec
     keys
 }
 
+/// Begin of the keys of all texts that begin with that, after the field; a text whose first
+/// [`FIELD_KEY_TEXT_BYTES`] do not stand there as they are may be missing or too much.
+pub(crate) fn text_begin(text: &str) -> Vec<u8> {
+    let mut begin = vec![TEXT];
+    push_text_head(&mut begin, text.as_bytes());
+    begin
+}
+
+/// Whether [`text_begin`] tells the texts that begin with that from all others.
+pub(crate) fn tells_begin(text: &str) -> bool {
+    text.len() <= FIELD_KEY_TEXT_BYTES && !text.bytes().any(|byte| byte <= 1)
+}
+
+/// A value as blocks have it, without field and slot. None for a list.
+pub(crate) fn block_value(value: &Value) -> Option<Vec<u8>> {
+    let mut key = Vec::new();
+    match value {
+        Value::Int(number) => push_block_number(&mut key, *number as f64, *number),
+        Value::Float(number) => push_block_number(&mut key, *number, *number as i64),
+        other => push_value(&mut key, other)?,
+    }
+    Some(key)
+}
+
+/// The values of a field as blocks have them, sorted and without repeats.
+pub(crate) fn block_values(stored: &Value) -> Vec<Vec<u8>> {
+    let items = match stored {
+        Value::List(items) => items.as_slice(),
+        single => std::slice::from_ref(single),
+    };
+    let mut values: Vec<Vec<u8>> = items.iter().filter_map(block_value).collect();
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
+/// A value alone, as [`value`] has it after the field. None for a list.
+pub(crate) fn entry_value(value: &Value) -> Option<Vec<u8>> {
+    let mut key = Vec::new();
+    push_value(&mut key, value)?;
+    Some(key)
+}
+
+/// As [`push_number`], but an integer that the float alone tells takes a byte, not eight.
+fn push_block_number(key: &mut Vec<u8>, float: f64, integer: i64) {
+    key.push(NUMBER);
+    key.extend_from_slice(&ordered_f64(float));
+    match integer.cmp(&(float as i64)) {
+        Ordering::Less => key.push(SMALLER),
+        Ordering::Equal => return key.push(AS_FLOAT),
+        Ordering::Greater => key.push(LARGER),
+    }
+    key.extend_from_slice(&ordered_i64(integer));
+}
+
 fn push_value(key: &mut Vec<u8>, value: &Value) -> Option<()> {
     match value {
         Value::Null => key.push(NULL),
@@ -86,11 +148,15 @@ fn push_value(key: &mut Vec<u8>, value: &Value) -> Option<()> {
 
 /// f64 in total order, then the exact integer, which separates integers beyond 2^53.
 fn push_number(key: &mut Vec<u8>, float: f64, integer: i64) {
+    key.extend_from_slice(&ordered_f64(float));
+    key.extend_from_slice(&ordered_i64(integer));
+}
+
+fn ordered_f64(float: f64) -> [u8; 8] {
     // Adding 0.0 turns -0.0 into 0.0: one number, one key.
     let bits = (float + 0.0).to_bits();
     let ordered = if bits >> 63 == 0 { bits ^ 1 << 63 } else { !bits };
-    key.extend_from_slice(&ordered.to_be_bytes());
-    key.extend_from_slice(&ordered_i64(integer));
+    ordered.to_be_bytes()
 }
 
 fn ordered_i64(number: i64) -> [u8; 8] {
@@ -101,8 +167,7 @@ fn ordered_i64(number: i64) -> [u8; 8] {
 /// does not stand there whole.
 fn push_text(key: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
-    let head = bytes.get(..FIELD_KEY_TEXT_BYTES).unwrap_or(bytes);
-    key.extend(head.iter().map(|&byte| byte.max(1)));
+    let head = push_text_head(key, bytes);
     key.push(0);
     if head.len() < bytes.len() || head.contains(&0) {
         key.push(1);
@@ -110,6 +175,12 @@ fn push_text(key: &mut Vec<u8>, text: &str) {
     } else {
         key.push(0);
     }
+}
+
+fn push_text_head<'t>(key: &mut Vec<u8>, bytes: &'t [u8]) -> &'t [u8] {
+    let head = bytes.get(..FIELD_KEY_TEXT_BYTES).unwrap_or(bytes);
+    key.extend(head.iter().map(|&byte| byte.max(1)));
+    head
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod checked;
 mod copy;
 mod env;
 pub(crate) mod extents;
+pub(crate) mod field_blocks;
 pub(crate) mod fields;
 mod fresh;
 mod gate;
