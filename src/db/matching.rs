@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::view::View;
 use crate::error::Result;
-use crate::filter::{self, Filter, FilterKey, Slots};
+use crate::filter::{self, Filter, FilterKey, Selected, Slots};
 use crate::index::{Allow, Passing};
 use crate::storage::Snapshot;
 
@@ -25,6 +25,8 @@ pub(super) struct Matching {
     pub(super) delta: Option<Vec<u32>>,
     /// Records with a vector that pass.
     pub(super) passing: u64,
+    /// What made the filter slow.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Matching {
@@ -50,7 +52,7 @@ impl Matching {
         let sealed: u64 = segments.iter().map(|passing| u64::from(passing.count())).sum();
         let passing = sealed + delta.len() as u64;
         let delta = if delta.len() == view.delta.len() { None } else { Some(delta) };
-        Self { segments, delta, passing }
+        Self { segments, delta, passing, warnings: Vec::new() }
     }
 
     fn bytes(&self, view: &View) -> usize {
@@ -130,11 +132,25 @@ impl View {
             return Ok(known);
         }
         // Not under the lock: other filters need not wait for the field index.
-        let slots = filter::evaluate(filter, snapshot, collection)?;
-        let matching = Arc::new(Matching::new(self, &slots));
+        let selected = filter::evaluate(filter, snapshot, collection)?;
+        let mut matching = Matching::new(self, &selected.slots);
+        matching.warnings = warnings(&selected);
+        let matching = Arc::new(matching);
         lock().insert(key, &matching, matching.bytes(self));
         Ok(matching)
     }
+}
+
+/// What to do about the fields that were looked for in records.
+pub(super) fn warnings(selected: &Selected) -> Vec<String> {
+    let of = |field: &String| {
+        format!(
+            "the field {field:?} has no index: the filter read {} records; declare it with \
+             Collection::declare_field",
+            selected.records_read
+        )
+    };
+    selected.scanned.iter().map(of).collect()
 }
 
 #[cfg(test)]
@@ -188,7 +204,8 @@ mod tests {
     fn entry(number: i64) -> (FilterKey, Arc<Matching>) {
         let key = FilterKey::new(&Filter::eq("at", number)).unwrap();
         let (segments, delta) = (Vec::new(), None);
-        (key, Arc::new(Matching { segments, delta, passing: number as u64 }))
+        let (passing, warnings) = (number as u64, Vec::new());
+        (key, Arc::new(Matching { segments, delta, passing, warnings }))
     }
 
     #[test]

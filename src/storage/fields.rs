@@ -28,22 +28,6 @@ pub(crate) fn field(collection: u32, name: &str) -> Vec<u8> {
     prefix
 }
 
-/// Begin of every key of a field with that value; a slot follows. None for a list.
-pub(crate) fn value(collection: u32, name: &str, value: &Value) -> Option<Vec<u8>> {
-    let mut prefix = field(collection, name);
-    push_value(&mut prefix, value)?;
-    Some(prefix)
-}
-
-/// Begin of every key of a field whose value is of the same class. None for a list.
-pub(crate) fn class(collection: u32, name: &str, value: &Value) -> Option<Vec<u8>> {
-    let mut prefix = field(collection, name);
-    let classes = prefix.len();
-    push_value(&mut prefix, value)?;
-    prefix.truncate(classes + 1);
-    Some(prefix)
-}
-
 /// All keys of a record, without repeats.
 pub(crate) fn of_record(collection: u32, metadata: &Metadata, slot: Slot) -> Vec<Vec<u8>> {
     let mut keys = Vec::with_capacity(metadata.len());
@@ -53,7 +37,8 @@ pub(crate) fn of_record(collection: u32, metadata: &Metadata, slot: Slot) -> Vec
             single => std::slice::from_ref(single),
         };
         for item in items {
-            if let Some(mut key) = value(collection, name, item) {
+            let mut key = field(collection, name);
+            if push_value(&mut key, item).is_some() {
                 key.extend_from_slice(&slot.0.to_be_bytes());
                 keys.push(key);
             }
@@ -64,8 +49,13 @@ pub(crate) fn of_record(collection: u32, metadata: &Metadata, slot: Slot) -> Vec
     keys
 }
 
-/// Begin of the keys of all texts that begin with that, after the field; a text whose first
-/// [`FIELD_KEY_TEXT_BYTES`] do not stand there as they are may be missing or too much.
+/// First class, and the first number behind all classes.
+pub(crate) fn class_bounds() -> (u8, u8) {
+    (NULL, TEXT + 1)
+}
+
+/// Begin of the values of all texts that begin so, in entries and in blocks; unless
+/// [`tells_begin`], those of other texts may begin so as well.
 pub(crate) fn text_begin(text: &str) -> Vec<u8> {
     let mut begin = vec![TEXT];
     push_text_head(&mut begin, text.as_bytes());
@@ -100,7 +90,7 @@ pub(crate) fn block_values(stored: &Value) -> Vec<Vec<u8>> {
     values
 }
 
-/// A value alone, as [`value`] has it after the field. None for a list.
+/// A value as entries have it between field and slot. None for a list.
 pub(crate) fn entry_value(value: &Value) -> Option<Vec<u8>> {
     let mut key = Vec::new();
     push_value(&mut key, value)?;
@@ -190,7 +180,7 @@ mod tests {
     use super::*;
 
     fn key_of(stored: impl Into<Value>) -> Vec<u8> {
-        value(1, "f", &stored.into()).unwrap()
+        entry_value(&stored.into()).unwrap()
     }
 
     #[test]
@@ -206,8 +196,9 @@ mod tests {
         assert_ne!(key_of(long.as_str()), key_of(format!("{long}y")));
         assert_ne!(key_of("a\0b"), key_of("a\u{1}b"));
         let name = "n".repeat(128);
-        let key = value(1, &name, &Value::Text(long)).unwrap();
-        assert!(key.len() + 4 <= 511, "{}", key.len());
+        let record = [(name, Value::Text(long))].into();
+        let keys = of_record(1, &record, Slot(7));
+        assert!(keys[0].len() <= 511, "{}", keys[0].len());
     }
 
     proptest! {
