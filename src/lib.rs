@@ -47,9 +47,10 @@ mod vectors;
 
 pub use db::{
     Audit, Batch, CacheInfo, CacheOptions, Collection, CollectionInfo, CollectionOptions,
-    Committed, Compacted, Damage, DamagedPart, Database, DatabaseInfo, DatabaseOptions, Found, Hit,
-    Hits, Maintain, Maintained, Maintenance, MaintenanceOutcome, Page, ReaderInfo, RecallPoint,
-    Repaired, Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo, Verified,
+    Committed, Compacted, Damage, DamagedPart, Database, DatabaseInfo, DatabaseOptions,
+    DeclaredField, Found, Hit, Hits, IndexFields, Maintain, Maintained, Maintenance,
+    MaintenanceOutcome, Page, ReaderInfo, RecallPoint, Repaired, Residency, Scan, Search,
+    SearchBatch, SearchReport, SpaceInfo, Verified,
 };
 pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};

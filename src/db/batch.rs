@@ -2,10 +2,12 @@
 
 use super::maintenance::Maintained;
 use super::slot_set::SlotSet;
-use super::{Collection, maintenance};
+use super::{Collection, field_index, maintenance};
 use crate::error::{Error, Result};
 use crate::format::ID_BYTES_MAX;
 use crate::record::{ModelContract, Record, RecordId, Slot, check_id};
+use crate::storage::field_blocks::Changes;
+use crate::storage::field_settings::{FieldSettings, Policy};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Contract, Manifest, StoredRecord};
 use crate::storage::{Table, WriteTxn, fields};
@@ -180,7 +182,9 @@ fn apply(
         manifest.contract.get_or_insert_with(|| Contract::from(contract));
     }
     let (tombstones, pending) = (SlotSet::tombstones(), SlotSet::pending());
-    let mut applied = Apply { collection, txn, manifest, tombstones, pending };
+    let settings = FieldSettings::read(txn, collection.id)?;
+    let fields = Fields { settings, changes: Changes::default() };
+    let mut applied = Apply { collection, txn, manifest, tombstones, pending, fields };
     let (mut upserted, mut deleted) = (0, 0);
     for change in changes {
         match change {
@@ -199,9 +203,11 @@ fn apply(
             Change::Delete(id) => deleted += usize::from(applied.remove(id)?),
         }
     }
-    let Apply { txn, manifest, tombstones, pending, .. } = applied;
+    let Apply { txn, manifest, tombstones, pending, fields, .. } = applied;
     tombstones.write(collection.id, txn)?;
     pending.write(collection.id, txn)?;
+    fields.changes.write(collection.id, txn)?;
+    field_index::build_with_commits(txn, collection.id, &fields.settings)?;
     let sealed = tables::encode_manifest(collection.id, &manifest)?;
     txn.put(Table::Collections, &key::manifest(collection.id), &sealed)?;
     Ok((upserted, deleted, manifest))
@@ -213,6 +219,13 @@ struct Apply<'a, 't> {
     manifest: Manifest,
     tombstones: SlotSet,
     pending: SlotSet,
+    fields: Fields,
+}
+
+/// What of the metadata is indexed, and what of that changes.
+struct Fields {
+    settings: FieldSettings,
+    changes: Changes,
 }
 
 impl Apply<'_, '_> {
@@ -240,8 +253,12 @@ impl Apply<'_, '_> {
             )?;
             self.manifest.delta += 1;
         }
-        for field in fields::of_record(id, &record.metadata, slot) {
-            self.txn.put_field(&field)?;
+        let Fields { settings, changes } = &mut self.fields;
+        changes.insert(&record.metadata, slot, |name, slot| settings.in_blocks(name, slot));
+        if settings.policy == Policy::Entries {
+            for field in fields::of_record(id, &record.metadata, slot) {
+                self.txn.put_field(&field)?;
+            }
         }
         self.manifest.records += 1;
         Ok(slot)
@@ -271,8 +288,12 @@ impl Apply<'_, '_> {
         }
         let Some(slot) = tables::slot(self.txn, id, record)? else { return Ok(false) };
         let StoredRecord { record: old, has_vector } = tables::record(self.txn, id, slot)?;
-        for field in fields::of_record(id, &old.metadata, slot) {
-            self.txn.delete(Table::Fields, &field)?;
+        let Fields { settings, changes } = &mut self.fields;
+        changes.remove(&old.metadata, slot, |name, slot| settings.in_blocks(name, slot));
+        if settings.policy == Policy::Entries {
+            for field in fields::of_record(id, &old.metadata, slot) {
+                self.txn.delete(Table::Fields, &field)?;
+            }
         }
         self.txn.delete(Table::Ids, &key::id(id, record))?;
         let at = key::slot(id, slot);

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::batch::{Batch, Committed};
 use super::view::View;
-use super::{Inner, Search};
+use super::{IndexFields, Inner, Search};
 use crate::error::{Error, Result};
 use crate::index::GraphParams;
 use crate::record::{ModelContract, Record, RecordId, Slot};
+use crate::storage::field_settings::{self, Progress};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Contract, Definition, Manifest, StoredRecord};
-use crate::storage::{Snapshot, StorageError, Table};
+use crate::storage::{Snapshot, StorageError, Table, WriteTxn};
 use crate::vectors::{Encoding, Metric, Originals, VectorError};
 
 /// What a new collection is like. Fixed once the collection is made, but for the model, which
@@ -24,6 +25,8 @@ pub struct CollectionOptions {
     leading: usize,
     graph: GraphParams,
     contract: Option<ModelContract>,
+    fields: IndexFields,
+    declared: Vec<String>,
 }
 
 impl CollectionOptions {
@@ -36,6 +39,8 @@ impl CollectionOptions {
             leading: dimensions,
             graph: GraphParams::default(),
             contract: None,
+            fields: IndexFields::default(),
+            declared: Vec::new(),
         }
     }
 
@@ -78,6 +83,38 @@ impl CollectionOptions {
     pub fn graph(mut self, graph: GraphParams) -> Self {
         self.graph = graph;
         self
+    }
+
+    /// Which metadata fields have an index. Default: all. A new collection of a file of before
+    /// version 3 can have nothing else.
+    pub fn index_fields(mut self, fields: IndexFields) -> Self {
+        self.fields = fields;
+        self
+    }
+
+    /// Indexes this metadata field, and of all others only those that are declared as well; those
+    /// can be filtered by too, but their records are read for it.
+    pub fn index_field(mut self, name: impl Into<String>) -> Self {
+        self.fields = IndexFields::Declared;
+        self.declared.push(name.into());
+        self
+    }
+
+    pub(super) fn declared_fields(&self) -> &[String] {
+        &self.declared
+    }
+
+    /// Stores which fields are indexed, where the file can have that.
+    pub(super) fn put_fields(&self, id: u32, txn: &mut WriteTxn<'_>) -> Result<()> {
+        match field_settings::put_policy(txn, id, self.fields.policy()) {
+            // A collection of an older file has an entry for each value, as that file's others.
+            Err(StorageError::Older { .. }) if self.fields == IndexFields::All => return Ok(()),
+            put => put?,
+        }
+        for name in &self.declared {
+            field_settings::put_progress(txn, id, name, Progress::Complete)?;
+        }
+        Ok(())
     }
 
     pub(super) fn dimensions(&self) -> usize {

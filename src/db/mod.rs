@@ -10,6 +10,7 @@ mod collection;
 mod compact;
 mod damage;
 mod delta;
+mod field_index;
 mod fold;
 mod maintenance;
 mod matching;
@@ -38,6 +39,7 @@ pub use check::{CollectionInfo, DatabaseInfo, ReaderInfo, RecallPoint, SpaceInfo
 pub use collection::{Collection, CollectionOptions, Page, Scan};
 pub use compact::Compacted;
 pub use damage::{Damage, DamagedPart};
+pub use field_index::{DeclaredField, IndexFields};
 pub use maintenance::{Maintain, Maintained, Maintenance};
 pub use options::DatabaseOptions;
 pub use repair::Repaired;
@@ -49,6 +51,7 @@ pub use verify::Verified;
 
 use crate::error::{Error, Result};
 use crate::format::{DIMENSIONS_MAX, ID_BYTES_MAX};
+use crate::record::check_field_name;
 use crate::storage::keys as key;
 use crate::storage::tables;
 use crate::storage::{
@@ -214,6 +217,7 @@ impl Database {
             txn.put(Table::Collections, &at, &tables::encode_definition(name, &definition)?)?;
             let at = key::manifest(id);
             txn.put(Table::Collections, &at, &tables::encode_manifest(id, &manifest)?)?;
+            options.put_fields(id, txn)?;
             Ok(definition)
         })?;
         Collection::open(Arc::clone(&self.inner), name, definition)
@@ -301,6 +305,11 @@ fn check_options(name: &str, options: &CollectionOptions) -> Result<()> {
     }
     if let Err(error) = options.encoding() {
         return refuse(error.to_string());
+    }
+    for field in options.declared_fields() {
+        if let Err(error) = check_field_name(field) {
+            return refuse(error.to_string());
+        }
     }
     let model_bytes = options.contract().map_or(1, |contract| contract.model.len());
     if !(1..=ID_BYTES_MAX).contains(&model_bytes) {

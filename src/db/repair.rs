@@ -7,11 +7,14 @@ use std::path::Path;
 use roaring::RoaringBitmap;
 
 use super::damage::{Damage, DamagedPart, definitions, survey};
-use super::{Batch, Collection, CollectionOptions, Database, DatabaseOptions, absolute};
+use super::{
+    Batch, Collection, CollectionOptions, Database, DatabaseOptions, IndexFields, absolute,
+};
 use crate::error::{Error, Result};
 use crate::format::{SEAL_BYTES, SectionKind};
 use crate::record::{ModelContract, Slot};
 use crate::storage::extents::{self, SectionPlace};
+use crate::storage::field_settings::FieldSettings;
 use crate::storage::keys as key;
 use crate::storage::tables::{self, StoredRecord};
 use crate::storage::{Salvage, Snapshot, StorageError, Table, slot_sets};
@@ -74,7 +77,10 @@ fn save(salvage: &Salvage, target: &Path, repaired: &mut Repaired) -> Result<()>
     for (name, definition) in definitions(salvage)? {
         let (old, manifest) = (definition.id, tables::manifest(salvage, definition.id).ok());
         let collection = match CollectionOptions::of(&definition) {
-            Some(options) => db.create_collection(&name, options)?,
+            Some(options) => {
+                let fields = FieldSettings::read(salvage, old).ok();
+                db.create_collection(&name, indexed(options, fields))?
+            }
             None => continue,
         };
         let contract = manifest.and_then(|manifest| manifest.contract);
@@ -85,6 +91,13 @@ fn save(salvage: &Salvage, target: &Path, repaired: &mut Repaired) -> Result<()>
     drop(db);
     Database::compact(target)?;
     Ok(())
+}
+
+/// The options with the fields that were indexed, if those are known; otherwise with all.
+fn indexed(options: CollectionOptions, fields: Option<FieldSettings>) -> CollectionOptions {
+    let Some(FieldSettings { policy, declared }) = fields else { return options };
+    let options = declared.into_keys().fold(options, CollectionOptions::index_field);
+    options.index_fields(IndexFields::of(policy))
 }
 
 /// One collection, from the damaged file to the new one.

@@ -252,7 +252,8 @@ impl Parser<'_> {
         if self.take_symbol("!=") {
             return Ok(Filter::ne(field, self.value()?));
         }
-        let order = self.order().ok_or_else(|| self.expected("=, !=, <, <=, >, >=, \"in\" or \"is\""))?;
+        let order =
+            self.order().ok_or_else(|| self.expected("=, !=, <, <=, >, >=, \"in\" or \"is\""))?;
         let value = self.value()?;
         Ok(match order {
             Order::Below { equal } => range(field, None, Some((value, equal))),

@@ -137,9 +137,8 @@ fn between(
     encode: Encode,
 ) -> Result<KeyRange, FilterError> {
     let Some((of_class, _)) = lower.or(upper) else { return Ok(any_value()) };
-    let key = |value: &Value| {
-        encode(value).ok_or_else(|| FilterError::List { field: field.to_owned() })
-    };
+    let key =
+        |value: &Value| encode(value).ok_or_else(|| FilterError::List { field: field.to_owned() });
     let class = key(of_class)?.get(..1).unwrap_or_default().to_vec();
     let bound = |value: &Value| match key(value)? {
         key if key.starts_with(&class) => Ok(key),

@@ -45,8 +45,7 @@ impl<'b> Directory<'b> {
     pub(super) fn read(payload: &'b [u8]) -> Result<Self, FormatError> {
         let found = payload.len();
         let short = |expected| FormatError::Length { what: WHAT, expected, found };
-        let (head, rest) =
-            payload.split_at_checked(HEAD_BYTES).ok_or_else(|| short(HEAD_BYTES))?;
+        let (head, rest) = payload.split_at_checked(HEAD_BYTES).ok_or_else(|| short(HEAD_BYTES))?;
         let (values, pairs) = (read_u32(head, 0), read_u32(head, 4));
         let (table, layers) = (read_u32(head, 8) as usize, read_u16(head, 12));
         if values == 0 || values > VALUES_LIMIT {
@@ -61,8 +60,13 @@ impl<'b> Directory<'b> {
             let value = table.count as u64;
             return Err(FormatError::Field { what: WHAT, field: "keys", value });
         }
-        let mut directory =
-            Self { values, layers: usize::from(layers), pairs: pairs as usize, table, inline: None };
+        let mut directory = Self {
+            values,
+            layers: usize::from(layers),
+            pairs: pairs as usize,
+            table,
+            inline: None,
+        };
         if !rest.is_empty() {
             directory.check_slots(rest)?;
             directory.inline = Some(rest);
@@ -243,7 +247,8 @@ impl Block {
     ) -> Result<Self, FormatError> {
         let damaged = |reason: &str| FormatError::Decode { what: WHAT, reason: reason.to_owned() };
         let mut block = Self::default();
-        let tables = if groups.is_empty() { std::slice::from_ref(&directory.table) } else { groups };
+        let tables =
+            if groups.is_empty() { std::slice::from_ref(&directory.table) } else { groups };
         for table in tables {
             for at in 0..table.count {
                 let before = block.bytes.len();

@@ -7,6 +7,7 @@
 //! A commit that adds records rewrites the last block of each of their fields, not an entry for
 //! each value at a random place of the tree.
 
+mod check;
 mod key_table;
 mod layout;
 mod query;
@@ -14,9 +15,9 @@ mod update;
 
 use super::fields;
 
+pub(crate) use check::{Digest, check};
 pub(crate) use query::{KeyRange, matching};
 pub(crate) use update::Changes;
-
 
 /// Words of 64 slots that a block may span: with its seal, a block of up to 15 values then fits a
 /// leaf of the tree, and one of up to 255 a page.
@@ -71,4 +72,16 @@ fn group_key(directory: &[u8], group: usize) -> Vec<u8> {
     key
 }
 
+/// The field's name, what follows it, and the rest, of any key of the table.
+fn key_parts(key: &[u8]) -> Option<(&str, u8, &[u8])> {
+    let rest = key.get(4..)?;
+    let end = rest.iter().position(|byte| *byte == 0)?;
+    let (name, rest) = rest.split_at_checked(end)?;
+    let (kind, rest) = rest.get(1..)?.split_first()?;
+    Some((std::str::from_utf8(name).ok()?, *kind, rest))
+}
 
+/// Whether a key of the table is that of a part of a block.
+pub(crate) fn is_block(key: &[u8]) -> bool {
+    key_parts(key).is_some_and(|(_, kind, _)| kind == BLOCKS)
+}

@@ -68,11 +68,7 @@ impl Changes {
     ///
     /// # Errors
     /// Storage; damaged blocks.
-    pub(crate) fn write(
-        self,
-        collection: u32,
-        txn: &mut WriteTxn<'_>,
-    ) -> Result<(), StorageError> {
+    pub(crate) fn write(self, collection: u32, txn: &mut WriteTxn<'_>) -> Result<(), StorageError> {
         for (name, changes) in self.fields {
             Writing { txn, prefix: directories(collection, &name) }.write(changes)?;
         }
@@ -148,7 +144,7 @@ impl Writing<'_, '_> {
     fn read(&self, start: u32) -> Result<Block, StorageError> {
         let at = self.directory_key(start);
         let sealed = self.txn.get(Table::Fields, &at)?.ok_or(missing())?;
-        read(self.txn, &at, sealed)
+        Ok(read(self.txn, &at, sealed)?.block)
     }
 
     /// Writes the parts of a block that differ, and removes those that it has no longer.
@@ -213,13 +209,20 @@ fn missing() -> StorageError {
     StorageError::Missing { what: "the field index of a record" }
 }
 
+/// A block, and whether its directory has its slots.
+pub(super) struct Read {
+    pub(super) block: Block,
+    pub(super) is_inline: bool,
+}
+
 /// Reads a block whole.
 pub(super) fn read(
     snapshot: &dyn Snapshot,
     at: &[u8],
     sealed: &[u8],
-) -> Result<Block, StorageError> {
+) -> Result<Read, StorageError> {
     let directory = Directory::read(unseal(WHAT, Table::Fields as u8, at, sealed)?)?;
+    let is_inline = directory.inline.is_some();
     let slots = match directory.inline {
         Some(slots) => slots,
         None => read_slots(snapshot, at)?,
@@ -228,5 +231,5 @@ pub(super) fn read(
     let groups = (0..groups_of(directory.values))
         .map(|group| read_group(snapshot, at, directory.values, group))
         .collect::<Result<Vec<KeyTable<'_>>, _>>()?;
-    Ok(Block::decode(&directory, slots, &groups)?)
+    Ok(Read { block: Block::decode(&directory, slots, &groups)?, is_inline })
 }
