@@ -2,7 +2,7 @@
 //! panic, and the kernels. Not API.
 
 use crate::format;
-use crate::storage::{slot_sets, tables};
+use crate::storage::{field_blocks, slot_sets, tables};
 
 /// The kernels and their scalar twins.
 pub mod kernels {
@@ -41,6 +41,14 @@ pub fn manifest(bytes: &[u8]) -> bool {
 pub fn tombstones(key: &[u8], bytes: &[u8]) -> bool {
     let sealed = format::seal(crate::storage::Table::Tombstones as u8, key, bytes);
     slot_sets::decode_tombstones(&sealed, key).is_ok()
+}
+
+/// Decodes and searches a block of the field index, for the values from a number on.
+///
+/// # Panics
+/// When the search finds other slots than the decoder.
+pub fn field_block(directory: &[u8], slots: &[u8], group: &[u8], low: u32) -> bool {
+    field_blocks::probe(directory, slots, group, low)
 }
 
 /// Reads events whole and in pieces of some size.

@@ -47,7 +47,7 @@ mod vectors;
 
 pub use db::{
     Audit, Batch, CacheInfo, CacheOptions, Collection, CollectionInfo, CollectionOptions,
-    Committed, Compacted, Damage, DamagedPart, Database, DatabaseInfo, DatabaseOptions,
+    Committed, Compacted, Counted, Damage, DamagedPart, Database, DatabaseInfo, DatabaseOptions,
     DeclaredField, Found, Hit, Hits, IndexFields, Maintain, Maintained, Maintenance,
     MaintenanceOutcome, Page, ReaderInfo, RecallPoint, Repaired, Residency, Scan, Search,
     SearchBatch, SearchReport, SpaceInfo, Verified,

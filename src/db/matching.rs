@@ -2,7 +2,9 @@
 //! search with a filter reads no field index and no bitmap of slots.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
+use super::Collection;
 use super::view::View;
 use crate::error::Result;
 use crate::filter::{self, Filter, FilterKey, Selected, Slots};
@@ -142,7 +144,7 @@ impl View {
 }
 
 /// What to do about the fields that were looked for in records.
-pub(super) fn warnings(selected: &Selected) -> Vec<String> {
+fn warnings(selected: &Selected) -> Vec<String> {
     let of = |field: &String| {
         format!(
             "the field {field:?} has no index: the filter read {} records; declare it with \
@@ -153,10 +155,58 @@ pub(super) fn warnings(selected: &Selected) -> Vec<String> {
     selected.scanned.iter().map(of).collect()
 }
 
+/// How many records match a filter. Given by [`Collection::count_where`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counted {
+    /// Records that match, with a vector or without.
+    pub records: u64,
+    /// Wall time.
+    pub took: Duration,
+    /// What made it slower than it need be, and what to do about it: fields without an index.
+    pub warnings: Vec<String>,
+}
+
+impl Collection {
+    /// Counts the records that match a filter, those without a vector too. Nothing is kept of it:
+    /// the filter is evaluated each time.
+    ///
+    /// ```
+    /// # fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use portolan::{CollectionOptions, Database, Metric, Record};
+    ///
+    /// let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// let docs = db.create_collection("docs", CollectionOptions::new(2, Metric::Dot))?;
+    /// docs.upsert(Record::new("a").field("tags", vec!["sea", "map"]).field("year", 1375))?;
+    /// docs.upsert(Record::new("b").field("path", "charts/west").field("year", 1290))?;
+    /// let count = |text: &str| Ok::<_, portolan::Error>(docs.count_where(&text.parse()?)?.records);
+    /// assert_eq!(count("contains(tags, \"map\")")?, 1);
+    /// assert_eq!(count("starts_with(path, \"charts/\") and year < 1300")?, 1);
+    /// assert_eq!(count("id in (\"a\", \"c\") or tags is null")?, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Filter`](crate::Error::Filter); storage; the collection was deleted.
+    pub fn count_where(&self, filter: &Filter) -> Result<Counted> {
+        let begin = Instant::now();
+        let snapshot = self.inner.snapshot()?;
+        let all = self.manifest(snapshot.as_ref())?.records;
+        let selected = filter::evaluate(filter, snapshot.as_ref(), self.id)?;
+        let records = match &selected.slots {
+            Slots::Only(these) => these.len(),
+            // Indexes and records know live slots alone.
+            Slots::Except(others) => all.saturating_sub(others.len()),
+        };
+        Ok(Counted { records, took: begin.elapsed(), warnings: warnings(&selected) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::{Collection, CollectionOptions, Database};
+    use crate::db::{CollectionOptions, Database};
     use crate::record::Record;
     use crate::vectors::Metric;
 

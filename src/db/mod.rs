@@ -41,6 +41,7 @@ pub use compact::Compacted;
 pub use damage::{Damage, DamagedPart};
 pub use field_index::{DeclaredField, IndexFields};
 pub use maintenance::{Maintain, Maintained, Maintenance};
+pub use matching::Counted;
 pub use options::DatabaseOptions;
 pub use repair::Repaired;
 pub use residency::Residency;

@@ -1,11 +1,14 @@
 //! Sorted keys of values, searched in place: what they begin with alike once, then what is left of
 //! each, side by side if that is of one length.
 
-use crate::format::{FormatError, read_u16, read_u32};
+use crate::format::{FIELD_KEY_TEXT_BYTES, FormatError, read_u16, read_u32};
 
 const WHAT: &str = "value table of a field index";
 /// Count u32, length of the common begin u16, length of each rest u16 (0: they differ).
 const HEAD_BYTES: usize = 8;
+
+/// The longest begin: that of a whole text.
+const COMMON_MAX: usize = FIELD_KEY_TEXT_BYTES + 19;
 
 /// A table over its bytes.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +57,10 @@ impl<'b> KeyTable<'b> {
         let head = bytes.get(..HEAD_BYTES).ok_or_else(|| short(HEAD_BYTES))?;
         let count = read_u32(head, 0) as usize;
         let (common, stride) = (usize::from(read_u16(head, 4)), usize::from(read_u16(head, 6)));
+        if common > COMMON_MAX {
+            let value = common as u64;
+            return Err(FormatError::Field { what: WHAT, field: "common begin", value });
+        }
         let rest = bytes.get(HEAD_BYTES..).unwrap_or_default();
         let (common, rest) = rest.split_at_checked(common).ok_or_else(|| short(common))?;
         let ends = if stride == 0 { count.saturating_mul(4) } else { 0 };

@@ -1,8 +1,8 @@
 //! The bytes of a block, and what it holds once decoded.
 
 use super::key_table::{self, KeyTable};
-use super::{GROUP, SPAN, WORDS};
-use crate::format::{FormatError, read_u16, read_u32};
+use super::{GROUP, SPAN, VALUES_MAX, WORDS};
+use crate::format::{FormatError, LIST_ITEMS_MAX, read_u16, read_u32};
 
 pub(super) const WHAT: &str = "block of a field index";
 /// Values u32, pairs u32, bytes of the table u32, layers u16.
@@ -13,8 +13,8 @@ pub(super) const SLICE_BYTES: usize = WORDS * 8;
 pub(super) const PAIR_BYTES: usize = 6;
 /// What tells the slots of the values stands in the directory if it takes no more than this.
 const INLINE_MAX: usize = 512;
-/// Values that a block may have; more are damage.
-const VALUES_LIMIT: u32 = (GROUP as u32) << 16;
+/// Values that a block may have: full, and then a word of slots with a list each. More are damage.
+const VALUES_LIMIT: u32 = (VALUES_MAX + 64 * LIST_ITEMS_MAX) as u32;
 
 /// What a search of a block reads first.
 #[derive(Debug)]
@@ -263,6 +263,9 @@ impl Block {
                 }
             }
         }
+        if block.values() != directory.values as usize {
+            return Err(damaged("a group of values has another number of them"));
+        }
         let (layers, pairs) = directory.split(slots);
         for layer in layers {
             for offset in 0..SPAN as u16 {
@@ -273,6 +276,9 @@ impl Block {
                 block.pairs.extend(stored.checked_sub(1).map(|number| (number, offset)));
             }
         }
+        if !pairs.is_sorted_by(|a, b| pair(a) < pair(b)) {
+            return Err(damaged("pairs of values and slots are out of order"));
+        }
         for bytes in pairs {
             let (number, offset) = pair(bytes);
             if number >= directory.values || u32::from(offset) >= SPAN {
@@ -281,6 +287,9 @@ impl Block {
             block.pairs.push((number, offset));
         }
         block.pairs.sort_unstable();
+        if !block.pairs.is_sorted_by(|a, b| a < b) {
+            return Err(damaged("a slot has a value twice"));
+        }
         Ok(block)
     }
 }
@@ -291,4 +300,80 @@ fn stored(layer: &[u8], offset: u16) -> u32 {
     layer.chunks_exact(SLICE_BYTES).fold(0, |number, slice| {
         number << 1 | slice.get(byte).map_or(0, |byte| u32::from(byte >> bit & 1))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Values with their slots, sorted: few values of many slots, many, and lists.
+    fn entries() -> impl Strategy<Value = Vec<(Vec<u8>, u16)>> {
+        let values = prop_oneof![1..4_u16, 100..300_u16, 900..5_000_u16];
+        let slots = prop_oneof![1..40_u16, 3_000..SPAN as u16];
+        (values, slots, 0..3_usize, any::<u16>()).prop_map(|(values, slots, lists, seed)| {
+            let mut entries = std::collections::BTreeSet::new();
+            for at in 0..usize::from(slots) {
+                let value = |item: usize| (at * 31 + item * 17 + usize::from(seed)) as u16 % values;
+                let items = if at % 7 == 0 { lists * 9 } else { lists };
+                for item in 0..=items {
+                    let value = value(item).to_be_bytes();
+                    entries.insert(([&[4], value.as_slice()].concat(), at as u16));
+                }
+            }
+            entries.into_iter().collect()
+        })
+    }
+
+    fn borrowed(entries: &[(Vec<u8>, u16)]) -> Vec<(&[u8], u16)> {
+        entries.iter().map(|(value, offset)| (value.as_slice(), *offset)).collect()
+    }
+
+    fn decoded(parts: &Parts) -> Block {
+        let directory = Directory::read(&parts.directory).unwrap();
+        let slots = directory.inline.or(parts.slots.as_deref()).unwrap();
+        directory.check_slots(slots).unwrap();
+        let groups: Vec<_> = parts.groups.iter().map(|of| KeyTable::read(of).unwrap()).collect();
+        assert_eq!(groups.len(), groups_of(directory.values));
+        Block::decode(&directory, slots, &groups).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_encoded_is_decoded_and_what_is_taken_out_is_gone(
+            entries in entries(),
+            every in 2..9_usize,
+        ) {
+            let block = Block::default().changed(&[], &borrowed(&entries));
+            prop_assert_eq!(&decoded(&block.encode()), &block);
+            let listed = |block: &Block| -> Vec<(Vec<u8>, u16)> {
+                let pairs = block.pairs.iter();
+                pairs.map(|(at, offset)| (block.value(*at as usize).to_vec(), *offset)).collect()
+            };
+            prop_assert_eq!(&listed(&block), &entries);
+            let gone: Vec<u16> = (0..SPAN as u16).step_by(every).collect();
+            let (out, kept): (Vec<_>, Vec<_>) =
+                entries.into_iter().partition(|(_, offset)| usize::from(*offset) % every == 0);
+            let smaller = decoded(&block.encode()).changed(&gone, &[]);
+            prop_assert_eq!(listed(&smaller), kept);
+            let again = smaller.changed(&[], &borrowed(&out));
+            prop_assert_eq!(again, block);
+        }
+    }
+
+    #[test]
+    fn a_block_of_two_values_takes_two_bits_a_slot_and_one_of_few_slots_no_slices() {
+        let of = |slots: u16| -> Vec<(Vec<u8>, u16)> {
+            let mut entries: Vec<_> = (0..slots).map(|at| (vec![2 + at as u8 % 2], at)).collect();
+            entries.sort();
+            entries
+        };
+        let parts = Block::default().changed(&[], &borrowed(&of(SPAN as u16))).encode();
+        assert_eq!(parts.slots.map(|slots| slots.len()), Some(2 * SLICE_BYTES));
+        let parts = Block::default().changed(&[], &borrowed(&of(20))).encode();
+        assert!(parts.slots.is_none() && parts.directory.len() < 20 * PAIR_BYTES + 40);
+    }
 }

@@ -10,12 +10,14 @@
 mod check;
 mod key_table;
 mod layout;
+mod probe;
 mod query;
 mod update;
 
 use super::fields;
 
 pub(crate) use check::{Digest, check};
+pub(crate) use probe::probe;
 pub(crate) use query::{KeyRange, matching};
 pub(crate) use update::Changes;
 

@@ -154,7 +154,7 @@ type Words = [u64; WORDS];
 
 /// What was found, as bits of the chunk of 65,536 slots that the blocks are in, and as a bitmap
 /// of the chunks before.
-struct Found {
+pub(super) struct Found {
     done: RoaringBitmap,
     chunk: u32,
     words: Vec<u64>,
@@ -169,7 +169,7 @@ impl Default for Found {
 
 impl Found {
     /// Adds the slots of a block whose value has a number from `low` on and below `high`.
-    fn add(
+    pub(super) fn add(
         &mut self,
         start: u32,
         directory: &Directory<'_>,
@@ -213,7 +213,7 @@ impl Found {
         }
     }
 
-    fn finish(mut self) -> RoaringBitmap {
+    pub(super) fn finish(mut self) -> RoaringBitmap {
         let is_found = |words: &[u64]| words.iter().any(|word| *word != 0);
         while is_found(&self.words) {
             // Nothing is beyond the last chunk.

@@ -8,7 +8,7 @@ use super::layout::{Block, Directory, Parts, WHAT, groups_of};
 use super::query::{read_group, read_slots, spans};
 use super::{SLICES, VALUES_MAX, directories, group_key, part_key, start_of};
 use crate::format::{seal, unseal};
-use crate::record::{Metadata, Slot};
+use crate::record::{Metadata, Slot, Value};
 use crate::storage::{Snapshot, StorageError, Table, WriteTxn, fields};
 
 /// Changes of the blocks of a collection.
@@ -45,7 +45,11 @@ impl Changes {
         slot: Slot,
         is_indexed: impl Fn(&str, Slot) -> bool,
     ) {
-        for name in metadata.keys().filter(|name| is_indexed(name, slot)) {
+        for (name, value) in metadata.iter().filter(|(name, _)| is_indexed(name, slot)) {
+            // A list of nothing has no value that the index could have.
+            if matches!(value, Value::List(items) if items.is_empty()) {
+                continue;
+            }
             let of = self.of(name);
             let from = of.added.partition_point(|(added, _)| *added < slot.0);
             let to = of.added.partition_point(|(added, _)| *added <= slot.0);
@@ -191,7 +195,7 @@ impl Writing<'_, '_> {
 /// Takes the values, in their order, that a block still has room for.
 fn take<'v>(start: u32, block: &Block, added: &mut &'v [(u32, Vec<u8>)]) -> Vec<(&'v [u8], u16)> {
     let mut taken = Vec::new();
-    let mut last = block.last().map_or(start, |offset| start + u32::from(offset));
+    let mut last = block.last().map_or(start, |offset| start.saturating_add(u32::from(offset)));
     while let Some(((slot, value), rest)) = added.split_first() {
         let is_full = block.pairs.len() + taken.len() >= VALUES_MAX;
         if !spans(start, *slot) || is_full && slot / 64 > last / 64 {
