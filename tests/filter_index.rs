@@ -303,7 +303,7 @@ fn filters_over_many_blocks_find_what_a_predicate_finds_while_records_are_replac
     let db = Database::open(dir.path().join("f.portolan")).unwrap();
     let options = CollectionOptions::new(1, Metric::Dot);
     let (docs, mut model) = (db.create_collection("docs", options).unwrap(), Model::new());
-    for round in 0..4_i64 {
+    for round in 0..2_i64 {
         for part in 0..3 {
             let ids = (0..9_000_i64).filter(|id| (id / (round * 500 + 1)) % 3 == part);
             let steps = ids.map(|id| match (id * 31 + round) % 11 {

@@ -201,7 +201,27 @@ mod tests {
         assert!(keys[0].len() <= 511, "{}", keys[0].len());
     }
 
+    fn number() -> impl Strategy<Value = Value> {
+        let large = 9_007_199_254_740_990..9_007_199_254_740_999_i64;
+        let signed =
+            (large, any::<bool>()).prop_map(|(number, below)| if below { -number } else { number });
+        prop_oneof![
+            any::<i64>().prop_map(Value::Int),
+            signed.clone().prop_map(Value::Int),
+            signed.prop_map(|number| Value::Float(number as f64)),
+            (-5..5_i64).prop_map(|half| Value::Float(half as f64 / 2.0)),
+            (-3..3_i64).prop_map(Value::Int),
+            any::<f64>().prop_filter("a number", |x| !x.is_nan()).prop_map(Value::Float),
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn numbers_in_blocks_are_ordered_as_in_entries((a, b) in (number(), number())) {
+            let (entries, blocks) = ((entry_value(&a), entry_value(&b)), (block_value(&a), block_value(&b)));
+            prop_assert_eq!(entries.0.cmp(&entries.1), blocks.0.cmp(&blocks.1));
+        }
+
         #[test]
         fn key_order_is_value_order(
             (a, b) in any::<(i64, i64)>(),

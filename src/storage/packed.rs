@@ -49,8 +49,7 @@ pub(super) fn pack(record: &[u8], has_vector: bool, compress: bool) -> Vec<u8> {
 /// [`FormatError`] for unknown flags, lengths that cannot be, and damaged blocks. No more is
 /// allocated than a record may have.
 pub(super) fn unpack(payload: &[u8]) -> Result<(Cow<'_, [u8]>, bool), FormatError> {
-    let too_short =
-        |expected| FormatError::Length { what: WHAT, expected, found: payload.len() };
+    let too_short = |expected| FormatError::Length { what: WHAT, expected, found: payload.len() };
     let (&flags, body) = payload.split_first().ok_or_else(|| too_short(1))?;
     if flags & !(HAS_VECTOR | COMPRESSED) != 0 {
         return Err(FormatError::Field { what: WHAT, field: "flags", value: u64::from(flags) });
