@@ -180,10 +180,13 @@ impl Collection {
     /// let docs = db.create_collection("docs", CollectionOptions::new(2, Metric::Dot))?;
     /// docs.upsert(Record::new("a").field("tags", vec!["sea", "map"]).field("year", 1375))?;
     /// docs.upsert(Record::new("b").field("path", "charts/west").field("year", 1290))?;
-    /// let count = |text: &str| Ok::<_, portolan::Error>(docs.count_where(&text.parse()?)?.records);
-    /// assert_eq!(count("contains(tags, \"map\")")?, 1);
-    /// assert_eq!(count("starts_with(path, \"charts/\") and year < 1300")?, 1);
-    /// assert_eq!(count("id in (\"a\", \"c\") or tags is null")?, 1);
+    /// for text in [
+    ///     "contains(tags, \"map\")",
+    ///     "starts_with(path, \"charts/\") and year < 1300",
+    ///     "id in (\"a\", \"c\") or tags is null",
+    /// ] {
+    ///     assert_eq!(docs.count_where(&text.parse()?)?.records, 1);
+    /// }
     /// # Ok(()) }
     /// ```
     ///

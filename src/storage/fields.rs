@@ -218,8 +218,8 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_in_blocks_are_ordered_as_in_entries((a, b) in (number(), number())) {
-            let (entries, blocks) = ((entry_value(&a), entry_value(&b)), (block_value(&a), block_value(&b)));
-            prop_assert_eq!(entries.0.cmp(&entries.1), blocks.0.cmp(&blocks.1));
+            let in_entries = entry_value(&a).cmp(&entry_value(&b));
+            prop_assert_eq!(block_value(&a).cmp(&block_value(&b)), in_entries);
         }
 
         #[test]

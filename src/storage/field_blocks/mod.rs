@@ -2,7 +2,7 @@
 //! block has the values of its slots once, sorted, and for each slot the number of its value in
 //! that order, as bit slices: any range of values is a range of numbers, which a few operations
 //! on words compare for 64 slots at a time (O'Neil and Quass, "Improved Query Performance with
-//! Variant Indexes", 1997). `storage-format.md` section 3.9 has the bytes.
+//! Variant Indexes", 1997). `storage-format.md` section 3.8 has the bytes.
 //!
 //! A commit that adds records rewrites the last block of each of their fields, not an entry for
 //! each value at a random place of the tree.
