@@ -3,7 +3,7 @@
 
 use crate::format;
 use crate::lexical::{self, Language};
-use crate::storage::{slot_sets, tables, vector_fields};
+use crate::storage::{field_blocks, slot_sets, tables, vector_fields};
 
 /// The kernels and their scalar twins.
 pub mod kernels {
@@ -93,6 +93,14 @@ pub fn text_query(language: u8, text: &str) {
     for at in index.highlight(&lexical::TextQuery::parse(text), text) {
         assert!(text.get(at).is_some());
     }
+}
+
+/// Decodes and searches a block of the field index, for the values from a number on.
+///
+/// # Panics
+/// When the search finds other slots than the decoder.
+pub fn field_block(directory: &[u8], slots: &[u8], group: &[u8], low: u32) -> bool {
+    field_blocks::probe(directory, slots, group, low)
 }
 
 /// Reads events whole and in pieces of some size.

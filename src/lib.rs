@@ -52,10 +52,11 @@ mod vectors;
 pub use chunk::Chunker;
 pub use db::{
     Audit, Batch, CacheInfo, CacheOptions, Collection, CollectionInfo, CollectionOptions,
-    Committed, Compacted, Damage, DamagedPart, Database, DatabaseInfo, DatabaseOptions, Found, Hit,
-    Hits, Maintain, Maintained, Maintenance, MaintenanceOutcome, MaxSim, Origin, Page, ReaderInfo,
-    RecallPoint, Repaired, Residency, Scan, Search, SearchBatch, SearchReport, SpaceInfo,
-    SparseSearch, TextSearch, VectorField, VectorFieldInfo, Verified,
+    Committed, Compacted, Counted, Damage, DamagedPart, Database, DatabaseInfo, DatabaseOptions,
+    DeclaredField, Found, Hit, Hits, IndexFields, Maintain, Maintained, Maintenance,
+    MaintenanceOutcome, MaxSim, Origin, Page, ReaderInfo, RecallPoint, Repaired, Residency, Scan,
+    Search, SearchBatch, SearchReport, SpaceInfo, SparseSearch, TextSearch, VectorField,
+    VectorFieldInfo, Verified,
 };
 pub use db::{
     Cursor, Dense, Explanation, Facet, FacetCounts, FacetValue, Find, FindReport, FindStage,

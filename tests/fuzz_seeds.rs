@@ -99,3 +99,17 @@ fn the_seed_of_databases_opens_whole_with_a_graph_and_navigation_codes() {
     let hits = docs.search(&[0.1; DIM]).ef(12).limit(5).run().unwrap();
     assert_eq!(hits.len(), 5);
 }
+
+#[test]
+fn the_seeds_of_field_blocks_are_whole() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/field_block");
+    for name in ["seed-pairs", "seed-layer"] {
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        let length = |at: usize| usize::from(bytes[at]) | usize::from(bytes[at + 1]) << 8;
+        let (directory, rest) = bytes[6..].split_at(length(0));
+        let (slots, group) = rest.split_at(length(2));
+        let low = length(4) as u32;
+        assert!(portolan::internals::field_block(directory, slots, group, low), "{name}");
+        assert!(!portolan::internals::field_block(&directory[1..], slots, group, low), "{name}");
+    }
+}

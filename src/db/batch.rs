@@ -5,11 +5,13 @@ use super::maintenance::Maintained;
 use super::slot_set::SlotSet;
 use super::space::Field;
 use super::space_changes::{FieldRows, SpaceChanges};
-use super::{Collection, maintenance, text};
+use super::{Collection, field_index, maintenance, text};
 use crate::error::{Error, Result};
 use crate::format::ID_BYTES_MAX;
 use crate::lexical::TextChanges;
 use crate::record::{ModelContract, Record, RecordId, Slot, check_id};
+use crate::storage::field_blocks::Changes;
+use crate::storage::field_settings::{FieldSettings, Policy};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Contract, Manifest, StoredRecord};
 use crate::storage::{Table, WriteTxn, fields};
@@ -235,7 +237,10 @@ fn apply(
     let spaces = SpaceChanges::load(collection, txn)?;
     let text = text::text_index(txn, collection.id)?;
     let text = text.map(|index| TextChanges::new(collection.id, &index, manifest.next_slot));
-    let mut applied = Apply { collection, txn, manifest, tombstones, pending, spaces, text };
+    let settings = FieldSettings::read(txn, collection.id)?;
+    let fields = Fields { settings, changes: Changes::default() };
+    let mut applied =
+        Apply { collection, txn, manifest, tombstones, pending, spaces, text, fields };
     let (mut upserted, mut deleted) = (0, 0);
     for change in changes {
         match change {
@@ -257,12 +262,14 @@ fn apply(
             Change::Prune(prune) => deleted += applied.prune(prune)?,
         }
     }
-    let Apply { txn, manifest, tombstones, pending, spaces, text, .. } = applied;
+    let Apply { txn, manifest, tombstones, pending, spaces, text, fields, .. } = applied;
     tombstones.write(collection.id, txn)?;
     pending.write(collection.id, txn)?;
     if let Some(text) = text {
         text.write(txn)?;
     }
+    fields.changes.write(collection.id, txn)?;
+    field_index::build_with_commits(txn, collection.id, &fields.settings)?;
     let sealed = tables::encode_manifest(collection.id, &manifest)?;
     txn.put(Table::Collections, &key::manifest(collection.id), &sealed)?;
     let mut manifests = spaces.write(manifest.next_slot, txn)?;
@@ -278,6 +285,13 @@ pub(super) struct Apply<'a, 't> {
     pending: SlotSet,
     spaces: SpaceChanges,
     text: Option<TextChanges>,
+    fields: Fields,
+}
+
+/// What of the metadata is indexed, and what of that changes.
+struct Fields {
+    settings: FieldSettings,
+    changes: Changes,
 }
 
 impl Apply<'_, '_> {
@@ -311,8 +325,12 @@ impl Apply<'_, '_> {
             self.manifest.delta += 1;
         }
         self.spaces.insert(self.collection, slot, named, self.txn)?;
-        for field in fields::of_record(id, &record.metadata, slot) {
-            self.txn.put_field(&field)?;
+        let Fields { settings, changes } = &mut self.fields;
+        changes.insert(&record.metadata, slot, |name, slot| settings.in_blocks(name, slot));
+        if settings.policy == Policy::Entries {
+            for field in fields::of_record(id, &record.metadata, slot) {
+                self.txn.put_field(&field)?;
+            }
         }
         if let Some(text) = &mut self.text {
             text.add(slot, record);
@@ -346,8 +364,12 @@ impl Apply<'_, '_> {
         }
         let Some(slot) = tables::slot(self.txn, id, record)? else { return Ok(false) };
         let StoredRecord { record: old, has_vector } = tables::record(self.txn, id, slot)?;
-        for field in fields::of_record(id, &old.metadata, slot) {
-            self.txn.delete(Table::Fields, &field)?;
+        let Fields { settings, changes } = &mut self.fields;
+        changes.remove(&old.metadata, slot, |name, slot| settings.in_blocks(name, slot));
+        if settings.policy == Policy::Entries {
+            for field in fields::of_record(id, &old.metadata, slot) {
+                self.txn.delete(Table::Fields, &field)?;
+            }
         }
         if let Some(text) = &mut self.text {
             text.remove(slot, &old);

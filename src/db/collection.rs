@@ -6,14 +6,15 @@ use super::batch::{Batch, Committed};
 use super::space::Space;
 use super::vector_field::VectorField;
 use super::view::View;
-use super::{Inner, Search};
+use super::{IndexFields, Inner, Search};
 use crate::error::{Error, Result};
 use crate::index::GraphParams;
 use crate::lexical::TextIndex;
 use crate::record::{ModelContract, Record, RecordId, Slot};
+use crate::storage::field_settings::{self, Progress};
 use crate::storage::keys as key;
 use crate::storage::tables::{self, Definition, Manifest, StoredRecord};
-use crate::storage::{Snapshot, Table};
+use crate::storage::{Snapshot, StorageError, Table, WriteTxn};
 use crate::vectors::{Encoding, Metric, Originals};
 
 /// What a new collection is like. Fixed once the collection is made, but for the model, which
@@ -24,12 +25,20 @@ pub struct CollectionOptions {
     vectors: VectorField,
     fields: Vec<(String, VectorField)>,
     pub(super) text: Option<TextIndex>,
+    indexed: IndexFields,
+    declared: Vec<String>,
 }
 
 impl CollectionOptions {
     /// Vectors of `dimensions` components (1 to 65,536), compared by `metric`.
     pub fn new(dimensions: usize, metric: Metric) -> Self {
-        Self { vectors: VectorField::new(dimensions, metric), fields: Vec::new(), text: None }
+        Self {
+            vectors: VectorField::new(dimensions, metric),
+            fields: Vec::new(),
+            text: None,
+            indexed: IndexFields::default(),
+            declared: Vec::new(),
+        }
     }
 
     /// How the full vectors are kept beside their int8 codes. Default: f16.
@@ -80,6 +89,38 @@ impl CollectionOptions {
         self
     }
 
+    /// Which metadata fields have an index. Default: all. A new collection of a file of before
+    /// version 3 can have nothing else.
+    pub fn index_fields(mut self, fields: IndexFields) -> Self {
+        self.indexed = fields;
+        self
+    }
+
+    /// Indexes this metadata field, and of all others only those that are declared as well; those
+    /// can be filtered by too, but their records are read for it.
+    pub fn index_field(mut self, name: impl Into<String>) -> Self {
+        self.indexed = IndexFields::Declared;
+        self.declared.push(name.into());
+        self
+    }
+
+    pub(super) fn declared_fields(&self) -> &[String] {
+        &self.declared
+    }
+
+    /// Stores which fields are indexed, where the file can have that.
+    pub(super) fn put_fields(&self, id: u32, txn: &mut WriteTxn<'_>) -> Result<()> {
+        match field_settings::put_policy(txn, id, self.indexed.policy()) {
+            // A collection of an older file has an entry for each value, as that file's others.
+            Err(StorageError::Older { .. }) if self.indexed == IndexFields::All => return Ok(()),
+            put => put?,
+        }
+        for name in &self.declared {
+            field_settings::put_progress(txn, id, name, Progress::Complete)?;
+        }
+        Ok(())
+    }
+
     /// What the default vectors are like.
     pub(super) fn vectors(&self) -> &VectorField {
         &self.vectors
@@ -96,7 +137,7 @@ impl CollectionOptions {
 
     /// The options that a definition came from; none if it has no valid shape.
     pub(super) fn of(definition: &Definition) -> Option<Self> {
-        Some(Self { vectors: VectorField::of(definition)?, fields: Vec::new(), text: None })
+        Some(Self { vectors: VectorField::of(definition)?, ..Self::new(1, Metric::Cosine) })
     }
 }
 

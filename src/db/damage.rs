@@ -12,7 +12,7 @@ use crate::storage::keys as key;
 use crate::storage::settings::{self, Setting};
 use crate::storage::tables::{self, Definition};
 use crate::storage::vector_fields::{self, FieldKind, VectorFieldEntry};
-use crate::storage::{Lost, Salvage, Snapshot, Table, cache};
+use crate::storage::{Lost, Salvage, Snapshot, Table, cache, field_blocks};
 use crate::vectors::Originals;
 
 /// A part of a file whose bytes are not what was written.
@@ -191,6 +191,7 @@ fn detail(lost: &Lost) -> String {
     let Some(table) = lost.table else { return lost.reason.clone() };
     let place = match (&lost.key, table) {
         (Some(key), Table::Ids) => key::id_of(key).map(|id| format!("id {id}")),
+        (Some(key), Table::Fields) if field_blocks::is_block(key) => None,
         (Some(key), Table::Records | Table::Delta | Table::Fields | Table::Matrices) => {
             key::slot_of(key).map(|slot| format!("slot {}", slot.0))
         }

@@ -2,10 +2,12 @@
 //! search with a filter reads no field index and no bitmap of slots.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
+use super::Collection;
 use super::view::View;
 use crate::error::Result;
-use crate::filter::{self, Filter, FilterKey, Slots};
+use crate::filter::{self, Filter, FilterKey, Selected, Slots};
 use crate::index::{Allow, Passing};
 use crate::storage::Snapshot;
 
@@ -27,6 +29,8 @@ pub(super) struct Matching {
     pub(super) passing: u64,
     /// Slots of records that pass, with a vector or without.
     pub(super) slots: Slots,
+    /// What made the filter slow.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Matching {
@@ -52,7 +56,7 @@ impl Matching {
         let sealed: u64 = segments.iter().map(|passing| u64::from(passing.count())).sum();
         let passing = sealed + delta.len() as u64;
         let delta = if delta.len() == view.delta.len() { None } else { Some(delta) };
-        Self { segments, delta, passing, slots }
+        Self { segments, delta, passing, slots, warnings: Vec::new() }
     }
 
     fn bytes(&self, view: &View) -> usize {
@@ -138,17 +142,99 @@ impl View {
             return Ok(known);
         }
         // Not under the lock: other filters need not wait for the field index.
-        let slots = filter::evaluate(filter, snapshot, collection)?;
-        let matching = Arc::new(Matching::new(self, slots));
+        let selected = filter::evaluate(filter, snapshot, collection)?;
+        let warnings = warnings(&selected);
+        let mut matching = Matching::new(self, selected.slots);
+        matching.warnings = warnings;
+        let matching = Arc::new(matching);
         lock().insert(key, &matching, matching.bytes(self));
         Ok(matching)
+    }
+}
+
+/// What to do about the fields that were looked for in records.
+fn warnings(selected: &Selected) -> Vec<String> {
+    let of = |field: &String| {
+        format!(
+            "the field {field:?} has no index: the filter read {} records; declare it with \
+             Collection::declare_field",
+            selected.records_read
+        )
+    };
+    selected.scanned.iter().map(of).collect()
+}
+
+/// How many records match a filter. Given by [`Collection::count_where`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counted {
+    /// Records that match, with a vector or without.
+    pub records: u64,
+    /// Wall time.
+    pub took: Duration,
+    /// What made it slower than it need be, and what to do about it: fields without an index.
+    pub warnings: Vec<String>,
+}
+
+impl Collection {
+    /// The slots that a filter lets pass, or all, and what made it slow. For lists that know no
+    /// view.
+    ///
+    /// # Errors
+    /// [`Error::Filter`](crate::Error::Filter).
+    pub(super) fn passing(
+        &self,
+        filter: Option<&Filter>,
+        snapshot: &dyn Snapshot,
+    ) -> Result<(Slots, Vec<String>)> {
+        let Some(filter) = filter else { return Ok((Slots::all(), Vec::new())) };
+        let selected = filter::evaluate(filter, snapshot, self.id)?;
+        let warnings = warnings(&selected);
+        Ok((selected.slots, warnings))
+    }
+
+    /// Counts the records that match a filter, those without a vector too. Nothing is kept of it:
+    /// the filter is evaluated each time.
+    ///
+    /// ```
+    /// # fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use portolan::{CollectionOptions, Database, Metric, Record};
+    ///
+    /// let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// let docs = db.create_collection("docs", CollectionOptions::new(2, Metric::Dot))?;
+    /// docs.upsert(Record::new("a").field("tags", vec!["sea", "map"]).field("year", 1375))?;
+    /// docs.upsert(Record::new("b").field("path", "charts/west").field("year", 1290))?;
+    /// for text in [
+    ///     "contains(tags, \"map\")",
+    ///     "starts_with(path, \"charts/\") and year < 1300",
+    ///     "id in (\"a\", \"c\") or tags is null",
+    /// ] {
+    ///     assert_eq!(docs.count_where(&text.parse()?)?.records, 1);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Filter`](crate::Error::Filter); storage; the collection was deleted.
+    pub fn count_where(&self, filter: &Filter) -> Result<Counted> {
+        let begin = Instant::now();
+        let snapshot = self.inner.snapshot()?;
+        let all = self.manifest(snapshot.as_ref())?.records;
+        let selected = filter::evaluate(filter, snapshot.as_ref(), self.id)?;
+        let records = match &selected.slots {
+            Slots::Only(these) => these.len(),
+            // Indexes and records know live slots alone.
+            Slots::Except(others) => all.saturating_sub(others.len()),
+        };
+        Ok(Counted { records, took: begin.elapsed(), warnings: warnings(&selected) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::{Collection, CollectionOptions, Database};
+    use crate::db::{CollectionOptions, Database};
     use crate::record::Record;
     use crate::vectors::Metric;
 
@@ -196,7 +282,8 @@ mod tests {
     fn entry(number: i64) -> (FilterKey, Arc<Matching>) {
         let key = FilterKey::new(&Filter::eq("at", number)).unwrap();
         let (segments, delta) = (Vec::new(), None);
-        (key, Arc::new(Matching { segments, delta, passing: number as u64, slots: Slots::none() }))
+        let (passing, warnings, slots) = (number as u64, Vec::new(), Slots::none());
+        (key, Arc::new(Matching { segments, delta, passing, slots, warnings }))
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod compact;
 mod damage;
 mod delta;
 mod document;
+mod field_index;
 mod find;
 mod fold;
 mod maintenance;
@@ -51,12 +52,14 @@ pub use check::{CollectionInfo, DatabaseInfo, ReaderInfo, RecallPoint, SpaceInfo
 pub use collection::{Collection, CollectionOptions, Page, Scan};
 pub use compact::Compacted;
 pub use damage::{Damage, DamagedPart};
+pub use field_index::{DeclaredField, IndexFields};
 pub use find::{
     Cursor, Dense, Explanation, Facet, FacetCounts, FacetValue, Find, FindReport, FindStage,
     Findings, Group, Lexical, Like, LikeStrategy, ListReport, Mmr, Multi, Order, SegmentReport,
     Sparse,
 };
 pub use maintenance::{Maintain, Maintained, Maintenance};
+pub use matching::Counted;
 pub use maxsim::MaxSim;
 pub use options::DatabaseOptions;
 pub use origin::Origin;
@@ -74,6 +77,7 @@ pub use verify::Verified;
 use crate::error::{Error, Result};
 use crate::format::ID_BYTES_MAX;
 use crate::lexical::TextIndex;
+use crate::record::check_field_name;
 use crate::storage::keys as key;
 use crate::storage::settings::{self, Setting};
 use crate::storage::tables;
@@ -248,6 +252,7 @@ impl Database {
             if let Some(index) = options.text_index() {
                 settings::put(txn, id, Setting::Text, "", &index.encode())?;
             }
+            options.put_fields(id, txn)?;
             Ok(definition)
         })?;
         Collection::open(Arc::clone(&self.inner), name, definition)
@@ -340,6 +345,11 @@ fn check_options(name: &str, options: &CollectionOptions) -> Result<()> {
         if options.fields()[..at].iter().any(|(other, _)| other == field) {
             let (collection, field) = (name.to_owned(), field.clone());
             return Err(Error::VectorFieldExists { collection, field });
+        }
+    }
+    for field in options.declared_fields() {
+        if let Err(error) = check_field_name(field) {
+            return refuse(error.to_string());
         }
     }
     match options.text_index().map(TextIndex::check) {

@@ -9,10 +9,12 @@ use super::damage::{Damage, DamagedPart, definitions, field_entries, survey};
 use super::repair_vectors::RescueVectors;
 use super::space::{Field, Space};
 use super::{
-    Batch, Collection, CollectionOptions, Database, DatabaseOptions, VectorField, absolute, text,
+    Batch, Collection, CollectionOptions, Database, DatabaseOptions, IndexFields, VectorField,
+    absolute, text,
 };
 use crate::error::{Error, Result};
 use crate::record::ModelContract;
+use crate::storage::field_settings::FieldSettings;
 use crate::storage::keys as key;
 use crate::storage::tables::{self, StoredRecord};
 use crate::storage::{Salvage, Snapshot, StorageError, Table, slot_sets};
@@ -73,7 +75,8 @@ fn save(salvage: &Salvage, target: &Path, repaired: &mut Repaired) -> Result<()>
     let db = DatabaseOptions::new().must_be_new().open(target)?;
     for (name, definition) in definitions(salvage)? {
         let old = definition.id;
-        let Some(mut options) = CollectionOptions::of(&definition) else { continue };
+        let Some(options) = CollectionOptions::of(&definition) else { continue };
+        let mut options = indexed(options, FieldSettings::read(salvage, old).ok());
         // Postings are made anew; a setting that cannot be read is told of as damage.
         options.text = text::text_index(salvage, old).ok().flatten();
         for (field, entry) in field_entries(salvage, old) {
@@ -97,6 +100,13 @@ fn save(salvage: &Salvage, target: &Path, repaired: &mut Repaired) -> Result<()>
 fn model_of(salvage: &Salvage, number: u32) -> Option<ModelContract> {
     let manifest = tables::manifest(salvage, number).ok()?;
     manifest.contract.as_ref().map(ModelContract::from)
+}
+
+/// The options with the fields that were indexed, if those are known; otherwise with all.
+fn indexed(options: CollectionOptions, fields: Option<FieldSettings>) -> CollectionOptions {
+    let Some(FieldSettings { policy, declared }) = fields else { return options };
+    let options = declared.into_keys().fold(options, CollectionOptions::index_field);
+    options.index_fields(IndexFields::of(policy))
 }
 
 /// One collection, from the damaged file to the new one.

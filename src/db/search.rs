@@ -129,6 +129,9 @@ pub struct SearchReport {
     pub passing: u64,
     /// How each segment was searched, in their order.
     pub paths: Vec<SearchPath>,
+    /// What made it slower than it need be, and what to do about it: fields of the filter without
+    /// an index.
+    pub warnings: Vec<String>,
 }
 
 /// The hits of a search, best first; equal scores in order of insertion.
@@ -329,6 +332,7 @@ impl<'q> Search<'q> {
             ef: view.widest(depth),
             passing: matching.passing,
             paths,
+            warnings: matching.warnings.clone(),
         };
         Ok((found, report))
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Collection;
 use super::search::{Hits, SearchReport};
 use crate::error::{Error, Result};
-use crate::filter::{self, Filter, Slots};
+use crate::filter::{Filter, Slots};
 use crate::format::SPARSE_PAIRS_MAX;
 use crate::index::Neighbor;
 use crate::lexical::{Scored, search_sparse};
@@ -112,10 +112,7 @@ impl SparseSearch<'_> {
         if let Some(model) = &self.model {
             collection.check_model(&manifest, model)?;
         }
-        let passes = match &self.filter {
-            Some(filter) => filter::evaluate(filter, snapshot, collection.id)?,
-            None => Slots::all(),
-        };
+        let (passes, warnings) = collection.passing(self.filter.as_ref(), snapshot)?;
         let (found, scored) =
             collection.nearest_sparse(snapshot, &self.field, self.pairs, self.limit, &passes)?;
         let hits = collection.hits(snapshot, found)?;
@@ -124,7 +121,7 @@ impl SparseSearch<'_> {
             Slots::Except(slots) => manifest.records.saturating_sub(slots.len()),
         };
         let (took, candidates) = (begin.elapsed(), usize::try_from(scored).unwrap_or(usize::MAX));
-        let report = SearchReport { took, candidates, passing, ..SearchReport::default() };
+        let report = SearchReport { took, candidates, passing, warnings, ..SearchReport::default() };
         Ok(Hits { hits, report })
     }
 }

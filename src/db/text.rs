@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::search::{Hit, Hits, SearchReport};
 use super::{Collection, CollectionOptions};
 use crate::error::{Error, Result};
-use crate::filter::{self, Filter, Slots};
+use crate::filter::{Filter, Slots};
 use crate::lexical::{self, Scored, Searched, TextChanges, TextError, TextIndex, TextQuery};
 use crate::storage::keys as key;
 use crate::storage::settings::{self, Setting};
@@ -174,21 +174,18 @@ impl TextSearch {
     #[doc(hidden)]
     pub fn run_slots(self) -> Result<Vec<(u32, f32)>> {
         let snapshot = self.collection.inner.snapshot()?;
-        let (searched, _) = self.find(snapshot.as_ref())?;
+        let (searched, ..) = self.find(snapshot.as_ref())?;
         Ok(searched.best.into_iter().map(|found| (found.slot.0, found.score)).collect())
     }
 
-    fn find(&self, snapshot: &dyn Snapshot) -> Result<(Searched, Slots)> {
+    fn find(&self, snapshot: &dyn Snapshot) -> Result<(Searched, Slots, Vec<String>)> {
         let collection = &self.collection;
         collection.manifest(snapshot)?;
         let index = collection.needed_text_index(snapshot)?;
-        let passes = match &self.filter {
-            Some(filter) => filter::evaluate(filter, snapshot, collection.id)?,
-            None => Slots::all(),
-        };
+        let (passes, warnings) = collection.passing(self.filter.as_ref(), snapshot)?;
         let (query, limit) = (&self.query, self.limit);
         let searched = lexical::search(snapshot, collection.id, &index, query, limit, &passes)?;
-        Ok((searched, passes))
+        Ok((searched, passes, warnings))
     }
 
     /// Runs the search on the newest version of the file. The scores of hits are BM25 scores,
@@ -201,7 +198,7 @@ impl TextSearch {
         let collection = &self.collection;
         let snapshot = collection.inner.snapshot()?;
         let snapshot = snapshot.as_ref();
-        let (searched, passes) = self.find(snapshot)?;
+        let (searched, passes, warnings) = self.find(snapshot)?;
         let records = collection.manifest(snapshot)?.records;
         let mut hits = Vec::with_capacity(searched.best.len());
         for Scored { slot, score } in searched.best {
@@ -216,7 +213,7 @@ impl TextSearch {
         let took = begin.elapsed();
         Ok(Hits {
             hits,
-            report: SearchReport { took, candidates, passing, ..SearchReport::default() },
+            report: SearchReport { took, candidates, passing, warnings, ..SearchReport::default() },
         })
     }
 }

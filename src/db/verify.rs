@@ -9,6 +9,8 @@ use super::view::View;
 use super::{Collection, Database, text};
 use crate::error::{Error, Result};
 use crate::lexical::TextCheck;
+use crate::storage::field_blocks::{self, Digest};
+use crate::storage::field_settings::{FieldSettings, Policy};
 use crate::storage::keys as key;
 use crate::storage::tables;
 use crate::storage::{
@@ -112,6 +114,8 @@ impl Collection {
         let (mut slots, mut vectors) = (RoaringBitmap::new(), RoaringBitmap::new());
         let mut pending = slot_sets::pending(snapshot, self.id)?;
         let mut text = text::text_index(snapshot, self.id)?.map(TextCheck::new);
+        let settings = FieldSettings::read(snapshot, self.id)?;
+        let mut blocks = Digest::default();
         for entry in snapshot.range(Table::Ids, &prefix, &prefix)? {
             let (at, sealed) = entry?;
             let slot = tables::decode_slot(sealed, at)?;
@@ -131,7 +135,11 @@ impl Collection {
             if let Some(text) = &mut text {
                 text.add(slot, &stored.record);
             }
-            for field in fields::of_record(self.id, &stored.record.metadata, slot) {
+            let metadata = &stored.record.metadata;
+            blocks.add_record(metadata, slot, |name, slot| settings.in_blocks(name, slot));
+            let has_entries = settings.policy == Policy::Entries;
+            let entries = has_entries.then(|| fields::of_record(self.id, metadata, slot));
+            for field in entries.into_iter().flatten() {
                 if snapshot.get(Table::Fields, &field)?.is_none() {
                     return Err(missing("a field entry of a record"));
                 }
@@ -142,11 +150,15 @@ impl Collection {
         if !pending.is_empty() {
             return Err(missing("the record of a vector that is to come"));
         }
-        if self.entries(snapshot, Table::Fields)? != indexed {
+        let found = field_blocks::check(snapshot, self.id)?;
+        if found.entries != indexed {
             return Err(missing("the record of a field entry"));
         }
         if let Some(text) = text {
             text.finish(snapshot, self.id)?;
+        }
+        if found.blocks != blocks {
+            return Err(missing("the agreement of field index and records"));
         }
         Ok((slots, vectors))
     }

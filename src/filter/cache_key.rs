@@ -6,7 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::{DEPTH_MAX, Filter, FilterError};
-use crate::record::Value;
+use crate::record::{RecordId, Value};
 
 /// A filter with its hash. Comparing two that differ costs a comparison of numbers.
 #[derive(Debug, Clone)]
@@ -76,6 +76,18 @@ impl Visit {
                 }
             }
             Filter::Exists(field) => self.field(field),
+            Filter::StartsWith(field, begin) => {
+                self.field(field);
+                self.field(begin);
+            }
+            Filter::Ids(ids) => {
+                ids.hash(&mut self.hasher);
+                let bytes = |id: &RecordId| match id {
+                    RecordId::Int(_) => size_of::<RecordId>(),
+                    RecordId::Text(text) => size_of::<RecordId>() + text.len(),
+                };
+                self.bytes += ids.iter().map(bytes).sum::<usize>();
+            }
             Filter::And(inner) | Filter::Or(inner) => {
                 inner.len().hash(&mut self.hasher);
                 for filter in inner {
@@ -129,6 +141,10 @@ fn same(a: &Filter, b: &Filter) -> bool {
                 && same_bound(upper.as_ref(), to.as_ref())
         }
         (Filter::Exists(field), Filter::Exists(other)) => field == other,
+        (Filter::StartsWith(field, begin), Filter::StartsWith(other, against)) => {
+            field == other && begin == against
+        }
+        (Filter::Ids(ids), Filter::Ids(others)) => ids == others,
         (Filter::And(all), Filter::And(others)) | (Filter::Or(all), Filter::Or(others)) => {
             all.len() == others.len() && all.iter().zip(others).all(|(a, b)| same(a, b))
         }
@@ -186,6 +202,14 @@ mod tests {
                 Filter::lt("year", 1295),
                 Filter::lte("year", 1295),
                 Filter::exists("year"),
+                Filter::starts_with("lang", "en"),
+                Filter::starts_with("lang", "e"),
+                Filter::starts_with("land", "en"),
+                Filter::ids(["en"]),
+                Filter::ids([5]),
+                Filter::ids(["5"]),
+                Filter::ids(["en", "de"]),
+                Filter::Ids(Vec::new()),
                 year().and(Filter::exists("a")),
                 year().or(Filter::exists("a")),
                 Filter::And(Vec::new()),

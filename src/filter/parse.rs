@@ -4,21 +4,26 @@
 //! filter     = all *( "or" all )
 //! all        = one *( "and" one )
 //! one        = "not" one / "(" filter ")" / "true" / "false" / "exists" "(" field ")"
+//!            / "contains" "(" field "," value ")" / "starts_with" "(" field "," "text" ")"
+//!            / "id" [ "not" ] "in" "(" [ id *( "," id ) ] ")"
 //!            / field ( "=" / "!=" / "<" / "<=" / ">" / ">=" ) value
+//!            / field "is" [ "not" ] "null"
 //!            / value ( "<" / "<=" / ">" / ">=" ) field [ the same direction, value ]
 //!            / field [ "not" ] "in" "[" [ value *( "," value ) ] "]"
 //! field      = a name of letters, digits and _ . - / that begins with a letter or _, and is no
 //!              keyword; any other between backquotes
+//! id         = "text" as in JSON / integer, the id of a record
 //! value      = "text" as in JSON / integer / float / true / false / null
 //!            / 2024-01-31 / 2024-01-31T10:00:00Z / @microseconds since 1970
 //! ```
-//! Keywords may be in capitals.
+//! Keywords may be in capitals. `contains` is `=` by another name, which says that the field is a
+//! list; `is null` is `= null`.
 
 use std::str::FromStr;
 
 use super::lexer::{Token, syntax, tokens};
 use super::{DEPTH_MAX, Filter, FilterError};
-use crate::record::{Value, check_field_name};
+use crate::record::{RecordId, Value, check_field_name};
 
 pub(super) const KEYWORDS: [&str; 8] =
     ["and", "or", "not", "in", "exists", "true", "false", "null"];
@@ -126,6 +131,12 @@ impl Parser<'_> {
         if self.take_keyword("exists") {
             return self.exists();
         }
+        if let Some(call) = self.call() {
+            return self.called(call);
+        }
+        if self.is_word("id", 0) && self.is_id_list() {
+            return self.ids();
+        }
         match self.field()? {
             Some(field) => self.of_field(field),
             None => self.of_value(),
@@ -138,6 +149,69 @@ impl Parser<'_> {
         }
         let field = self.field()?.ok_or_else(|| self.expected("a field"))?;
         if self.take_symbol(")") { Ok(Filter::Exists(field)) } else { Err(self.expected("\")\"")) }
+    }
+
+    /// Whether a bare word comes after so many tokens.
+    fn is_word(&self, wanted: &str, after: usize) -> bool {
+        let token = self.tokens.get(self.next + after);
+        matches!(token, Some((_, Token::Word(word))) if word.eq_ignore_ascii_case(wanted))
+    }
+
+    fn is_symbol(&self, wanted: &str, after: usize) -> bool {
+        let token = self.tokens.get(self.next + after);
+        matches!(token, Some((_, Token::Symbol(symbol))) if *symbol == wanted)
+    }
+
+    /// The function whose arguments come next. A field may have its name.
+    fn call(&self) -> Option<&'static str> {
+        let is_called = |name: &&str| self.is_word(name, 0) && self.is_symbol("(", 1);
+        ["contains", "starts_with"].into_iter().find(is_called)
+    }
+
+    fn called(&mut self, name: &str) -> Result<Filter, FilterError> {
+        // The name and the bracket.
+        self.next += 2;
+        let field = self.field()?.ok_or_else(|| self.expected("a field"))?;
+        if !self.take_symbol(",") {
+            return Err(self.expected("\",\" and a value"));
+        }
+        let filter = match (name, self.peek()) {
+            ("contains", _) => Filter::Eq(field, self.value()?),
+            (_, Token::Value(Value::Text(begin))) => {
+                let begin = begin.clone();
+                self.next += 1;
+                Filter::StartsWith(field, begin)
+            }
+            _ => return Err(self.expected("a text in quotes")),
+        };
+        if self.take_symbol(")") { Ok(filter) } else { Err(self.expected("\")\"")) }
+    }
+
+    /// Whether `in (` or `not in (` comes after the next token: only ids are in round brackets.
+    fn is_id_list(&self) -> bool {
+        let is_list = |after| self.is_word("in", after) && self.is_symbol("(", after + 1);
+        is_list(1) || self.is_word("not", 1) && is_list(2)
+    }
+
+    fn ids(&mut self) -> Result<Filter, FilterError> {
+        self.next += 1;
+        let negated = self.take_keyword("not");
+        // "in" and the bracket.
+        self.next += 2;
+        let mut ids = Vec::new();
+        while !self.take_symbol(")") {
+            if !ids.is_empty() && !self.take_symbol(",") {
+                return Err(self.expected("\",\" or \")\""));
+            }
+            ids.push(match self.peek() {
+                Token::Value(Value::Int(number)) => RecordId::Int(*number),
+                Token::Value(Value::Text(text)) => RecordId::Text(text.clone()),
+                _ => return Err(self.expected("an id: a text in quotes or an integer")),
+            });
+            self.next += 1;
+        }
+        let filter = Filter::Ids(ids);
+        Ok(if negated { filter.negate() } else { filter })
     }
 
     /// The field that comes next, if one does.
@@ -163,13 +237,23 @@ impl Parser<'_> {
             }
             return Err(self.expected("\"in\""));
         }
+        if self.is_word("is", 0) {
+            self.next += 1;
+            let negated = self.take_keyword("not");
+            if !self.take_keyword("null") {
+                return Err(self.expected("\"null\" or \"not null\""));
+            }
+            let filter = Filter::is_null(field);
+            return Ok(if negated { filter.negate() } else { filter });
+        }
         if self.take_symbol("=") || self.take_symbol("==") {
             return Ok(Filter::Eq(field, self.value()?));
         }
         if self.take_symbol("!=") {
             return Ok(Filter::ne(field, self.value()?));
         }
-        let order = self.order().ok_or_else(|| self.expected("=, !=, <, <=, >, >= or \"in\""))?;
+        let order =
+            self.order().ok_or_else(|| self.expected("=, !=, <, <=, >, >=, \"in\" or \"is\""))?;
         let value = self.value()?;
         Ok(match order {
             Order::Below { equal } => range(field, None, Some((value, equal))),

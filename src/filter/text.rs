@@ -6,7 +6,7 @@ use std::fmt;
 use super::Filter;
 use super::lexer::is_name;
 use super::parse::KEYWORDS;
-use crate::record::{Value, time};
+use crate::record::{RecordId, Value, time};
 
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -15,11 +15,16 @@ impl fmt::Display for Filter {
             Self::In(field, values) => write!(f, "{} in {}", Name(field), List(values)),
             Self::Range { field, lower, upper } => bounds(f, field, lower.as_ref(), upper.as_ref()),
             Self::Exists(field) => write!(f, "exists({})", Name(field)),
+            Self::StartsWith(field, begin) => {
+                write!(f, "starts_with({}, {})", Name(field), Quoted(begin))
+            }
+            Self::Ids(ids) => write!(f, "id in {}", Ids(ids)),
             Self::And(all) => joined(f, all, " and ", "true"),
             Self::Or(any) => joined(f, any, " or ", "false"),
             Self::Not(inner) => match inner.as_ref() {
                 Self::Eq(field, value) => write!(f, "{} != {}", Name(field), Shown(value)),
                 Self::In(field, values) => write!(f, "{} not in {}", Name(field), List(values)),
+                Self::Ids(ids) => write!(f, "id not in {}", Ids(ids)),
                 Self::And(many) | Self::Or(many) if !many.is_empty() => write!(f, "not ({inner})"),
                 // No brackets where none are needed: they count as depth when it is read.
                 inner => write!(f, "not {inner}"),
@@ -92,6 +97,32 @@ impl fmt::Display for List<'_> {
     }
 }
 
+struct Ids<'i>(&'i [RecordId]);
+
+impl fmt::Display for Ids<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(")?;
+        for (at, id) in self.0.iter().enumerate() {
+            f.write_str(if at > 0 { ", " } else { "" })?;
+            match id {
+                RecordId::Int(number) => write!(f, "{number}")?,
+                RecordId::Text(text) => Quoted(text).fmt(f)?,
+            }
+        }
+        f.write_str(")")
+    }
+}
+
+/// A text as in JSON.
+struct Quoted<'t>(&'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = serde_json::to_string(self.0).map_err(|_| fmt::Error)?;
+        f.write_str(&quoted)
+    }
+}
+
 struct Shown<'v>(&'v Value);
 
 impl fmt::Display for Shown<'_> {
@@ -102,10 +133,7 @@ impl fmt::Display for Shown<'_> {
             Value::Int(number) => write!(f, "{number}"),
             // With a point or an exponent, so that it is read as a float again.
             Value::Float(number) => write!(f, "{number:?}"),
-            Value::Text(text) => {
-                let quoted = serde_json::to_string(text).map_err(|_| fmt::Error)?;
-                f.write_str(&quoted)
-            }
+            Value::Text(text) => Quoted(text).fmt(f),
             Value::Timestamp(micros) => match time::text(*micros) {
                 Some(text) => f.write_str(&text),
                 None => write!(f, "@{micros}"),
@@ -139,6 +167,20 @@ mod tests {
             ("day > 1970-01-02", Filter::gt("day", Value::Timestamp(86_400_000_000))),
             ("day = @-5", Filter::eq("day", Value::Timestamp(-5))),
             ("EXISTS (x)", Filter::exists("x")),
+            ("starts_with(path, \"a/\")", Filter::starts_with("path", "a/")),
+            ("Starts_With ( `not`,\"\" )", Filter::starts_with("not", "")),
+            ("contains(tags, 5)", Filter::contains("tags", 5)),
+            ("contains = 1 and starts_with = 2", {
+                Filter::eq("contains", 1).and(Filter::eq("starts_with", 2))
+            }),
+            ("id in (\"a\", 7, -2)", Filter::Ids(vec!["a".into(), 7.into(), (-2).into()])),
+            ("id in ()", Filter::Ids(Vec::new())),
+            ("ID NOT IN (7)", Filter::ids([7]).negate()),
+            ("id in [7]", Filter::any_of("id", [7])),
+            ("id = 7 or id not in [8]", Filter::eq("id", 7).or(Filter::any_of("id", [8]).negate())),
+            ("x is null", Filter::is_null("x")),
+            ("x IS NOT NULL", Filter::is_null("x").negate()),
+            ("is is null", Filter::is_null("is")),
             ("`not` IN [1, \"a\", null]", {
                 Filter::In("not".to_owned(), vec![1.into(), "a".into(), Value::Null])
             }),
@@ -190,6 +232,19 @@ mod tests {
             ("`a = 1", 0, "backquote"),
             ("exists x", 7, "\"(\""),
             ("null", 4, "and a field"),
+            ("starts_with(a, 5)", 15, "a text in quotes"),
+            ("starts_with(a \"b\")", 14, "\",\""),
+            ("starts_with(5, \"b\")", 12, "a field"),
+            ("starts_with(a, \"b\"", 18, "\")\""),
+            ("contains(a, b)", 12, "a value"),
+            ("id in (1.5)", 7, "an id"),
+            ("id in (1 2)", 9, "\",\" or"),
+            ("id in (1,)", 9, "an id"),
+            ("id in (1", 8, "\",\" or"),
+            ("`id` in (1)", 8, "\"[\""),
+            ("a in (1)", 5, "\"[\""),
+            ("a is 5", 5, "\"null\""),
+            ("a is not 5", 9, "\"null\""),
         ] {
             match text.parse::<Filter>() {
                 Err(FilterError::Syntax { at, expected, .. }) => {
@@ -235,6 +290,15 @@ mod tests {
                 .prop_filter("a bound", |(_, low, high)| low.is_some() || high.is_some())
                 .prop_map(|(field, lower, upper)| Filter::Range { field, lower, upper }),
             field.prop_map(Filter::Exists),
+            (field, ".{0,5}").prop_map(|(field, begin)| Filter::StartsWith(field, begin)),
+            prop::collection::vec(
+                prop_oneof![
+                    any::<i64>().prop_map(RecordId::Int),
+                    ".{0,5}".prop_map(RecordId::Text)
+                ],
+                0..3
+            )
+            .prop_map(Filter::Ids),
         ];
         leaf.prop_recursive(4, 16, 3, |inner| {
             let many = prop::collection::vec(inner.clone(), 2..4);

@@ -1,6 +1,8 @@
 //! Keys of the field index: one empty entry per record, field and value (`storage-format.md`
 //! section 3.8), in an order that makes equality a prefix and comparison a range.
 
+use std::cmp::Ordering;
+
 use super::keys as key;
 use crate::format::{FIELD_KEY_TEXT_BYTES, fingerprint};
 use crate::record::{Metadata, Slot, Value};
@@ -13,6 +15,11 @@ const NUMBER: u8 = 4;
 const TIMESTAMP: u8 = 5;
 const TEXT: u8 = 6;
 
+/// How the integer of a number in a block compares with its float, truncated.
+const SMALLER: u8 = 0;
+const AS_FLOAT: u8 = 0x80;
+const LARGER: u8 = 0x81;
+
 /// Begin of every key of a field.
 pub(crate) fn field(collection: u32, name: &str) -> Vec<u8> {
     let mut prefix = key::collection(collection).to_vec();
@@ -21,28 +28,12 @@ pub(crate) fn field(collection: u32, name: &str) -> Vec<u8> {
     prefix
 }
 
-/// Begin of every key of a field with that value; a slot follows. None for a list.
-pub(crate) fn value(collection: u32, name: &str, value: &Value) -> Option<Vec<u8>> {
-    let mut prefix = field(collection, name);
-    push_value(&mut prefix, value)?;
-    Some(prefix)
-}
-
 /// What tells a value from others in keys: equal for equal values, ordered as filters compare
 /// them. None for a list.
 pub(crate) fn ordered(value: &Value) -> Option<Vec<u8>> {
     let mut key = Vec::new();
     push_value(&mut key, value)?;
     Some(key)
-}
-
-/// Begin of every key of a field whose value is of the same class. None for a list.
-pub(crate) fn class(collection: u32, name: &str, value: &Value) -> Option<Vec<u8>> {
-    let mut prefix = field(collection, name);
-    let classes = prefix.len();
-    push_value(&mut prefix, value)?;
-    prefix.truncate(classes + 1);
-    Some(prefix)
 }
 
 /// All keys of a record, without repeats.
@@ -54,7 +45,8 @@ pub(crate) fn of_record(collection: u32, metadata: &Metadata, slot: Slot) -> Vec
             single => std::slice::from_ref(single),
         };
         for item in items {
-            if let Some(mut key) = value(collection, name, item) {
+            let mut key = field(collection, name);
+            if push_value(&mut key, item).is_some() {
                 key.extend_from_slice(&slot.0.to_be_bytes());
                 keys.push(key);
             }
@@ -63,6 +55,66 @@ pub(crate) fn of_record(collection: u32, metadata: &Metadata, slot: Slot) -> Vec
     keys.sort_unstable();
     keys.dedup();
     keys
+}
+
+/// First class, and the first number behind all classes.
+pub(crate) fn class_bounds() -> (u8, u8) {
+    (NULL, TEXT + 1)
+}
+
+/// Begin of the values of all texts that begin so, in entries and in blocks; unless
+/// [`tells_begin`], those of other texts may begin so as well.
+pub(crate) fn text_begin(text: &str) -> Vec<u8> {
+    let mut begin = vec![TEXT];
+    push_text_head(&mut begin, text.as_bytes());
+    begin
+}
+
+/// Whether [`text_begin`] tells the texts that begin with that from all others.
+pub(crate) fn tells_begin(text: &str) -> bool {
+    text.len() <= FIELD_KEY_TEXT_BYTES && !text.bytes().any(|byte| byte <= 1)
+}
+
+/// A value as blocks have it, without field and slot. None for a list.
+pub(crate) fn block_value(value: &Value) -> Option<Vec<u8>> {
+    let mut key = Vec::new();
+    match value {
+        Value::Int(number) => push_block_number(&mut key, *number as f64, *number),
+        Value::Float(number) => push_block_number(&mut key, *number, *number as i64),
+        other => push_value(&mut key, other)?,
+    }
+    Some(key)
+}
+
+/// The values of a field as blocks have them, sorted and without repeats.
+pub(crate) fn block_values(stored: &Value) -> Vec<Vec<u8>> {
+    let items = match stored {
+        Value::List(items) => items.as_slice(),
+        single => std::slice::from_ref(single),
+    };
+    let mut values: Vec<Vec<u8>> = items.iter().filter_map(block_value).collect();
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
+/// A value as entries have it between field and slot. None for a list.
+pub(crate) fn entry_value(value: &Value) -> Option<Vec<u8>> {
+    let mut key = Vec::new();
+    push_value(&mut key, value)?;
+    Some(key)
+}
+
+/// As [`push_number`], but an integer that the float alone tells takes a byte, not eight.
+fn push_block_number(key: &mut Vec<u8>, float: f64, integer: i64) {
+    key.push(NUMBER);
+    key.extend_from_slice(&ordered_f64(float));
+    match integer.cmp(&(float as i64)) {
+        Ordering::Less => key.push(SMALLER),
+        Ordering::Equal => return key.push(AS_FLOAT),
+        Ordering::Greater => key.push(LARGER),
+    }
+    key.extend_from_slice(&ordered_i64(integer));
 }
 
 fn push_value(key: &mut Vec<u8>, value: &Value) -> Option<()> {
@@ -94,11 +146,15 @@ fn push_value(key: &mut Vec<u8>, value: &Value) -> Option<()> {
 
 /// f64 in total order, then the exact integer, which separates integers beyond 2^53.
 fn push_number(key: &mut Vec<u8>, float: f64, integer: i64) {
+    key.extend_from_slice(&ordered_f64(float));
+    key.extend_from_slice(&ordered_i64(integer));
+}
+
+fn ordered_f64(float: f64) -> [u8; 8] {
     // Adding 0.0 turns -0.0 into 0.0: one number, one key.
     let bits = (float + 0.0).to_bits();
     let ordered = if bits >> 63 == 0 { bits ^ 1 << 63 } else { !bits };
-    key.extend_from_slice(&ordered.to_be_bytes());
-    key.extend_from_slice(&ordered_i64(integer));
+    ordered.to_be_bytes()
 }
 
 fn ordered_i64(number: i64) -> [u8; 8] {
@@ -109,8 +165,7 @@ fn ordered_i64(number: i64) -> [u8; 8] {
 /// does not stand there whole.
 fn push_text(key: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
-    let head = bytes.get(..FIELD_KEY_TEXT_BYTES).unwrap_or(bytes);
-    key.extend(head.iter().map(|&byte| byte.max(1)));
+    let head = push_text_head(key, bytes);
     key.push(0);
     if head.len() < bytes.len() || head.contains(&0) {
         key.push(1);
@@ -120,6 +175,12 @@ fn push_text(key: &mut Vec<u8>, text: &str) {
     }
 }
 
+fn push_text_head<'t>(key: &mut Vec<u8>, bytes: &'t [u8]) -> &'t [u8] {
+    let head = bytes.get(..FIELD_KEY_TEXT_BYTES).unwrap_or(bytes);
+    key.extend(head.iter().map(|&byte| byte.max(1)));
+    head
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -127,7 +188,7 @@ mod tests {
     use super::*;
 
     fn key_of(stored: impl Into<Value>) -> Vec<u8> {
-        value(1, "f", &stored.into()).unwrap()
+        entry_value(&stored.into()).unwrap()
     }
 
     #[test]
@@ -143,11 +204,32 @@ mod tests {
         assert_ne!(key_of(long.as_str()), key_of(format!("{long}y")));
         assert_ne!(key_of("a\0b"), key_of("a\u{1}b"));
         let name = "n".repeat(128);
-        let key = value(1, &name, &Value::Text(long)).unwrap();
-        assert!(key.len() + 4 <= 511, "{}", key.len());
+        let record = [(name, Value::Text(long))].into();
+        let keys = of_record(1, &record, Slot(7));
+        assert!(keys[0].len() <= 511, "{}", keys[0].len());
+    }
+
+    fn number() -> impl Strategy<Value = Value> {
+        let large = 9_007_199_254_740_990..9_007_199_254_740_999_i64;
+        let signed =
+            (large, any::<bool>()).prop_map(|(number, below)| if below { -number } else { number });
+        prop_oneof![
+            any::<i64>().prop_map(Value::Int),
+            signed.clone().prop_map(Value::Int),
+            signed.prop_map(|number| Value::Float(number as f64)),
+            (-5..5_i64).prop_map(|half| Value::Float(half as f64 / 2.0)),
+            (-3..3_i64).prop_map(Value::Int),
+            any::<f64>().prop_filter("a number", |x| !x.is_nan()).prop_map(Value::Float),
+        ]
     }
 
     proptest! {
+        #[test]
+        fn numbers_in_blocks_are_ordered_as_in_entries((a, b) in (number(), number())) {
+            let in_entries = entry_value(&a).cmp(&entry_value(&b));
+            prop_assert_eq!(block_value(&a).cmp(&block_value(&b)), in_entries);
+        }
+
         #[test]
         fn key_order_is_value_order(
             (a, b) in any::<(i64, i64)>(),

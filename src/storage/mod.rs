@@ -7,6 +7,8 @@ mod checked;
 mod copy;
 mod env;
 pub(crate) mod extents;
+pub(crate) mod field_blocks;
+pub(crate) mod field_settings;
 pub(crate) mod fields;
 mod fresh;
 mod gate;

@@ -525,6 +525,7 @@ fn fields_and_meta(shapes: &mut Shapes<'_>) {
     put(shapes, "of no name", Caught, b"\0\0\0\0\0", &[]);
     put(shapes, "of the collection alone", Caught, b"\0\0\0\0", &[]);
     put(shapes, "of an unknown class", Caught, b"\0\0\0\0number\0\x09\0\0\0\x01", &[]);
+    field_blocks(shapes, &key);
     shapes.changed("field: missing", Caught, &[("fields", key.clone(), None)]);
     shapes.changed("field: of no seal", Found, &[("fields", key, Some(Vec::new()))]);
 
@@ -544,6 +545,44 @@ fn fields_and_meta(shapes: &mut Shapes<'_>) {
     shapes.put("no collection is left", Survived, "meta", b"next-collection", &[0xff; 4]);
     shapes.put("an unknown entry", Right, "meta", b"stranger", b"value");
     longer_run(shapes);
+}
+
+/// A block of the field index, whose directory stands under the key.
+fn field_blocks(shapes: &mut Shapes<'_>, key: &[u8]) {
+    let own = shapes.payload("lived", "fields", key);
+    let with = |at: usize, bytes: &[u8]| {
+        let mut changed = own.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        changed
+    };
+    for (name, payload) in [
+        ("values without end", with(0, &[0xff; 4])),
+        ("no value", with(0, &[0; 4])),
+        ("a value more", with(0, &(own[0] + 1).to_le_bytes())),
+        ("pairs without end", with(4, &[0xff; 4])),
+        ("a table without end", with(8, &[0xff; 4])),
+        ("layers without end", with(12, &[0xff; 2])),
+        ("keys without end", with(14, &[0xff; 4])),
+        ("a begin without end", with(18, &[0xff; 2])),
+        ("rests without end", with(20, &[0xff; 2])),
+        ("a byte too few", own[..own.len() - 1].to_vec()),
+        ("a byte too many", [&own[..], &[0]].concat()),
+    ] {
+        shapes.put(&format!("block: {name}"), Caught, "fields", key, &payload);
+    }
+    let kind = key.len() - 5;
+    let at = |part: u8, start: [u8; 4]| [&key[..kind], &[part], &start].concat();
+    let put = |shapes: &mut Shapes<'_>, name: &str, key: &[u8], payload: &[u8]| {
+        shapes.put(&format!("block: {name}"), Caught, "fields", key, payload);
+    };
+    put(shapes, "within a word of slots", &at(0, [0, 0, 0, 7]), &own);
+    put(shapes, "of the last slots", &at(0, [0xff; 4]), &own);
+    put(shapes, "the same slots twice", &at(0, [0, 0, 0, 64]), &own);
+    put(shapes, "slots that are none", &at(1, [0; 4]), &[0xa5; 40]);
+    put(shapes, "slots of no block", &at(1, [0, 0, 9, 0]), &[0xa5; 40]);
+    put(shapes, "values of no block", &[&at(2, [0; 4])[..], &[0, 9]].concat(), &own);
+    put(shapes, "a part of another kind", &at(9, [0; 4]), &own);
+    put(shapes, "a key without slots", &key[..kind + 1], &own);
 }
 
 /// A value that was overwritten by a smaller one in the same transaction keeps its pages.

@@ -66,6 +66,16 @@ pub enum Command {
     GenerateVectors(GenerateArgs),
 }
 
+/// The syntax of `--filter`, as `portolan::Filter` reads it.
+const FILTER_HELP: &str = "\
+Filters:
+  lang = \"en\"   year != 1900   price < 10.5   1990 <= year < 2010
+  lang in [\"en\", \"de\"]   lang not in [\"fr\"]   contains(tags, \"map\")
+  starts_with(path, \"docs/\")   exists(draft)   note is null   note is not null
+  added >= 2024-01-31   added < 2024-01-31T10:00:00Z   id in (\"a\", 7)
+  joined by: and, or, not, ( )
+  Texts stand in double quotes, escaped as in JSON; names with blanks or of keywords in `backquotes`.";
+
 /// Options of `verify`.
 #[derive(Args)]
 pub struct VerifyArgs {
@@ -215,6 +225,7 @@ pub struct IndexTextArgs {
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("source").args(["vector", "embed_model"])))]
+#[command(after_help = FILTER_HELP)]
 pub struct SearchArgs {
     /// The database file
     pub db: PathBuf,

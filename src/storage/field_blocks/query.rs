@@ -1,0 +1,286 @@
+//! Which slots have a value in a range: the blocks of a field, one after the other.
+
+use roaring::RoaringBitmap;
+
+use super::key_table::KeyTable;
+use super::layout::{Directory, SLICE_BYTES, WHAT, groups_of, pair};
+use super::{GROUP, SLICES, SPAN, WORDS, directories, group_key, part_key, start_of};
+use crate::format::unseal;
+use crate::storage::{Snapshot, StorageError, Table};
+
+/// Values from `start` on and below `end`, as keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyRange {
+    pub(crate) start: Vec<u8>,
+    pub(crate) end: Option<Vec<u8>>,
+}
+
+impl KeyRange {
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        key >= self.start.as_slice() && self.end.as_deref().is_none_or(|end| key < end)
+    }
+}
+
+/// The slots that have a value in one of the ranges.
+///
+/// # Errors
+/// Storage; damaged blocks.
+pub(crate) fn matching(
+    snapshot: &dyn Snapshot,
+    collection: u32,
+    name: &str,
+    ranges: &[KeyRange],
+) -> Result<RoaringBitmap, StorageError> {
+    let prefix = directories(collection, name);
+    let mut found = Found::default();
+    for entry in snapshot.range(Table::Fields, &prefix, &prefix)? {
+        let (at, sealed) = entry?;
+        let start = start_of(at).ok_or(StorageError::Missing { what: "the slots of a block" })?;
+        let payload = unseal(WHAT, Table::Fields as u8, at, sealed)?;
+        let directory = Directory::read(payload)?;
+        let search = Search { snapshot, at, directory: &directory };
+        let mut numbers = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let (low, high) = search.numbers(range)?;
+            if low < high {
+                numbers.push((low, high));
+            }
+        }
+        if !numbers.is_empty() {
+            search.slots(|slots| {
+                numbers.iter().for_each(|range| found.add(start, &directory, slots, *range));
+            })?;
+        }
+    }
+    Ok(found.finish())
+}
+
+/// A search of one block.
+struct Search<'s> {
+    snapshot: &'s dyn Snapshot,
+    /// The key of the directory.
+    at: &'s [u8],
+    directory: &'s Directory<'s>,
+}
+
+impl<'s> Search<'s> {
+    /// The numbers of the values in a range.
+    fn numbers(&self, range: &KeyRange) -> Result<(u32, u32), StorageError> {
+        let mut group = None;
+        let low = self.below(&range.start, &mut group)?;
+        let high = match &range.end {
+            Some(end) => self.below(end, &mut group)?,
+            None => self.directory.values,
+        };
+        Ok((low, high))
+    }
+
+    /// How many values are below a key. Remembers the group that it had to read.
+    fn below(
+        &self,
+        key: &[u8],
+        read: &mut Option<(usize, KeyTable<'s>)>,
+    ) -> Result<u32, StorageError> {
+        let Directory { values, ref table, .. } = *self.directory;
+        let groups = groups_of(values);
+        if groups == 0 {
+            return Ok(table.below(table.count, key) as u32);
+        }
+        let first = table.below(groups, key);
+        if first == 0 || table.is(first, key) && first < groups {
+            return Ok((first * GROUP) as u32);
+        }
+        // The last value of all stands behind the first ones of the groups.
+        if first == groups && table.below(table.count, key) == table.count {
+            return Ok(values);
+        }
+        let number = first - 1;
+        let group = match *read {
+            Some((known, group)) if known == number => group,
+            _ => {
+                let group = read_group(self.snapshot, self.at, values, number)?;
+                read.insert((number, group)).1
+            }
+        };
+        Ok((number * GROUP + group.below(group.count, key)) as u32)
+    }
+
+    /// Hands over what tells the slots of the values.
+    fn slots(&self, take: impl FnOnce(&[u8])) -> Result<(), StorageError> {
+        if let Some(slots) = self.directory.inline {
+            take(slots);
+            return Ok(());
+        }
+        let slots = read_slots(self.snapshot, self.at)?;
+        self.directory.check_slots(slots)?;
+        take(slots);
+        Ok(())
+    }
+}
+
+/// What tells the slots of the values, where it has an entry of its own.
+pub(super) fn read_slots<'s>(
+    snapshot: &'s dyn Snapshot,
+    directory: &[u8],
+) -> Result<&'s [u8], StorageError> {
+    let at = part_key(directory, SLICES);
+    let sealed = snapshot.get(Table::Fields, &at)?;
+    let sealed = sealed.ok_or(StorageError::Missing { what: "the slots of a field index" })?;
+    Ok(unseal(WHAT, Table::Fields as u8, &at, sealed)?)
+}
+
+/// A group of values.
+pub(super) fn read_group<'s>(
+    snapshot: &'s dyn Snapshot,
+    directory: &[u8],
+    values: u32,
+    group: usize,
+) -> Result<KeyTable<'s>, StorageError> {
+    let at = group_key(directory, group);
+    let sealed = snapshot.get(Table::Fields, &at)?;
+    let sealed = sealed.ok_or(StorageError::Missing { what: "values of a field index" })?;
+    let table = KeyTable::read(unseal(WHAT, Table::Fields as u8, &at, sealed)?)?;
+    let expected = (values as usize).saturating_sub(group * GROUP).min(GROUP);
+    if table.count != expected {
+        let found = table.count;
+        return Err(crate::format::FormatError::Length { what: WHAT, expected, found }.into());
+    }
+    Ok(table)
+}
+
+/// Words of a container of a bitmap.
+const CHUNK: usize = 1024;
+type Words = [u64; WORDS];
+
+/// What was found, as bits of the chunk of 65,536 slots that the blocks are in, and as a bitmap
+/// of the chunks before.
+pub(super) struct Found {
+    done: RoaringBitmap,
+    chunk: u32,
+    words: Vec<u64>,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        // A block may reach into the next chunk.
+        Self { done: RoaringBitmap::new(), chunk: 0, words: vec![0; CHUNK + WORDS] }
+    }
+}
+
+impl Found {
+    /// Adds the slots of a block whose value has a number from `low` on and below `high`.
+    pub(super) fn add(
+        &mut self,
+        start: u32,
+        directory: &Directory<'_>,
+        slots: &[u8],
+        (low, high): (u32, u32),
+    ) {
+        while self.chunk < start >> 16 {
+            self.next_chunk(start >> 16);
+        }
+        let first = (start as usize & 0xffff) / 64;
+        let Some(words) = self.words.get_mut(first..first + WORDS) else { return };
+        let (layers, pairs) = directory.split(slots);
+        for layer in layers {
+            let found = between(layer, low, high, directory.values);
+            words.iter_mut().zip(&found).for_each(|(word, found)| *word |= found);
+        }
+        let from = pairs.partition_point(|bytes| pair(bytes).0 < low);
+        for bytes in pairs.get(from..).unwrap_or_default() {
+            let (number, offset) = pair(bytes);
+            if number >= high {
+                break;
+            }
+            if let Some(word) = words.get_mut(usize::from(offset / 64)) {
+                *word |= 1 << (offset % 64);
+            }
+        }
+    }
+
+    /// Goes on with the next chunk, or with `wanted` if nothing reaches into the next.
+    fn next_chunk(&mut self, wanted: u32) {
+        let (full, rest) = self.words.split_at(CHUNK);
+        let is_found = |words: &[u64]| words.iter().any(|word| *word != 0);
+        if is_found(full) {
+            let bytes: Vec<u8> = full.iter().flat_map(|word| word.to_le_bytes()).collect();
+            self.done |= RoaringBitmap::from_lsb0_bytes(self.chunk << 16, &bytes);
+        }
+        self.chunk = if is_found(rest) { self.chunk + 1 } else { wanted };
+        self.words.copy_within(CHUNK.., 0);
+        if let Some(free) = self.words.get_mut(WORDS..) {
+            free.fill(0);
+        }
+    }
+
+    pub(super) fn finish(mut self) -> RoaringBitmap {
+        let is_found = |words: &[u64]| words.iter().any(|word| *word != 0);
+        while is_found(&self.words) {
+            // Nothing is beyond the last chunk.
+            if self.chunk == u32::from(u16::MAX) {
+                self.words.truncate(CHUNK);
+                self.words.resize(CHUNK + WORDS, 0);
+            }
+            self.next_chunk(self.chunk.saturating_add(1));
+        }
+        self.done
+    }
+}
+
+/// A bit for each slot whose value has a number from `low` on and below `high`, of `values`.
+fn between(layer: &[u8], low: u32, high: u32, values: u32) -> Words {
+    // Stored numbers begin at 1; 0 is a slot without a value.
+    let mut found = if low == 0 { any(layer) } else { below(layer, low + 1).map(|word| !word) };
+    if high < values {
+        let below = below(layer, high + 1);
+        found.iter_mut().zip(&below).for_each(|(found, below)| *found &= below);
+    }
+    found
+}
+
+fn slices(layer: &[u8]) -> impl DoubleEndedIterator<Item = &[[u8; 8]]> {
+    layer.chunks_exact(SLICE_BYTES).map(|slice| slice.as_chunks().0)
+}
+
+/// A bit for each slot that has a value.
+fn any(layer: &[u8]) -> Words {
+    let mut found = [0; WORDS];
+    for slice in slices(layer) {
+        for (word, bytes) in found.iter_mut().zip(slice) {
+            *word |= u64::from_le_bytes(*bytes);
+        }
+    }
+    found
+}
+
+/// A bit for each slot whose stored number is below `limit`, from the highest bit down.
+fn below(layer: &[u8], limit: u32) -> Words {
+    let (mut less, mut equal) = ([0; WORDS], [u64::MAX; WORDS]);
+    let count = layer.len() / SLICE_BYTES;
+    for (at, slice) in slices(layer).enumerate() {
+        let shift = count - 1 - at;
+        let rest = u64::from(limit) & ((2 << shift) - 1);
+        // Bits that are 0 to the end make nothing less.
+        if rest == 0 {
+            break;
+        }
+        let words = less.iter_mut().zip(&mut equal).zip(slice);
+        if rest >> shift & 1 == 1 {
+            for ((less, equal), bytes) in words {
+                let word = u64::from_le_bytes(*bytes);
+                *less |= *equal & !word;
+                *equal &= word;
+            }
+        } else {
+            for ((_, equal), bytes) in words {
+                *equal &= !u64::from_le_bytes(*bytes);
+            }
+        }
+    }
+    less
+}
+
+/// Whether a block that begins there can have the slot.
+pub(super) fn spans(start: u32, slot: u32) -> bool {
+    slot.checked_sub(start).is_some_and(|offset| offset < SPAN)
+}
