@@ -1,5 +1,6 @@
 //! The NIM client as an [`Embedder`] and a [`Reranker`].
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::cost::Cost;
@@ -54,6 +55,11 @@ impl Embedder for EmbeddingModel {
         ModelContract::new(self.model()).roles(roles)
     }
 
+    /// The family of the server, how it cuts long texts, and whether vectors are scaled.
+    fn cache_key(&self) -> Cow<'_, str> {
+        Cow::Owned(EmbeddingModel::cache_key(self))
+    }
+
     /// One request.
     fn batch_size(&self) -> usize {
         self.texts_per_request()
@@ -96,6 +102,11 @@ impl Reranker for RankingModel {
             let cost = cost(answer.cost, answer.prompt_tokens);
             Ok(Reranked::new(ranking.collect()).cost(cost))
         })
+    }
+
+    /// The family of the server, which sets the scale of scores, and how it cuts long texts.
+    fn cache_key(&self) -> Cow<'_, str> {
+        Cow::Owned(RankingModel::cache_key(self))
     }
 
     /// Each passage is scored with the query alone.

@@ -157,8 +157,8 @@ impl<'q> Query<'q> {
 
     /// Whether what models said before is taken from the file and what they say now is kept
     /// there. Default: as the file was opened ([`DatabaseOptions::cache`]). Vectors are looked up
-    /// by everything that decides on them and the whole question, logits by model, question and
-    /// passage. Keeping is done after the answer, many queries at a time.
+    /// by everything that decides on them and the whole question, logits by model, its settings,
+    /// question and passage. Keeping is done after the answer, many queries at a time.
     ///
     /// [`DatabaseOptions::cache`]: crate::DatabaseOptions::cache
     pub fn cache(mut self, cache: bool) -> Self {
@@ -245,11 +245,13 @@ impl<'q> Query<'q> {
         let contract = embedder.contract();
         // Before the model is paid for a query that would be refused.
         let (collection, known) = (self.collection.clone(), contract.clone());
+        let key = embedder.cache_key();
+        let of = key.clone().into_owned();
         let question = self.uses_cache().then(|| self.text.clone());
         let checked = until.bound(blocking(move || {
             collection.refuse_other_model(&known)?;
             // A cache that cannot be read is no reason to fail.
-            Ok(question.and_then(|text| collection.said_vector(&known, &text).ok().flatten()))
+            Ok(question.and_then(|text| collection.said_vector(&of, &known, &text).ok().flatten()))
         }));
         if let Some(vector) = checked.await.ok_or_else(|| until.late("embed"))?? {
             return Ok((vector, StageOutcome::Cached, Cost::new()));
@@ -263,7 +265,7 @@ impl<'q> Query<'q> {
         let vector = vector.ok_or(missing)?;
         let is_sound = vector.iter().all(|x| x.is_finite());
         if self.uses_cache() && is_sound && vector.len() == self.collection.dimensions() {
-            run.cache_is_due |= self.collection.keep_vector(&contract, &self.text, &vector);
+            run.cache_is_due |= self.collection.keep_vector(&key, &contract, &self.text, &vector);
         }
         Ok((vector, StageOutcome::Done, embedded.cost))
     }

@@ -1,5 +1,6 @@
 //! What a model must do to take part: embed texts, or order passages.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -128,6 +129,13 @@ pub trait Embedder: Send + Sync {
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<Embedded, StageError>>;
 
+    /// What the vectors of queries depend on besides role, prefixes and dimensions, which the
+    /// cache knows: models with equal keys take each other's vectors from it. Default: the
+    /// model's id; add settings that change the vectors.
+    fn cache_key(&self) -> Cow<'_, str> {
+        Cow::Owned(self.contract().model)
+    }
+
     /// Texts that are best sent in one call.
     fn batch_size(&self) -> usize {
         64
@@ -180,6 +188,13 @@ pub trait Reranker: Send + Sync {
         passages: &'a [&'a str],
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<Reranked, StageError>>;
+
+    /// What scores depend on besides query and passages: models with equal keys take each other's
+    /// scores from the cache, beside their own. Default: the model's id; add settings that change
+    /// the scores, and whatever sets their scale.
+    fn cache_key(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.model())
+    }
 
     /// Whether the score of a passage depends on query and passage alone, but for rounding, not
     /// on the other passages of the call. Then scores that a cache has are used beside new ones;

@@ -109,11 +109,11 @@ impl Query<'_> {
             let none = vec![None; passages.len()];
             return Ok((passages, none));
         }
-        let (collection, model) = (self.collection.clone(), reranker.model().to_owned());
+        let (collection, key) = (self.collection.clone(), reranker.cache_key().into_owned());
         let query = self.text.clone();
         let looked_up = until.bound(blocking(move || {
             let texts: Vec<&str> = passages.iter().map(String::as_str).collect();
-            let known = collection.said_logits(&model, &query, &texts);
+            let known = collection.said_logits(&key, &query, &texts);
             // A cache that cannot be read is no reason to fail.
             let known = known.unwrap_or_else(|_| vec![None; passages.len()]);
             Ok((passages, known))
@@ -132,7 +132,7 @@ impl Query<'_> {
         if self.uses_cache() {
             let rows = asked.iter().filter_map(|&at| Some((passages[at].as_str(), scores[at]?)));
             let (rows, merge): (Vec<(&str, f32)>, _) = (rows.collect(), reranker.is_pointwise());
-            let due = self.collection.keep_logits(reranker.model(), &self.text, &rows, merge);
+            let due = self.collection.keep_logits(&reranker.cache_key(), &self.text, &rows, merge);
             run.cache_is_due |= due;
         }
     }
