@@ -134,7 +134,9 @@ impl Inner {
         let stored = store.write(policy, |txn| {
             match cache::store(txn, seed, bounds, changes.iter(), touched.iter()) {
                 // It is derived, and nothing but itself is lost.
-                Err(error) if error.is_corruption() => cache::clear(txn, new_seed()).map(|()| false),
+                Err(error) if error.is_corruption() => {
+                    cache::clear(txn, new_seed()).map(|()| false)
+                }
                 stored => stored,
             }
         });

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// Most values of a document: 16 MiB in a list. The longest answers, with probabilities of twenty
@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn a_document_is_read_as_any_value_is() {
-        let text = r#"{"a":[null,true,-7,18446744073709551615,0.5,"x\n\u00e9",[],{}],"a":1,"b":{}}"#;
+        let text =
+            r#"{"a":[null,true,-7,18446744073709551615,0.5,"x\n\u00e9",[],{}],"a":1,"b":{}}"#;
         let read: Document = serde_json::from_str(text).expect("a document");
         assert_eq!(read.0, serde_json::from_str::<Value>(text).expect("a value"));
         let deep = "[".repeat(10_000);

@@ -321,7 +321,10 @@ mod tests {
 
     #[test]
     fn text_is_escaped_and_cut_on_a_character() {
-        assert_eq!(presentable(" a\u{1b}[0m\u{202e}b ", &Secrets::default(), 99), "a\\u{1b}[0m\\u{202e}b");
+        assert_eq!(
+            presentable(" a\u{1b}[0m\u{202e}b ", &Secrets::default(), 99),
+            "a\\u{1b}[0m\\u{202e}b"
+        );
         let long = "\u{e9}".repeat(400);
         assert_eq!(presentable(&long, &Secrets::default(), 511).len(), 510);
     }

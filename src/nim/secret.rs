@@ -39,7 +39,6 @@ impl ApiKey {
         value.set_sensitive(true);
         Ok(value)
     }
-
 }
 
 /// What is taken out of texts: the key, and values of the caller's headers.

@@ -27,6 +27,7 @@ pub struct StageError {
     source: Box<dyn std::error::Error + Send + Sync>,
     retryable: bool,
     blame: Blame,
+    cost: Cost,
 }
 
 /// What a call failed by.
@@ -38,13 +39,15 @@ pub(super) enum Blame {
     SomeInput,
     /// The input of that index.
     Input(usize),
+    /// Its size: the model was too slow for it.
+    Size,
 }
 
 impl StageError {
     /// Wraps the model's own error.
     #[must_use]
     pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { source: source.into(), retryable: false, blame: Blame::Call }
+        Self { source: source.into(), retryable: false, blame: Blame::Call, cost: Cost::new() }
     }
 
     /// Says whether the same call can succeed later.
@@ -68,6 +71,27 @@ impl StageError {
     pub fn some_input(mut self) -> Self {
         self.blame = Blame::SomeInput;
         self
+    }
+
+    /// Says that the model did not answer in time: an ingest waits, then goes on with smaller
+    /// batches.
+    #[must_use]
+    pub fn timed_out(mut self) -> Self {
+        self.blame = Blame::Size;
+        self
+    }
+
+    /// Tells what the call took although it failed.
+    #[must_use]
+    pub fn cost(mut self, cost: Cost) -> Self {
+        self.cost = cost;
+        self
+    }
+
+    /// What the call took although it failed.
+    #[must_use]
+    pub fn spent(&self) -> Cost {
+        self.cost
     }
 
     pub(super) fn blame(&self) -> Blame {

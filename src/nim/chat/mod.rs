@@ -16,8 +16,8 @@ use serde_json::{Map, Value, json};
 
 use super::answer::other_model;
 use super::client::{CallOptions, Nim};
-use super::endpoint::Target;
 use super::document::Document;
+use super::endpoint::Target;
 use super::error::{ConfigFault, NimError, ResponseFault};
 use super::exchange::Got;
 use super::meter::{CallCost, Tally};

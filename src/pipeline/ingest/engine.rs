@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::Instrument;
 
 use super::commit::{Committed, commit};
-use super::flight::{ALL_REFUSED, Flight, Landed, embed};
+use super::flight::{ALL_REFUSED, Ceiling, Flight, Landed, embed};
 use super::progress::{IngestProgress, IngestReport, Rejected};
 use super::sort::{Item, Sorted};
 use super::source::{Next, Reading, Source};
@@ -68,6 +68,7 @@ pub(super) struct Engine<'e> {
     /// Texts that the model refused one by one without naming them.
     unnamed: usize,
     model_busy_since: Option<Instant>,
+    ceiling: Ceiling,
 }
 
 struct Commit {
@@ -107,6 +108,7 @@ impl<'e> Engine<'e> {
             failed: None,
             unnamed: 0,
             model_busy_since: None,
+            ceiling: Ceiling::default(),
         }
     }
 
@@ -203,7 +205,7 @@ impl<'e> Engine<'e> {
             let texts = batch.len();
             let model = self.contract.as_ref().map(|contract| contract.model.as_str());
             let span = tracing::debug_span!("embed", model, texts, bytes);
-            let call = Box::pin(embed(embedder, batch).instrument(span));
+            let call = Box::pin(embed(embedder, batch, self.ceiling.clone()).instrument(span));
             self.line.push_back(Flight::start(ids, bytes.max(1), call));
             self.model_busy_since.get_or_insert_with(Instant::now);
         }

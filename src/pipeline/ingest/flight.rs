@@ -1,6 +1,8 @@
 //! A batch on its way through the model: sent whole, and if the model refuses it because of a
 //! text, sent again without that text. Not the order of commits (see `engine`).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,32 @@ use crate::record::RecordId;
 
 /// So many texts in a row, refused one by one without being named, are not the texts' fault.
 pub(super) const ALL_REFUSED: usize = 8;
+
+/// So many calls in a row that came to no answer in time end the run.
+const TIMEOUTS_MAX: u32 = 8;
+/// Waits after a call that came to no answer in time: the first, and the longest of those that
+/// double. The model may still be at work on what was given up.
+const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The most texts that a model takes in its time, as far as the run has learned.
+#[derive(Debug, Clone)]
+pub(super) struct Ceiling(Arc<AtomicUsize>);
+
+impl Default for Ceiling {
+    fn default() -> Self {
+        Self(Arc::new(AtomicUsize::new(usize::MAX)))
+    }
+}
+
+impl Ceiling {
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn lower(&self, texts: usize) {
+        self.0.fetch_min(texts.max(1), Ordering::Relaxed);
+    }
+}
 
 /// A batch between its reading and its commit.
 pub(super) struct Flight<'e> {
@@ -86,14 +114,19 @@ impl<'e> Flight<'e> {
 /// Embeds a batch, without the texts that the model refuses.
 ///
 /// A text that the error names costs one call more. Otherwise the batch is halved until the text
-/// is found, in about `2 log2 n` calls more for one bad text among `n`.
-pub(super) async fn embed(embedder: &dyn Embedder, items: Vec<Item>) -> Landed {
+/// is found, in about `2 log2 n` calls more for one bad text among `n`. After a call that came to
+/// no answer in time it waits, then goes on with halves, and so do later batches.
+pub(super) async fn embed(embedder: &dyn Embedder, items: Vec<Item>, ceiling: Ceiling) -> Landed {
     let begin = Instant::now();
     let passages: Vec<String> = items.iter().map(|item| item.record.passage()).collect();
     let mut batch =
         Batch { landed: Landed::default(), slots: items.into_iter().map(Some).collect() };
     let mut rest: Vec<Vec<usize>> = vec![(0..passages.len()).collect()];
-    while let Some(part) = rest.pop() {
+    let mut late = 0;
+    while let Some(mut part) = rest.pop() {
+        if part.len() > ceiling.get() {
+            rest.push(part.split_off(ceiling.get()));
+        }
         let texts: Vec<&str> = part.iter().map(|&at| passages[at].as_str()).collect();
         if texts.is_empty() {
             continue;
@@ -101,6 +134,7 @@ pub(super) async fn embed(embedder: &dyn Embedder, items: Vec<Item>) -> Landed {
         match embedder.embed(&texts, Role::Passage, None).await {
             Ok(answer) if answer.vectors.len() == part.len() => {
                 batch.landed.cost.add(answer.cost);
+                late = 0;
                 for (&at, vector) in part.iter().zip(answer.vectors) {
                     batch.embedded(at, vector);
                 }
@@ -110,32 +144,42 @@ pub(super) async fn embed(embedder: &dyn Embedder, items: Vec<Item>) -> Landed {
                 batch.landed.failure = Some(Error::Query { reason });
                 break;
             }
-            Err(error) => match (error.blame(), part.as_slice()) {
-                (Blame::Input(named), _) if named < part.len() => {
-                    let mut others = part;
-                    batch.refused(others.remove(named), &error);
-                    rest.push(others);
-                }
-                (Blame::SomeInput, [only]) => {
-                    batch.landed.unnamed += 1;
-                    let unnamed = batch.landed.unnamed;
-                    if batch.landed.work.embedded.is_empty() && unnamed >= ALL_REFUSED {
-                        batch.landed.rejected.clear();
+            Err(error) if error.blame() == Blame::Size && late < TIMEOUTS_MAX => {
+                batch.landed.cost.add(error.spent());
+                ceiling.lower(part.len() / 2);
+                rest.push(part);
+                tokio::time::sleep(WAITS.0.saturating_mul(1 << late).min(WAITS.1)).await;
+                late += 1;
+            }
+            Err(error) => {
+                batch.landed.cost.add(error.spent());
+                match (error.blame(), part.as_slice()) {
+                    (Blame::Input(named), _) if named < part.len() => {
+                        let mut others = part;
+                        batch.refused(others.remove(named), &error);
+                        rest.push(others);
+                    }
+                    (Blame::SomeInput, [only]) => {
+                        batch.landed.unnamed += 1;
+                        let unnamed = batch.landed.unnamed;
+                        if batch.landed.work.embedded.is_empty() && unnamed >= ALL_REFUSED {
+                            batch.landed.rejected.clear();
+                            batch.landed.failure = Some(error.into_error("embed"));
+                            break;
+                        }
+                        batch.refused(*only, &error);
+                    }
+                    (Blame::SomeInput, part) => {
+                        let (left, right) = part.split_at(part.len() / 2);
+                        rest.push(right.to_vec());
+                        rest.push(left.to_vec());
+                    }
+                    _ => {
                         batch.landed.failure = Some(error.into_error("embed"));
                         break;
                     }
-                    batch.refused(*only, &error);
                 }
-                (Blame::SomeInput, part) => {
-                    let (left, right) = part.split_at(part.len() / 2);
-                    rest.push(right.to_vec());
-                    rest.push(left.to_vec());
-                }
-                _ => {
-                    batch.landed.failure = Some(error.into_error("embed"));
-                    break;
-                }
-            },
+            }
         }
     }
     batch.landed.took = Some(begin.elapsed());
