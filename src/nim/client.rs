@@ -20,7 +20,7 @@ use super::rank::RankingModel;
 use super::transport::Transport;
 
 /// Largest list of models that is read.
-const MODELS_LIMIT: u64 = 4 << 20;
+const MODELS_LIMIT: u64 = 1 << 20;
 /// Largest metadata document that is read.
 const METADATA_LIMIT: u64 = 1 << 20;
 /// Longest model name that is listed, in bytes.

@@ -75,6 +75,8 @@ async fn counts_indices_and_numbers_are_checked() {
         add("one item missing", &[("0", "1")]);
         add("one item more", &[("0", "1"), ("1", "1"), ("2", "1")]);
         add("an index twice", &[("1", "1"), ("1", "2")]);
+        add("an index missing", &[("0", "1"), ("", "1")]);
+        add("no index at all", &[("", "1"), ("", "1")]);
         for index in [
             "-1",
             "2",

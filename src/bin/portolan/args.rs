@@ -149,8 +149,9 @@ pub struct IngestArgs {
     /// Store all texts first, then embed; what is stored stays when the model fails
     #[arg(long, conflicts_with = "vectors")]
     pub pending: bool,
-    /// Write documents that are refused here, one JSON object a line; without it they make the
-    /// command fail at its end
+    /// Write documents that are refused here, one JSON object a line, and lines that make no
+    /// document as they are; without it the first make the command fail at its end, the others at
+    /// its beginning
     #[arg(long, value_name = "BAD.jsonl")]
     pub rejects: Option<PathBuf>,
 }

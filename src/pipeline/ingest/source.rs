@@ -127,8 +127,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::{CollectionOptions, DatabaseOptions};
     use crate::Metric;
+    use crate::db::{CollectionOptions, DatabaseOptions};
 
     #[tokio::test]
     async fn pending_records_are_read_until_their_bytes_are_enough() {
