@@ -18,12 +18,8 @@ const NEMOTRON: ModelFacts =
     EMBED.dimensions(2048).reducible(true).max_tokens(8192).prefixed("query: ", "passage: ");
 /// Multimodal. The length is the one that is served by default; which others are is a range whose
 /// ends are not published.
-const NEMOTRON_35: ModelFacts = EMBED
-    .images(true)
-    .dimensions(2048)
-    .reducible(true)
-    .max_tokens(32_768)
-    .embedding_types(BYTES);
+const NEMOTRON_35: ModelFacts =
+    EMBED.images(true).dimensions(2048).reducible(true).max_tokens(32_768).embedding_types(BYTES);
 
 const fn row(name: &'static str, facts: ModelFacts) -> Row {
     Row { name, aliases: &[], facts }
