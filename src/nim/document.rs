@@ -1,5 +1,6 @@
-//! JSON of no fixed shape, bounded in memory: a value takes 32 bytes or more where its text took
-//! two, so a limit of the text alone lets `[0,0,...` grow to sixteen times its size.
+//! JSON of no fixed shape, bounded in memory: a value takes 32 bytes where its text took two, a
+//! small object more than 600 where its text took nine, so a limit of the text alone lets an answer
+//! grow to sixty times its size.
 //! Layer: leaf of `nim`; pure.
 
 use std::fmt;
@@ -8,32 +9,41 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Most values of a document: 16 MiB in a list. The longest answers, with probabilities of twenty
-/// words for each of 4,000, have about 400,000.
-const VALUES_MAX: usize = 1 << 19;
+/// Most memory of a document beside its texts, in units of a value, which is 32 bytes: 32 MiB. An
+/// answer with the probabilities of twenty words for each of 1,500 takes about that.
+const ROOM: usize = 1 << 20;
+/// Units of the first node of an object, which holds up to 11 fields, and of a field beyond them.
+const NODE: usize = 20;
+const NODE_FIELDS: usize = 11;
+const FIELD: usize = 4;
 
-/// A document of at most [`VALUES_MAX`] values.
+/// A document of at most [`ROOM`] units.
 #[derive(Debug)]
 pub(super) struct Document(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let mut left = VALUES_MAX;
+        let mut left = ROOM;
         Room(&mut left).deserialize(from).map(Self)
     }
 }
 
-/// How many values there may still be.
+/// How many units there may still be.
 struct Room<'a>(&'a mut usize);
+
+impl Room<'_> {
+    fn take<E: Error>(&mut self, units: usize) -> Result<(), E> {
+        let left = self.0.checked_sub(units);
+        *self.0 = left.ok_or_else(|| E::custom("more values than an answer may have"))?;
+        Ok(())
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Room<'_> {
     type Value = Value;
 
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
-        match self.0.checked_sub(1) {
-            Some(left) => *self.0 = left,
-            None => return Err(D::Error::custom(format!("more than {VALUES_MAX} values"))),
-        }
+    fn deserialize<D: Deserializer<'de>>(mut self, from: D) -> Result<Value, D::Error> {
+        self.take(1)?;
         from.deserialize_any(self)
     }
 }
@@ -77,9 +87,13 @@ impl<'de> Visitor<'de> for Room<'_> {
         Ok(Value::Array(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut from: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
+        self.take(NODE)?;
         while let Some(name) = from.next_key::<String>()? {
+            if fields.len() >= NODE_FIELDS {
+                self.take(FIELD)?;
+            }
             fields.insert(name, from.next_value_seed(Room(&mut *self.0))?);
         }
         Ok(Value::Object(fields))
@@ -104,14 +118,21 @@ mod tests {
 
     #[test]
     fn one_value_too_many_is_refused_wherever_it_stands() {
-        let list = |count: usize| format!("[{}0]", "0,".repeat(count - 1));
-        assert!(serde_json::from_str::<Document>(&list(VALUES_MAX - 1)).is_ok());
-        let error = serde_json::from_str::<Document>(&list(VALUES_MAX)).expect_err("too many");
-        assert!(error.to_string().contains("more than 524288 values"), "{error}");
-        let lists = format!("[{}[]]", "[],".repeat(VALUES_MAX));
-        assert!(serde_json::from_str::<Document>(&lists).is_err());
-        let fields: Vec<String> = (0..VALUES_MAX).map(|at| format!("\"{at}\":0")).collect();
-        let object = format!("{{{}}}", fields.join(","));
-        assert!(serde_json::from_str::<Document>(&object).is_err());
+        let list = |item: &str, count: usize| {
+            let items = format!("{item},").repeat(count - 1);
+            serde_json::from_str::<Document>(&format!("[{items}{item}]"))
+        };
+        assert!(list("0", ROOM - 1).is_ok());
+        let error = list("0", ROOM).expect_err("too many");
+        assert!(error.to_string().contains("more values than"), "{error}");
+        assert!(list("[]", ROOM - 1).is_ok() && list("[]", ROOM).is_err());
+        let objects = (ROOM - 1) / (1 + NODE);
+        assert!(list("{}", objects).is_ok() && list("{}", objects + 1).is_err());
+        let object = |count: usize| {
+            let fields: Vec<String> = (0..count).map(|at| format!("\"{at}\":0")).collect();
+            serde_json::from_str::<Document>(&format!("{{{}}}", fields.join(",")))
+        };
+        let fields = (ROOM - 1 - NODE - NODE_FIELDS) / (1 + FIELD) + NODE_FIELDS;
+        assert!(object(fields).is_ok() && object(fields + 1).is_err());
     }
 }
