@@ -76,7 +76,7 @@ impl Call {
     fn bound(self) -> usize {
         match self {
             Self::Chat | Self::Stream => 96 << 20,
-            Self::Embed | Self::Rank | Self::Models | Self::Metadata => 40 << 20,
+            Self::Embed | Self::Rank | Self::Models | Self::Metadata => 48 << 20,
         }
     }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::builder::NimBuilder;
 use super::chat::Chat;
+use super::document::Document;
 use super::embed::EmbeddingModel;
 use super::endpoint::{Endpoint, Service};
 use super::error::NimError;
@@ -244,7 +245,7 @@ impl Nim {
 
     async fn document(&self, service: Service, name: &str) -> Result<Value, NimError> {
         let target = self.endpoint(service).under(&[name]);
-        let document: Value = self.transport().get(&target, METADATA_LIMIT).await?;
+        let Document(document) = self.transport().get(&target, METADATA_LIMIT).await?;
         Ok(self.transport().redact_json(document))
     }
 
