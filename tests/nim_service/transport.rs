@@ -123,6 +123,17 @@ async fn requests_per_minute_are_kept_and_a_deadline_before_its_turn_ends_a_call
 }
 
 #[tokio::test]
+async fn status_requests_count_as_requests_of_the_minute() {
+    let server = Server::start(|_, _| answer(202, "NVCF-REQID: id-1\r\n", "{}")).await;
+    let builder = server.builder().poll_url(format!("{}/poll", server.url));
+    let builder = builder.requests_per_minute(2).attempt_timeout(Duration::from_secs(5));
+    let error = embed(&builder.build().expect("a client")).await.expect_err("no room");
+    assert!(matches!(error, NimError::Paced { requests_per_minute: 2, .. }), "{error:?}");
+    let lines: Vec<String> = server.requests().into_iter().map(|request| request.line).collect();
+    assert_eq!(lines, ["POST /v1/embeddings HTTP/1.1", "GET /poll/id-1 HTTP/1.1"]);
+}
+
+#[tokio::test]
 async fn the_meter_counts_bytes_and_calls_tell_their_cost() {
     let server = Server::start(|_, request| embedded(request)).await;
     let nim = server.nim();
