@@ -329,9 +329,11 @@ pub(super) fn invalid(target: &Target, what: ResponseFault) -> NimError {
 }
 
 /// Worth another try by itself. A timeout is not: the server may still be busy with the first
-/// request, and the same work again only adds to its load.
+/// request, and the same work again only adds to its load. Nor is a status request whose turn comes
+/// after the time of its try: the next try would take turns as well.
 fn is_transient(error: &NimError) -> bool {
-    error.is_retryable() && !matches!(error, NimError::Timeout { .. } | NimError::DeadlineExceeded)
+    use NimError::{DeadlineExceeded, Paced, Timeout};
+    error.is_retryable() && !matches!(error, Timeout { .. } | DeadlineExceeded | Paced { .. })
 }
 
 /// Says that the service, rather than this request, is in trouble.
