@@ -3,8 +3,8 @@
 //! and the other families of servers. Bodies are compared whole, so a field too many fails too.
 //!
 //! Numbers in test names and comments are those of the conformance list that the client was
-//! written against: 1 embeddings, 2 ranking, 3 status polling, 4 base URL, 5 API key, 6 models, 7 chat;
-//! then the cases of the integration tests, and what two other clients add.
+//! written against: 1 embeddings, 2 ranking, 3 status polling, 4 base URL, 5 API key, 6 models,
+//! 7 chat; then the cases of the integration tests, and what two other clients add.
 
 #![cfg(feature = "nim")]
 

@@ -184,8 +184,8 @@ fn named_input(body: &Value) -> Option<usize> {
     usize::try_from(place.get(list.checked_add(1)?)?.as_u64()?).ok()
 }
 
-/// Makes text from outside fit to be shown: secrets removed, control characters escaped, cut to `limit`
-/// bytes.
+/// Makes text from outside fit to be shown: secrets removed, control characters escaped, cut to
+/// `limit` bytes.
 pub(super) fn presentable(text: &str, secrets: &Secrets, limit: usize) -> String {
     let text = redact(text, secrets);
     let mut shown = String::new();
