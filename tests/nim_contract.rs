@@ -3,8 +3,8 @@
 //! and the other families of servers. Bodies are compared whole, so a field too many fails too.
 //!
 //! Numbers in test names and comments are those of the conformance list that the client was
-//! written against: 1 embeddings, 2 ranking, 3 status polling, 4 base URL, 5 API key, 6 models;
-//! then the cases of the integration tests, and what two other clients add.
+//! written against: 1 embeddings, 2 ranking, 3 status polling, 4 base URL, 5 API key, 6 models,
+//! 7 chat; then the cases of the integration tests, and what two other clients add.
 
 #![cfg(feature = "nim")]
 
@@ -12,6 +12,8 @@
 mod additions;
 #[path = "nim_contract/base_url.rs"]
 mod base_url;
+#[path = "nim_contract/chat.rs"]
+mod chat;
 #[cfg(feature = "cli")]
 #[path = "nim_contract/command.rs"]
 mod command;
@@ -27,6 +29,9 @@ mod other_servers;
 mod polling;
 #[path = "nim_contract/ranking.rs"]
 mod ranking;
+#[cfg(feature = "cli")]
+#[path = "nim_contract/rejects.rs"]
+mod rejects;
 #[allow(dead_code, reason = "shared with the tests of the client, which need more of it")]
 #[path = "nim_client/server.rs"]
 mod server;

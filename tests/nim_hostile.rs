@@ -12,5 +12,7 @@ mod events;
 mod network;
 #[path = "nim_hostile/server.rs"]
 mod server;
+#[path = "nim_hostile/tls.rs"]
+mod tls;
 #[path = "nim_hostile/trial.rs"]
 mod trial;

@@ -3,6 +3,8 @@
 //! already, and go to the file many at a time, when no other writer is at work.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Database, Inner};
@@ -77,7 +79,26 @@ pub(super) struct Waiting {
     pub(super) skipped: u64,
 }
 
+/// A seed that nobody can foresee.
+pub(super) fn new_seed() -> u64 {
+    RandomState::new().hash_one(0_u8)
+}
+
+/// What is about to be written, and the seed that it is digested by.
+struct Taken {
+    seed: u64,
+    changes: BTreeMap<Subject, Change>,
+    touched: BTreeSet<Subject>,
+}
+
 impl Waiting {
+    /// All that waits; none if there is nothing.
+    fn take(&mut self) -> Option<Taken> {
+        let seed = self.seed.filter(|_| self.len() > 0)?;
+        let (changes, touched) = (mem::take(&mut self.changes), mem::take(&mut self.touched));
+        Some(Taken { seed, changes, touched })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.changes.len() + self.touched.len()
     }
@@ -101,17 +122,21 @@ impl Cache {
 impl Inner {
     /// Writes what waits; how much that was.
     pub(crate) fn write_cache(&self, policy: WriterPolicy) -> Result<usize> {
-        let (seed, changes, touched) = {
-            let mut waiting = self.cache.waiting();
-            let Some(seed) = waiting.seed.filter(|_| waiting.len() > 0) else { return Ok(0) };
-            (seed, std::mem::take(&mut waiting.changes), std::mem::take(&mut waiting.touched))
-        };
+        // In a statement of its own: nothing is locked while the file is written.
+        let taken = self.cache.waiting().take();
+        taken.map_or(Ok(0), |taken| self.write_taken(policy, taken))
+    }
+
+    fn write_taken(&self, policy: WriterPolicy, taken: Taken) -> Result<usize> {
+        let Taken { seed, changes, touched } = taken;
         let bounds = self.cache.bounds();
         let store = self.lmdb()?;
         let stored = store.write(policy, |txn| {
             match cache::store(txn, seed, bounds, changes.iter(), touched.iter()) {
                 // It is derived, and nothing but itself is lost.
-                Err(error) if error.is_corruption() => cache::clear(txn).map(|()| false),
+                Err(error) if error.is_corruption() => {
+                    cache::clear(txn, new_seed()).map(|()| false)
+                }
                 stored => stored,
             }
         });
@@ -157,16 +182,17 @@ impl Database {
 
     /// Removes all that the file remembers of what models said: before it is shipped to people
     /// who should not see which questions were asked, [`Database::compact_to`] being next.
+    /// What queries keep that began before is dropped too, even when its writing has begun.
     ///
     /// # Errors
     /// Read-only; storage.
     pub fn clear_cache(&self) -> Result<()> {
-        {
-            let mut waiting = self.inner.cache.waiting();
-            waiting.changes.clear();
-            waiting.touched.clear();
-        }
-        self.inner.lmdb()?.write(self.inner.writer, cache::clear)?;
+        let seed = new_seed();
+        self.inner.lmdb()?.write(self.inner.writer, |txn| cache::clear(txn, seed))?;
+        let mut waiting = self.inner.cache.waiting();
+        waiting.changes.clear();
+        waiting.touched.clear();
+        waiting.seed = Some(seed);
         Ok(())
     }
 
@@ -176,5 +202,43 @@ impl Database {
             entries: state.entries,
             bytes: state.bytes,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::DatabaseOptions;
+    use crate::storage::cache::Said;
+
+    #[test]
+    fn a_write_that_was_under_way_does_not_undo_a_clearing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("p.portolan");
+        let db = DatabaseOptions::new().cache(CacheOptions::new()).open(&path).expect("a file");
+        let keep = |seed| {
+            let mut waiting = db.inner.cache.waiting();
+            waiting.seed = Some(seed);
+            let change = Change { said: Said::Vector(vec![1.0]), merge: false };
+            waiting.changes.insert(Subject::logits("model", "a secret question"), change);
+        };
+        let entries = || db.info().expect("the counts").cache.entries;
+        keep(7);
+        // The writer has taken what waits, and is held up until the cache was cleared.
+        let held = db.inner.cache.waiting().take().expect("a change");
+        db.clear_cache().expect("a commit");
+        assert_eq!(db.inner.write_taken(db.inner.writer, held).expect("nothing to do"), 0);
+        assert_eq!(entries(), 0);
+        // Nor does a query that looked up before and keeps afterwards.
+        keep(7);
+        assert_eq!(db.write_cache().expect("nothing to do"), 0);
+        assert_eq!(entries(), 0);
+        db.verify().expect("an undamaged file");
+        let bytes = std::fs::read(&path).expect("the file");
+        assert!(!bytes.windows(8).any(|window| window == b"question"));
+        // What is asked from now on is kept.
+        let seed = cache::state(db.inner.snapshot().expect("a snapshot").as_ref());
+        keep(seed.expect("a state").expect("a cache").seed);
+        assert_eq!((db.write_cache().expect("a commit"), entries()), (1, 1));
     }
 }

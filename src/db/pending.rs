@@ -71,16 +71,25 @@ impl Collection {
         Ok(slot_sets::pending(snapshot.as_ref(), self.id)?)
     }
 
-    /// The records of those slots that are still pending.
+    /// The records of those slots that are still pending, up to the first that is enough; and the
+    /// last slot that needs no further reading. Slots ascend, and there is one at least.
     #[cfg(feature = "nim")]
-    pub(crate) fn pending_records(&self, slots: &[u32]) -> Result<Vec<(Slot, Record)>> {
+    pub(crate) fn pending_records(
+        &self,
+        slots: &[u32],
+        mut is_enough: impl FnMut(&Record) -> bool,
+    ) -> Result<(Vec<(Slot, Record)>, u32)> {
         let snapshot = self.inner.snapshot()?;
-        let still = slot_sets::pending_of(snapshot.as_ref(), self.id, slots)?;
-        let read = |slot: u32| {
+        let mut records = Vec::new();
+        for slot in slot_sets::pending_of(snapshot.as_ref(), self.id, slots)? {
             let stored = tables::record(snapshot.as_ref(), self.id, Slot(slot))?;
-            Ok((Slot(slot), stored.record))
-        };
-        still.into_iter().map(read).collect()
+            let is_last = is_enough(&stored.record);
+            records.push((Slot(slot), stored.record));
+            if is_last {
+                return Ok((records, slot));
+            }
+        }
+        Ok((records, slots.last().copied().unwrap_or(u32::MAX)))
     }
 
     /// Whether the vector of that record is pending.

@@ -2,9 +2,8 @@
 //! itself is in `cache`.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 
-use super::cache::Waiting;
+use super::cache::{Waiting, new_seed};
 use super::{Collection, StoreKind};
 use crate::error::Result;
 use crate::record::{ModelContract, Roles};
@@ -22,7 +21,7 @@ impl Waiting {
         let seed = match (state, self.seed) {
             (Some(state), _) => state.seed,
             (None, Some(seed)) => seed,
-            (None, None) => RandomState::new().hash_one(0_u8),
+            (None, None) => new_seed(),
         };
         if self.seed != Some(seed) {
             self.changes.clear();
@@ -42,10 +41,11 @@ impl Collection {
     /// The vector that a model gave a query.
     pub(crate) fn said_vector(
         &self,
+        key: &str,
         contract: &ModelContract,
         query: &str,
     ) -> Result<Option<Vec<f32>>> {
-        let (said, _) = self.said(&self.vector_subject(contract, query))?;
+        let (said, _) = self.said(&self.vector_subject(key, contract, query))?;
         Ok(match said {
             Some(Said::Vector(vector)) if vector.len() == self.dimensions() => Some(vector),
             _ => None,
@@ -55,33 +55,34 @@ impl Collection {
     /// Keeps the vector that a model gave a query. Whether it is time to write.
     pub(crate) fn keep_vector(
         &self,
+        key: &str,
         contract: &ModelContract,
         query: &str,
         vector: &[f32],
     ) -> bool {
-        let subject = self.vector_subject(contract, query);
+        let subject = self.vector_subject(key, contract, query);
         self.keep(subject, |_| Change { said: Said::Vector(vector.to_vec()), merge: false })
     }
 
-    fn vector_subject(&self, contract: &ModelContract, query: &str) -> Subject {
+    /// `key` tells model and settings, as the model itself has it.
+    fn vector_subject(&self, key: &str, contract: &ModelContract, query: &str) -> Subject {
         let dimensions = self.dimensions().to_string();
         let (roles, prefixes) = match &contract.roles {
             Roles::Same => ("same", ["", ""]),
             Roles::InputType => ("input type", ["", ""]),
             Roles::Prefix { query, passage } => ("prefix", [query.as_str(), passage.as_str()]),
         };
-        let model = contract.model.as_str();
-        Subject::vector(&[model, roles, prefixes[0], prefixes[1], &dimensions], query)
+        Subject::vector(&[key, roles, prefixes[0], prefixes[1], &dimensions], query)
     }
 
-    /// The logits that a reranker gave these passages.
+    /// The logits that a reranker gave these passages; `key` tells model and settings.
     pub(crate) fn said_logits(
         &self,
-        model: &str,
+        key: &str,
         query: &str,
         passages: &[&str],
     ) -> Result<Vec<Option<f32>>> {
-        let (said, seed) = self.said(&Subject::logits(model, query))?;
+        let (said, seed) = self.said(&Subject::logits(key, query))?;
         let Some(Said::Logits(logits)) = said else { return Ok(vec![None; passages.len()]) };
         let known = |passage: &&str| logits.get(&cache::digest(passage, seed)).copied();
         Ok(passages.iter().map(known).collect())
@@ -91,12 +92,12 @@ impl Collection {
     /// to write.
     pub(crate) fn keep_logits(
         &self,
-        model: &str,
+        key: &str,
         query: &str,
         logits: &[(&str, f32)],
         merge: bool,
     ) -> bool {
-        self.keep(Subject::logits(model, query), |seed| {
+        self.keep(Subject::logits(key, query), |seed| {
             let rows = logits.iter().map(|(passage, logit)| (cache::digest(passage, seed), *logit));
             let rows: BTreeMap<u128, f32> = rows.take(cache::PASSAGES_MAX).collect();
             Change { said: Said::Logits(rows), merge }

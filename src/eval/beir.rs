@@ -57,6 +57,15 @@ pub struct Documents {
     lines: Lines<BufReader<File>>,
 }
 
+impl Documents {
+    /// The line that was read last, counted from 1, and its bytes: what to keep of one that is
+    /// wrong.
+    #[must_use]
+    pub fn line(&self) -> (u64, &[u8]) {
+        (self.lines.number, self.lines.buffer.trim_ascii_end())
+    }
+}
+
 impl Iterator for Documents {
     type Item = Result<Document, EvalError>;
 

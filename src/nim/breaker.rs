@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Addresses told apart; those beyond share one state. A client has two or three.
+/// Addresses that have a circuit; a client has two or three. Those that fail while so many do are
+/// tried each time.
 const ADDRESSES: usize = 64;
 
 /// When an address is left alone.
@@ -124,9 +125,10 @@ impl Permit<'_> {
             return false;
         }
         let mut circuits = self.breakers.lock();
-        let known = circuits.contains_key(self.address) || circuits.len() < ADDRESSES;
-        let address = if known { self.address } else { "" };
-        let circuit = circuits.entry(address.to_owned()).or_default();
+        if !circuits.contains_key(self.address) && circuits.len() >= ADDRESSES {
+            return false;
+        }
+        let circuit = circuits.entry(self.address.to_owned()).or_default();
         // Requests that were under way side by side fail together: that is one failure, not
         // several in a row.
         if circuit.failed_at.is_none_or(|last| self.admitted >= last) {
@@ -196,10 +198,13 @@ mod tests {
     fn zero_failures_never_open_and_the_list_of_addresses_is_bounded() {
         let (never, now) = (breakers(0), Instant::now());
         assert!((0..100).all(|_| !fail(&never, now)));
-        let all = breakers(9);
+        let all = breakers(1);
         for at in 0..1_000 {
-            all.admit(&at.to_string(), now).expect("closed").failed(now);
+            let opens = all.admit(&at.to_string(), now).expect("closed").failed(now);
+            assert_eq!(opens, at < ADDRESSES);
         }
-        assert_eq!(all.lock().len(), ADDRESSES + 1);
+        assert_eq!(all.lock().len(), ADDRESSES);
+        assert!(all.admit("63", now).is_err());
+        assert!(all.admit("64", now).is_ok());
     }
 }

@@ -18,7 +18,7 @@ use super::endpoint::{Endpoint, HOSTED_BASE, HOSTED_POLL, Reading, Service, chec
 use super::error::{ConfigFault, NimError};
 use super::pace::Pace;
 use super::retry::RetryPolicy;
-use super::secret::ApiKey;
+use super::secret::{ApiKey, Secrets};
 use super::tls;
 use super::transport::{Meter, Transport};
 
@@ -183,8 +183,10 @@ impl NimBuilder {
         self
     }
 
-    /// Sends this header with every request. Its value is kept as a secret. Headers that the client
-    /// sets itself, such as `Authorization` with a key, take precedence.
+    /// Sends this header with every request, but for those to NVIDIA's own status address. Its
+    /// value is kept as a secret: from 8 bytes on it is taken out of what servers send back, as
+    /// the key is. Headers that the client sets itself, such as `Authorization` with a key, take
+    /// precedence.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<SecretString>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -283,11 +285,15 @@ impl NimBuilder {
         }
         let poll_is_https = poll.as_ref().is_none_or(|url| url.scheme() == "https");
         let all_https = services.iter().all(|service| service.is_https()) && poll_is_https;
-        let http = self.http(all_https)?;
+        let (http, extra) = (self.http(all_https)?, self.extra_headers()?);
+        let mut secrets = Secrets::default();
+        secrets.extend(self.key.iter().chain(self.headers.iter().map(|(_, value)| value)));
         let hosted_poll = Url::parse(HOSTED_POLL).map_err(|_| ConfigFault::HttpClient)?;
         let transport = Transport {
             http,
             key,
+            extra,
+            secrets,
             retry: self.retry,
             attempt: self.attempt_timeout,
             poll,
@@ -339,7 +345,6 @@ impl NimBuilder {
             .connect_timeout(self.connect_timeout)
             .read_timeout(self.read_timeout)
             .pool_idle_timeout(POOL_IDLE)
-            .default_headers(self.extra_headers()?)
             .tls_backend_preconfigured(tls::config(&self.roots_pem)?)
             .build()
             .map_err(|_| ConfigFault::HttpClient)

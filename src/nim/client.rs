@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::builder::NimBuilder;
 use super::chat::Chat;
+use super::document::Document;
 use super::embed::EmbeddingModel;
 use super::endpoint::{Endpoint, Service};
 use super::error::NimError;
@@ -20,7 +21,7 @@ use super::rank::RankingModel;
 use super::transport::Transport;
 
 /// Largest list of models that is read.
-const MODELS_LIMIT: u64 = 4 << 20;
+const MODELS_LIMIT: u64 = 1 << 20;
 /// Largest metadata document that is read.
 const METADATA_LIMIT: u64 = 1 << 20;
 /// Longest model name that is listed, in bytes.
@@ -92,11 +93,16 @@ impl CallOptions {
 
 /// The lists of models of the families: `/v1/models`, TEI's `/info`, Ollama's `/api/tags`.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum ModelList {
-    OpenAi { data: Vec<ModelEntry> },
-    Ollama { models: Vec<NamedModel> },
-    Tei { model_id: String },
+#[serde(try_from = "AnyList")]
+struct ModelList(Vec<ModelEntry>);
+
+/// One of these is there. Read by name, not by trial: that would hold the whole document, at many
+/// times its size.
+#[derive(Deserialize)]
+struct AnyList {
+    data: Option<Vec<ModelEntry>>,
+    models: Option<Vec<NamedModel>>,
+    model_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -111,13 +117,18 @@ struct NamedModel {
     name: String,
 }
 
-impl ModelList {
-    fn entries(self) -> Vec<ModelEntry> {
+impl TryFrom<AnyList> for ModelList {
+    type Error = &'static str;
+
+    fn try_from(any: AnyList) -> Result<Self, Self::Error> {
         let own = |id| ModelEntry { id, root: None };
-        match self {
-            Self::OpenAi { data } => data,
-            Self::Ollama { models } => models.into_iter().map(|model| own(model.name)).collect(),
-            Self::Tei { model_id } => vec![own(model_id)],
+        match any {
+            AnyList { data: Some(data), .. } => Ok(Self(data)),
+            AnyList { models: Some(models), .. } => {
+                Ok(Self(models.into_iter().map(|model| own(model.name)).collect()))
+            }
+            AnyList { model_id: Some(id), .. } => Ok(Self(vec![own(id)])),
+            _ => Err("neither `data` nor `models` nor `model_id` is there"),
         }
     }
 }
@@ -234,7 +245,7 @@ impl Nim {
 
     async fn document(&self, service: Service, name: &str) -> Result<Value, NimError> {
         let target = self.endpoint(service).under(&[name]);
-        let document: Value = self.transport().get(&target, METADATA_LIMIT).await?;
+        let Document(document) = self.transport().get(&target, METADATA_LIMIT).await?;
         Ok(self.transport().redact_json(document))
     }
 
@@ -266,7 +277,7 @@ impl Nim {
     async fn model_list(&self, service: Service) -> Result<Vec<ModelEntry>, NimError> {
         let target = self.endpoint(service).models();
         let list: ModelList = self.transport().get(&target, MODELS_LIMIT).await?;
-        Ok(list.entries())
+        Ok(list.0)
     }
 
     pub(super) fn transport(&self) -> &Transport {

@@ -238,6 +238,13 @@ impl EmbeddingModel {
         self.api() == Api::Nim && self.prefixes.is_none() && !self.facts.symmetric
     }
 
+    /// All that decides on a vector but text, role, prefixes and dimensions. The name of the model
+    /// comes last, so that no two settings read alike.
+    pub(crate) fn cache_key(&self) -> String {
+        let (api, truncate, normalize) = (self.api().name(), self.truncate, self.normalize);
+        format!("{api} truncate={truncate:?} normalize={normalize} {}", self.model)
+    }
+
     pub(super) fn api(&self) -> Api {
         self.nim.embed_endpoint().api()
     }

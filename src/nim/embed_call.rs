@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::answer::{add_tokens, other_model, place};
@@ -13,7 +14,7 @@ use super::embed::{EmbeddingModel, EmbeddingType, InputType, Truncate};
 use super::endpoint::Target;
 use super::error::{NimError, ResponseFault};
 use super::input::{Input, Size};
-use super::meter::CallCost;
+use super::meter::{CallCost, Counted, Spent};
 use super::reply::Failure;
 use super::transport::{Tally, invalid};
 use super::wire::nim::Modality;
@@ -137,8 +138,22 @@ impl EmbeddingModel {
         role: InputType,
         options: CallOptions,
     ) -> Result<Embeddings, NimError> {
+        self.embed_counted(texts, role, options, &mut CallCost::default()).await
+    }
+
+    /// As [`embed_with`](Self::embed_with); tells what it took even when it fails.
+    pub(crate) async fn embed_counted(
+        &self,
+        texts: &[&str],
+        role: InputType,
+        options: CallOptions,
+        spent: &mut CallCost,
+    ) -> Result<Embeddings, NimError> {
         let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
-        self.embed_inputs(&inputs, role, options).await
+        let counter = Spent::default();
+        let found = self.embed_all(&inputs, role, options, &counter).await;
+        *spent = counter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        found
     }
 
     /// As [`embed_with`](Self::embed_with), for texts and images. An image alone can only be a
@@ -153,7 +168,17 @@ impl EmbeddingModel {
         role: InputType,
         options: CallOptions,
     ) -> Result<Embeddings, NimError> {
-        let mut found = self.call::<f32>(inputs, role, None, options).await?;
+        self.embed_all(inputs, role, options, &Spent::default()).await
+    }
+
+    async fn embed_all(
+        &self,
+        inputs: &[Input<'_>],
+        role: InputType,
+        options: CallOptions,
+        spent: &Spent,
+    ) -> Result<Embeddings, NimError> {
+        let mut found = self.call::<f32>(inputs, role, None, options, spent).await?;
         let mut norms: Option<Norms> = None;
         for vector in &mut found.vectors {
             let length = norm(vector);
@@ -190,21 +215,26 @@ impl EmbeddingModel {
         options: CallOptions,
     ) -> Result<QuantizedEmbeddings, NimError> {
         use QuantizedVectors as To;
+        let spent = &Spent::default();
         match quantization {
             Quantization::Int8 => {
-                let found = self.call(inputs, role, Some(EmbeddingType::Int8), options).await?;
+                let found =
+                    self.call(inputs, role, Some(EmbeddingType::Int8), options, spent).await?;
                 Ok(found.quantized(To::Int8))
             }
             Quantization::Uint8 => {
-                let found = self.call(inputs, role, Some(EmbeddingType::Uint8), options).await?;
+                let found =
+                    self.call(inputs, role, Some(EmbeddingType::Uint8), options, spent).await?;
                 Ok(found.quantized(To::Uint8))
             }
             Quantization::Binary => {
-                let found = self.call(inputs, role, Some(EmbeddingType::Binary), options).await?;
+                let found =
+                    self.call(inputs, role, Some(EmbeddingType::Binary), options, spent).await?;
                 Ok(found.quantized(To::Binary))
             }
             Quantization::Ubinary => {
-                let found = self.call(inputs, role, Some(EmbeddingType::Ubinary), options).await?;
+                let found =
+                    self.call(inputs, role, Some(EmbeddingType::Ubinary), options, spent).await?;
                 Ok(found.quantized(To::Ubinary))
             }
         }
@@ -216,12 +246,13 @@ impl EmbeddingModel {
         role: InputType,
         kind: Option<EmbeddingType>,
         options: CallOptions,
+        spent: &Spent,
     ) -> Result<Found<T>, NimError> {
         self.check(inputs, role, kind)?;
         let target = self.nim.embed_endpoint().target(&self.model)?;
         let deadline = options.latest();
         let distinct = Distinct::of(inputs);
-        let call = Call { model: self, target, role, kind, deadline, distinct };
+        let call = Call { model: self, target, role, kind, deadline, distinct, spent };
         options.bound(call.run()).await
     }
 }
@@ -272,6 +303,7 @@ struct Call<'a> {
     kind: Option<EmbeddingType>,
     deadline: Option<Instant>,
     distinct: Distinct<'a>,
+    spent: &'a Spent,
 }
 
 /// The answer to one request.
@@ -307,8 +339,8 @@ impl Call<'_> {
         let over_limit = self.over_limit(&sizes);
         let name = |place| self.distinct.name(place);
         let send = |range| async move {
-            let mut tally = Tally::default();
-            (self.send(range, &mut tally).await, tally)
+            let mut counted = Counted::of(self.spent);
+            (self.send(range, &mut counted.tally).await, counted.tally)
         };
         let limits = self.model.limits;
         let done = self.model.lane.run(sizes, limits, name, send).await?;

@@ -4,9 +4,11 @@
 use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
@@ -85,12 +87,13 @@ impl Transport {
         spans::text(self, "request", exchange.body.unwrap_or_default());
         ledger.sent(exchange.body.map_or(0, <[u8]>::len));
         let mut response = self.send(target, held(request), exchange.reading).await?;
-        let mut wait = POLL_WAITS.0;
+        let (mut wait, end) = (POLL_WAITS.0, Instant::now().checked_add(self.attempt));
         while response.status() == StatusCode::ACCEPTED {
             let status = self.status_target(target, response.headers())?;
             drop(response);
             tokio::time::sleep(wait).await;
             wait = wait.saturating_mul(2).min(POLL_WAITS.1);
+            self.turn(end, ledger).await?;
             ledger.sent(0);
             let request = held(self.http.get(status.url.clone()));
             response = self.send(&status, request, exchange.reading).await?;
@@ -98,7 +101,7 @@ impl Transport {
         if response.status() != StatusCode::OK {
             let refusal = self.read_refusal(target, response, ledger).await;
             spans::text(self, "refusal", &refusal.body);
-            return Err(refusal.classify(self.key.as_ref()));
+            return Err(refusal.classify(&self.secrets));
         }
         if exchange.reading == Reading::Events && is_stream(response.headers()) {
             return self.read_first(exchange, response, ledger).await;
@@ -123,7 +126,21 @@ impl Transport {
         if let Some(key) = &self.key {
             request = request.header(AUTHORIZATION, key.header()?);
         }
-        request.send().await.map_err(|error| self.network(target, error))
+        let mut request = request.build().map_err(|error| self.network(target, error))?;
+        for (name, value) in self.extra_for(target) {
+            request.headers_mut().entry(name).or_insert(value.clone());
+        }
+        self.http.execute(request).await.map_err(|error| self.network(target, error))
+    }
+
+    /// Headers of the caller for this address: all, but for NVIDIA's status address. That belongs
+    /// to another host than the caller named, and needs the key alone.
+    fn extra_for<'a>(
+        &'a self,
+        target: &Target,
+    ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+        let is_named = target.url.host_str() != self.hosted_poll.host_str();
+        self.extra.iter().filter(move |_| is_named)
     }
 
     /// Where to ask for an accepted request. The key goes to NVIDIA's status address only for
@@ -239,7 +256,13 @@ impl Transport {
             retry_after: None,
             body: document.to_vec(),
         };
-        Some(refusal.classify(self.key.as_ref()))
+        Some(refusal.classify(&self.secrets))
+    }
+
+    /// The failure that an answer of status 200 tells of, if it is short and holds an error.
+    pub(super) fn told_failure(&self, target: &Target, answer: &[u8]) -> Option<Failure> {
+        let short = Some(answer).filter(|answer| answer.len() <= ERROR_BODY_LIMIT)?;
+        self.failure_in(target, answer, &serde_json::from_slice(short).ok()?)
     }
 
     /// Reads what there is of an error body; its loss must not hide the status.
@@ -323,5 +346,22 @@ fn is_tls(error: &(dyn StdError + 'static)) -> bool {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(inner) => is_tls(inner),
         None => error.is::<rustls::Error>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nim::Nim;
+
+    #[test]
+    fn headers_of_the_caller_do_not_go_to_the_hosted_status_address() {
+        let builder = Nim::builder().api_key("nvapi-canary").header("x-org", "canary-org");
+        let nim = builder.build().expect("a hosted client");
+        let transport = nim.transport();
+        let named = nim.embed_endpoint().target("nvidia/m").expect("an address");
+        assert_eq!(transport.extra_for(&named).count(), 1);
+        let status = poll_target(&transport.hosted_poll, "id-1");
+        assert_eq!(transport.extra_for(&status).count(), 0);
     }
 }

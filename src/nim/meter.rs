@@ -2,6 +2,7 @@
 //! Not tokens (see the answers) and not prices. Layer: leaf of `nim`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// What one call cost.
@@ -25,6 +26,28 @@ pub struct CallCost {
 
 /// The counter that a call fills.
 pub(super) type Tally = CallCost;
+
+/// What the requests of a call have taken so far, whatever becomes of them.
+pub(super) type Spent = Mutex<Tally>;
+
+/// The counter of one request, added to those of its call when it ends: answered, failed, or
+/// dropped because its time was up.
+pub(super) struct Counted<'a> {
+    pub(super) tally: Tally,
+    call: &'a Spent,
+}
+
+impl<'a> Counted<'a> {
+    pub(super) fn of(call: &'a Spent) -> Self {
+        Self { tally: Tally::default(), call }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner).add(self.tally);
+    }
+}
 
 impl CallCost {
     pub(super) fn add(&mut self, other: Self) {

@@ -26,6 +26,7 @@ mod builder;
 pub(crate) mod chat;
 mod client;
 mod components;
+mod document;
 mod embed;
 mod embed_call;
 mod endpoint;

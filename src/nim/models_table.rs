@@ -16,8 +16,10 @@ const MULTI: ModelFacts = ModelFacts::unknown().task(Task::MultiVector);
 /// The Llama embedding models. Their NIMs add the prefixes.
 const NEMOTRON: ModelFacts =
     EMBED.dimensions(2048).reducible(true).max_tokens(8192).prefixed("query: ", "passage: ");
-/// The length that is served by default; which others are is a range whose ends are not published.
-const NEMOTRON_35: ModelFacts = EMBED.reducible(true).max_tokens(32_768).embedding_types(BYTES);
+/// Multimodal. The length is the one that is served by default; which others are is a range whose
+/// ends are not published.
+const NEMOTRON_35: ModelFacts =
+    EMBED.images(true).dimensions(2048).reducible(true).max_tokens(32_768).embedding_types(BYTES);
 
 const fn row(name: &'static str, facts: ModelFacts) -> Row {
     Row { name, aliases: &[], facts }
@@ -58,6 +60,11 @@ pub(super) const ROWS: &[Row] = &[
     row("nvidia/llama-nv-embed-reasoning-3b", EMBED.max_tokens(8192)),
     row("nvidia/nemotron-colembed-vl-8b-v2", MULTI),
     row("nvidia/llama-nemoretriever-colembed-3b-v1", MULTI),
+    // As served; NIM_PIPELINE_MAX_SEQ_LEN allows up to 32768.
+    row(
+        "nvidia/Nemotron-3.5-Rerank-8B-BF16",
+        ModelFacts::unknown().task(Task::Ranking).max_tokens(10_240),
+    ),
     row("nvidia/llama-nemotron-rerank-1b-v2", RANK.max_tokens(8192)),
     row("nvidia/llama-nemotron-rerank-500m-v2", RANK.max_tokens(8192)),
     row("nvidia/llama-nemotron-rerank-vl-1b-v2", RANK.max_tokens(8192).images(true)),

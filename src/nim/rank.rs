@@ -157,6 +157,12 @@ impl RankingModel {
         self.facts
     }
 
+    /// All that decides on a score but query and passage. The name of the model comes last, so
+    /// that no two settings read alike.
+    pub(crate) fn cache_key(&self) -> String {
+        format!("{} truncate={:?} {}", self.api().name(), self.truncate, self.model)
+    }
+
     pub(super) fn api(&self) -> Api {
         self.nim.rank_endpoint().api()
     }

@@ -2,6 +2,7 @@
 //! Layer: top of `nim`, above `rank`, `lane` and `wire`.
 
 use std::ops::Range;
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::answer::{add_tokens, other_model, place};
@@ -10,6 +11,7 @@ use super::client::CallOptions;
 use super::endpoint::Target;
 use super::error::{NimError, ResponseFault};
 use super::input::Input;
+use super::meter::{CallCost, Counted, Spent};
 use super::rank::{RankTruncate, Ranked, RankingModel, Rankings, best_first};
 use super::reply::Failure;
 use super::transport::{Tally, invalid};
@@ -44,8 +46,22 @@ impl RankingModel {
         passages: &[&str],
         options: CallOptions,
     ) -> Result<Rankings, NimError> {
+        self.rank_counted(query, passages, options, &mut CallCost::default()).await
+    }
+
+    /// As [`rank_with`](Self::rank_with); tells what it took even when it fails.
+    pub(crate) async fn rank_counted(
+        &self,
+        query: &str,
+        passages: &[&str],
+        options: CallOptions,
+        spent: &mut CallCost,
+    ) -> Result<Rankings, NimError> {
         let passages: Vec<Input<'_>> = passages.iter().map(|text| Input::Text(text)).collect();
-        self.rank_inputs(query, &passages, options).await
+        let counter = Spent::default();
+        let found = self.rank_all(query, &passages, options, &counter).await;
+        *spent = counter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        found
     }
 
     /// As [`rank_with`](Self::rank_with), for passages that are texts, images or both. Equal
@@ -60,12 +76,23 @@ impl RankingModel {
         passages: &[Input<'_>],
         options: CallOptions,
     ) -> Result<Rankings, NimError> {
+        self.rank_all(query, passages, options, &Spent::default()).await
+    }
+
+    async fn rank_all(
+        &self,
+        query: &str,
+        passages: &[Input<'_>],
+        options: CallOptions,
+        spent: &Spent,
+    ) -> Result<Rankings, NimError> {
         self.check(query, passages)?;
         let target = self.nim.rank_endpoint().target(&self.model)?;
         if passages.is_empty() {
             return Ok(Rankings::default());
         }
-        let call = Call { model: self, target, query, passages, deadline: options.latest() };
+        let deadline = options.latest();
+        let call = Call { model: self, target, query, passages, deadline, spent };
         options.bound(call.run()).await
     }
 }
@@ -77,6 +104,7 @@ struct Call<'a> {
     query: &'a str,
     passages: &'a [Input<'a>],
     deadline: Option<Instant>,
+    spent: &'a Spent,
 }
 
 /// The answer to one request.
@@ -90,8 +118,8 @@ impl Call<'_> {
     async fn run(&self) -> Result<Rankings, NimError> {
         let sizes = self.passages.iter().map(|passage| passage.size()).collect();
         let send = |range| async move {
-            let mut tally = Tally::default();
-            (self.send(range, &mut tally).await, tally)
+            let mut counted = Counted::of(self.spent);
+            (self.send(range, &mut counted.tally).await, counted.tally)
         };
         let done = self.model.lane.run(sizes, self.model.limits, |index| index, send).await?;
         let mut found = Rankings { prompt_tokens: Some(0), ..Rankings::default() };

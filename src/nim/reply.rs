@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::error::{NimError, Reply};
-use super::secret::{ApiKey, redact};
+use super::secret::{Secrets, redact};
 
 /// Most bytes of a server's text that enter an error.
 const TEXT_LIMIT: usize = 512;
@@ -65,7 +65,7 @@ impl From<NimError> for Failure {
 
 impl Refusal {
     /// Reads the body and sorts the refusal into its class.
-    pub(super) fn classify(self, key: Option<&ApiKey>) -> Failure {
+    pub(super) fn classify(self, secrets: &Secrets) -> Failure {
         let body = serde_json::from_slice::<Value>(&self.body).ok();
         let input = body.as_ref().and_then(named_input);
         let code = body.as_ref().and_then(|body| codes(body).next());
@@ -73,14 +73,14 @@ impl Refusal {
         let text = body.as_ref().and_then(message).unwrap_or_else(|| raw.clone().into_owned());
         // Escapes could hide the key: written anew, JSON has only those that it needs.
         let plain = body.as_ref().filter(|_| raw.contains('\\')).map(Value::to_string);
-        let raw = plain.filter(|plain| redact(plain, key) != *plain).map_or(raw, Into::into);
+        let raw = plain.filter(|plain| redact(plain, secrets) != *plain).map_or(raw, Into::into);
         let reply = Box::new(Reply {
             status: self.status,
             url: self.url,
-            request_id: self.request_id.map(|id| presentable(&id, key, ID_LIMIT)),
-            message: presentable(&text, key, TEXT_LIMIT),
-            code: code.map(|code| presentable(&code, key, ID_LIMIT)),
-            raw: cut(redact(&raw, key), RAW_LIMIT),
+            request_id: self.request_id.map(|id| presentable(&id, secrets, ID_LIMIT)),
+            message: presentable(&text, secrets, TEXT_LIMIT),
+            code: code.map(|code| presentable(&code, secrets, ID_LIMIT)),
+            raw: cut(redact(&raw, secrets), RAW_LIMIT),
         });
         if let Some(cause) = oversize(self.status, &text) {
             return Failure::TooLarge(TooLarge { cause, input, reply });
@@ -184,10 +184,10 @@ fn named_input(body: &Value) -> Option<usize> {
     usize::try_from(place.get(list.checked_add(1)?)?.as_u64()?).ok()
 }
 
-/// Makes text from outside fit to be shown: key removed, control characters escaped, cut to `limit`
-/// bytes.
-pub(super) fn presentable(text: &str, key: Option<&ApiKey>, limit: usize) -> String {
-    let text = redact(text, key);
+/// Makes text from outside fit to be shown: secrets removed, control characters escaped, cut to
+/// `limit` bytes.
+pub(super) fn presentable(text: &str, secrets: &Secrets, limit: usize) -> String {
+    let text = redact(text, secrets);
     let mut shown = String::new();
     for c in text.trim().chars() {
         let before = shown.len();
@@ -224,7 +224,7 @@ mod tests {
             retry_after: None,
             body: body.as_bytes().to_vec(),
         };
-        refusal.classify(None)
+        refusal.classify(&Secrets::default())
     }
 
     fn text_of(status: u16, body: &str) -> String {
@@ -321,8 +321,11 @@ mod tests {
 
     #[test]
     fn text_is_escaped_and_cut_on_a_character() {
-        assert_eq!(presentable(" a\u{1b}[0m\u{202e}b ", None, 99), "a\\u{1b}[0m\\u{202e}b");
+        assert_eq!(
+            presentable(" a\u{1b}[0m\u{202e}b ", &Secrets::default(), 99),
+            "a\\u{1b}[0m\\u{202e}b"
+        );
         let long = "\u{e9}".repeat(400);
-        assert_eq!(presentable(&long, None, 511).len(), 510);
+        assert_eq!(presentable(&long, &Secrets::default(), 511).len(), 510);
     }
 }

@@ -82,14 +82,17 @@ fn fraction() -> f64 {
     bits as f64 / (1_u64 << 53) as f64
 }
 
-/// Retry-After as seconds or as an HTTP date (RFC 9110, section 10.2.3); anything else is ignored.
+/// Retry-After as seconds or as an HTTP date (RFC 9110, section 10.2.3). Anything else is ignored,
+/// and so are zero and a date that has passed: a server in trouble that asks for no wait gets the
+/// back-off, with its jitter and within the budget, instead of retries without end at once.
 pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+        let seconds = text.parse().unwrap_or(u64::MAX);
+        return (seconds > 0).then(|| Duration::from_secs(seconds));
     }
     let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+    date.duration_since(now).ok().filter(|wait| !wait.is_zero())
 }
 
 #[cfg(test)]
@@ -116,7 +119,7 @@ mod tests {
     fn an_asked_wait_is_kept_up_to_its_own_cap() {
         let policy = RetryPolicy::new();
         let asked = |seconds| policy.wait(1, Some(Duration::from_secs(seconds)));
-        assert_eq!(asked(0), Some(Duration::ZERO));
+        assert_eq!(asked(1), Some(Duration::from_secs(1)));
         assert_eq!(asked(60), Some(Duration::from_secs(60)));
         assert_eq!(asked(61), None);
     }
@@ -126,10 +129,14 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
         let cases = [
             ("7", Some(7)),
-            (" 0 ", Some(0)),
+            (" 1 ", Some(1)),
+            (" 0 ", None),
+            ("00", None),
             ("99999999999999999999999", Some(u64::MAX)),
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(7)),
-            ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
+            ("Sun, 06 Nov 1994 08:49:31 GMT", Some(1)),
+            ("Sun, 06 Nov 1994 08:49:30 GMT", None),
+            ("Sun, 06 Nov 1994 08:49:00 GMT", None),
             ("soon", None),
             ("-1", None),
             ("1.5", None),

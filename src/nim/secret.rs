@@ -1,4 +1,4 @@
-//! The API key: held, sent, and taken out of any text that a server sends back.
+//! The API key and other secrets: held, sent, and taken out of any text that a server sends back.
 //! Not the reading of the environment. Layer: above `error`.
 
 use std::fmt;
@@ -10,8 +10,10 @@ use super::error::ConfigFault;
 
 /// What stands in a text where the key stood.
 const REDACTED: &str = "[redacted]";
-/// How NVIDIA's keys begin, and the least length of the rest that makes a word a key.
+/// How NVIDIA's keys begin.
 const PREFIX: &str = "nvapi-";
+/// Least bytes of the rest that make a word a key, and of a secret that is taken out of texts:
+/// servers without keys are given such as `EMPTY`, which is a word of answers too.
 const LEAST: usize = 8;
 
 /// A key that can stand in a header. Neither `Display` nor `Serialize`; wiped from memory on drop.
@@ -37,20 +39,43 @@ impl ApiKey {
         value.set_sensitive(true);
         Ok(value)
     }
+}
 
-    /// The text without the key.
+/// What is taken out of texts: the key, and values of the caller's headers.
+#[derive(Default)]
+pub(super) struct Secrets(Vec<SecretString>);
+
+impl Secrets {
+    /// Adds those that are long enough to be told from a word.
+    pub(super) fn extend<'s>(&mut self, secrets: impl IntoIterator<Item = &'s SecretString>) {
+        let texts = secrets.into_iter().map(|secret| secret.expose_secret().trim());
+        self.0.extend(texts.filter(|text| text.len() >= LEAST).map(SecretString::from));
+        // One may hold another: the whole goes first.
+        self.0.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
+    }
+
+    /// The text without secrets.
     pub(super) fn take_out(&self, text: &str) -> String {
-        text.replace(self.0.expose_secret(), REDACTED)
+        let mut clean = text.to_owned();
+        for secret in self.0.iter().map(SecretString::expose_secret) {
+            if clean.contains(secret) {
+                clean = clean.replace(secret, REDACTED);
+            }
+        }
+        clean
     }
 }
 
-/// The text without the key, and without any word that looks like one of NVIDIA's keys: a server
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+/// The text without secrets, and without any word that looks like one of NVIDIA's keys: a server
 /// may echo a part of it, or another's.
-pub(super) fn redact(text: &str, key: Option<&ApiKey>) -> String {
-    let text = match key {
-        Some(key) => key.take_out(text),
-        None => text.to_owned(),
-    };
+pub(super) fn redact(text: &str, secrets: &Secrets) -> String {
+    let text = secrets.take_out(text);
     let mut clean = String::new();
     let mut rest = text.as_str();
     while let Some((before, after)) = rest.split_once(PREFIX) {
@@ -89,7 +114,6 @@ mod tests {
         let header = key.header().expect("a legal header");
         assert_eq!(header.to_str().expect("ascii"), "Bearer nvapi-canary");
         assert_eq!(format!("{header:?} {key:?}"), "Sensitive [redacted]");
-        assert_eq!(redact("bad key nvapi-canary!", Some(&key)), "bad key [redacted]!");
     }
 
     #[test]
@@ -101,8 +125,19 @@ mod tests {
             ("nvapi-short nvapi-nvapi-abcdef", "nvapi-short [redacted]"),
         ];
         for (text, clean) in cases {
-            assert_eq!(redact(text, None), clean);
+            assert_eq!(redact(text, &Secrets::default()), clean);
         }
+    }
+
+    #[test]
+    fn secrets_of_eight_bytes_are_taken_out_and_shorter_ones_are_words() {
+        let mut secrets = Secrets::default();
+        let given = ["EMPTY", " eightby8\n", "eightby8-and-more", "seven-7"];
+        let given = given.map(SecretString::from);
+        secrets.extend(&given);
+        let text = "EMPTY seven-7 eightby8-and-more eightby8!";
+        assert_eq!(redact(text, &secrets), "EMPTY seven-7 [redacted] [redacted]!");
+        assert_eq!(format!("{secrets:?}"), "[redacted]");
     }
 
     #[test]

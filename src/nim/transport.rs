@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::header::HeaderMap;
 use reqwest::{Client, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,7 +21,7 @@ pub(super) use super::meter::{Meter, Tally};
 use super::pace::Pace;
 use super::reply::{Failure, presentable};
 use super::retry::RetryPolicy;
-use super::secret::ApiKey;
+use super::secret::{ApiKey, Secrets};
 use super::spans;
 
 /// Most bytes of network and parser words that enter an error.
@@ -32,6 +33,9 @@ pub(super) const REASON_LIMIT: usize = 512;
 pub(super) struct Transport {
     pub(super) http: Client,
     pub(super) key: Option<ApiKey>,
+    /// Headers that the caller set.
+    pub(super) extra: HeaderMap,
+    pub(super) secrets: Secrets,
     pub(super) retry: RetryPolicy,
     /// Bound of one try, from connecting to the last byte (of a stream: to its first event),
     /// polling included.
@@ -60,7 +64,7 @@ impl Transport {
         tally: &mut Tally,
     ) -> Result<T, Failure> {
         let got = self.ask(target, body, limit, Reading::Whole, deadline, tally).await?;
-        self.whole(target, got).map_err(Failure::Other)
+        self.whole(target, got)
     }
 
     /// Sends `body` and reads the answer up to its first event, or whole when it is no stream.
@@ -89,11 +93,14 @@ impl Transport {
         self.tries(&exchange, deadline, tally).await
     }
 
-    /// The JSON of an answer that was to be whole.
-    fn whole<T: DeserializeOwned>(&self, target: &Target, got: Got) -> Result<T, NimError> {
+    /// The JSON of an answer that was to be whole. One that is none may tell of an error, in the
+    /// server's words.
+    fn whole<T: DeserializeOwned>(&self, target: &Target, got: Got) -> Result<T, Failure> {
         match got {
-            Got::Whole(answer) => self.parse(target, &answer),
-            Got::Events(..) => Err(invalid(target, ResponseFault::StreamEnded)),
+            Got::Whole(answer) => self
+                .parse(target, &answer)
+                .map_err(|error| self.told_failure(target, &answer).unwrap_or(error.into())),
+            Got::Events(..) => Err(invalid(target, ResponseFault::StreamEnded).into()),
         }
     }
 
@@ -120,7 +127,7 @@ impl Transport {
     ) -> Result<T, NimError> {
         let exchange = Exchange { target, body: None, limit, reading: Reading::Whole };
         let got = self.tries(&exchange, None, &mut Tally::default()).await.map_err(plain)?;
-        self.whole(target, got)
+        self.whole(target, got).map_err(plain)
     }
 
     /// One GET without retry, of which only the status counts.
@@ -150,18 +157,15 @@ impl Transport {
 
     /// Text from outside, fit to be shown or kept.
     pub(super) fn presentable(&self, text: &str, limit: usize) -> String {
-        presentable(text, self.key.as_ref(), limit)
+        presentable(text, &self.secrets, limit)
     }
 
-    /// Text of a result, without the key should the server have echoed it.
+    /// Text of a result, without secrets should the server have echoed one.
     pub(super) fn redact(&self, text: &str) -> String {
-        match &self.key {
-            Some(key) => key.take_out(text),
-            None => text.to_owned(),
-        }
+        self.secrets.take_out(text)
     }
 
-    /// A document of a server, without the key.
+    /// A document of a server, without secrets.
     pub(super) fn redact_json(&self, document: Value) -> Value {
         match document {
             Value::String(text) => Value::String(self.redact(&text)),
@@ -243,6 +247,16 @@ impl Transport {
             self.meter.circuit_refused();
             NimError::CircuitOpen { url: target.url.to_string(), retry_in }
         })?;
+        self.turn(deadline, ledger).await?;
+        Ok(permit)
+    }
+
+    /// Waits for the limit of requests per minute, unless that takes too long.
+    pub(super) async fn turn(
+        &self,
+        deadline: Option<Instant>,
+        ledger: &mut Ledger<'_>,
+    ) -> Result<(), NimError> {
         while let Err(retry_in) = self.pace.take(Instant::now()) {
             if !fits(retry_in, deadline) {
                 let requests_per_minute = self.requests_per_minute.unwrap_or_default();
@@ -251,7 +265,7 @@ impl Transport {
             tokio::time::sleep(retry_in).await;
             ledger.paused(retry_in);
         }
-        Ok(permit)
+        Ok(())
     }
 
     /// How long to wait before the next try, or none when there shall be no other.
@@ -315,9 +329,11 @@ pub(super) fn invalid(target: &Target, what: ResponseFault) -> NimError {
 }
 
 /// Worth another try by itself. A timeout is not: the server may still be busy with the first
-/// request, and the same work again only adds to its load.
+/// request, and the same work again only adds to its load. Nor is a status request whose turn comes
+/// after the time of its try: the next try would take turns as well.
 fn is_transient(error: &NimError) -> bool {
-    error.is_retryable() && !matches!(error, NimError::Timeout { .. } | NimError::DeadlineExceeded)
+    use NimError::{DeadlineExceeded, Paced, Timeout};
+    error.is_retryable() && !matches!(error, Timeout { .. } | DeadlineExceeded | Paced { .. })
 }
 
 /// Says that the service, rather than this request, is in trouble.

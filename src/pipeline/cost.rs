@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What calls of a model took to be answered, as far as the model tells.
+/// What calls of a model took, as far as the model tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cost {
@@ -71,7 +71,7 @@ pub struct StageTotal {
     pub cached: u64,
     /// Time of all runs together.
     pub took: Duration,
-    /// What the calls cost. Those that failed do not tell.
+    /// What the calls cost, those that failed included as far as the model tells.
     pub cost: Cost,
 }
 

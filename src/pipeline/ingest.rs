@@ -181,10 +181,12 @@ impl<'e, I: Iterator<Item = Record> + Send> Ingest<'e, I> {
         self
     }
 
-    /// Runs the ingest. Must be called in a tokio runtime.
+    /// Runs the ingest. Must be called in a tokio runtime with time enabled.
     ///
     /// A record that cannot be stored, or whose text the model refuses, is set aside with the
-    /// reason ([`IngestReport::rejected`]) and the others go on. When the model fails otherwise
+    /// reason ([`IngestReport::rejected`]) and the others go on. When the model gives no answer in
+    /// time, it is left alone for a while, then asked with half as many texts, eight times at most
+    /// for a batch. When it fails otherwise
     /// nothing more is sent; what it has by then is waited for and committed. What was committed
     /// stays: run it again with the same records, and it goes on where it was. The future can be
     /// dropped at any point: a commit under way ends by itself.

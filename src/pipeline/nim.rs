@@ -1,5 +1,6 @@
 //! The NIM client as an [`Embedder`] and a [`Reranker`].
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::cost::Cost;
@@ -16,7 +17,8 @@ fn options(deadline: Option<Instant>) -> CallOptions {
     deadline.map_or(options, |at| options.deadline(at))
 }
 
-fn failed(error: NimError) -> StageError {
+fn failed(error: NimError, spent: CallCost) -> StageError {
+    let is_slow = matches!(error, NimError::Timeout { .. });
     let retryable = error.is_retryable();
     let (named, unnamed) = match &error {
         NimError::EmptyInput { index }
@@ -29,10 +31,11 @@ fn failed(error: NimError) -> StageError {
         NimError::BadRequest(reply) => (None, matches!(reply.status, 400 | 413 | 422)),
         _ => (None, false),
     };
-    let failed = StageError::new(error).retryable(retryable);
+    let failed = StageError::new(error).retryable(retryable).cost(cost(spent, None));
     match named {
         Some(index) => failed.input(index),
         None if unnamed => failed.some_input(),
+        None if is_slow => failed.timed_out(),
         None => failed,
     }
 }
@@ -54,6 +57,11 @@ impl Embedder for EmbeddingModel {
         ModelContract::new(self.model()).roles(roles)
     }
 
+    /// The family of the server, how it cuts long texts, and whether vectors are scaled.
+    fn cache_key(&self) -> Cow<'_, str> {
+        Cow::Owned(EmbeddingModel::cache_key(self))
+    }
+
     /// One request.
     fn batch_size(&self) -> usize {
         self.texts_per_request()
@@ -70,7 +78,9 @@ impl Embedder for EmbeddingModel {
             Role::Passage => InputType::Passage,
         };
         Box::pin(async move {
-            let answer = self.embed_with(texts, role, options(deadline)).await.map_err(failed)?;
+            let mut spent = CallCost::default();
+            let answer = self.embed_counted(texts, role, options(deadline), &mut spent).await;
+            let answer = answer.map_err(|error| failed(error, spent))?;
             let cost = cost(answer.cost, answer.prompt_tokens);
             Ok(Embedded::new(answer.vectors).cost(cost))
         })
@@ -89,13 +99,19 @@ impl Reranker for RankingModel {
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<Reranked, StageError>> {
         Box::pin(async move {
-            let options = options(deadline);
-            let answer = self.rank_with(query, passages, options).await.map_err(failed)?;
+            let mut spent = CallCost::default();
+            let answer = self.rank_counted(query, passages, options(deadline), &mut spent).await;
+            let answer = answer.map_err(|error| failed(error, spent))?;
             let ranking = answer.scores.iter();
             let ranking = ranking.map(|at| RankedPassage { index: at.index, score: at.logit });
             let cost = cost(answer.cost, answer.prompt_tokens);
             Ok(Reranked::new(ranking.collect()).cost(cost))
         })
+    }
+
+    /// The family of the server, which sets the scale of scores, and how it cuts long texts.
+    fn cache_key(&self) -> Cow<'_, str> {
+        Cow::Owned(RankingModel::cache_key(self))
     }
 
     /// Each passage is scored with the query alone.

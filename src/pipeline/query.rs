@@ -373,8 +373,8 @@ impl<'q> Query<'q> {
 
     /// Whether what models said before is taken from the file and what they say now is kept
     /// there. Default: as the file was opened ([`DatabaseOptions::cache`]). Vectors are looked up
-    /// by everything that decides on them and the whole question, logits by model, question and
-    /// passage. Keeping is done after the answer, many queries at a time.
+    /// by everything that decides on them and the whole question, logits by model, its settings,
+    /// question and passage. Keeping is done after the answer, many queries at a time.
     ///
     /// [`DatabaseOptions::cache`]: crate::DatabaseOptions::cache
     pub fn cache(mut self, cache: bool) -> Self {

@@ -1,5 +1,6 @@
 //! What a model must do to take part: embed texts, or order passages.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -26,6 +27,7 @@ pub struct StageError {
     source: Box<dyn std::error::Error + Send + Sync>,
     retryable: bool,
     blame: Blame,
+    cost: Cost,
 }
 
 /// What a call failed by.
@@ -37,13 +39,15 @@ pub(super) enum Blame {
     SomeInput,
     /// The input of that index.
     Input(usize),
+    /// Its size: the model was too slow for it.
+    Size,
 }
 
 impl StageError {
     /// Wraps the model's own error.
     #[must_use]
     pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { source: source.into(), retryable: false, blame: Blame::Call }
+        Self { source: source.into(), retryable: false, blame: Blame::Call, cost: Cost::new() }
     }
 
     /// Says whether the same call can succeed later.
@@ -67,6 +71,27 @@ impl StageError {
     pub fn some_input(mut self) -> Self {
         self.blame = Blame::SomeInput;
         self
+    }
+
+    /// Says that the model did not answer in time: an ingest waits, then goes on with smaller
+    /// batches.
+    #[must_use]
+    pub fn timed_out(mut self) -> Self {
+        self.blame = Blame::Size;
+        self
+    }
+
+    /// Tells what the call took although it failed.
+    #[must_use]
+    pub fn cost(mut self, cost: Cost) -> Self {
+        self.cost = cost;
+        self
+    }
+
+    /// What the call took although it failed.
+    #[must_use]
+    pub fn spent(&self) -> Cost {
+        self.cost
     }
 
     pub(super) fn blame(&self) -> Blame {
@@ -128,6 +153,13 @@ pub trait Embedder: Send + Sync {
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<Embedded, StageError>>;
 
+    /// What the vectors of queries depend on besides role, prefixes and dimensions, which the
+    /// cache knows: models with equal keys take each other's vectors from it. Default: the
+    /// model's id; add settings that change the vectors.
+    fn cache_key(&self) -> Cow<'_, str> {
+        Cow::Owned(self.contract().model)
+    }
+
     /// Texts that are best sent in one call.
     fn batch_size(&self) -> usize {
         64
@@ -180,6 +212,13 @@ pub trait Reranker: Send + Sync {
         passages: &'a [&'a str],
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<Reranked, StageError>>;
+
+    /// What scores depend on besides query and passages: models with equal keys take each other's
+    /// scores from the cache, beside their own. Default: the model's id; add settings that change
+    /// the scores, and whatever sets their scale.
+    fn cache_key(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.model())
+    }
 
     /// Whether the score of a passage depends on query and passage alone, but for rounding, not
     /// on the other passages of the call. Then scores that a cache has are used beside new ones;

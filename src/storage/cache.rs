@@ -375,9 +375,12 @@ fn bytes(key: &[u8], value: &[u8]) -> u64 {
     (key.len() + value.len()) as u64
 }
 
-/// Removes the whole cache.
-pub(crate) fn clear(txn: &mut WriteTxn<'_>) -> Result<(), StorageError> {
-    txn.delete_prefix(Table::Meta, PREFIX).map(drop)
+/// Removes the whole cache. What was taken to be written before has another seed than `seed` and
+/// is refused from then on.
+pub(crate) fn clear(txn: &mut WriteTxn<'_>, seed: u64) -> Result<(), StorageError> {
+    txn.delete_prefix(Table::Meta, PREFIX)?;
+    let none = State { next: 0, entries: 0, bytes: 0, seed };
+    txn.put(Table::Meta, STATE_KEY, &none.encode())
 }
 
 /// Checks that entries, order and state agree, and that every entry can be read.

@@ -132,7 +132,6 @@ async fn json_that_is_not_the_expected_document_is_typed() {
         two("[1,2]", "[1")[..40].to_owned(),
         deep,
         r#"{"data":[],"data":[]}"#.to_owned(),
-        r#"{"error":"late"}"#.to_owned(),
         "<html>fine</html>".to_owned(),
         String::new(),
     ];
@@ -140,6 +139,34 @@ async fn json_that_is_not_the_expected_document_is_typed() {
         let fault = fault_of(body.clone()).await;
         assert!(matches!(fault, ResponseFault::Json { .. }), "{body:.60} gave {fault:?}");
     }
+}
+
+#[tokio::test]
+async fn an_error_under_status_200_keeps_the_words_of_the_server() {
+    let server = Server::start(|n, _| match n {
+        0 => answer(200, "", r#"{"error":"late"}"#),
+        1 => answer(200, "", r#"{"error":{"message":"out of memory","code":503}}"#),
+        2 => answer(200, "", r#"{"error":"late","data":[],"rankings":null}"#),
+        _ => answer(200, "", format!(r#"{{"error":"late","x":"{}"}}"#, "y".repeat(64 << 10))),
+    })
+    .await;
+    let nim = server.nim();
+    let told = |error: NimError| match error {
+        NimError::AnswerFailed(reply) | NimError::Server { reply, .. } => {
+            (reply.status, reply.message)
+        }
+        other => panic!("{other:?}"),
+    };
+    let embedder = nim.embedder("m");
+    let embed = || async { embedder.embed(&["a"], PASSAGE).await.expect_err("an error") };
+    assert_eq!(told(embed().await), (200, "late".to_owned()));
+    assert_eq!(told(embed().await), (503, "out of memory".to_owned()));
+    let error = nim.reranker("m").rank("q", &["a"]).await.expect_err("an error");
+    assert_eq!(told(error), (200, "late".to_owned()));
+    // Read for its error only when it is as short as a refusal.
+    let long = embed().await;
+    assert!(matches!(long, NimError::InvalidResponse { .. }), "{long:?}");
+    assert_eq!(server.requests().len(), 4);
 }
 
 #[tokio::test]

@@ -80,16 +80,26 @@ async fn the_last_refusal_is_reported_after_all_tries() {
 
 #[tokio::test]
 async fn retry_after_replaces_the_back_off() {
-    // A back-off of a day would not end; the server's zero seconds and past date do.
+    // A back-off of years would not end; the second that the server asks for does.
     let patient = RetryPolicy::new().base(Duration::from_secs(1 << 40)).cap(Duration::MAX);
-    for text in ["0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
+    let server = failing(1, || answer(429, "retry-after: 1\r\n", "")).await;
+    let nim = server.builder().retry(patient).build().expect("a client");
+    let found = embed(&nim).await.expect("the second try");
+    assert_eq!((found.cost.retries, found.cost.paused), (1, Duration::from_secs(1)));
+    // What asks for no wait is no answer to how long: the back-off decides.
+    for text in ["soon", "0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
+        let headers = format!("retry-after: {text}\r\n");
+        let server = failing(1, move || answer(429, &headers, "")).await;
+        assert_eq!(embed(&server.nim()).await.expect("it is ignored").cost.retries, 1, "{text}");
         let headers = format!("retry-after: {text}\r\n");
         let server = failing(1, move || answer(429, &headers, "")).await;
         let nim = server.builder().retry(patient).build().expect("a client");
-        assert_eq!(embed(&nim).await.expect("the second try").cost.retries, 1);
+        let options = CallOptions::new().timeout(Duration::from_secs(5));
+        let model = nim.embedder("m");
+        let error = model.embed_with(&["a"], InputType::Query, options).await.expect_err("years");
+        assert!(matches!(error, NimError::RateLimited { retry_after: None, .. }), "{error:?}");
+        assert_eq!(server.requests().len(), 1);
     }
-    let server = failing(1, || answer(429, "retry-after: soon\r\n", "")).await;
-    assert_eq!(embed(&server.nim()).await.expect("garbage is ignored").cost.retries, 1);
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use portolan::nim::{ConfigFault, InputType, Nim, NimError, Service};
+use portolan::nim::{ConfigFault, InputType, Message, Nim, NimError, Service};
+use portolan::{CacheOptions, CollectionOptions, DatabaseOptions, Metric, Record};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -62,6 +63,19 @@ async fn an_echoed_key_is_taken_out_of_results_too() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_a_short_word_is_left_in_answers_and_a_header_is_not() {
+    let server = Server::start(|_, _| {
+        let content = "EMPTY is no key, tenant-4711 is";
+        ok(&json!({"choices": [{"message": {"content": content}}]}))
+    })
+    .await;
+    let builder = server.builder().api_key("EMPTY").header("x-tenant", "tenant-4711");
+    let nim = builder.build().expect("a client");
+    let answer = nim.chat("m").complete(&[Message::user("u")]).await.expect("an answer");
+    assert_eq!(answer.content, "EMPTY is no key, [redacted] is");
+}
+
+#[tokio::test]
 async fn hosted_services_need_a_key_and_say_so() {
     let error = Nim::builder().build().expect_err("hosted by default");
     assert!(matches!(error, NimError::MissingKey { .. }));
@@ -105,4 +119,53 @@ async fn a_server_without_tls_is_not_spoken_to_over_https() {
     assert!(matches!(found, Err(NimError::Tls { .. })), "{found:?}");
     assert_eq!(count.load(Ordering::SeqCst), 1);
     task.abort();
+}
+
+#[tokio::test]
+async fn secrets_never_reach_the_database_file() {
+    let header = "canary-of-a-header";
+    let server = Server::start(move |_, request| {
+        let inputs = request.json()["input"].as_array().map_or(0, Vec::len);
+        if inputs == 0 {
+            let rankings: Vec<_> = (0..request.json()["passages"].as_array().map_or(0, Vec::len))
+                .map(|index| json!({"index": index, "logit": 1}))
+                .collect();
+            return ok(&json!({"rankings": rankings, "model": KEY, "id": header}));
+        }
+        let item = |index| json!({"index": index, "embedding": [1, 2], "note": KEY});
+        let data: Vec<_> = (0..inputs).map(item).collect();
+        match request.inputs().iter().any(|text| text.contains("refused")) {
+            true => answer(400, "", format!(r#"{{"error":"{KEY} {header} is no key"}}"#)),
+            false => ok(&json!({"data": data, "model": header, "id": KEY})),
+        }
+    })
+    .await;
+    let builder = server.builder().api_key(KEY).header("x-org", header);
+    let nim = builder.build().expect("a client");
+    let (embedder, reranker) = (nim.embedder("m"), nim.reranker("r"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = DatabaseOptions::new().cache(CacheOptions::new());
+    let db = options.open(dir.path().join("p.portolan")).expect("a database");
+    let docs = db.create_collection("docs", CollectionOptions::new(2, Metric::Cosine));
+    let docs = docs.expect("a collection");
+    let texts = ["one", "two", "refused", "four"];
+    let records = texts.iter().enumerate().map(|(id, text)| Record::new(id as i64).text(*text));
+    let report = docs.ingest(records).embedder(&embedder).pending(true).run().await;
+    let report = report.expect("an ingest");
+    assert_eq!((report.progress.embedded, report.progress.rejected), (3, 1));
+    let reason = &report.rejected[0].reason;
+    assert!(reason.contains("[redacted] [redacted] is no key"), "{reason}");
+    let query = docs.query("one").embedder(&embedder).reranker(&reranker);
+    assert!(query.run().await.expect("an answer").report.reranked);
+    assert_eq!(db.write_cache().expect("a commit"), 2);
+    let sent = server.requests();
+    assert!(sent.iter().all(|request| request.header("x-org") == Some(header)));
+    drop((docs, db));
+    let mut files = 0;
+    for file in std::fs::read_dir(dir.path()).expect("the directory") {
+        let bytes = std::fs::read(file.expect("an entry").path()).expect("a file");
+        assert!(!bytes.windows(6).any(|window| window == b"canary"));
+        files += 1;
+    }
+    assert!(files > 0);
 }

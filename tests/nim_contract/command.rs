@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::server::{Server, ok};
 
 /// Runs the command beside the server.
-async fn portolan(folder: &Path, args: &[&str]) -> Output {
+pub async fn portolan(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
     for name in ["NVIDIA_API_KEY", "NVIDIA_BASE_URL", "NVIDIA_APPEND_API_VERSION"] {
         command.env_remove(name);
@@ -19,7 +19,7 @@ async fn portolan(folder: &Path, args: &[&str]) -> Output {
     run.await.expect("the thread").expect("the command")
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 

@@ -1,8 +1,12 @@
 //! The cases of the reference client's integration tests, against each server generation.
 
-use portolan::nim::{InputType, ModelFacts, NimError, RankTruncate, ResponseFault, Truncate};
+use portolan::nim::{
+    CallOptions, Image, Input, InputType, ModelFacts, NimError, RankTruncate, ResponseFault,
+    Truncate,
+};
 
-use crate::service::{ALL, EMBED, Generation, MAX_TOKENS, RANK, vector};
+use crate::service::{ALL, EMBED, EMBED_VL, Generation, KEY, MAX_TOKENS, RANK, RANK_VL, vector};
+use serde_json::json;
 
 /// A text of 10240 words; its first and its last differ from the others.
 fn long_text() -> String {
@@ -177,4 +181,80 @@ async fn refusals_of_every_generation_are_typed() {
     let hosted = Generation::Hosted.start().await;
     let found = hosted.nim().embedder(EMBED).embed(&["a"], InputType::Query).await;
     assert!(matches!(found, Err(NimError::Unauthorized(_))), "{found:?}");
+}
+
+#[tokio::test]
+async fn cases_1_and_2_pass_every_generation_with_their_bodies_as_written() {
+    for generation in ALL {
+        let server = generation.start().await;
+        let nim = generation.client(&server);
+        let bearer = (generation == Generation::Hosted).then(|| format!("Bearer {KEY}"));
+        let embedder = nim.embedder(EMBED);
+        let truncations =
+            [(Truncate::None, "NONE"), (Truncate::Start, "START"), (Truncate::End, "END")];
+        for (role, word) in [(InputType::Query, "query"), (InputType::Passage, "passage")] {
+            for (truncate, name) in truncations {
+                let model = embedder.clone().truncate(truncate);
+                let found = model.embed(&["one two", "three"], role).await.expect("vectors");
+                let is_query = role == InputType::Query;
+                let expected = ["one two", "three"].map(|text| vector(text, name, is_query, 2048));
+                assert_eq!(found.vectors, expected);
+                let sent = server.requests().pop().expect("a request");
+                assert_eq!(sent.line, "POST /v1/embeddings HTTP/1.1");
+                assert_eq!(sent.header("authorization"), bearer.as_deref());
+                let mut body = sent.json();
+                // How vectors travel is the client's choice.
+                body.as_object_mut().expect("an object").remove("encoding_format");
+                assert_eq!(
+                    body,
+                    json!({"model": EMBED, "input": ["one two", "three"],
+                    "input_type": word, "truncate": name})
+                );
+            }
+        }
+        for (truncate, name) in [
+            (RankTruncate::End, Some("END")),
+            (RankTruncate::None, Some("NONE")),
+            (RankTruncate::Unset, None),
+        ] {
+            let model = nim.reranker(RANK).truncate(truncate);
+            let found = model.rank("way", &["no", "one way"]).await.expect("scores");
+            assert_eq!(found.scores.iter().map(|s| s.index).collect::<Vec<_>>(), [1, 0]);
+            let mut body = json!({"model": RANK, "query": {"text": "way"},
+                "passages": [{"text": "no"}, {"text": "one way"}]});
+            if let Some(name) = name {
+                body["truncate"] = json!(name);
+            }
+            assert_eq!(server.requests().pop().expect("a request").json(), body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn images_pass_the_strict_service_of_every_generation() {
+    let image = Image::from_data_url("data:image/gif;base64,R0lGODlh").expect("an image");
+    for generation in ALL {
+        let server = generation.start().await;
+        let nim = generation.client(&server);
+        let inputs = [
+            Input::from("a"),
+            Input::TextAndImage("b", &image),
+            Input::from(&image),
+            Input::from("says data:image/gif;base64,R0lGODlh"),
+        ];
+        let model = nim.embedder(EMBED_VL);
+        let found = model.embed_inputs(&inputs, InputType::Passage, CallOptions::new()).await;
+        assert_eq!(found.expect("vectors").vectors.len(), 4);
+        let texts = [Input::from("a"), Input::from("says data:image/gif;base64,R0lGODlh")];
+        let found = model.embed_inputs(&texts, InputType::Query, CallOptions::new()).await;
+        assert_eq!(found.expect("vectors").vectors.len(), 2);
+        let ranker = nim.reranker(RANK_VL);
+        let found = ranker.rank_inputs("which", &inputs, CallOptions::new()).await;
+        assert_eq!(found.expect("scores").scores.len(), 4);
+        // The service is strict: a text model of it takes no image.
+        let text_model = nim.reranker(RANK).facts(ModelFacts::unknown());
+        let refused = text_model.rank_inputs("which", &inputs, CallOptions::new()).await;
+        let error = refused.expect_err("images for a text model");
+        assert!(matches!(error, NimError::BadRequest(_)), "{generation:?}: {error:?}");
+    }
 }

@@ -6,7 +6,8 @@ use portolan::nim::{
     Quantization, RankTruncate, ResponseFault, Service, Truncate,
 };
 use portolan::{
-    CollectionOptions, Database, Embedder, Error, Metric, Record, Reranker, Role, Roles,
+    CacheOptions, CollectionOptions, Database, DatabaseOptions, Embedder, Error, Filter, Metric,
+    Record, Reranker, Role, Roles,
 };
 use serde_json::{Value, json};
 
@@ -325,4 +326,67 @@ async fn health_and_models_of_each_family_are_found() {
     assert!(matches!(found, Err(NimError::InvalidResponse { .. })), "{found:?}");
     let urls: Vec<Value> = server.requests().iter().map(|r| json!(r.line)).collect();
     assert_eq!(urls.len(), 8);
+}
+
+#[tokio::test]
+async fn families_that_serve_one_model_name_share_nothing_in_the_cache() {
+    let server = Server::start(|_, request| {
+        let body = request.json();
+        match request.line.as_str() {
+            "POST /v1/ranking HTTP/1.1" => {
+                let passages = body["passages"].as_array().map_or(0, Vec::len);
+                let items = (0..passages).map(|index| json!({"index": index, "logit": 7.5}));
+                ok(&json!({"rankings": items.collect::<Vec<_>>()}))
+            }
+            "POST /v1/rerank HTTP/1.1" => {
+                let documents = body["documents"].as_array().map_or(0, Vec::len);
+                let items = (0..documents).map(|at| json!({"index": at, "relevance_score": 0.25}));
+                ok(&json!({"results": items.collect::<Vec<_>>()}))
+            }
+            _ => embedded(request),
+        }
+    })
+    .await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = DatabaseOptions::new().cache(CacheOptions::new());
+    let db = options.open(dir.path().join("p.portolan")).expect("a database");
+    let docs = db.create_collection("docs", CollectionOptions::new(2, Metric::L2));
+    let docs = docs.expect("a collection");
+    for id in 0..3_i64 {
+        let record = Record::new(id).text(format!("text {id}")).vector([1.0, id as f32]);
+        docs.upsert(record).expect("a commit");
+    }
+    let (nim, cohere) = (client(&server, Api::Nim), client(&server, Api::Cohere));
+    let other = client(&server, Api::OpenAi);
+    let (logits, scores) = (nim.reranker("m"), cohere.reranker("m"));
+    let uncut = logits.clone().truncate(RankTruncate::Unset);
+    let few = Filter::lt("number", 1);
+    for (reranker, filter, score, asked) in [
+        (&logits, Some(few), 7.5, 0),
+        (&scores, None, 0.25, 3),
+        (&logits, None, 7.5, 3),
+        (&uncut, None, 7.5, 3),
+        (&scores, None, 0.25, 0),
+        (&logits, None, 7.5, 0),
+    ] {
+        let query = docs.query("q").vector([1.0, 1.0]).reranker(reranker);
+        let query = match filter {
+            Some(filter) => query.filter(filter),
+            None => query,
+        };
+        let answer = query.run().await.expect("an answer");
+        assert_eq!(answer.report.cache.rerank_misses, asked, "{reranker:?}");
+        assert!(answer.hits.iter().all(|hit| hit.rerank_score == Some(score)), "{reranker:?}");
+    }
+    // Vectors: of the families, and of one as it comes and scaled to length 1.
+    let (plain, scaled) = (nim.embedder("m"), nim.embedder("m").normalize(true));
+    let cut = nim.embedder("m").truncate(Truncate::End);
+    let elsewhere = other.embedder("m");
+    let bare = nim.embedder("m").prefixes("", "");
+    for embedder in [&plain, &scaled, &cut, &elsewhere, &bare] {
+        for cached in [false, true] {
+            let answer = docs.query("q").embedder(embedder).run().await.expect("an answer");
+            assert_eq!(answer.report.cache.embedding, cached, "{embedder:?}");
+        }
+    }
 }

@@ -3,10 +3,13 @@
 
 use serde_json::{Value, json};
 
+use crate::chat;
 use crate::server::{Request, Server, Step, answer, ok};
 
 pub const EMBED: &str = "nvidia/llama-nemotron-embed-1b-v2";
 pub const RANK: &str = "nvidia/llama-nemotron-rerank-1b-v2";
+pub const EMBED_VL: &str = "nvidia/llama-nemotron-embed-vl-1b-v2";
+pub const RANK_VL: &str = "nvidia/llama-nemotron-rerank-vl-1b-v2";
 pub const KEY: &str = "nvapi-contract";
 /// Longest input of both models, a word being a token here.
 pub const MAX_TOKENS: usize = 8192;
@@ -43,6 +46,7 @@ impl Generation {
         let done = match request.line.as_str() {
             "POST /v1/embeddings HTTP/1.1" => self.embed(&request.json()),
             "POST /v1/ranking HTTP/1.1" => self.rank(&request.json()),
+            "POST /v1/chat/completions HTTP/1.1" => return chat::serve(self, &request.json()),
             _ => Err(answer(404, "", r#"{"detail":"Not Found"}"#)),
         };
         done.map_or_else(|refusal| refusal, |body| ok(&body))
@@ -61,7 +65,7 @@ impl Generation {
             "user",
         ];
         self.only(body, &known)?;
-        self.served(body, EMBED)?;
+        self.served(body, &[EMBED, EMBED_VL])?;
         match body["input_type"].as_str() {
             Some("query" | "passage") => {}
             None if self == Self::V2 => {}
@@ -71,6 +75,7 @@ impl Generation {
         }
         let truncate = body["truncate"].as_str().unwrap_or("NONE");
         let inputs = texts(&body["input"]).ok_or_else(|| self.refuse("input: not strings"))?;
+        self.modality(body, &inputs)?;
         self.fit(inputs.iter().map(|text| words(text)), truncate)?;
         let length = match &body["dimensions"] {
             Value::Null => DIMENSIONS,
@@ -102,7 +107,7 @@ impl Generation {
 
     fn rank(self, body: &Value) -> Result<Value, Step> {
         self.only(body, &["model", "query", "passages", "truncate"])?;
-        self.served(body, RANK)?;
+        self.served(body, &[RANK, RANK_VL])?;
         let query = body["query"]["text"].as_str().filter(|text| !text.is_empty());
         let query = query.ok_or_else(|| self.refuse("query: empty"))?;
         let passages = body["passages"].as_array().cloned().unwrap_or_default();
@@ -114,8 +119,18 @@ impl Generation {
             return Err(self.refuse("truncate: unknown variant, expected NONE or END"));
         }
         let texts: Vec<&str> = passages.iter().map(|p| p["text"].as_str().unwrap_or("")).collect();
-        if texts.iter().any(|text| text.is_empty()) {
-            return Err(self.refuse("passages: a text is empty"));
+        for passage in &passages {
+            self.only(
+                passage,
+                if body["model"] == RANK_VL { &["text", "image"] } else { &["text"] },
+            )?;
+            let is_image = |image: &Value| image.as_str().is_some_and(is_image);
+            match (&passage["text"], &passage["image"]) {
+                (Value::Null, image) if is_image(image) => {}
+                (Value::String(text), Value::Null) if !text.is_empty() => {}
+                (Value::String(text), image) if !text.is_empty() && is_image(image) => {}
+                _ => return Err(self.refuse("passages: a filled text, an image, or both")),
+            }
         }
         self.fit(texts.iter().map(|text| words(text) + words(query)), truncate)?;
         let logit = |text: &str| {
@@ -140,7 +155,7 @@ impl Generation {
     }
 
     /// Refuses a field that the service does not know, in the words of each generation.
-    fn only(self, body: &Value, known: &[&str]) -> Result<(), Step> {
+    pub fn only(self, body: &Value, known: &[&str]) -> Result<(), Step> {
         let fields = body.as_object().expect("an object");
         if let Some(null) = fields.iter().find(|(_, value)| value.is_null()) {
             panic!("the field {} is null instead of absent", null.0);
@@ -170,13 +185,42 @@ impl Generation {
         })
     }
 
-    fn served(self, body: &Value, model: &str) -> Result<(), Step> {
-        if body["model"] == model {
+    pub fn served(self, body: &Value, models: &[&str]) -> Result<(), Step> {
+        if models.iter().any(|model| body["model"] == *model) {
             return Ok(());
         }
         let detail = "Function '0': Not found for account 'x'";
         let body = json!({"status": 404, "title": "Not Found", "detail": detail});
         Err(answer(404, "", body.to_string()))
+    }
+
+    /// Only models that read images may be told what inputs are, and then it must be true; a text
+    /// with an image in it is taken for both.
+    fn modality(self, body: &Value, inputs: &[String]) -> Result<(), Step> {
+        let kind = |text: &String| match text.find("data:image/") {
+            Some(0) => "image",
+            Some(_) => "text_image",
+            None => "text",
+        };
+        let is_vl = body["model"] == EMBED_VL;
+        let told: Vec<&str> = match &body["modality"] {
+            Value::Null if inputs.iter().all(|text| kind(text) == "text") => return Ok(()),
+            Value::String(one) if is_vl => vec![one.as_str(); inputs.len()],
+            Value::Array(each) if is_vl && each.len() == inputs.len() => {
+                each.iter().filter_map(Value::as_str).collect()
+            }
+            _ => return Err(self.refuse("modality: one for all inputs or one for each")),
+        };
+        // A text may hold what looks like an image, if it is told to be text.
+        let fits = |(told, text): (&&str, &String)| *told == "text" || *told == kind(text);
+        let has_image = told.iter().any(|told| *told != "text");
+        if told.len() != inputs.len() || !told.iter().zip(inputs).all(fits) {
+            return Err(self.refuse("modality: not what the inputs are"));
+        }
+        if has_image && body["input_type"] == "query" {
+            return Err(self.refuse("input_type: images are passages"));
+        }
+        Ok(())
     }
 
     /// Refuses the whole request for one input that is too long.
@@ -197,7 +241,7 @@ impl Generation {
         })
     }
 
-    fn refuse(self, text: &str) -> Step {
+    pub fn refuse(self, text: &str) -> Step {
         let body = match self {
             Self::V1 => json!({"object": "error", "message": text, "detail": {}, "type": "t"}),
             Self::V2 => return answer(400, "", text),
@@ -210,6 +254,10 @@ impl Generation {
 fn texts(input: &Value) -> Option<Vec<String>> {
     let list = input.as_array()?;
     list.iter().map(|text| text.as_str().filter(|t| !t.is_empty()).map(str::to_owned)).collect()
+}
+
+fn is_image(url: &str) -> bool {
+    url.strip_prefix("data:image/").is_some_and(|rest| rest.contains(";base64,"))
 }
 
 fn words(text: &str) -> usize {

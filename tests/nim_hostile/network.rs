@@ -1,6 +1,6 @@
 //! Misbehaviors of connections, of HTTP and of TLS.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::server::{Act, Hostile, answer, chunk};
 use crate::trial::{ALL, KEY, Trial, run};
@@ -48,7 +48,17 @@ async fn servers_that_never_finish_meet_a_timeout() {
         ("interim answers for ever", Act::Drip(vec![], interim), late),
     ]);
     run(trials.into_iter().map(Trial::impatient).collect()).await;
+    // The same, ended by the deadline of the call long before a try has had its time.
+    let late: &[&str] = &["deadline_exceeded"];
+    let trials = all(vec![
+        ("silence", Act::Hang(vec![]), late),
+        ("silence within the body", Act::Hang(bytes(LONG)), late),
+        ("a head byte by byte", Act::Drip(bytes("HTTP/1.1 200 OK\r\nx: "), bytes("y")), late),
+        ("a body byte by byte", Act::Drip(bytes(CHUNKED), chunk(" ")), late),
+    ]);
+    run(trials.into_iter().map(Trial::hurried).collect()).await;
 
+    let late: &[&str] = &["timeout"];
     let accepted = answer(202, "nvcf-reqid: id-1\r\n", "{}");
     let forever = all(vec![("202 for ever", Act::Answer(accepted), late)]);
     let polled = forever.into_iter().map(|trial| {
@@ -163,6 +173,12 @@ async fn statuses_that_are_no_answer_are_typed() {
     run(all(vec![("202 where nobody can ask", accepted("nvcf-reqid: id\r\n"), invalid)])).await;
 }
 
+/// Overloaded until two to three seconds from now.
+fn soon() -> Vec<u8> {
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3));
+    answer(503, &format!("retry-after: {date}\r\n"), "{}")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rate_limits_and_overload_pass_or_are_told() {
     let busy = |status, headers: &str| Act::Answer(answer(status, headers, "{}"));
@@ -179,6 +195,17 @@ async fn rate_limits_and_overload_pass_or_are_told() {
         ] {
             trials.push(Trial::new(name, call, vec![act, good()], &["good"]));
         }
+        // Waits that are honored: the back-off of these clients is none.
+        let second = Duration::from_secs(1);
+        let wait = Trial::new(
+            "429 for a second",
+            call,
+            vec![busy(429, "retry-after: 1\r\n"), good()],
+            &["good"],
+        );
+        trials.push(wait.paused(second, second));
+        let until = Trial::new("503 until a date", call, vec![Act::Made(soon), good()], &["good"]);
+        trials.push(until.paused(Duration::from_millis(1), 3 * second));
         for (name, act, kinds) in [
             ("429 for an hour", busy(429, "retry-after: 3600\r\n"), &["rate_limited"]),
             (

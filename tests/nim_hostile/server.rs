@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 pub enum Act {
     /// These bytes; the connection stays open.
     Answer(Vec<u8>),
+    /// Bytes that are made when the request has come; the connection stays open.
+    Made(fn() -> Vec<u8>),
     /// These bytes, then the end of the connection.
     Close(Vec<u8>),
     /// These bytes, then a reset.
@@ -71,6 +73,7 @@ async fn serve(mut socket: TcpStream, acts: Arc<Vec<Act>>, count: Arc<AtomicUsiz
 async fn act(socket: &mut TcpStream, act: &Act) -> Option<()> {
     match act {
         Act::Answer(bytes) => socket.write_all(bytes).await.ok(),
+        Act::Made(make) => socket.write_all(&make()).await.ok(),
         Act::Close(bytes) => {
             socket.write_all(bytes).await.ok()?;
             socket.shutdown().await.ok()?;

@@ -1,8 +1,11 @@
 //! One misbehavior against one call, and what must hold of every such meeting.
 
-use std::time::Duration;
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
-use portolan::nim::{InputType, Message, Nim, NimBuilder, NimError, RetryPolicy};
+use portolan::nim::{
+    CallOptions, Input, InputType, Message, Nim, NimBuilder, NimError, RetryPolicy,
+};
 use tokio::task::JoinSet;
 
 use crate::server::{Act, Hostile, answer};
@@ -10,6 +13,10 @@ use crate::server::{Act, Hostile, answer};
 pub const KEY: &str = "nvapi-canary-0123456789";
 /// No call of this suite may take longer, whatever the machine is busy with.
 const GUARD: Duration = Duration::from_secs(60);
+/// Deadline of a call that should end for another reason.
+const DEADLINE: Duration = Duration::from_secs(45);
+/// What a busy machine may take from the deadline of a call to the look at the clock after it.
+const LATE: Duration = Duration::from_secs(15);
 /// Read beyond a cap before it is noticed: one buffer of the connection.
 const SLACK: u64 = 1 << 20;
 
@@ -54,24 +61,26 @@ impl Call {
     }
 
     /// Makes the call; a success is the kind `good`, and its content is checked.
-    async fn make(self, nim: &Nim) -> Result<(), NimError> {
+    pub async fn make(self, nim: &Nim, options: CallOptions) -> Result<(), NimError> {
         let messages = [Message::user("u")];
         match self {
             Self::Embed => {
                 let model = nim.embedder("m").dimensions(Some(2));
-                let found = model.embed(&["a", "b"], InputType::Passage).await?;
+                let inputs = [Input::Text("a"), Input::Text("b")];
+                let found = model.embed_inputs(&inputs, InputType::Passage, options).await?;
                 assert_eq!(found.vectors, [[1.0, 2.0], [3.0, 4.0]]);
             }
             Self::Rank => {
-                let found = nim.reranker("m").rank("q", &["a", "b"]).await?;
+                let found = nim.reranker("m").rank_with("q", &["a", "b"], options).await?;
                 let order: Vec<_> = found.scores.iter().map(|at| (at.index, at.logit)).collect();
                 assert_eq!(order, [(1, 2.5), (0, -1.0)]);
             }
             Self::Chat => {
-                assert_eq!(nim.chat("m").complete(&messages).await?.content, "good");
+                let answer = nim.chat("m").complete_with(&messages, options).await?;
+                assert_eq!(answer.content, "good");
             }
             Self::Stream => {
-                let stream = nim.chat("m").stream(&messages).await?;
+                let stream = nim.chat("m").stream_with(&messages, options).await?;
                 assert_eq!(stream.finish().await?.content, "good");
             }
         }
@@ -87,18 +96,43 @@ pub struct Trial {
     pub kinds: &'static [&'static str],
     /// Bound of one try.
     pub patience: Duration,
+    /// When the whole call must have ended.
+    pub deadline: Duration,
+    /// How long the client must have waited between its tries, if that is known.
+    pub paused: Option<RangeInclusive<Duration>>,
     pub set: fn(NimBuilder, u16) -> NimBuilder,
 }
 
 impl Trial {
     pub fn new(name: &str, call: Call, acts: Vec<Act>, kinds: &'static [&'static str]) -> Self {
         let name = name.to_owned();
-        Self { name, call, acts, kinds, patience: GUARD, set: |builder, _| builder }
+        Self {
+            name,
+            call,
+            acts,
+            kinds,
+            patience: GUARD,
+            deadline: DEADLINE,
+            paused: None,
+            set: |builder, _| builder,
+        }
     }
 
     /// For misbehaviors that only time can end.
     pub fn impatient(mut self) -> Self {
         self.patience = Duration::from_millis(500);
+        self
+    }
+
+    /// For misbehaviors that only the deadline ends.
+    pub fn hurried(mut self) -> Self {
+        self.deadline = Duration::from_millis(500);
+        self
+    }
+
+    /// For waits that the server asks for.
+    pub fn paused(mut self, least: Duration, most: Duration) -> Self {
+        self.paused = Some(least..=most);
         self
     }
 
@@ -108,7 +142,7 @@ impl Trial {
     }
 
     async fn run(self) {
-        let Self { name, call, acts, kinds, patience, set } = self;
+        let Self { name, call, acts, kinds, patience, deadline, paused, set } = self;
         let server = Hostile::start(acts).await;
         let builder = Nim::builder()
             .base_url(format!("http://127.0.0.1:{}", server.port))
@@ -116,8 +150,12 @@ impl Trial {
             .attempt_timeout(patience)
             .retry(RetryPolicy::new().tries(3).base(Duration::ZERO));
         let nim = set(builder, server.port).build().expect("a client");
-        let end = tokio::time::timeout(GUARD + GUARD, call.make(&nim)).await;
+        let begin = Instant::now();
+        let options = CallOptions::new().deadline(begin + deadline);
+        let end = tokio::time::timeout(GUARD + GUARD, call.make(&nim, options)).await;
         let end = end.unwrap_or_else(|_| panic!("{name}, {call:?}: no end"));
+        let took = begin.elapsed();
+        assert!(took < deadline + LATE, "{name}, {call:?}: ended after {took:?}");
         let kind = end.as_ref().err().map_or("good", NimError::kind);
         assert!(kinds.contains(&kind), "{name}, {call:?}: {kind}, {end:?}");
         if let Err(error) = &end {
@@ -127,6 +165,9 @@ impl Trial {
             assert!(shown.len() < 64 << 10, "{name}, {call:?}: {} bytes", shown.len());
         }
         let cost = nim.meter().cost;
+        if let Some(paused) = paused {
+            assert!(paused.contains(&cost.paused), "{name}, {call:?}: {cost:?}");
+        }
         assert!(cost.requests <= 3 || kind == "timeout", "{name}, {call:?}: {cost:?}");
         let most = u64::from(cost.requests.max(1)) * (call.cap() + SLACK);
         assert!(cost.bytes_received <= most, "{name}, {call:?}: {cost:?}");

@@ -39,11 +39,14 @@ async fn retries_end_with_the_budget_that_clones_share() {
     assert_eq!((seen.failures, seen.retries_denied), (7, 2));
     assert_eq!(seen, clone.meter());
 
-    // A wait that the server asks for costs nothing of it.
-    let asked = Server::start(|_, _| answer(429, "retry-after: 0\r\n", "")).await;
-    let builder = asked.builder().retry_budget(RetryBudget::new().burst(0).share(0.0));
-    embed(&builder.build().expect("a client")).await.expect_err("never well");
-    assert_eq!(asked.requests().len(), 4);
+    // A wait that the server asks for costs nothing of it; one of no time is none.
+    for (headers, requests) in [("retry-after: 1\r\n", 2), ("retry-after: 0\r\n", 1)] {
+        let asked = Server::start(move |_, _| answer(429, headers, "")).await;
+        let builder = asked.builder().retry_budget(RetryBudget::new().burst(0).share(0.0));
+        let nim = builder.retry(RetryPolicy::new().tries(2)).build().expect("a client");
+        embed(&nim).await.expect_err("never well");
+        assert_eq!(asked.requests().len(), requests, "{headers}");
+    }
 }
 
 #[tokio::test]
@@ -117,6 +120,17 @@ async fn requests_per_minute_are_kept_and_a_deadline_before_its_turn_ends_a_call
     assert!(matches!(third, NimError::Paced { requests_per_minute: 2, .. }), "{third:?}");
     assert!(third.retry_after().is_some_and(|wait| wait > Duration::from_secs(50)));
     assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn status_requests_count_as_requests_of_the_minute() {
+    let server = Server::start(|_, _| answer(202, "NVCF-REQID: id-1\r\n", "{}")).await;
+    let builder = server.builder().poll_url(format!("{}/poll", server.url));
+    let builder = builder.requests_per_minute(2).attempt_timeout(Duration::from_secs(5));
+    let error = embed(&builder.build().expect("a client")).await.expect_err("no room");
+    assert!(matches!(error, NimError::Paced { requests_per_minute: 2, .. }), "{error:?}");
+    let lines: Vec<String> = server.requests().into_iter().map(|request| request.line).collect();
+    assert_eq!(lines, ["POST /v1/embeddings HTTP/1.1", "GET /poll/id-1 HTTP/1.1"]);
 }
 
 #[tokio::test]

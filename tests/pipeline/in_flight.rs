@@ -1,8 +1,10 @@
 //! Several batches with the model at once, commits in order, and texts that the model refuses.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use portolan::{CostMeter, Error, Record, RecordId, StageError};
+use portolan::{
+    BoxFuture, Cost, CostMeter, Error, Record, RecordId, Reranked, Reranker, StageError,
+};
 
 use super::models::DIMENSIONS;
 use super::scripted::Scripted;
@@ -161,4 +163,69 @@ async fn a_meter_adds_up_ingests_and_queries() {
     assert_eq!((totals.embed.cost.requests, totals.embed.cost.retries), (10, 5));
     assert_eq!(totals.embed.cost.tokens, Some(24 + 2));
     assert_eq!((totals.search.runs, totals.rerank.runs), (2, 0));
+}
+
+#[tokio::test]
+async fn calls_that_failed_are_paid_too() {
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let spent = || Cost::new().requests(3, 2).bytes(7, 11);
+    let model = Scripted::new(move |call, _| match call {
+        0 => Ok(()),
+        1 => Err(StageError::new("overload").retryable(true).cost(spent())),
+        2 => Ok(()),
+        _ => Err(StageError::new("gone").cost(spent())),
+    });
+    let meter = CostMeter::new();
+    let ingest = docs.ingest(records(24)).embedder(&model).in_flight(1).meter(&meter);
+    ingest.run().await.expect_err("the second call");
+    let totals = meter.totals().embed;
+    assert_eq!((totals.runs, totals.failures), (2, 1));
+    // Two requests of the call that was answered, three of the one that failed.
+    assert_eq!((totals.cost.requests, totals.cost.retries), (2 + 3, 1 + 2));
+    assert_eq!((totals.cost.bytes_sent, totals.cost.bytes_received), (10 + 7, 20 + 11));
+    let query = || docs.query("star").embedder(&model).meter(&meter);
+    query().run().await.expect("an answer");
+    query().run().await.expect_err("the fourth call");
+    let totals = meter.totals().embed;
+    assert_eq!((totals.runs, totals.failures), (4, 2));
+    assert_eq!((totals.cost.requests, totals.cost.retries), (5 + 2 + 3, 3 + 1 + 2));
+    // The report of a query that goes on without its reranker has the cost as well.
+    struct Broken;
+    impl Reranker for Broken {
+        fn model(&self) -> &str {
+            "test/broken"
+        }
+        fn rank<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a [&'a str],
+            _: Option<Instant>,
+        ) -> BoxFuture<'a, Result<Reranked, StageError>> {
+            Box::pin(async { Err(StageError::new("no").cost(Cost::new().requests(5, 4))) })
+        }
+    }
+    let vector = super::models::bag_of_words("star");
+    let query = docs.query("star").vector(vector).reranker(&Broken).meter(&meter);
+    let answer = query.run().await.expect("an answer without it");
+    assert_eq!((answer.report.reranked, answer.report.cost().requests), (false, 5));
+    assert_eq!(meter.totals().rerank.cost.retries, 4);
+}
+
+#[tokio::test]
+async fn a_model_that_is_too_slow_for_large_batches_gets_smaller_ones() {
+    let (_dir, db, docs) = empty(DIMENSIONS);
+    // It never takes more than three texts in its time.
+    let slow = Scripted::new(|_, texts| match texts.len() > 3 {
+        true => Err(StageError::new("no answer in time").retryable(true).timed_out()),
+        false => Ok(()),
+    });
+    let report = docs.ingest(records(40)).embedder(&slow).in_flight(1).run().await;
+    let report = report.expect("an ingest");
+    assert_eq!((report.progress.embedded, report.progress.rejected), (40, 0));
+    // Eight at once, then four: the run learns it once, and asks for two from then on.
+    assert_eq!(slow.calls(), 2 + 40 / 2);
+    for record in records(40) {
+        assert_eq!(slow.times(&record.text), 1);
+    }
+    db.verify().expect("an undamaged file");
 }

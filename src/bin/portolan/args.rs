@@ -180,8 +180,9 @@ pub struct IngestArgs {
     /// Cut at headings and blocks of Markdown first
     #[arg(long, requires = "chunk_tokens")]
     pub chunk_markdown: bool,
-    /// Write documents that are refused here, one JSON object a line; without it they make the
-    /// command fail at its end
+    /// Write documents that are refused here, one JSON object a line, and lines that make no
+    /// document as they are; without it the first make the command fail at its end, the others at
+    /// its beginning
     #[arg(long, value_name = "BAD.jsonl")]
     pub rejects: Option<PathBuf>,
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use portolan::eval::beir::{self, Document};
+use portolan::eval::{EvalError, LineProblem};
 use portolan::{Metadata, Record, Value};
 use serde_json::Map;
 
@@ -16,16 +17,44 @@ pub struct Survey {
     pub first_passage: Option<String>,
 }
 
+/// A line that makes no record.
+pub struct Bad {
+    /// Counted from 1.
+    pub line: u64,
+    pub text: Vec<u8>,
+    pub problem: String,
+}
+
+/// What a line of the file has come to.
+pub enum Line {
+    Record(Record),
+    Bad(Bad),
+}
+
 /// Reads the file once, so that a mistake in any line is found before anything is written. Unless
-/// it is strict, records that break a limit pass: the ingest sets them aside.
+/// it is strict, bad lines and records that break a limit pass: the ingest sets them aside.
 pub fn survey(path: &Path, strict: bool) -> Result<Survey> {
+    if path.metadata().is_ok_and(|about| !about.is_file()) {
+        return Err(Failure::new(format!(
+            "{} is no file: documents are read twice, so write them to a file first",
+            path.display()
+        )));
+    }
     let mut survey = Survey { documents: 0, first_passage: None };
-    for record in records(path)? {
-        let record = record?;
+    for line in lines(path)? {
+        let record = match line? {
+            Line::Record(record) => record,
+            Line::Bad(bad) if strict => return Err(Failure::new(bad.problem)),
+            Line::Bad(_) => {
+                survey.documents += 1;
+                continue;
+            }
+        };
         if let Err(error) = record.check()
             && strict
         {
-            return Err(located(path, &record.id.to_string(), &error.to_string()));
+            let id = record.id.to_string();
+            return Err(Failure::new(located(path, &id, &error.to_string())));
         }
         survey.documents += 1;
         let passage = record.passage();
@@ -36,13 +65,36 @@ pub fn survey(path: &Path, strict: bool) -> Result<Survey> {
     Ok(survey)
 }
 
-/// The records of the file, in its order, without vectors.
+/// The records of the file, in its order, without vectors; a bad line is a failure.
 pub fn records(path: &Path) -> Result<impl Iterator<Item = Result<Record>> + '_> {
-    let documents = beir::documents(path)?;
-    Ok(documents.map(move |document| record(path, document?)))
+    let strict = |line| match line {
+        Line::Record(record) => Ok(record),
+        Line::Bad(bad) => Err(Failure::new(bad.problem)),
+    };
+    Ok(lines(path)?.map(move |line| line.and_then(strict)))
 }
 
-fn record(path: &Path, document: Document) -> Result<Record> {
+/// The lines of the file, in its order. Only what ends the reading is a failure.
+pub fn lines(path: &Path) -> Result<impl Iterator<Item = Result<Line>> + '_> {
+    let mut documents = beir::documents(path)?;
+    Ok(std::iter::from_fn(move || {
+        let problem = match documents.next()? {
+            Ok(document) => match record(path, document) {
+                Ok(record) => return Some(Ok(Line::Record(record))),
+                Err(problem) => problem,
+            },
+            Err(error @ EvalError::Line { source: LineProblem::TooLong { .. }, .. }) => {
+                return Some(Err(error.into()));
+            }
+            Err(error @ EvalError::Line { .. }) => error.to_string(),
+            Err(error) => return Some(Err(error.into())),
+        };
+        let (line, text) = documents.line();
+        Some(Ok(Line::Bad(Bad { line, text: text.to_vec(), problem })))
+    }))
+}
+
+fn record(path: &Path, document: Document) -> std::result::Result<Record, String> {
     let mut metadata = Metadata::new();
     flatten(&mut metadata, "", document.metadata)
         .map_err(|problem| located(path, &document.id, &problem))?;
@@ -54,8 +106,8 @@ fn record(path: &Path, document: Document) -> Result<Record> {
     Ok(record)
 }
 
-fn located(path: &Path, id: &str, problem: &str) -> Failure {
-    Failure::new(format!("{}: document {id:?}: {problem}", path.display()))
+fn located(path: &Path, id: &str, problem: &str) -> String {
+    format!("{}: document {id:?}: {problem}", path.display())
 }
 
 /// Adds the fields of `object`, those of nested objects as `outer.inner`. Recursion is bounded by

@@ -1,6 +1,7 @@
 //! `portolan ingest`: documents with their vectors, or embedded by a model.
 
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use portolan::eval::vector_file::VectorFile;
@@ -12,7 +13,7 @@ use portolan::{
 use serde::Serialize;
 
 use crate::args::IngestArgs;
-use crate::documents::{self, Survey};
+use crate::documents::{self, Line, Survey};
 use crate::failure::{Failure, Result};
 use crate::models::{self, runtime};
 use crate::open;
@@ -52,7 +53,9 @@ struct Ingested {
 
 /// Checks everything that can be checked, then stores the documents and indexes them.
 pub fn run(args: &IngestArgs, out: &Output) -> Result<()> {
-    let survey = documents::survey(&args.docs, args.rejects.is_none())?;
+    // Rows of vectors belong to lines, so none of these may be left out.
+    let strict = args.rejects.is_none() || args.vectors.is_some();
+    let survey = documents::survey(&args.docs, strict)?;
     let begin = Instant::now();
     let (collection, mut done) = match &args.vectors {
         Some(vectors) => with_vectors(args, vectors, &survey)?,
@@ -228,7 +231,7 @@ async fn embed(
     survey: &Survey,
     collection: &Collection,
     embedder: &EmbeddingModel,
-    mut rejects: Rejects,
+    rejects: Rejects,
 ) -> Result<Ingested> {
     let progress = Progress::new("embedding", survey.documents);
     let chunks = args.chunk_tokens.is_some();
@@ -239,12 +242,20 @@ async fn embed(
         let IngestProgress { embedded, unchanged, updated, without_text, with_vector, .. } = at;
         progress.at(embedded + unchanged + updated + without_text + with_vector + at.rejected);
     };
-    let mut failed = None;
-    let records = documents::records(&args.docs)?.map_while(|record| match record {
-        Ok(record) => Some(record),
-        Err(failure) => {
-            failed = Some(failure);
-            None
+    // Lines and records are set aside on two threads.
+    let (rejects, mut failed) = (Mutex::new(rejects), None);
+    let mut lines = documents::lines(&args.docs)?;
+    let records = std::iter::from_fn(|| {
+        loop {
+            match lines.next()? {
+                Ok(Line::Record(record)) => return Some(record),
+                Ok(Line::Bad(bad)) if args.rejects.is_some() => locked(&rejects).add_line(&bad),
+                Ok(Line::Bad(bad)) => failed = Some(Failure::new(bad.problem)),
+                Err(failure) => failed = Some(failure),
+            }
+            if failed.is_some() {
+                return None;
+            }
         }
     });
     let size = embedder.texts_per_request();
@@ -257,7 +268,7 @@ async fn embed(
         }
         None => ingest,
     };
-    let run = ingest.on_reject(|one| rejects.add(one)).run().await;
+    let run = ingest.on_reject(|one| locked(&rejects).add(one)).run().await;
     let report = run.map_err(|error| {
         let resumable = matches!(error, Error::Model { .. });
         let failure = Failure::from(error);
@@ -271,10 +282,13 @@ async fn embed(
         let hint = "all texts are stored: run `portolan embed-pending` for their vectors";
         return Err(Failure::new(reason.as_str()).hint(hint));
     }
+    let rejects = rejects.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let bad = rejects.lines();
     rejects.finish(&report)?;
     let IngestProgress { read, embedded, unchanged, updated, without_text, with_vector, .. } =
         report.progress;
-    let (pending, rejected) = (report.progress.pending, report.progress.rejected);
+    let (read, pending) = (read + bad, report.progress.pending);
+    let rejected = report.progress.rejected + bad;
     let (chunked, removed) = (report.progress.documents, report.progress.removed);
     let (requests, retries, tokens) =
         (report.cost.requests, report.cost.retries, report.cost.tokens);
@@ -283,4 +297,8 @@ async fn embed(
     let counts = Ingested { without_text, with_vector, pending, rejected, ..counts };
     let counts = Ingested { chunked, removed, ..counts };
     Ok(Ingested { requests, retries, tokens, embedding_s, ..counts })
+}
+
+fn locked(rejects: &Mutex<Rejects>) -> MutexGuard<'_, Rejects> {
+    rejects.lock().unwrap_or_else(PoisonError::into_inner)
 }

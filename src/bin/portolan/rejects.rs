@@ -1,4 +1,6 @@
 //! Documents that an ingest sets aside: to a file, one JSON object a line, or told of at the end.
+//! Of a record that is its id, of a line that makes none the whole line: as the object that it is,
+//! or else as a string.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -7,6 +9,7 @@ use std::path::{Path, PathBuf};
 use portolan::{IngestReport, Rejected};
 use serde_json::json;
 
+use crate::documents::Bad;
 use crate::failure::{Failure, Result};
 use crate::output::printable;
 
@@ -18,6 +21,7 @@ pub struct Rejects {
     path: Option<PathBuf>,
     file: Option<BufWriter<File>>,
     failed: Option<std::io::Error>,
+    lines: usize,
 }
 
 impl Rejects {
@@ -28,24 +32,45 @@ impl Rejects {
                 "--rejects: {} exists already: name a file to be made",
                 path.display()
             ))),
-            _ => Ok(Self { path: path.map(Path::to_owned), file: None, failed: None }),
+            _ => Ok(Self { path: path.map(Path::to_owned), file: None, failed: None, lines: 0 }),
         }
     }
 
     /// Adds a document.
     pub fn add(&mut self, rejected: &Rejected) {
-        if let Err(error) = self.write(rejected) {
+        let line = json!({ "_id": rejected.id.to_string(), "error": rejected.reason });
+        self.write(&line.to_string());
+    }
+
+    /// Adds a line that makes no document.
+    pub fn add_line(&mut self, bad: &Bad) {
+        self.lines += 1;
+        let text = String::from_utf8_lossy(&bad.text);
+        let text = text.trim_start_matches('\u{feff}');
+        // As it came: parsed and written anew, large numbers would not be the same.
+        let is_object = serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok();
+        let document = if is_object { text.to_owned() } else { json!(text).to_string() };
+        let (line, error) = (bad.line, json!(bad.problem));
+        self.write(&format!(r#"{{"line":{line},"error":{error},"document":{document}}}"#));
+    }
+
+    /// Lines that made no document.
+    pub fn lines(&self) -> usize {
+        self.lines
+    }
+
+    fn write(&mut self, line: &str) {
+        if let Err(error) = self.write_line(line) {
             self.failed.get_or_insert(error);
         }
     }
 
-    fn write(&mut self, rejected: &Rejected) -> std::io::Result<()> {
+    fn write_line(&mut self, line: &str) -> std::io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(BufWriter::new(File::create_new(path)?)),
         };
-        let line = json!({ "_id": rejected.id.to_string(), "error": rejected.reason });
         writeln!(file, "{line}")
     }
 

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::other_model;
 use super::client::{CallOptions, Nim};
+use super::document::Document;
 use super::endpoint::Target;
 use super::error::{ConfigFault, NimError, ResponseFault};
 use super::exchange::Got;
@@ -240,7 +241,7 @@ impl Chat {
         let transport = self.nim.transport();
         let mut tally = Tally::default();
         let sent = transport.post(target, body, ANSWER_LIMIT, options.latest(), &mut tally).await;
-        let answer: Value = sent.map_err(chat_error)?;
+        let Document(answer) = sent.map_err(chat_error)?;
         self.read(target, &answer, tally)
     }
 
@@ -276,7 +277,7 @@ impl Chat {
             }
             // A server that does not stream answers whole.
             Got::Whole(answer) => {
-                let body: Value = transport.parse(&target, &answer)?;
+                let Document(body) = transport.parse(&target, &answer)?;
                 let answer = self.read(&target, &body, tally)?;
                 let mut stream = ChatStream::new(self.clone(), target, options, None);
                 stream.cost = tally;

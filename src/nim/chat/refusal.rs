@@ -60,6 +60,7 @@ fn read(reply: Box<Reply>, otherwise: impl FnOnce(Box<Reply>) -> NimError) -> Ni
 mod tests {
     use super::*;
     use crate::nim::reply::Refusal;
+    use crate::nim::secret::Secrets;
 
     fn kind(status: u16, body: &str) -> &'static str {
         let refusal = Refusal {
@@ -69,7 +70,7 @@ mod tests {
             retry_after: None,
             body: body.as_bytes().to_vec(),
         };
-        chat_error(refusal.classify(None)).kind()
+        chat_error(refusal.classify(&Secrets::default())).kind()
     }
 
     #[test]

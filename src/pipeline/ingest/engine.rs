@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::Instrument;
 
 use super::commit::{Committed, commit};
-use super::flight::{ALL_REFUSED, Flight, Landed, embed};
+use super::flight::{ALL_REFUSED, Ceiling, Flight, Landed, embed};
 use super::progress::{IngestProgress, IngestReport, Rejected};
 use super::sort::{Parcel, Sorted, Work};
 use super::source::{Next, Reading, Source};
@@ -68,6 +68,7 @@ pub(super) struct Engine<'e> {
     /// Texts that the model refused one by one without naming them.
     unnamed: usize,
     model_busy_since: Option<Instant>,
+    ceiling: Ceiling,
 }
 
 struct Commit {
@@ -96,6 +97,7 @@ impl<'e> Engine<'e> {
             collection,
             embedder,
             contract: embedder.map(Embedder::contract),
+            ceiling: Ceiling::new(bounds.batch),
             bounds,
             listeners,
             begin: Instant::now(),
@@ -228,7 +230,7 @@ impl<'e> Engine<'e> {
             let texts = parcel.new.len();
             let model = self.contract.as_ref().map(|contract| contract.model.as_str());
             let span = tracing::debug_span!("embed", model, texts, bytes);
-            let call = Box::pin(embed(embedder, parcel, self.bounds.batch).instrument(span));
+            let call = Box::pin(embed(embedder, parcel, self.ceiling.clone()).instrument(span));
             self.line.push_back(Flight::start(ids, bytes.max(1), call));
             self.model_busy_since.get_or_insert_with(Instant::now);
         }

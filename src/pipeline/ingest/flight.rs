@@ -1,6 +1,8 @@
 //! A batch on its way through the model: sent whole, and if the model refuses it because of a
 //! text, sent again without that text. Not the order of commits (see `engine`).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,31 @@ use crate::record::RecordId;
 
 /// So many texts in a row, refused one by one without being named, are not the texts' fault.
 pub(super) const ALL_REFUSED: usize = 8;
+
+/// So many calls in a row that came to no answer in time end the run.
+const TIMEOUTS_MAX: u32 = 8;
+/// Waits after a call that came to no answer in time: the first, and the longest of those that
+/// double. The model may still be at work on what was given up.
+const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The most texts that a model takes in its time, as far as the run has learned.
+#[derive(Debug, Clone)]
+pub(super) struct Ceiling(Arc<AtomicUsize>);
+
+impl Ceiling {
+    /// To begin with.
+    pub(super) fn new(texts: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(texts.max(1))))
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn lower(&self, texts: usize) {
+        self.0.fetch_min(texts.max(1), Ordering::Relaxed);
+    }
+}
 
 /// A batch between its reading and its commit.
 pub(super) struct Flight<'e> {
@@ -86,18 +113,21 @@ impl<'e> Flight<'e> {
 /// Embeds a batch, without the texts that the model refuses.
 ///
 /// A text that the error names costs one call more. Otherwise the batch is halved until the text
-/// is found, in about `2 log2 n` calls more for one bad text among `n`. Calls have `most` texts: a
-/// document that has more takes several.
-pub(super) async fn embed(embedder: &dyn Embedder, parcel: Parcel, most: usize) -> Landed {
+/// is found, in about `2 log2 n` calls more for one bad text among `n`. Calls have as many texts as
+/// the ceiling allows: a document that has more takes several. After a call that came to no
+/// answer in time it waits, then goes on with halves, and so do later batches.
+pub(super) async fn embed(embedder: &dyn Embedder, parcel: Parcel, ceiling: Ceiling) -> Landed {
     let begin = Instant::now();
     let Parcel { new, work } = parcel;
     let passages: Vec<String> = new.iter().map(|item| item.record.passage()).collect();
     let landed = Landed { work, ..Landed::default() };
     let mut batch = Batch { landed, slots: new.into_iter().map(Some).collect() };
-    let all: Vec<usize> = (0..passages.len()).collect();
-    // The first is taken from the end.
-    let mut rest: Vec<Vec<usize>> = all.chunks(most.max(1)).rev().map(<[_]>::to_vec).collect();
-    while let Some(part) = rest.pop() {
+    let mut rest: Vec<Vec<usize>> = vec![(0..passages.len()).collect()];
+    let mut late = 0;
+    while let Some(mut part) = rest.pop() {
+        if part.len() > ceiling.get() {
+            rest.push(part.split_off(ceiling.get()));
+        }
         let texts: Vec<&str> = part.iter().map(|&at| passages[at].as_str()).collect();
         if texts.is_empty() {
             continue;
@@ -105,6 +135,7 @@ pub(super) async fn embed(embedder: &dyn Embedder, parcel: Parcel, most: usize) 
         match embedder.embed(&texts, Role::Passage, None).await {
             Ok(answer) if answer.vectors.len() == part.len() => {
                 batch.landed.cost.add(answer.cost);
+                late = 0;
                 for (&at, vector) in part.iter().zip(answer.vectors) {
                     batch.embedded(at, vector);
                 }
@@ -114,32 +145,42 @@ pub(super) async fn embed(embedder: &dyn Embedder, parcel: Parcel, most: usize) 
                 batch.landed.failure = Some(Error::Query { reason });
                 break;
             }
-            Err(error) => match (error.blame(), part.as_slice()) {
-                (Blame::Input(named), _) if named < part.len() => {
-                    let mut others = part;
-                    batch.refused(others.remove(named), &error);
-                    rest.push(others);
-                }
-                (Blame::SomeInput, [only]) => {
-                    batch.landed.unnamed += 1;
-                    let unnamed = batch.landed.unnamed;
-                    if batch.landed.work.embedded.is_empty() && unnamed >= ALL_REFUSED {
-                        batch.landed.rejected.clear();
+            Err(error) if error.blame() == Blame::Size && late < TIMEOUTS_MAX => {
+                batch.landed.cost.add(error.spent());
+                ceiling.lower(part.len() / 2);
+                rest.push(part);
+                tokio::time::sleep(WAITS.0.saturating_mul(1 << late).min(WAITS.1)).await;
+                late += 1;
+            }
+            Err(error) => {
+                batch.landed.cost.add(error.spent());
+                match (error.blame(), part.as_slice()) {
+                    (Blame::Input(named), _) if named < part.len() => {
+                        let mut others = part;
+                        batch.refused(others.remove(named), &error);
+                        rest.push(others);
+                    }
+                    (Blame::SomeInput, [only]) => {
+                        batch.landed.unnamed += 1;
+                        let unnamed = batch.landed.unnamed;
+                        if batch.landed.work.embedded.is_empty() && unnamed >= ALL_REFUSED {
+                            batch.landed.rejected.clear();
+                            batch.landed.failure = Some(error.into_error("embed"));
+                            break;
+                        }
+                        batch.refused(*only, &error);
+                    }
+                    (Blame::SomeInput, part) => {
+                        let (left, right) = part.split_at(part.len() / 2);
+                        rest.push(right.to_vec());
+                        rest.push(left.to_vec());
+                    }
+                    _ => {
                         batch.landed.failure = Some(error.into_error("embed"));
                         break;
                     }
-                    batch.refused(*only, &error);
                 }
-                (Blame::SomeInput, part) => {
-                    let (left, right) = part.split_at(part.len() / 2);
-                    rest.push(right.to_vec());
-                    rest.push(left.to_vec());
-                }
-                _ => {
-                    batch.landed.failure = Some(error.into_error("embed"));
-                    break;
-                }
-            },
+            }
         }
     }
     if batch.landed.failure.is_some() {

@@ -1,7 +1,7 @@
 //! Where the records of an ingest come from: the application's iterator, or those of the
 //! collection whose vector is pending. Read in chunks, compared on blocking threads.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -94,27 +94,72 @@ impl<I: Iterator<Item = Record> + Send> Source for Records<I> {
 
 /// The records that were pending when it was made.
 pub(super) struct Pending {
-    slots: roaring::bitmap::IntoIter,
+    /// Those that were not read yet.
+    slots: Arc<Mutex<roaring::RoaringBitmap>>,
     bounds: ChunkBounds,
 }
 
 impl Pending {
     pub(super) fn new(slots: roaring::RoaringBitmap, bounds: ChunkBounds) -> Self {
-        Self { slots: slots.into_iter(), bounds }
+        Self { slots: Arc::new(Mutex::new(slots)), bounds }
     }
 }
 
 impl Source for Pending {
     fn next(&mut self, collection: &Collection, _on_way: &dyn Fn(&RecordId) -> bool) -> Next {
-        let slots: Vec<u32> = self.slots.by_ref().take(self.bounds.records).collect();
-        if slots.is_empty() {
+        let asked: Vec<u32> = locked(&self.slots).iter().take(self.bounds.records).collect();
+        if asked.is_empty() {
             return Next::Dry;
         }
-        let collection = collection.clone();
+        let (collection, most) = (collection.clone(), self.bounds.bytes);
+        let slots = Arc::clone(&self.slots);
         Next::Reading(spawn_blocking(move || {
-            let records = collection.pending_records(&slots)?.into_iter();
-            let new = records.map(|(slot, record)| Item { record, slot: Some(slot) }).collect();
+            let mut bytes = 0_usize;
+            let (records, done) = collection.pending_records(&asked, |record| {
+                bytes = bytes.saturating_add(size_of(record));
+                bytes >= most
+            })?;
+            // The next chunk is asked for once this one is there.
+            locked(&slots).remove_range(..=done);
+            let new = records
+                .into_iter()
+                .map(|(slot, record)| Item { record, slot: Some(slot) })
+                .collect();
             Ok(Sorted { new, ..Sorted::default() })
         }))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Metric;
+    use crate::db::{CollectionOptions, DatabaseOptions};
+
+    #[tokio::test]
+    async fn pending_records_are_read_until_their_bytes_are_enough() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let db = DatabaseOptions::new().open(dir.path().join("p.portolan")).expect("a file");
+        let docs = db.create_collection("docs", CollectionOptions::new(2, Metric::L2));
+        let docs = docs.expect("a collection");
+        let mut batch = docs.batch();
+        for (id, length) in [900, 900, 900, 90_000, 1, 1, 1, 1].into_iter().enumerate() {
+            let record = Record::new(id as i64).text("x".repeat(length));
+            batch.upsert_pending(record).expect("a record");
+        }
+        batch.commit().expect("a commit");
+        let slots = docs.pending_slots().expect("the slots");
+        let mut source = Pending::new(slots, ChunkBounds { records: 3, bytes: 1_000 });
+        let mut sizes = Vec::new();
+        while let Next::Reading(reading) = source.next(&docs, &|_| false) {
+            let sorted = reading.await.expect("a thread").expect("records");
+            sizes.push(sorted.new.iter().map(|item| item.record.text.len()).collect::<Vec<_>>());
+        }
+        let expected: [&[usize]; 4] = [&[900, 900], &[900, 90_000], &[1, 1, 1], &[1]];
+        assert_eq!(sizes, expected);
     }
 }

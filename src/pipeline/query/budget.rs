@@ -1,5 +1,6 @@
 //! One query under way: the time that is left to each stage, and what the stages report.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::report::{CollectionReport, QueryReport, StageOutcome, StageReport};
@@ -9,11 +10,22 @@ use crate::pipeline::cost::{Cost, CostMeter, Ended};
 use crate::pipeline::stage::StageError;
 
 /// When a stage must have ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Until {
     pub(super) at: Option<Instant>,
     /// The time that was given, for the message.
     given: Duration,
+    spent: Spent,
+}
+
+/// What calls took that failed, until their stage is reported.
+#[derive(Debug, Clone, Default)]
+struct Spent(Arc<Mutex<Cost>>);
+
+impl Spent {
+    fn lock(&self) -> MutexGuard<'_, Cost> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Until {
@@ -33,6 +45,7 @@ impl Until {
 
     /// A model that gave up because the time was up is late, not broken.
     pub(super) fn failed(&self, stage: &'static str, error: StageError) -> Error {
+        self.spent.lock().add(error.spent());
         match self.at {
             Some(at) if Instant::now() >= at => self.late(stage),
             _ => error.into_error(stage),
@@ -48,6 +61,7 @@ pub(super) struct Run {
     pub(super) report: QueryReport,
     /// Whether what waits for the cache is to be written.
     pub(super) cache_is_due: bool,
+    spent: Spent,
     /// Why the first collection was left out.
     pub(super) lost: Option<Error>,
 }
@@ -68,7 +82,8 @@ impl Run {
         let collections = collections.iter().map(unsearched).collect();
         let report = QueryReport { collections, ..QueryReport::default() };
         let begin = Instant::now();
-        Self { begin, deadline, meter, report, cache_is_due: false, lost: None }
+        let spent = Spent::default();
+        Self { begin, deadline, meter, report, cache_is_due: false, lost: None, spent }
     }
 
     /// Notes what a collection gave.
@@ -101,15 +116,15 @@ impl Run {
     /// What is left for a stage: until the deadline, less what is kept for later stages, or as
     /// long as the stage may take at most.
     pub(super) fn until(&self, reserve: Duration, within: Option<Duration>) -> Until {
-        let given = self.deadline.unwrap_or_default();
+        let (given, spent) = (self.deadline.unwrap_or_default(), self.spent.clone());
         let whole =
             self.deadline.and_then(|time| self.begin.checked_add(time.saturating_sub(reserve)));
         let own = within.and_then(|time| Instant::now().checked_add(time));
         match (whole, own, within) {
             (whole, Some(own), Some(within)) if whole.is_none_or(|whole| own < whole) => {
-                Until { at: Some(own), given: within }
+                Until { at: Some(own), given: within, spent }
             }
-            (at, ..) => Until { at, given },
+            (at, ..) => Until { at, given, spent },
         }
     }
 
@@ -120,9 +135,10 @@ impl Run {
         model: Option<&str>,
         outcome: StageOutcome,
         begin: Instant,
-        cost: Cost,
+        mut cost: Cost,
     ) {
         let took = begin.elapsed();
+        cost.add(self.take_spent());
         let (ended, name) = match &outcome {
             StageOutcome::Done => (Some(Ended::Done), "done"),
             StageOutcome::Cached => (Some(Ended::Cached), "cached"),
@@ -162,8 +178,12 @@ impl Run {
     pub(super) fn failing(&self, stage: &'static str, begin: Instant, error: Error) -> Error {
         tracing::debug!(stage, outcome = "failed", retryable = error.is_retryable(), "stage ended");
         if let Some(meter) = &self.meter {
-            meter.note(stage, Ended::Failed, begin.elapsed(), Cost::new());
+            meter.note(stage, Ended::Failed, begin.elapsed(), self.take_spent());
         }
         error
+    }
+
+    fn take_spent(&self) -> Cost {
+        std::mem::take(&mut *self.spent.lock())
     }
 }

@@ -160,7 +160,8 @@ impl Query<'_> {
             let members = places.iter().filter_map(|&at| self.collections.get(at));
             let mut caching = members.filter(|one| self.caches_in(one));
             if let Some(one) = caching.find(|one| one.dimensions() == vector.len()) {
-                run.cache_is_due |= one.keep_vector(&embedder.contract(), &self.text, &vector);
+                let (key, contract) = (embedder.cache_key(), embedder.contract());
+                run.cache_is_due |= one.keep_vector(&key, &contract, &self.text, &vector);
             }
         }
         Ok((vector, StageOutcome::Done, embedded.cost))
@@ -169,8 +170,8 @@ impl Query<'_> {
     /// What each collection is to be asked, before any model is paid for a query that would be
     /// refused.
     async fn choices(&self) -> Result<Vec<Result<Choice>>> {
-        let contracts: Vec<ModelContract> =
-            self.embedders.iter().map(|embedder| embedder.contract()).collect();
+        let known = |of: &&dyn Embedder| (of.cache_key().into_owned(), of.contract());
+        let contracts: Vec<(String, ModelContract)> = self.embedders.iter().map(known).collect();
         let asks = Asks {
             mode: self.mode,
             has_vector: self.vector.is_some(),
@@ -190,7 +191,8 @@ impl Query<'_> {
 struct Asks {
     mode: Option<Mode>,
     has_vector: bool,
-    contracts: Vec<ModelContract>,
+    /// Of each embedder, with what the cache knows it by.
+    contracts: Vec<(String, ModelContract)>,
     text: String,
 }
 
@@ -216,14 +218,16 @@ impl Asks {
         let embedder = Some(self.embedder(collection)?);
         let contract = embedder.and_then(|at| self.contracts.get(at)).filter(|_| caches);
         // A cache that cannot be read is no reason to fail.
-        let said = |contract| collection.said_vector(contract, &self.text).ok().flatten();
+        let said = |(key, contract): &(String, ModelContract)| {
+            collection.said_vector(key, contract, &self.text).ok().flatten()
+        };
         Ok(Choice { words, embedder, known: contract.and_then(said) })
     }
 
     /// The first whose vectors the collection takes.
     fn embedder(&self, collection: &Collection) -> Result<usize> {
         let mut refused = None;
-        for (at, contract) in self.contracts.iter().enumerate() {
+        for (at, (_, contract)) in self.contracts.iter().enumerate() {
             match collection.refuse_other_model(contract) {
                 Ok(()) => return Ok(at),
                 Err(error @ Error::ModelMismatch { .. }) => {

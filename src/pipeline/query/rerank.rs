@@ -173,11 +173,11 @@ impl Query<'_> {
     ) -> Result<Vec<Option<f32>>> {
         let none = vec![None; passages.len()];
         let Some(collection) = self.cache_of(reranker) else { return Ok(none) };
-        let (collection, model) = (collection.clone(), reranker.model().to_owned());
+        let (collection, key) = (collection.clone(), reranker.cache_key().into_owned());
         let (query, passages) = (self.text.clone(), passages.to_vec());
         let looked_up = until.bound(blocking(move || {
             let texts: Vec<&str> = passages.iter().map(String::as_str).collect();
-            let known = collection.said_logits(&model, &query, &texts);
+            let known = collection.said_logits(&key, &query, &texts);
             // A cache that cannot be read is no reason to fail.
             Ok(known.unwrap_or_else(|_| vec![None; texts.len()]))
         }));
@@ -195,7 +195,7 @@ impl Query<'_> {
         if let Some(collection) = self.cache_of(reranker) {
             let rows = asked.iter().filter_map(|&at| Some((passages[at].as_str(), scores[at]?)));
             let (rows, merge): (Vec<(&str, f32)>, _) = (rows.collect(), reranker.is_pointwise());
-            let due = collection.keep_logits(reranker.model(), &self.text, &rows, merge);
+            let due = collection.keep_logits(&reranker.cache_key(), &self.text, &rows, merge);
             run.cache_is_due |= due;
         }
     }
