@@ -99,8 +99,8 @@ impl Lane {
         F: Fn(Range<usize>) -> S + Sync,
         S: Future<Output = (Result<T, Failure>, Tally)> + Send,
     {
-        let workers = self.width.min(sizes.len());
         let plan = BatchPlan::new(sizes);
+        let workers = plan.requests(&self.lowered(&limits)).min(self.width);
         let tally = Tally::default();
         let work = Mutex::new(Work { plan, flying: 0, parts: Vec::new(), tally });
         let worker = || self.worker(&work, &limits, &name, &send);

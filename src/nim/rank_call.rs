@@ -9,11 +9,12 @@ use super::api::Api;
 use super::client::CallOptions;
 use super::endpoint::Target;
 use super::error::{NimError, ResponseFault};
+use super::exchange::Got;
 use super::input::Input;
 use super::rank::{RankTruncate, Ranked, RankingModel, Rankings, best_first};
 use super::reply::Failure;
 use super::transport::{Tally, invalid};
-use super::wire::{RankBody, Scores, cohere, nim, tei};
+use super::wire::{RankBody, Scores, cohere, nim, scan, tei};
 
 /// No right answer is larger, unless the server sends the passages back.
 const ANSWER_LIMIT: u64 = 4 << 20;
@@ -125,22 +126,27 @@ impl Call<'_> {
     async fn post(&self, passages: &[Input<'_>], tally: &mut Tally) -> Result<Scores, Failure> {
         let transport = self.model.nim.transport();
         let (target, deadline) = (&self.target, self.deadline);
-        let body = self.body(passages);
-        Ok(match self.model.api() {
-            Api::Nim => {
-                let answer: nim::RankAnswer =
-                    transport.post(target, &body, ANSWER_LIMIT, deadline, tally).await?;
-                answer.into()
+        let (api, body) = (self.model.api(), self.body(passages).write());
+        let limit = match api {
+            Api::Nim | Api::Tei => ANSWER_LIMIT,
+            Api::Cohere | Api::OpenAi | Api::Ollama => ANSWER_LIMIT_COHERE,
+        };
+        let got = transport.fetch(target, body, limit, deadline, tally).await?;
+        if let Got::Whole(answer) = &got {
+            let found = match api {
+                Api::Nim => scan::logits(answer),
+                Api::Tei => None,
+                Api::Cohere | Api::OpenAi | Api::Ollama => scan::relevance(answer),
+            };
+            if let Some(found) = found {
+                return Ok(found);
             }
-            Api::Tei => {
-                let answer: tei::RankAnswer =
-                    transport.post(target, &body, ANSWER_LIMIT, deadline, tally).await?;
-                answer.into()
-            }
+        }
+        Ok(match api {
+            Api::Nim => transport.whole::<nim::RankAnswer>(target, got)?.into(),
+            Api::Tei => transport.whole::<tei::RankAnswer>(target, got)?.into(),
             Api::Cohere | Api::OpenAi | Api::Ollama => {
-                let answer: cohere::RankAnswer =
-                    transport.post(target, &body, ANSWER_LIMIT_COHERE, deadline, tally).await?;
-                answer.into()
+                transport.whole::<cohere::RankAnswer>(target, got)?.into()
             }
         })
     }
