@@ -103,6 +103,8 @@ fn fours(letters: &[u8; 16]) -> [[u8; 4]; 4] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn encoded(bytes: &[u8]) -> String {
@@ -135,6 +137,59 @@ mod tests {
         for text in ["A", "AA", "AAA", "====", "AA==AAAA", "A=AA", "Zg=a", "AAA\n", "AA-_", "Zh=="]
         {
             assert_eq!(decode(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    /// Bit by bit, and then what the strict form forbids.
+    fn naive(text: &[u8]) -> Option<Vec<u8>> {
+        let end = text.iter().position(|byte| *byte == b'=').unwrap_or(text.len());
+        let (letters, padding) = text.split_at(end);
+        let is_whole = text.len().is_multiple_of(4) && padding.len() < 3;
+        let mut bits = Vec::new();
+        for letter in letters {
+            let value = ALPHABET.iter().position(|known| known == letter)?;
+            bits.extend((0..6).rev().map(|at| value >> at & 1));
+        }
+        let unused = bits.split_off(bits.len() / 8 * 8);
+        let is_strict =
+            padding.iter().all(|byte| *byte == b'=') && unused.iter().all(|bit| *bit == 0);
+        let bytes =
+            bits.chunks(8).map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | *bit as u8));
+        (is_whole && is_strict).then(|| bytes.collect())
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_are_read_back(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let text = encoded(&bytes);
+            prop_assert_eq!(decode(text.as_bytes()), Some(bytes.clone()));
+            prop_assert_eq!(naive(text.as_bytes()), Some(bytes));
+        }
+
+        #[test]
+        fn any_text_is_read_as_bit_by_bit(text in "[A-Za-z0-9+/]{0,40}[A-Za-z0-9+/=_]{0,3}={0,3}") {
+            prop_assert_eq!(decode(text.as_bytes()), naive(text.as_bytes()));
+        }
+
+        #[test]
+        fn words_are_the_whole_groups_up_to_what_is_foreign(
+            bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0_usize..300, foreign: u8,
+        ) {
+            let mut text = encoded(&bytes).into_bytes();
+            if let Some(byte) = text.get_mut(at) {
+                *byte = foreign;
+            }
+            let mut found = Vec::new();
+            let rest = words(&text, |words| found.extend(words));
+            let is_known = |byte: &&u8| ALPHABET.contains(byte);
+            let read = text.iter().take_while(is_known).count() / 16 * 16;
+            prop_assert_eq!(rest, &text[read..]);
+            let bytes = naive(&text[..read]).expect("base64");
+            let expected: Vec<u32> = bytes
+                .chunks(4)
+                .map(|word| word.iter().rev().fold(0, |bits, byte| bits << 8 | u32::from(*byte)))
+                .collect();
+            prop_assert_eq!(found, expected);
         }
     }
 }

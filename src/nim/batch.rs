@@ -127,7 +127,10 @@ mod tests {
     fn no_plan_takes_more_requests_than_foretold() {
         let texts = ["aaaa", "bb", "cc", "d", "e", "f"];
         let foretold = |limits| plan(&texts).requests(&limits);
-        assert_eq!([1, 2, 4, 6, 9].map(|items| foretold(Limits { items, ..WIDE })), [6, 3, 2, 1, 1]);
+        assert_eq!(
+            [1, 2, 4, 6, 9].map(|items| foretold(Limits { items, ..WIDE })),
+            [6, 3, 2, 1, 1]
+        );
         for limits in [WIDE, Limits { chars: 4, ..WIDE }, Limits { items: 0, ..WIDE }] {
             assert!(ranges(plan(&texts), limits).len() <= foretold(limits), "{limits:?}");
         }

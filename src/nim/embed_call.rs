@@ -290,10 +290,11 @@ impl Call<'_> {
         let name = |place| self.distinct.name(place);
         let send = |range| async move {
             let mut tally = Tally::default();
-            (self.send(range, &mut tally).await, tally)
+            (self.ask(range, &mut tally).await, tally)
         };
+        let read = |range: &Range<usize>, got| self.read::<T>(range, got);
         let limits = self.model.limits;
-        let done = self.model.lane.run(sizes, limits, name, send).await?;
+        let done = self.model.lane.run(sizes, limits, name, send, read).await?;
         let mut found = Found {
             vectors: Vec::with_capacity(self.distinct.inputs.len()),
             norms: None,
@@ -314,19 +315,15 @@ impl Call<'_> {
         Ok(found)
     }
 
-    async fn send<T: Component>(
-        &self,
-        range: Range<usize>,
-        tally: &mut Tally,
-    ) -> Result<Part<T>, Failure> {
-        let inputs = self.distinct.inputs.get(range.clone()).unwrap_or_default();
-        let answer: Vectors<T> = self.ask(inputs, tally).await?;
+    /// The vectors of an answer in the order of its inputs, checked.
+    fn read<T: Component>(&self, range: &Range<usize>, got: Got) -> Result<Part<T>, Failure> {
+        let answer: Vectors<T> = self.parse(got)?;
         let transport = self.model.nim.transport();
         let named = answer.model.as_deref();
         let served_model = other_model(transport, &self.model.model, named);
         let name = |place: usize| self.distinct.name(range.start.saturating_add(place));
         let wrong = |what| invalid(&self.target, what);
-        let vectors = place(answer.items, inputs.len(), name).map_err(wrong)?;
+        let vectors = place(answer.items, range.len(), name).map_err(wrong)?;
         let mut norms = None;
         let decoded = vectors.into_iter().enumerate().map(|(place, numbers)| {
             let index = name(place);
@@ -341,11 +338,8 @@ impl Call<'_> {
 
     /// Asks for base64 unless told otherwise; a server that refuses it is asked for numbers, from
     /// then on at once.
-    async fn ask<T: Component>(
-        &self,
-        inputs: &[Input<'_>],
-        tally: &mut Tally,
-    ) -> Result<Vectors<T>, Failure> {
+    async fn ask(&self, range: Range<usize>, tally: &mut Tally) -> Result<Got, Failure> {
+        let inputs = self.distinct.inputs.get(range).unwrap_or_default();
         let encoding = self.model.sent_encoding(self.kind);
         match self.post(inputs, encoding, tally).await {
             Err(Failure::Other(NimError::BadRequest(reply)))
@@ -358,27 +352,29 @@ impl Call<'_> {
         }
     }
 
-    async fn post<T: Component>(
+    async fn post(
         &self,
         inputs: &[Input<'_>],
         encoding: Encoding,
         tally: &mut Tally,
-    ) -> Result<Vectors<T>, Failure> {
-        let transport = self.model.nim.transport();
-        let (target, deadline) = (&self.target, self.deadline);
+    ) -> Result<Got, Failure> {
+        let body = self.body(inputs, encoding).write();
         let limit = self.answer_limit(inputs.len());
-        let (api, body) = (self.model.api(), self.body(inputs, encoding).write());
-        let got = transport.fetch(target, body, limit, deadline, tally).await?;
-        if matches!(api, Api::Nim | Api::OpenAi | Api::Cohere)
-            && let Got::Whole(answer) = &got
-            && let Some(found) = scan::vectors(answer)
-        {
-            return Ok(found);
-        }
-        Ok(match api {
+        let transport = self.model.nim.transport();
+        transport.fetch(&self.target, body, limit, self.deadline, tally).await
+    }
+
+    fn parse<T: Component>(&self, got: Got) -> Result<Vectors<T>, Failure> {
+        let (transport, target) = (self.model.nim.transport(), &self.target);
+        Ok(match self.model.api() {
             Api::Tei => transport.whole::<tei::EmbedAnswer<T>>(target, got)?.into(),
             Api::Ollama => transport.whole::<ollama::EmbedAnswer<T>>(target, got)?.into(),
             Api::Nim | Api::OpenAi | Api::Cohere => {
+                if let Got::Whole(answer) = &got
+                    && let Some(found) = scan::vectors(answer)
+                {
+                    return Ok(found);
+                }
                 transport.whole::<openai::EmbedAnswer<T>>(target, got)?.into()
             }
         })

@@ -86,24 +86,29 @@ impl Lane {
 
     /// Sends inputs of these sizes in as many requests as `limits` and the server ask for. The
     /// first failure ends all others, and so does dropping the future. `name` gives an input the
-    /// position under which the caller knows it.
-    pub(super) async fn run<T, F, S>(
+    /// position under which the caller knows it. What `send` brings is read by `read` once its seat
+    /// is free and the next request is on its way: the server works while answers are read.
+    pub(super) async fn run<A, T, F, S>(
         &self,
         sizes: Vec<Size>,
         limits: Limits,
         name: impl Fn(usize) -> usize + Sync,
         send: F,
+        read: impl Fn(&Range<usize>, A) -> Result<T, Failure> + Sync,
     ) -> Result<Parts<T>, NimError>
     where
+        A: Send,
         T: Send,
         F: Fn(Range<usize>) -> S + Sync,
-        S: Future<Output = (Result<T, Failure>, Tally)> + Send,
+        S: Future<Output = (Result<A, Failure>, Tally)> + Send,
     {
         let plan = BatchPlan::new(sizes);
-        let workers = plan.requests(&self.lowered(&limits)).min(self.width);
+        let workers = plan.requests(&self.lowered(&limits));
+        // One more than seats: who reads an answer has none.
+        let workers = workers.min(self.width.saturating_add(1));
         let tally = Tally::default();
         let work = Mutex::new(Work { plan, flying: 0, parts: Vec::new(), tally });
-        let worker = || self.worker(&work, &limits, &name, &send);
+        let worker = || self.worker(&work, &limits, &name, (&send, &read));
         if workers <= 1 {
             worker().await?;
         } else {
@@ -122,25 +127,37 @@ impl Lane {
     }
 
     /// Takes one request after the other from the plan.
-    async fn worker<T, F, S>(
+    async fn worker<A, T, F, S>(
         &self,
         work: &Mutex<Work<T>>,
         limits: &Limits,
         name: &(impl Fn(usize) -> usize + Sync),
-        send: &F,
+        (send, read): (&F, &(impl Fn(&Range<usize>, A) -> Result<T, Failure> + Sync)),
     ) -> Result<(), NimError>
     where
+        A: Send,
         T: Send,
         F: Fn(Range<usize>) -> S + Sync,
-        S: Future<Output = (Result<T, Failure>, Tally)> + Send,
+        S: Future<Output = (Result<A, Failure>, Tally)> + Send,
     {
         loop {
             // The plan is asked once there is a seat, so that it knows the latest limits.
-            let _seat = self.seats.acquire().await;
+            let seat = self.seats.acquire().await;
             let Some(range) = locked(work).take_off(&self.lowered(limits)) else {
                 return Ok(());
             };
             let (sent, tally) = send(range.clone()).await;
+            if sent.is_ok() {
+                drop(seat);
+                let more = !locked(work).plan.is_empty();
+                if more {
+                    // Once for the worker that takes the seat, once for the connection that it
+                    // gives a request to.
+                    tokio::task::yield_now().await;
+                    tokio::task::yield_now().await;
+                }
+            }
+            let sent = sent.and_then(|answer| read(&range, answer));
             let mut work = locked(work);
             work.flying = work.flying.saturating_sub(1);
             work.tally.add(tally);

@@ -92,9 +92,11 @@ impl Call<'_> {
         let sizes = self.passages.iter().map(|passage| passage.size()).collect();
         let send = |range| async move {
             let mut tally = Tally::default();
-            (self.send(range, &mut tally).await, tally)
+            (self.ask(range, &mut tally).await, tally)
         };
-        let done = self.model.lane.run(sizes, self.model.limits, |index| index, send).await?;
+        let read = |range: &Range<usize>, got| self.read(range, got);
+        let limits = self.model.limits;
+        let done = self.model.lane.run(sizes, limits, |index| index, send, read).await?;
         let mut found = Rankings { prompt_tokens: Some(0), ..Rankings::default() };
         let is_logit = matches!(self.model.api(), Api::Nim | Api::Tei);
         for (range, part) in done.parts {
@@ -108,14 +110,14 @@ impl Call<'_> {
         Ok(found)
     }
 
-    async fn send(&self, range: Range<usize>, tally: &mut Tally) -> Result<Part, Failure> {
-        let passages = self.passages.get(range.clone()).unwrap_or_default();
-        let answer = self.post(passages, tally).await?;
+    /// The logits of an answer in the order of its passages, checked.
+    fn read(&self, range: &Range<usize>, got: Got) -> Result<Part, Failure> {
+        let answer = self.parse(got)?;
         let named = answer.model.as_deref();
         let served_model = other_model(self.model.nim.transport(), &self.model.model, named);
         let wrong = |what| invalid(&self.target, what);
         let name = |place: usize| range.start.saturating_add(place);
-        let logits = place(answer.items, passages.len(), name).map_err(wrong)?;
+        let logits = place(answer.items, range.len(), name).map_err(wrong)?;
         // Numbers beyond single precision have become infinite while they were parsed.
         if let Some(at) = logits.iter().position(|logit| !logit.is_finite()) {
             return Err(wrong(ResponseFault::NotFinite { index: name(at) }).into());
@@ -123,15 +125,18 @@ impl Call<'_> {
         Ok(Part { logits, tokens: answer.tokens, served_model })
     }
 
-    async fn post(&self, passages: &[Input<'_>], tally: &mut Tally) -> Result<Scores, Failure> {
-        let transport = self.model.nim.transport();
-        let (target, deadline) = (&self.target, self.deadline);
-        let (api, body) = (self.model.api(), self.body(passages).write());
-        let limit = match api {
+    async fn ask(&self, range: Range<usize>, tally: &mut Tally) -> Result<Got, Failure> {
+        let passages = self.passages.get(range).unwrap_or_default();
+        let limit = match self.model.api() {
             Api::Nim | Api::Tei => ANSWER_LIMIT,
             Api::Cohere | Api::OpenAi | Api::Ollama => ANSWER_LIMIT_COHERE,
         };
-        let got = transport.fetch(target, body, limit, deadline, tally).await?;
+        let (transport, body) = (self.model.nim.transport(), self.body(passages).write());
+        transport.fetch(&self.target, body, limit, self.deadline, tally).await
+    }
+
+    fn parse(&self, got: Got) -> Result<Scores, Failure> {
+        let (transport, target, api) = (self.model.nim.transport(), &self.target, self.model.api());
         if let Got::Whole(answer) = &got {
             let found = match api {
                 Api::Nim => scan::logits(answer),
