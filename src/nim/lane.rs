@@ -271,6 +271,29 @@ mod tests {
 
     const LIMITS: Limits = Limits { items: 100, chars: 1000, tokens: 1000, bytes: 1000, images: 4 };
 
+    #[tokio::test]
+    async fn the_next_request_goes_before_an_answer_is_read() {
+        let log = Mutex::new(Vec::new());
+        let send = |range: Range<usize>| {
+            locked(&log).push(("send", range.start));
+            async { (Ok(()), Tally::default()) }
+        };
+        let read = |range: &Range<usize>, ()| {
+            locked(&log).push(("read", range.start));
+            Ok(range.start)
+        };
+        let limits = Limits { items: 1, ..LIMITS };
+        let sizes = vec![Size { chars: 1, tokens: 1, bytes: 1, images: 0 }; 5];
+        let done = Lane::new(1).run(sizes, limits, |place| place, send, read).await;
+        let parts: Vec<usize> = done.expect("parts").parts.into_iter().map(|(_, at)| at).collect();
+        assert_eq!(parts, [0, 1, 2, 3, 4]);
+        let log = locked(&log);
+        let place = |what, at| log.iter().position(|seen| *seen == (what, at));
+        for at in 0..4 {
+            assert!(place("send", at + 1) < place("read", at), "{log:?}");
+        }
+    }
+
     #[test]
     fn a_timeout_lowers_the_limits_until_enough_requests_are_answered() {
         let lane = Lane::new(0);
