@@ -3,7 +3,7 @@
 //!
 //! The digits make an integer of at most 18 digits, which is scaled by a power of ten in double
 //! precision. That is off by at most 3 units in the last place; where so little could turn the
-//! rounding to single precision, and for whatever else is rare, the standard library reads the text.
+//! rounding to single precision, and for whatever else is rare, the standard library reads it.
 
 /// Most digits that always fit 63 bits; servers write 17.
 const DIGITS: usize = 18;

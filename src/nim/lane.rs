@@ -63,6 +63,10 @@ struct Work<T> {
 }
 
 impl<T> Work<T> {
+    fn is_done(&self) -> bool {
+        self.flying == 0 && self.plan.is_empty()
+    }
+
     fn take_off(&mut self, limits: &Limits) -> Option<Range<usize>> {
         let range = self.plan.next_range(limits)?;
         self.flying = self.flying.saturating_add(1);
@@ -114,11 +118,7 @@ impl Lane {
         } else {
             let workers = (0..workers).map(|_| Box::pin(worker()) as Worker<'_>).collect();
             // Workers that wait for a seat of other calls must not keep a call that is done.
-            let is_done = || {
-                let work = locked(&work);
-                work.flying == 0 && work.plan.is_empty()
-            };
-            all(workers, is_done).await?;
+            all(workers, || locked(&work).is_done()).await?;
         }
         let Work { mut parts, tally, .. } =
             work.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -141,6 +141,10 @@ impl Lane {
         S: Future<Output = (Result<A, Failure>, Tally)> + Send,
     {
         loop {
+            // Not after the last request: the seats may all be taken by other calls.
+            if locked(work).is_done() {
+                return Ok(());
+            }
             // The plan is asked once there is a seat, so that it knows the latest limits.
             let seat = self.seats.acquire().await;
             let Some(range) = locked(work).take_off(&self.lowered(limits)) else {

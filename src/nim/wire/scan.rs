@@ -283,7 +283,8 @@ mod tests {
         r#"{"data":[],"usage":{"total_tokens":3,"prompt_tokens":null,"cost":0.25,"free":true}}"#,
         r#"{"rankings":[{"index":1,"logit":-3.25},{"index":0,"logit":1e2}]}"#,
         r#" { "rankings" : [ { "logit" : 0.5 , "index" : 0 } ] , "usage" : { } } "#,
-        r#"{"results":[{"index":0,"relevance_score":0.99,"object":"x"}],"model":"r","usage":{"total_tokens":5}}"#,
+        r#"{"results":[{"index":0,"relevance_score":0.99,"object":"x"}],"model":"r",
+            "usage":{"total_tokens":5}}"#,
     ];
 
     #[test]
@@ -353,7 +354,10 @@ mod tests {
         #[test]
         fn damaged_answers_are_read_as_the_general_parser_reads_them_or_not_at_all(
             which in 0..ANSWERS.len(),
-            edits in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..4, any::<u8>()), 1..4),
+            edits in prop::collection::vec(
+                (any::<prop::sample::Index>(), 0_u8..4, any::<u8>()),
+                1..4,
+            ),
         ) {
             let letters = br#"{}[],:"\ 0123456789.-+eEnulltrueindexdataembeddingAAAA=/"#;
             let mut bytes = ANSWERS[which].as_bytes().to_vec();
@@ -379,7 +383,10 @@ mod tests {
                 bits.iter().map(|bits| f32::from_bits(*bits)).filter(|x| x.is_finite()).collect();
             prop_assume!(!vector.is_empty());
             let wide: Vec<f64> = vector.iter().map(|x| f64::from(*x)).collect();
-            let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+            let bytes: Vec<u8> = vector
+                .iter()
+                .flat_map(|x| x.to_bits().swap_bytes().to_be_bytes())
+                .collect();
             let mut packed = String::new();
             base64::encode_into(&mut packed, &bytes);
             let expected: Vec<u32> = vector.iter().map(|x| x.to_bits()).collect();
