@@ -4,17 +4,22 @@
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// What stands for a character that is none of the alphabet: a bit that no value has.
-const FOREIGN: u8 = 0x80;
+const FOREIGN: u32 = 1 << 31;
 
-/// The value of each character.
-const VALUES: [u8; 256] = {
-    let mut values = [FOREIGN; 256];
+/// What each character adds to the three bytes of its group, the first byte lowest; one table for
+/// each place in the group.
+static PARTS: [[u32; 256]; 4] = {
+    let mut parts = [[FOREIGN; 256]; 4];
     let mut value = 0;
     while value < 64 {
-        values[ALPHABET[value] as usize] = value as u8;
+        let (letter, bits) = (ALPHABET[value as usize] as usize, value);
+        parts[0][letter] = bits << 2;
+        parts[1][letter] = bits >> 4 | (bits & 15) << 12;
+        parts[2][letter] = (bits >> 2) << 8 | (bits & 3) << 22;
+        parts[3][letter] = bits << 16;
         value += 1;
     }
-    values
+    parts
 };
 
 /// Appends the text of `bytes`.
@@ -32,8 +37,8 @@ pub(super) fn encode_into(text: &mut String, bytes: &[u8]) {
 }
 
 /// The bytes of `text`, or none where it is not base64.
-pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
-    let (groups, rest) = text.as_bytes().as_chunks::<4>();
+pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    let (groups, rest) = text.as_chunks::<4>();
     if !rest.is_empty() {
         return None;
     }
@@ -59,17 +64,47 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
 }
 
 fn three(letters: [u8; 4]) -> Option<[u8; 3]> {
-    let [a, b, c, d] = letters.map(|letter| VALUES[usize::from(letter)]);
-    if (a | b | c | d) & FOREIGN != 0 {
-        return None;
+    let group = three_low(letters);
+    let [a, b, c, _] = group.swap_bytes().to_be_bytes();
+    (group & FOREIGN == 0).then_some([a, b, c])
+}
+
+/// Three bytes, the first lowest, and [`FOREIGN`] where a character is none of the alphabet.
+#[inline]
+fn three_low(letters: [u8; 4]) -> u32 {
+    let [first, second, third, fourth] = &PARTS;
+    let [a, b, c, d] = letters.map(usize::from);
+    // No byte is beyond 255: the compiler leaves out the checks.
+    first[a] | second[b] | third[c] | fourth[d]
+}
+
+/// Appends the 32-bit words, the first byte of each lowest, that begin `text` in groups of three,
+/// and gives what follows them: what is shorter, and where no character of the alphabet is.
+#[inline]
+pub(super) fn words<'a>(text: &'a [u8], mut take: impl FnMut([u32; 3])) -> &'a [u8] {
+    let (groups, _) = text.as_chunks::<16>();
+    let mut read = 0_usize;
+    for group in groups {
+        let [a, b, c, d] = fours(group).map(three_low);
+        if (a | b | c | d) & FOREIGN != 0 {
+            break;
+        }
+        take([a | b << 24, b >> 8 | c << 16, c >> 16 | d << 8]);
+        read = read.saturating_add(16);
     }
-    let [a, b, c, d] = [a, b, c, d].map(u32::from);
-    let [_, a, b, c] = (a << 18 | b << 12 | c << 6 | d).to_be_bytes();
-    Some([a, b, c])
+    text.get(read..).unwrap_or_default()
+}
+
+#[inline]
+fn fours(letters: &[u8; 16]) -> [[u8; 4]; 4] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *letters;
+    [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]]
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn encoded(bytes: &[u8]) -> String {
@@ -91,17 +126,70 @@ mod tests {
         ];
         for (plain, text) in cases {
             assert_eq!(encoded(plain.as_bytes()), text);
-            assert_eq!(decode(text).as_deref(), Some(plain.as_bytes()));
+            assert_eq!(decode(text.as_bytes()).as_deref(), Some(plain.as_bytes()));
         }
         let all: Vec<u8> = (0..=255).collect();
-        assert_eq!(decode(&encoded(&all)), Some(all));
+        assert_eq!(decode(encoded(&all).as_bytes()), Some(all));
     }
 
     #[test]
     fn what_is_not_base64_is_none() {
         for text in ["A", "AA", "AAA", "====", "AA==AAAA", "A=AA", "Zg=a", "AAA\n", "AA-_", "Zh=="]
         {
-            assert_eq!(decode(text), None, "{text}");
+            assert_eq!(decode(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    /// Bit by bit, and then what the strict form forbids.
+    fn naive(text: &[u8]) -> Option<Vec<u8>> {
+        let end = text.iter().position(|byte| *byte == b'=').unwrap_or(text.len());
+        let (letters, padding) = text.split_at(end);
+        let is_whole = text.len().is_multiple_of(4) && padding.len() < 3;
+        let mut bits = Vec::new();
+        for letter in letters {
+            let value = ALPHABET.iter().position(|known| known == letter)?;
+            bits.extend((0..6).rev().map(|at| value >> at & 1));
+        }
+        let unused = bits.split_off(bits.len() / 8 * 8);
+        let is_strict =
+            padding.iter().all(|byte| *byte == b'=') && unused.iter().all(|bit| *bit == 0);
+        let bytes =
+            bits.chunks(8).map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | *bit as u8));
+        (is_whole && is_strict).then(|| bytes.collect())
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_are_read_back(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let text = encoded(&bytes);
+            prop_assert_eq!(decode(text.as_bytes()), Some(bytes.clone()));
+            prop_assert_eq!(naive(text.as_bytes()), Some(bytes));
+        }
+
+        #[test]
+        fn any_text_is_read_as_bit_by_bit(text in "[A-Za-z0-9+/]{0,40}[A-Za-z0-9+/=_]{0,3}={0,3}") {
+            prop_assert_eq!(decode(text.as_bytes()), naive(text.as_bytes()));
+        }
+
+        #[test]
+        fn words_are_the_whole_groups_up_to_what_is_foreign(
+            bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0_usize..300, foreign: u8,
+        ) {
+            let mut text = encoded(&bytes).into_bytes();
+            if let Some(byte) = text.get_mut(at) {
+                *byte = foreign;
+            }
+            let mut found = Vec::new();
+            let rest = words(&text, |words| found.extend(words));
+            let is_known = |byte: &&u8| ALPHABET.contains(byte);
+            let read = text.iter().take_while(is_known).count() / 16 * 16;
+            prop_assert_eq!(rest, &text[read..]);
+            let bytes = naive(&text[..read]).expect("base64");
+            let expected: Vec<u32> = bytes
+                .chunks(4)
+                .map(|word| word.iter().rev().fold(0, |bits, byte| bits << 8 | u32::from(*byte)))
+                .collect();
+            prop_assert_eq!(found, expected);
         }
     }
 }

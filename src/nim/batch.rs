@@ -58,6 +58,13 @@ impl BatchPlan {
         Some(start..self.next)
     }
 
+    /// No more requests than these are needed under these limits, if none is cut in halves.
+    pub(super) fn requests(&self, limits: &Limits) -> usize {
+        let inputs = self.sizes.len();
+        let fits = limits.hold(self.size(&(0..inputs)));
+        if fits { inputs.div_ceil(limits.items.max(1)) } else { inputs }
+    }
+
     /// Whether every input was handed out.
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.next >= self.sizes.len()
@@ -114,6 +121,20 @@ mod tests {
             assert_eq!(ranges(plan(&texts), limits), expected, "{limits:?}");
         }
         assert_eq!(ranges(plan(&[]), WIDE), []);
+    }
+
+    #[test]
+    fn no_plan_takes_more_requests_than_foretold() {
+        let texts = ["aaaa", "bb", "cc", "d", "e", "f"];
+        let foretold = |limits| plan(&texts).requests(&limits);
+        assert_eq!(
+            [1, 2, 4, 6, 9].map(|items| foretold(Limits { items, ..WIDE })),
+            [6, 3, 2, 1, 1]
+        );
+        for limits in [WIDE, Limits { chars: 4, ..WIDE }, Limits { items: 0, ..WIDE }] {
+            assert!(ranges(plan(&texts), limits).len() <= foretold(limits), "{limits:?}");
+        }
+        assert_eq!(plan(&[]).requests(&WIDE), 0);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The numbers of a vector as they come: a JSON list or base64, floats or quantized, and the check
-//! of what they are. Layer: above `base64` and `error`; pure.
+//! of what they are. Layer: above `base64`, `float` and `error`; pure.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
-use super::base64;
 use super::error::ResponseFault;
+use super::{base64, float};
 
 /// One number of a vector.
 pub(super) trait Component: Copy + Send + Sync + for<'de> Deserialize<'de> {
@@ -18,8 +18,21 @@ pub(super) trait Component: Copy + Send + Sync + for<'de> Deserialize<'de> {
     /// Reads one number from that many bytes, the lowest first.
     fn read(bytes: &[u8]) -> Self;
 
-    /// What makes a vector useless, if anything does.
-    fn fault(vector: &[Self], index: usize) -> Option<ResponseFault>;
+    /// The numbers that `text` is base64 of; none where it is not, or of no whole number of them.
+    fn unpack(text: &[u8]) -> Option<Vec<Self>> {
+        let bytes = base64::decode(text)?;
+        let numbers = bytes.chunks_exact(Self::BYTES);
+        numbers.remainder().is_empty().then(|| numbers.map(Self::read).collect())
+    }
+
+    /// The vector at the front of some JSON, about `room` numbers long, and what follows it. None
+    /// where that takes the general parser, be it for a fault or because it is rare.
+    fn scan(_json: &[u8], _room: usize) -> Option<(Vec<Self>, &[u8])> {
+        None
+    }
+
+    /// Euclidean length of a vector, where numbers have one, or what makes the vector useless.
+    fn measure(vector: &[Self], index: usize) -> Result<Option<f64>, ResponseFault>;
 }
 
 impl Component for f32 {
@@ -29,16 +42,72 @@ impl Component for f32 {
         Self::from_bits(bytes.iter().rev().fold(0, |bits, byte| bits << 8 | u32::from(*byte)))
     }
 
-    fn fault(vector: &[Self], index: usize) -> Option<ResponseFault> {
+    fn unpack(text: &[u8]) -> Option<Vec<Self>> {
+        let mut vector = Vec::with_capacity(text.len() / 16 * 3 + 3);
+        let rest = base64::words(text, |words| vector.extend(words.map(Self::from_bits)));
+        unpack_end(rest, &mut vector)?;
+        Some(vector)
+    }
+
+    fn scan(json: &[u8], room: usize) -> Option<(Vec<Self>, &[u8])> {
+        // Whatever is said elsewhere, a number takes a byte at least.
+        let mut vector = Vec::with_capacity(room.min(json.len()));
+        let rest = match json {
+            [b'[', rest @ ..] => scan_list(rest, &mut vector)?,
+            [b'"', rest @ ..] => scan_base64(rest, &mut vector)?,
+            _ => return None,
+        };
+        Some((vector, rest))
+    }
+
+    fn measure(vector: &[Self], index: usize) -> Result<Option<f64>, ResponseFault> {
+        // One sum tells all: squares of floats neither overflow nor vanish in double precision.
         // Numbers beyond single precision have become infinite while they were parsed.
-        if vector.iter().any(|x| !x.is_finite()) {
-            Some(ResponseFault::NotFinite { index })
-        } else if vector.iter().all(|x| *x == 0.0) {
-            Some(ResponseFault::ZeroVector { index })
+        let length = norm(vector);
+        if !length.is_finite() {
+            Err(ResponseFault::NotFinite { index })
+        } else if length == 0.0 {
+            Err(ResponseFault::ZeroVector { index })
         } else {
-            None
+            Ok(Some(length))
         }
     }
+}
+
+/// The rest of a list behind its bracket.
+fn scan_list<'a>(mut json: &'a [u8], vector: &mut Vec<f32>) -> Option<&'a [u8]> {
+    loop {
+        let (number, rest) = float::read(float::skip_space(json))?;
+        vector.push(number);
+        json = match rest {
+            // As servers write it, without and with a space.
+            [b',', b' ', rest @ ..] | [b',', rest @ ..] => rest,
+            [b']', rest @ ..] => return Some(rest),
+            _ => match float::skip_space(rest) {
+                [b',', rest @ ..] => rest,
+                [b']', rest @ ..] => return Some(rest),
+                _ => return None,
+            },
+        };
+    }
+}
+
+/// The rest of a text behind its quote.
+fn scan_base64<'a>(json: &'a [u8], vector: &mut Vec<f32>) -> Option<&'a [u8]> {
+    let rest = base64::words(json, |words| vector.extend(words.map(f32::from_bits)));
+    // Where words end, the quote is less than a group away, or there is a foreign character.
+    let end = rest.iter().take(16).position(|byte| *byte == b'"')?;
+    let (text, rest) = rest.split_at_checked(end)?;
+    unpack_end(text, vector)?;
+    rest.get(1..)
+}
+
+/// Appends the numbers of the last group of base64.
+fn unpack_end(text: &[u8], vector: &mut Vec<f32>) -> Option<()> {
+    let bytes = base64::decode(text)?;
+    let (words, rest) = bytes.as_chunks::<4>();
+    vector.extend(words.iter().map(|word| f32::read(word)));
+    rest.is_empty().then_some(())
 }
 
 impl Component for i8 {
@@ -48,8 +117,8 @@ impl Component for i8 {
         bytes.first().map_or(0, |byte| byte.cast_signed())
     }
 
-    fn fault(vector: &[Self], index: usize) -> Option<ResponseFault> {
-        vector.is_empty().then_some(ResponseFault::ZeroVector { index })
+    fn measure(vector: &[Self], index: usize) -> Result<Option<f64>, ResponseFault> {
+        if vector.is_empty() { Err(ResponseFault::ZeroVector { index }) } else { Ok(None) }
     }
 }
 
@@ -60,8 +129,8 @@ impl Component for u8 {
         bytes.first().copied().unwrap_or_default()
     }
 
-    fn fault(vector: &[Self], index: usize) -> Option<ResponseFault> {
-        vector.is_empty().then_some(ResponseFault::ZeroVector { index })
+    fn measure(vector: &[Self], index: usize) -> Result<Option<f64>, ResponseFault> {
+        if vector.is_empty() { Err(ResponseFault::ZeroVector { index }) } else { Ok(None) }
     }
 }
 
@@ -75,13 +144,10 @@ pub(super) enum Numbers<T> {
 impl<T: Component> Numbers<T> {
     /// The numbers, or none where the text is not base64 of whole numbers.
     pub(super) fn decode(self) -> Option<Vec<T>> {
-        let text = match self {
-            Self::List(numbers) => return Some(numbers),
-            Self::Base64(text) => text,
-        };
-        let bytes = base64::decode(&text)?;
-        let numbers = bytes.chunks_exact(T::BYTES);
-        numbers.remainder().is_empty().then(|| numbers.map(T::read).collect())
+        match self {
+            Self::List(numbers) => Some(numbers),
+            Self::Base64(text) => T::unpack(text.as_bytes()),
+        }
     }
 }
 
@@ -108,8 +174,17 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Numbers<T> {
 }
 
 /// Euclidean length, summed in double precision, so that no finite vector overflows.
+/// In eight sums side by side, which a processor adds at once.
 pub(super) fn norm(vector: &[f32]) -> f64 {
-    vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt()
+    let (eights, rest) = vector.as_chunks::<8>();
+    let mut sums = [0.0_f64; 8];
+    for eight in eights {
+        for (sum, x) in sums.iter_mut().zip(eight) {
+            *sum += f64::from(*x) * f64::from(*x);
+        }
+    }
+    let rest: f64 = rest.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    (sums.iter().sum::<f64>() + rest).sqrt()
 }
 
 #[cfg(test)]

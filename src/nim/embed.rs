@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -56,8 +57,12 @@ pub enum Truncate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
-    /// JSON numbers: understood by every server, 8 to 12 bytes a number.
+    /// Base64 of floats where the server's family knows it (NIM, `OpenAI`); numbers from a server
+    /// that refuses it, once it has, and for quantized vectors.
     #[default]
+    #[serde(rename = "float")]
+    Auto,
+    /// JSON numbers: understood by every server, 8 to 20 bytes a number.
     Float,
     /// Base64 of little-endian binary numbers: 5.3 bytes for a float, and exact. Servers with a
     /// route of their own (TEI, Ollama) have no such choice and send JSON numbers.
@@ -81,7 +86,7 @@ pub enum EmbeddingType {
 }
 
 /// An embedding model of a server. Cheap to clone. Clones share the bound on requests in flight
-/// and the batch sizes that the server was seen to take; no call leaves anything else behind.
+/// and what the server was seen to take: batch sizes, base64; no call leaves anything else behind.
 #[derive(Clone)]
 #[must_use]
 pub struct EmbeddingModel {
@@ -91,6 +96,8 @@ pub struct EmbeddingModel {
     pub(super) dimensions: Option<u32>,
     pub(super) truncate: Truncate,
     pub(super) encoding: Encoding,
+    /// Whether the server was seen to refuse base64.
+    floats_only: Arc<AtomicBool>,
     pub(super) limits: Limits,
     pub(super) normalize: bool,
     pub(super) lane: Arc<Lane>,
@@ -116,7 +123,8 @@ impl EmbeddingModel {
             facts,
             dimensions: None,
             truncate: Truncate::None,
-            encoding: Encoding::Float,
+            encoding: Encoding::Auto,
+            floats_only: Arc::default(),
             limits,
             normalize: false,
             lane: Arc::new(Lane::new(width)),
@@ -139,7 +147,7 @@ impl EmbeddingModel {
         self
     }
 
-    /// How vectors travel; [`Encoding::Float`] unless set.
+    /// How vectors travel; [`Encoding::Auto`] unless set.
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
         self
@@ -269,6 +277,23 @@ impl EmbeddingModel {
         let is_only =
             self.facts.reducible == Some(false) && self.facts.dimensions == self.dimensions;
         self.dimensions.filter(|_| !is_only)
+    }
+
+    /// What the field `encoding_format` says.
+    pub(super) fn sent_encoding(&self, kind: Option<EmbeddingType>) -> Encoding {
+        let is_known = matches!(self.api(), Api::Nim | Api::OpenAi) && kind.is_none();
+        match self.encoding {
+            Encoding::Auto if is_known && !self.floats_only.load(Ordering::Relaxed) => {
+                Encoding::Base64
+            }
+            Encoding::Auto => Encoding::Float,
+            told => told,
+        }
+    }
+
+    /// From now on, unless told otherwise.
+    pub(super) fn send_floats(&self) {
+        self.floats_only.store(true, Ordering::Relaxed);
     }
 
     /// Refuses what the server would refuse.

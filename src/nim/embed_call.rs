@@ -1,7 +1,6 @@
 //! The embedding call: inputs in, checked vectors out, in the caller's order.
 //! Layer: top of `nim`, above `embed`, `lane` and `wire`.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -10,15 +9,17 @@ use super::answer::{add_tokens, other_model, place};
 use super::api::Api;
 use super::client::CallOptions;
 use super::components::{Component, norm};
-use super::embed::{EmbeddingModel, EmbeddingType, InputType, Truncate};
+use super::distinct::Distinct;
+use super::embed::{EmbeddingModel, EmbeddingType, Encoding, InputType, Truncate};
 use super::endpoint::Target;
-use super::error::{NimError, ResponseFault};
+use super::error::{NimError, Reply, ResponseFault};
+use super::exchange::Got;
 use super::input::{Input, Size};
 use super::meter::{CallCost, Counted, Spent};
 use super::reply::Failure;
 use super::transport::{Tally, invalid};
 use super::wire::nim::Modality;
-use super::wire::{EmbedBody, Vectors, nim, ollama, openai, tei};
+use super::wire::{EmbedBody, Vectors, nim, ollama, openai, scan, tei};
 
 /// Length assumed for an answer's size limit when none was asked for; no served model is longer.
 const LONGEST_VECTOR: u64 = 16_384;
@@ -65,6 +66,17 @@ impl Norms {
     #[must_use]
     pub fn are_unit(&self) -> bool {
         self.min > 0.999 && self.max < 1.001
+    }
+
+    fn one(length: f64) -> Self {
+        Self { min: length, max: length }
+    }
+
+    fn both(a: Option<Self>, b: Option<Self>) -> Option<Self> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some(Self { min: a.min.min(b.min), max: a.max.max(b.max) }),
+            (a, b) => a.or(b),
+        }
     }
 }
 
@@ -179,18 +191,15 @@ impl EmbeddingModel {
         spent: &Spent,
     ) -> Result<Embeddings, NimError> {
         let mut found = self.call::<f32>(inputs, role, None, options, spent).await?;
-        let mut norms: Option<Norms> = None;
-        for vector in &mut found.vectors {
-            let length = norm(vector);
-            let seen = norms.get_or_insert(Norms { min: length, max: length });
-            (seen.min, seen.max) = (seen.min.min(length), seen.max.max(length));
-            if self.normalize {
+        if self.normalize {
+            for vector in &mut found.vectors {
+                let length = norm(vector);
                 vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
             }
         }
         Ok(Embeddings {
             vectors: found.vectors,
-            norms,
+            norms: found.norms,
             likely_truncated: found.over_limit,
             prompt_tokens: found.tokens,
             cost: found.tally,
@@ -257,44 +266,6 @@ impl EmbeddingModel {
     }
 }
 
-/// Inputs without repetitions.
-struct Distinct<'a> {
-    inputs: Vec<Input<'a>>,
-    /// Where each stood first in the caller's slice.
-    firsts: Vec<usize>,
-    /// For each of the caller's inputs its place in `inputs`.
-    places: Vec<usize>,
-}
-
-impl<'a> Distinct<'a> {
-    fn of(all: &[Input<'a>]) -> Self {
-        let mut known = HashMap::with_capacity(all.len());
-        let (mut inputs, mut firsts) = (Vec::with_capacity(all.len()), Vec::new());
-        let mut places = Vec::with_capacity(all.len());
-        for (position, input) in all.iter().enumerate() {
-            let place = *known.entry(*input).or_insert_with(|| {
-                inputs.push(*input);
-                firsts.push(position);
-                inputs.len() - 1
-            });
-            places.push(place);
-        }
-        Self { inputs, firsts, places }
-    }
-
-    fn name(&self, place: usize) -> usize {
-        self.firsts.get(place).copied().unwrap_or(place)
-    }
-
-    /// The result of each of the caller's inputs.
-    fn spread<T: Clone>(&self, results: Vec<T>) -> Vec<T> {
-        if results.len() == self.places.len() {
-            return results;
-        }
-        self.places.iter().filter_map(|place| results.get(*place).cloned()).collect()
-    }
-}
-
 /// One call.
 struct Call<'a> {
     model: &'a EmbeddingModel,
@@ -306,9 +277,19 @@ struct Call<'a> {
     spent: &'a Spent,
 }
 
+/// Whether a refusal says that vectors cannot travel as base64.
+fn refuses_base64(reply: &Reply) -> bool {
+    let names = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        text.contains("encoding_format") || text.contains("base64")
+    };
+    matches!(reply.status, 400 | 422) && (names(&reply.message) || names(&reply.raw))
+}
+
 /// The answer to one request.
 struct Part<T> {
     vectors: Vec<Vec<T>>,
+    norms: Option<Norms>,
     tokens: Option<u64>,
     served_model: Option<String>,
 }
@@ -316,6 +297,7 @@ struct Part<T> {
 /// What a call found.
 struct Found<T> {
     vectors: Vec<Vec<T>>,
+    norms: Option<Norms>,
     over_limit: usize,
     tokens: Option<u64>,
     served_model: Option<String>,
@@ -340,12 +322,14 @@ impl Call<'_> {
         let name = |place| self.distinct.name(place);
         let send = |range| async move {
             let mut counted = Counted::of(self.spent);
-            (self.send(range, &mut counted.tally).await, counted.tally)
+            (self.ask(range, &mut counted.tally).await, counted.tally)
         };
+        let read = |range: &Range<usize>, got| self.read::<T>(range, got);
         let limits = self.model.limits;
-        let done = self.model.lane.run(sizes, limits, name, send).await?;
+        let done = self.model.lane.run(sizes, limits, name, send, read).await?;
         let mut found = Found {
             vectors: Vec::with_capacity(self.distinct.inputs.len()),
+            norms: None,
             over_limit,
             tokens: (!done.parts.is_empty()).then_some(0),
             served_model: None,
@@ -355,6 +339,7 @@ impl Call<'_> {
             let expected = self.length().or_else(|| found.vectors.first().map(Vec::len));
             self.same_length(&part.vectors, range.start, expected)?;
             found.vectors.extend(part.vectors);
+            found.norms = Norms::both(found.norms, part.norms);
             found.tokens = add_tokens(found.tokens, part.tokens);
             found.served_model = part.served_model.or(found.served_model);
         }
@@ -362,57 +347,72 @@ impl Call<'_> {
         Ok(found)
     }
 
-    async fn send<T: Component>(
-        &self,
-        range: Range<usize>,
-        tally: &mut Tally,
-    ) -> Result<Part<T>, Failure> {
-        let inputs = self.distinct.inputs.get(range.clone()).unwrap_or_default();
-        let answer: Vectors<T> = self.post(inputs, tally).await?;
+    /// The vectors of an answer in the order of its inputs, checked.
+    fn read<T: Component>(&self, range: &Range<usize>, got: Got) -> Result<Part<T>, Failure> {
+        let answer: Vectors<T> = self.parse(got)?;
         let transport = self.model.nim.transport();
         let named = answer.model.as_deref();
         let served_model = other_model(transport, &self.model.model, named);
         let name = |place: usize| self.distinct.name(range.start.saturating_add(place));
         let wrong = |what| invalid(&self.target, what);
-        let vectors = place(answer.items, inputs.len(), name).map_err(wrong)?;
+        let vectors = place(answer.items, range.len(), name).map_err(wrong)?;
+        let mut norms = None;
         let decoded = vectors.into_iter().enumerate().map(|(place, numbers)| {
             let index = name(place);
             let vector: Vec<T> = numbers.decode().ok_or(ResponseFault::Base64 { index })?;
-            T::fault(&vector, index).map_or(Ok(vector), Err)
+            let length = T::measure(&vector, index)?;
+            norms = Norms::both(norms, length.map(Norms::one));
+            Ok(vector)
         });
         let vectors = decoded.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-        Ok(Part { vectors, tokens: answer.tokens, served_model })
+        Ok(Part { vectors, norms, tokens: answer.tokens, served_model })
     }
 
-    async fn post<T: Component>(
+    /// Asks for base64 unless told otherwise; a server that refuses it is asked for numbers, from
+    /// then on at once.
+    async fn ask(&self, range: Range<usize>, tally: &mut Tally) -> Result<Got, Failure> {
+        let inputs = self.distinct.inputs.get(range).unwrap_or_default();
+        let encoding = self.model.sent_encoding(self.kind);
+        match self.post(inputs, encoding, tally).await {
+            Err(Failure::Other(NimError::BadRequest(reply)))
+                if encoding != self.model.encoding && refuses_base64(&reply) =>
+            {
+                self.model.send_floats();
+                self.post(inputs, Encoding::Float, tally).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn post(
         &self,
         inputs: &[Input<'_>],
+        encoding: Encoding,
         tally: &mut Tally,
-    ) -> Result<Vectors<T>, Failure> {
-        let transport = self.model.nim.transport();
-        let (target, deadline) = (&self.target, self.deadline);
+    ) -> Result<Got, Failure> {
+        let body = self.body(inputs, encoding).write();
         let limit = self.answer_limit(inputs.len());
-        let body = self.body(inputs);
+        let transport = self.model.nim.transport();
+        transport.fetch(&self.target, body, limit, self.deadline, tally).await
+    }
+
+    fn parse<T: Component>(&self, got: Got) -> Result<Vectors<T>, Failure> {
+        let (transport, target) = (self.model.nim.transport(), &self.target);
         Ok(match self.model.api() {
-            Api::Tei => {
-                let answer: tei::EmbedAnswer<T> =
-                    transport.post(target, &body, limit, deadline, tally).await?;
-                answer.into()
-            }
-            Api::Ollama => {
-                let answer: ollama::EmbedAnswer<T> =
-                    transport.post(target, &body, limit, deadline, tally).await?;
-                answer.into()
-            }
+            Api::Tei => transport.whole::<tei::EmbedAnswer<T>>(target, got)?.into(),
+            Api::Ollama => transport.whole::<ollama::EmbedAnswer<T>>(target, got)?.into(),
             Api::Nim | Api::OpenAi | Api::Cohere => {
-                let answer: openai::EmbedAnswer<T> =
-                    transport.post(target, &body, limit, deadline, tally).await?;
-                answer.into()
+                if let Got::Whole(answer) = &got
+                    && let Some(found) = scan::vectors(answer)
+                {
+                    return Ok(found);
+                }
+                transport.whole::<openai::EmbedAnswer<T>>(target, got)?.into()
             }
         })
     }
 
-    fn body<'b>(&'b self, inputs: &[Input<'b>]) -> EmbedBody<'b> {
+    fn body<'b>(&'b self, inputs: &[Input<'b>], encoding_format: Encoding) -> EmbedBody<'b> {
         let model = self.model;
         let prefix = model.prefix(self.role);
         let input = inputs.iter().map(|input| input.as_string(prefix)).collect();
@@ -426,14 +426,14 @@ impl Call<'_> {
             Api::OpenAi | Api::Cohere => EmbedBody::OpenAi(openai::EmbedRequest {
                 model: &model.model,
                 input,
-                encoding_format: model.encoding,
+                encoding_format,
                 dimensions: model.dimensions,
             }),
             Api::Nim => EmbedBody::Nim(nim::EmbedRequest {
                 model: &model.model,
                 input,
                 input_type: model.sends_input_type().then_some(self.role),
-                encoding_format: model.encoding,
+                encoding_format,
                 embedding_type: self.kind,
                 truncate: model.truncate,
                 dimensions: model.sent_dimensions(),

@@ -6,6 +6,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
@@ -23,6 +24,8 @@ use super::transport::{REASON_LIMIT, Transport, invalid};
 
 /// Most bytes of an error body that are read.
 const ERROR_BODY_LIMIT: usize = 64 << 10;
+/// Most bytes that are set aside for an answer because its header promises them.
+const TOLD_LIMIT: usize = 8 << 20;
 /// First and longest wait between two status requests.
 const POLL_WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -38,8 +41,8 @@ pub(super) enum Reading {
 /// What to send where, and how much may come back.
 pub(super) struct Exchange<'a> {
     pub(super) target: &'a Target,
-    /// JSON for a POST, none for a GET.
-    pub(super) body: Option<&'a [u8]>,
+    /// JSON for a POST, none for a GET. All tries send the same bytes.
+    pub(super) body: Option<Bytes>,
     pub(super) limit: u64,
     pub(super) reading: Reading,
 }
@@ -76,16 +79,17 @@ impl Transport {
             true => request.header("nvcf-poll-seconds", self.hold),
             false => request,
         };
-        let request = match exchange.body {
+        let request = match &exchange.body {
             Some(body) => self
                 .http
                 .post(target.url.clone())
                 .header(CONTENT_TYPE, "application/json")
-                .body(body.to_vec()),
+                .body(body.clone()),
             None => self.http.get(target.url.clone()),
         };
-        spans::text(self, "request", exchange.body.unwrap_or_default());
-        ledger.sent(exchange.body.map_or(0, <[u8]>::len));
+        let body = exchange.body.as_deref().unwrap_or_default();
+        spans::text(self, "request", body);
+        ledger.sent(body.len());
         let mut response = self.send(target, held(request), exchange.reading).await?;
         let (mut wait, end) = (POLL_WAITS.0, Instant::now().checked_add(self.attempt));
         while response.status() == StatusCode::ACCEPTED {
@@ -169,7 +173,8 @@ impl Transport {
             return Err(too_large());
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut answer = Vec::new();
+        let told = response.content_length().and_then(|length| usize::try_from(length).ok());
+        let mut answer = Vec::with_capacity(told.unwrap_or_default().min(TOLD_LIMIT));
         while let Some(chunk) = response.chunk().await.map_err(|e| self.network(target, e))? {
             ledger.received(chunk.len());
             if chunk.len() > limit.saturating_sub(answer.len()) {

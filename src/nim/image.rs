@@ -39,7 +39,7 @@ impl Image {
             let legal = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
             !subtype.is_empty()
                 && subtype.bytes().all(legal)
-                && base64::decode(text).is_some_and(|bytes| !bytes.is_empty())
+                && base64::decode(text.as_bytes()).is_some_and(|bytes| !bytes.is_empty())
         });
         if is_image { Ok(Self { url }) } else { Err(ConfigFault::ImageForm) }
     }

@@ -76,10 +76,10 @@ impl<'a> Input<'a> {
     pub(super) fn size(self) -> Size {
         let text = self.text().unwrap_or_default();
         let image = self.image();
-        let chars = text.chars().count();
+        let (chars, tokens) = counted(text);
         Size {
             chars,
-            tokens: estimated_tokens(text),
+            tokens,
             bytes: text.len().saturating_add(image.map_or(0, str::len)),
             images: usize::from(image.is_some()),
         }
@@ -109,12 +109,15 @@ impl Size {
     }
 }
 
-/// About four ASCII characters make a token; of other characters each is taken for one, which is
-/// right for Chinese and too many for accented Latin.
-fn estimated_tokens(text: &str) -> usize {
+/// Characters and tokens. About four ASCII characters make a token; of other characters each is
+/// taken for one, which is right for Chinese and too many for accented Latin.
+fn counted(text: &str) -> (usize, usize) {
+    if text.is_ascii() {
+        return (text.len(), text.len().div_ceil(4));
+    }
+    let chars = text.chars().count();
     let ascii = text.bytes().filter(u8::is_ascii).count();
-    let other = if ascii == text.len() { 0 } else { text.chars().count().saturating_sub(ascii) };
-    ascii.div_ceil(4).saturating_add(other)
+    (chars, ascii.div_ceil(4).saturating_add(chars.saturating_sub(ascii)))
 }
 
 #[cfg(test)]

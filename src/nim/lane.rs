@@ -63,6 +63,10 @@ struct Work<T> {
 }
 
 impl<T> Work<T> {
+    fn is_done(&self) -> bool {
+        self.flying == 0 && self.plan.is_empty()
+    }
+
     fn take_off(&mut self, limits: &Limits) -> Option<Range<usize>> {
         let range = self.plan.next_range(limits)?;
         self.flying = self.flying.saturating_add(1);
@@ -86,34 +90,35 @@ impl Lane {
 
     /// Sends inputs of these sizes in as many requests as `limits` and the server ask for. The
     /// first failure ends all others, and so does dropping the future. `name` gives an input the
-    /// position under which the caller knows it.
-    pub(super) async fn run<T, F, S>(
+    /// position under which the caller knows it. What `send` brings is read by `read` once its seat
+    /// is free and the next request is on its way: the server works while answers are read.
+    pub(super) async fn run<A, T, F, S>(
         &self,
         sizes: Vec<Size>,
         limits: Limits,
         name: impl Fn(usize) -> usize + Sync,
         send: F,
+        read: impl Fn(&Range<usize>, A) -> Result<T, Failure> + Sync,
     ) -> Result<Parts<T>, NimError>
     where
+        A: Send,
         T: Send,
         F: Fn(Range<usize>) -> S + Sync,
-        S: Future<Output = (Result<T, Failure>, Tally)> + Send,
+        S: Future<Output = (Result<A, Failure>, Tally)> + Send,
     {
-        let workers = self.width.min(sizes.len());
         let plan = BatchPlan::new(sizes);
+        let workers = plan.requests(&self.lowered(&limits));
+        // One more than seats: who reads an answer has none.
+        let workers = workers.min(self.width.saturating_add(1));
         let tally = Tally::default();
         let work = Mutex::new(Work { plan, flying: 0, parts: Vec::new(), tally });
-        let worker = || self.worker(&work, &limits, &name, &send);
+        let worker = || self.worker(&work, &limits, &name, (&send, &read));
         if workers <= 1 {
             worker().await?;
         } else {
             let workers = (0..workers).map(|_| Box::pin(worker()) as Worker<'_>).collect();
             // Workers that wait for a seat of other calls must not keep a call that is done.
-            let is_done = || {
-                let work = locked(&work);
-                work.flying == 0 && work.plan.is_empty()
-            };
-            all(workers, is_done).await?;
+            all(workers, || locked(&work).is_done()).await?;
         }
         let Work { mut parts, tally, .. } =
             work.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -122,25 +127,41 @@ impl Lane {
     }
 
     /// Takes one request after the other from the plan.
-    async fn worker<T, F, S>(
+    async fn worker<A, T, F, S>(
         &self,
         work: &Mutex<Work<T>>,
         limits: &Limits,
         name: &(impl Fn(usize) -> usize + Sync),
-        send: &F,
+        (send, read): (&F, &(impl Fn(&Range<usize>, A) -> Result<T, Failure> + Sync)),
     ) -> Result<(), NimError>
     where
+        A: Send,
         T: Send,
         F: Fn(Range<usize>) -> S + Sync,
-        S: Future<Output = (Result<T, Failure>, Tally)> + Send,
+        S: Future<Output = (Result<A, Failure>, Tally)> + Send,
     {
         loop {
+            // Not after the last request: the seats may all be taken by other calls.
+            if locked(work).is_done() {
+                return Ok(());
+            }
             // The plan is asked once there is a seat, so that it knows the latest limits.
-            let _seat = self.seats.acquire().await;
+            let seat = self.seats.acquire().await;
             let Some(range) = locked(work).take_off(&self.lowered(limits)) else {
                 return Ok(());
             };
             let (sent, tally) = send(range.clone()).await;
+            if sent.is_ok() {
+                drop(seat);
+                let more = !locked(work).plan.is_empty();
+                if more {
+                    // Once for the worker that takes the seat, once for the connection that it
+                    // gives a request to.
+                    tokio::task::yield_now().await;
+                    tokio::task::yield_now().await;
+                }
+            }
+            let sent = sent.and_then(|answer| read(&range, answer));
             let mut work = locked(work);
             work.flying = work.flying.saturating_sub(1);
             work.tally.add(tally);
@@ -253,6 +274,29 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits = Limits { items: 100, chars: 1000, tokens: 1000, bytes: 1000, images: 4 };
+
+    #[tokio::test]
+    async fn the_next_request_goes_before_an_answer_is_read() {
+        let log = Mutex::new(Vec::new());
+        let send = |range: Range<usize>| {
+            locked(&log).push(("send", range.start));
+            async { (Ok(()), Tally::default()) }
+        };
+        let read = |range: &Range<usize>, ()| {
+            locked(&log).push(("read", range.start));
+            Ok(range.start)
+        };
+        let limits = Limits { items: 1, ..LIMITS };
+        let sizes = vec![Size { chars: 1, tokens: 1, bytes: 1, images: 0 }; 5];
+        let done = Lane::new(1).run(sizes, limits, |place| place, send, read).await;
+        let parts: Vec<usize> = done.expect("parts").parts.into_iter().map(|(_, at)| at).collect();
+        assert_eq!(parts, [0, 1, 2, 3, 4]);
+        let log = locked(&log);
+        let place = |what, at| log.iter().position(|seen| *seen == (what, at));
+        for at in 0..4 {
+            assert!(place("send", at + 1) < place("read", at), "{log:?}");
+        }
+    }
 
     #[test]
     fn a_timeout_lowers_the_limits_until_enough_requests_are_answered() {

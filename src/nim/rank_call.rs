@@ -10,12 +10,13 @@ use super::api::Api;
 use super::client::CallOptions;
 use super::endpoint::Target;
 use super::error::{NimError, ResponseFault};
+use super::exchange::Got;
 use super::input::Input;
 use super::meter::{CallCost, Counted, Spent};
 use super::rank::{RankTruncate, Ranked, RankingModel, Rankings, best_first};
 use super::reply::Failure;
 use super::transport::{Tally, invalid};
-use super::wire::{RankBody, Scores, cohere, nim, tei};
+use super::wire::{RankBody, Scores, cohere, nim, scan, tei};
 
 /// No right answer is larger, unless the server sends the passages back.
 const ANSWER_LIMIT: u64 = 4 << 20;
@@ -119,9 +120,11 @@ impl Call<'_> {
         let sizes = self.passages.iter().map(|passage| passage.size()).collect();
         let send = |range| async move {
             let mut counted = Counted::of(self.spent);
-            (self.send(range, &mut counted.tally).await, counted.tally)
+            (self.ask(range, &mut counted.tally).await, counted.tally)
         };
-        let done = self.model.lane.run(sizes, self.model.limits, |index| index, send).await?;
+        let read = |range: &Range<usize>, got| self.read(range, got);
+        let limits = self.model.limits;
+        let done = self.model.lane.run(sizes, limits, |index| index, send, read).await?;
         let mut found = Rankings { prompt_tokens: Some(0), ..Rankings::default() };
         let is_logit = matches!(self.model.api(), Api::Nim | Api::Tei);
         for (range, part) in done.parts {
@@ -135,14 +138,14 @@ impl Call<'_> {
         Ok(found)
     }
 
-    async fn send(&self, range: Range<usize>, tally: &mut Tally) -> Result<Part, Failure> {
-        let passages = self.passages.get(range.clone()).unwrap_or_default();
-        let answer = self.post(passages, tally).await?;
+    /// The logits of an answer in the order of its passages, checked.
+    fn read(&self, range: &Range<usize>, got: Got) -> Result<Part, Failure> {
+        let answer = self.parse(got)?;
         let named = answer.model.as_deref();
         let served_model = other_model(self.model.nim.transport(), &self.model.model, named);
         let wrong = |what| invalid(&self.target, what);
         let name = |place: usize| range.start.saturating_add(place);
-        let logits = place(answer.items, passages.len(), name).map_err(wrong)?;
+        let logits = place(answer.items, range.len(), name).map_err(wrong)?;
         // Numbers beyond single precision have become infinite while they were parsed.
         if let Some(at) = logits.iter().position(|logit| !logit.is_finite()) {
             return Err(wrong(ResponseFault::NotFinite { index: name(at) }).into());
@@ -150,25 +153,33 @@ impl Call<'_> {
         Ok(Part { logits, tokens: answer.tokens, served_model })
     }
 
-    async fn post(&self, passages: &[Input<'_>], tally: &mut Tally) -> Result<Scores, Failure> {
-        let transport = self.model.nim.transport();
-        let (target, deadline) = (&self.target, self.deadline);
-        let body = self.body(passages);
-        Ok(match self.model.api() {
-            Api::Nim => {
-                let answer: nim::RankAnswer =
-                    transport.post(target, &body, ANSWER_LIMIT, deadline, tally).await?;
-                answer.into()
+    async fn ask(&self, range: Range<usize>, tally: &mut Tally) -> Result<Got, Failure> {
+        let passages = self.passages.get(range).unwrap_or_default();
+        let limit = match self.model.api() {
+            Api::Nim | Api::Tei => ANSWER_LIMIT,
+            Api::Cohere | Api::OpenAi | Api::Ollama => ANSWER_LIMIT_COHERE,
+        };
+        let (transport, body) = (self.model.nim.transport(), self.body(passages).write());
+        transport.fetch(&self.target, body, limit, self.deadline, tally).await
+    }
+
+    fn parse(&self, got: Got) -> Result<Scores, Failure> {
+        let (transport, target, api) = (self.model.nim.transport(), &self.target, self.model.api());
+        if let Got::Whole(answer) = &got {
+            let found = match api {
+                Api::Nim => scan::logits(answer),
+                Api::Tei => None,
+                Api::Cohere | Api::OpenAi | Api::Ollama => scan::relevance(answer),
+            };
+            if let Some(found) = found {
+                return Ok(found);
             }
-            Api::Tei => {
-                let answer: tei::RankAnswer =
-                    transport.post(target, &body, ANSWER_LIMIT, deadline, tally).await?;
-                answer.into()
-            }
+        }
+        Ok(match api {
+            Api::Nim => transport.whole::<nim::RankAnswer>(target, got)?.into(),
+            Api::Tei => transport.whole::<tei::RankAnswer>(target, got)?.into(),
             Api::Cohere | Api::OpenAi | Api::Ollama => {
-                let answer: cohere::RankAnswer =
-                    transport.post(target, &body, ANSWER_LIMIT_COHERE, deadline, tally).await?;
-                answer.into()
+                transport.whole::<cohere::RankAnswer>(target, got)?.into()
             }
         })
     }

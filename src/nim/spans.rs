@@ -14,7 +14,7 @@ use super::transport::Transport;
 const TEXT_LIMIT: usize = 4 << 10;
 
 pub(super) fn call(exchange: &Exchange<'_>) -> Span {
-    let bytes = exchange.body.map_or(0, <[u8]>::len);
+    let bytes = exchange.body.as_ref().map_or(0, |body| body.len());
     let method = if exchange.body.is_some() { "POST" } else { "GET" };
     debug_span!("nim.call", method, url = %exchange.target.url, bytes)
 }

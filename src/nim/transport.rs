@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Url};
 use serde::Serialize;
@@ -89,13 +90,31 @@ impl Transport {
         tally: &mut Tally,
     ) -> Result<Got, Failure> {
         let body = serde_json::to_vec(body).map_err(|error| self.malformed(target, &error))?;
-        let exchange = Exchange { target, body: Some(&body), limit, reading };
+        let exchange = Exchange { target, body: Some(body.into()), limit, reading };
+        self.tries(&exchange, deadline, tally).await
+    }
+
+    /// Sends a body that was written already and gives the answer as it came.
+    pub(super) async fn fetch(
+        &self,
+        target: &Target,
+        body: serde_json::Result<Vec<u8>>,
+        limit: u64,
+        deadline: Option<Instant>,
+        tally: &mut Tally,
+    ) -> Result<Got, Failure> {
+        let body = body.map_err(|error| self.malformed(target, &error))?;
+        let exchange = Exchange { target, body: Some(body.into()), limit, reading: Reading::Whole };
         self.tries(&exchange, deadline, tally).await
     }
 
     /// The JSON of an answer that was to be whole. One that is none may tell of an error, in the
     /// server's words.
-    fn whole<T: DeserializeOwned>(&self, target: &Target, got: Got) -> Result<T, Failure> {
+    pub(super) fn whole<T: DeserializeOwned>(
+        &self,
+        target: &Target,
+        got: Got,
+    ) -> Result<T, Failure> {
         match got {
             Got::Whole(answer) => self
                 .parse(target, &answer)
@@ -143,8 +162,8 @@ impl Transport {
 
     /// One try of a POST of an empty object: the error that the server makes of it, if it does.
     pub(super) async fn knock(&self, target: &Target) -> Result<(), NimError> {
-        let reading = Reading::Whole;
-        let exchange = Exchange { target, body: Some(b"{}"), limit: 1 << 20, reading };
+        let (body, reading) = (Some(Bytes::from_static(b"{}")), Reading::Whole);
+        let exchange = Exchange { target, body, limit: 1 << 20, reading };
         let mut tally = Tally::default();
         let mut ledger = Ledger { meter: &self.meter, tally: &mut tally };
         let once = tokio::time::timeout(self.attempt, self.once(&exchange, &mut ledger)).await;

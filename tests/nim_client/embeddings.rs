@@ -47,10 +47,10 @@ async fn the_request_holds_exactly_the_documented_fields() {
     assert_eq!(sent[0].header("authorization"), None);
     assert_eq!(sent[0].header("referer"), None);
     let plain = json!({"model": "nvidia/m", "input": ["a"], "input_type": "query",
-        "encoding_format": "float", "truncate": "NONE"});
+        "encoding_format": "base64", "truncate": "NONE"});
     assert_eq!(sent[0].json(), plain);
     let full = json!({"model": "nvidia/m", "input": ["a", "b"], "input_type": "passage",
-        "encoding_format": "float", "truncate": "END", "dimensions": 2, "modality": "text"});
+        "encoding_format": "base64", "truncate": "END", "dimensions": 2, "modality": "text"});
     assert_eq!(sent[1].json(), full);
 }
 

@@ -77,7 +77,7 @@ async fn the_command_speaks_other_families_with_prefixes_and_a_length() {
     let wide = [&wide[..], &["--embed-api", "openai", "--embed-dim", "2"]].concat();
     let done = portolan(dir.path(), &wide).await;
     assert!(done.status.success(), "{}", text(&done));
-    let body = json!({"model": "m", "input": ["q: hi"], "encoding_format": "float",
+    let body = json!({"model": "m", "input": ["q: hi"], "encoding_format": "base64",
         "dimensions": 2});
     assert_eq!(server.requests().pop().expect("a request").json(), body);
 }

@@ -8,7 +8,7 @@ use portolan::nim::{
 };
 use serde_json::{Value, json};
 
-use crate::server::{Server, ok};
+use crate::server::{Server, answer, ok};
 use crate::service::base64;
 
 const E5: &str = "nvidia/nv-embedqa-e5-v5";
@@ -44,7 +44,7 @@ async fn case_1_a_query_is_a_list_of_one_with_all_fields_of_the_contract() {
     assert_eq!(sent.header("content-type"), Some("application/json"));
     assert_eq!(sent.header("accept"), Some("application/json"));
     let body = json!({"model": E5, "input": ["hello"], "input_type": "query",
-        "encoding_format": "float", "truncate": "NONE"});
+        "encoding_format": "base64", "truncate": "NONE"});
     assert_eq!(sent.json(), body);
 }
 
@@ -56,7 +56,7 @@ async fn case_1_documents_are_passages_and_truncate_takes_its_three_values() {
         let model = server.nim().embedder(E5).truncate(truncate);
         model.embed(&["a", "b"], InputType::Passage).await.expect("vectors");
         let body = json!({"model": E5, "input": ["a", "b"], "input_type": "passage",
-            "encoding_format": "float", "truncate": text});
+            "encoding_format": "base64", "truncate": text});
         assert_eq!(server.requests()[at].json(), body);
     }
 }
@@ -81,7 +81,7 @@ async fn dimensions_are_sent_when_asked_for_and_checked_against_the_model() {
     let model = nim.embedder("nvidia/llama-nemotron-embed-1b-v2").dimensions(Some(3));
     model.embed(&["a"], InputType::Query).await.expect("a vector");
     let body = json!({"model": "nvidia/llama-nemotron-embed-1b-v2", "input": ["a"],
-        "input_type": "query", "encoding_format": "float", "truncate": "NONE", "dimensions": 3});
+        "input_type": "query", "encoding_format": "base64", "truncate": "NONE", "dimensions": 3});
     assert_eq!(server.requests()[0].json(), body);
 
     let fault = |found| match found {
@@ -121,6 +121,44 @@ async fn base64_is_asked_for_and_read_and_read_unasked_too() {
         "encoding_format": "base64", "truncate": "NONE"});
     assert_eq!(sent[0].json(), expected);
     assert_eq!(sent[1].json()["encoding_format"], "float");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_base64_is_asked_for_numbers_from_then_on() {
+    let refusals = [
+        (400, r#"{"error":"encoding_format: base64 is not supported"}"#),
+        (422, r#"{"detail":[{"loc":["body","encoding_format"],"msg":"unexpected value"}]}"#),
+    ];
+    for (status, refusal) in refusals {
+        let server =
+            Server::start(move |_, request| match request.json()["encoding_format"].as_str() {
+                Some("float") => ok(&json!({"data": [{"index": 0, "embedding": [1, 2]}]})),
+                _ => answer(status, "", refusal),
+            })
+            .await;
+        let model = server.nim().embedder(E5);
+        let found = model.embed(&["a"], InputType::Query).await.expect("a vector");
+        assert_eq!((found.vectors, found.cost.requests), (vec![vec![1.0, 2.0]], 2));
+        // Clones know it too.
+        let found = model.clone().embed(&["b"], InputType::Query).await.expect("a vector");
+        assert_eq!(found.cost.requests, 1);
+        let sent: Vec<Value> =
+            server.requests().iter().map(|sent| sent.json()["encoding_format"].clone()).collect();
+        assert_eq!(sent, ["base64", "float", "float"]);
+
+        // What was asked for in so many words is not replaced.
+        let told = model.encoding(Encoding::Base64).embed(&["c"], InputType::Query).await;
+        assert!(matches!(told, Err(NimError::BadRequest(_))), "{told:?}");
+        assert_eq!(server.requests().len(), 4);
+    }
+}
+
+#[tokio::test]
+async fn another_refusal_is_no_reason_to_ask_for_numbers() {
+    let server = Server::start(|_, _| answer(400, "", r#"{"error":"truncate: unknown"}"#)).await;
+    let refused = server.nim().embedder(E5).embed(&["a"], InputType::Query).await;
+    assert!(matches!(refused, Err(NimError::BadRequest(_))), "{refused:?}");
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -168,7 +206,7 @@ async fn vision_language_models_are_told_what_each_input_is() {
     let tricky = format!("see {GIF}");
     model.embed(&[tricky.as_str()], InputType::Query).await.expect("a vector");
     let body = json!({"model": VL, "input": [tricky], "input_type": "query",
-        "encoding_format": "float", "truncate": "END", "modality": "text"});
+        "encoding_format": "base64", "truncate": "END", "modality": "text"});
     assert_eq!(server.requests()[0].json(), body);
 
     let image = gif();
@@ -176,7 +214,7 @@ async fn vision_language_models_are_told_what_each_input_is() {
     let passage = InputType::Passage;
     model.embed_inputs(&inputs, passage, CallOptions::new()).await.expect("vectors");
     let body = json!({"model": VL, "input": ["some text", GIF, format!("t\n{GIF}")],
-        "input_type": "passage", "encoding_format": "float", "truncate": "END",
+        "input_type": "passage", "encoding_format": "base64", "truncate": "END",
         "modality": ["text", "image", "text_image"]});
     assert_eq!(server.requests()[1].json(), body);
 
@@ -211,7 +249,7 @@ async fn symmetric_models_get_no_input_type() {
     let server = mock().await;
     let model = server.nim().embedder("my/model").facts(ModelFacts::unknown().symmetric(true));
     model.embed(&["a"], InputType::Query).await.expect("a vector");
-    let body = json!({"model": "my/model", "input": ["a"], "encoding_format": "float",
+    let body = json!({"model": "my/model", "input": ["a"], "encoding_format": "base64",
         "truncate": "NONE"});
     assert_eq!(server.requests()[0].json(), body);
 }

@@ -35,11 +35,12 @@ async fn openai_embeddings_have_prefixes_instead_of_an_input_type() {
     let found = model.embed(&["a", "bb"], QUERY).await.expect("vectors");
     assert_eq!(found.vectors, [[8.0, 1.0], [9.0, 1.0]]);
     model.encoding(Encoding::Base64).embed(&["a"], PASSAGE).await.expect("a vector");
-    nim.embedder("my/model").embed(&["a"], PASSAGE).await.expect("a vector");
+    let floats = nim.embedder("my/model").encoding(Encoding::Float);
+    floats.embed(&["a"], PASSAGE).await.expect("a vector");
     let sent = server.requests();
     assert_eq!(sent[0].line, "POST /v1/embeddings HTTP/1.1");
     let body = json!({"model": "my/model", "input": ["query: a", "query: bb"],
-        "encoding_format": "float", "dimensions": 2});
+        "encoding_format": "base64", "dimensions": 2});
     assert_eq!(sent[0].json(), body);
     let body = json!({"model": "my/model", "input": ["passage: a"], "encoding_format": "base64",
         "dimensions": 2});

@@ -2,10 +2,14 @@
 //! Not the sending, nor the check of what came. Layer: above `input` and `components`; pure.
 
 pub(super) mod cohere;
+mod list;
 pub(super) mod nim;
 pub(super) mod ollama;
 pub(super) mod openai;
+pub(super) mod scan;
 pub(super) mod tei;
+
+use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::Number;
@@ -32,8 +36,7 @@ impl<T> Outcome<T> {
 }
 
 /// The body of an embedding request.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
+#[derive(Debug)]
 pub(super) enum EmbedBody<'a> {
     Nim(nim::EmbedRequest<'a>),
     OpenAi(openai::EmbedRequest<'a>),
@@ -41,13 +44,41 @@ pub(super) enum EmbedBody<'a> {
     Ollama(ollama::EmbedRequest<'a>),
 }
 
+impl EmbedBody<'_> {
+    /// As it is sent.
+    pub(super) fn write(&self) -> serde_json::Result<Vec<u8>> {
+        match self {
+            Self::Nim(request) => with_input(request, &request.input),
+            Self::OpenAi(request) => with_input(request, &request.input),
+            Self::Tei(request) => serde_json::to_vec(request),
+            Self::Ollama(request) => serde_json::to_vec(request),
+        }
+    }
+}
+
+fn with_input(head: &impl Serialize, input: &[Cow<'_, str>]) -> serde_json::Result<Vec<u8>> {
+    // Quotes and a comma each; escapes are few.
+    let room = input.iter().fold(0, |sum: usize, text| sum.saturating_add(text.len() + 3));
+    list::with_list(head, "input", input.iter(), room, |body, text| list::text(body, text))
+}
+
 /// The body of a ranking request.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
+#[derive(Debug)]
 pub(super) enum RankBody<'a> {
     Nim(nim::RankRequest<'a>),
     Tei(tei::RankRequest<'a>),
     Cohere(cohere::RankRequest<'a>),
+}
+
+impl RankBody<'_> {
+    /// As it is sent.
+    pub(super) fn write(&self) -> serde_json::Result<Vec<u8>> {
+        match self {
+            Self::Nim(request) => request.write(),
+            Self::Tei(request) => serde_json::to_vec(request),
+            Self::Cohere(request) => serde_json::to_vec(request),
+        }
+    }
 }
 
 /// Vectors of one answer, before they are checked.

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-use super::Scores;
 use super::openai::Usage;
+use super::{Scores, list};
 use crate::nim::embed::{EmbeddingType, Encoding, InputType, Truncate};
 use crate::nim::input::Input;
 use crate::nim::rank::RankTruncate;
@@ -15,6 +15,8 @@ use crate::nim::rank::RankTruncate;
 #[derive(Debug, Serialize)]
 pub(in crate::nim) struct EmbedRequest<'a> {
     pub(in crate::nim) model: &'a str,
+    /// Written behind the other fields.
+    #[serde(skip)]
     pub(in crate::nim) input: Vec<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::nim) input_type: Option<InputType>,
@@ -51,9 +53,30 @@ impl Modality {
 pub(in crate::nim) struct RankRequest<'a> {
     pub(in crate::nim) model: &'a str,
     pub(in crate::nim) query: Text<'a>,
+    /// Written behind the other fields.
+    #[serde(skip)]
     pub(in crate::nim) passages: Vec<Passage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::nim) truncate: Option<RankTruncate>,
+}
+
+impl RankRequest<'_> {
+    pub(super) fn write(&self) -> serde_json::Result<Vec<u8>> {
+        let bytes = |passage: &Passage<'_>| {
+            let of = |text: Option<&str>| text.map_or(0, str::len);
+            of(passage.text).saturating_add(of(passage.image)).saturating_add(32)
+        };
+        let room = self.passages.iter().map(bytes).fold(0, usize::saturating_add);
+        list::with_list(self, "passages", self.passages.iter(), room, |body, passage| {
+            let Passage { text: Some(text), image: None } = passage else {
+                return serde_json::to_writer(body, passage);
+            };
+            body.extend_from_slice(br#"{"text":"#);
+            list::text(body, text)?;
+            body.push(b'}');
+            Ok(())
+        })
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -13,6 +13,8 @@ use crate::nim::embed::Encoding;
 #[derive(Debug, Serialize)]
 pub(in crate::nim) struct EmbedRequest<'a> {
     pub(in crate::nim) model: &'a str,
+    /// Written behind the other fields.
+    #[serde(skip)]
     pub(in crate::nim) input: Vec<Cow<'a, str>>,
     pub(in crate::nim) encoding_format: Encoding,
     #[serde(skip_serializing_if = "Option::is_none")]
