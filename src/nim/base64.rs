@@ -81,7 +81,7 @@ fn three_low(letters: [u8; 4]) -> u32 {
 /// Appends the 32-bit words, the first byte of each lowest, that begin `text` in groups of three,
 /// and gives what follows them: what is shorter, and where no character of the alphabet is.
 #[inline]
-pub(super) fn words<'a>(text: &'a [u8], mut take: impl FnMut([u32; 3])) -> &'a [u8] {
+pub(super) fn words(text: &[u8], mut take: impl FnMut([u32; 3])) -> &[u8] {
     let (groups, _) = text.as_chunks::<16>();
     let mut read = 0_usize;
     for group in groups {
