@@ -20,8 +20,8 @@ const STEP_BYTES: usize = 32 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum IndexFields {
-    /// All: any field can be filtered by at once. An indexed value costs about half a byte to
-    /// two bytes, and its own length where it is rare.
+    /// All: any field can be filtered by at once. Per record and field that takes as many bits as
+    /// number the values of a block, and in each block every value once.
     #[default]
     All,
     /// Those that are declared, by
@@ -63,7 +63,7 @@ impl Collection {
     /// nothing if the field is indexed already. If it is cut short, by a crash or an error, the
     /// index is not used; calling this again goes on from where it was.
     ///
-    /// Cost: reads every record, about 2 us each, and writes the index.
+    /// Cost: reads every record, and writes the index.
     ///
     /// ```
     /// # fn main() -> portolan::Result<()> {

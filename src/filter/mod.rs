@@ -25,8 +25,8 @@ use crate::storage::StorageError;
 ///
 /// A field with an index (all, unless
 /// [`CollectionOptions::index_fields`](crate::CollectionOptions::index_fields) says otherwise)
-/// costs about a quarter of a millisecond per million records, whatever passes; for one without,
-/// the records that the rest of the filter leaves open are read, and the report warns of it.
+/// costs a pass over the index of that field, whatever passes; for one without, the records that
+/// the rest of the filter leaves open are read, and the report warns of it.
 ///
 /// As text (`FromStr`, `Display`), keywords in small letters or capitals:
 ///

@@ -74,7 +74,8 @@ Filters:
   starts_with(path, \"docs/\")   exists(draft)   note is null   note is not null
   added >= 2024-01-31   added < 2024-01-31T10:00:00Z   id in (\"a\", 7)
   joined by: and, or, not, ( )
-  Texts stand in double quotes, escaped as in JSON; names with blanks or of keywords in `backquotes`.";
+  Texts stand in double quotes, escaped as in JSON; names with blanks, and those that are
+  keywords, in `backquotes`.";
 
 /// Options of `verify`.
 #[derive(Args)]
