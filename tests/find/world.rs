@@ -133,7 +133,8 @@ impl World {
 
     pub fn score(&self, a: &[f32], b: &[f32]) -> f64 {
         let pairs = || a.iter().zip(b).map(|(&x, &y)| (f64::from(x), f64::from(y)));
-        match self.metric {
+        // With 0.0 added there is one zero: which sign a sum of nothing has is no matter of order.
+        0.0 + match self.metric {
             Metric::L2 => -pairs().map(|(x, y)| (x - y) * (x - y)).sum::<f64>(),
             _ => pairs().map(|(x, y)| x * y).sum(),
         }
