@@ -1,4 +1,5 @@
-//! The postings of one term, read forward: blocks in place, decoded when a slot in them is asked for.
+//! The postings of one term, read forward: blocks in place, decoded when one of their slots is
+//! asked for.
 
 use super::bm25::Scoring;
 use super::keys;

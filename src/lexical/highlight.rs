@@ -8,9 +8,9 @@ use super::config::TextIndex;
 use super::query::{Occur, Part, TextQuery};
 
 impl TextIndex {
-    /// Where a text has what a query looks for, as bytes of the text, in order and apart from each
-    /// other: words in whatever form, the words of phrases wherever they stand, and words that begin
-    /// with its prefixes.
+    /// Where a text has what a query looks for, as bytes of the text, in order and apart from
+    /// each other: words in whatever form, the words of phrases wherever they stand, and words
+    /// that begin with its prefixes.
     ///
     /// ```
     /// use portolan::{Language, TextIndex, TextQuery};

@@ -80,7 +80,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn equal_strings_have_one_number(strings in proptest::collection::vec("[a-d]{0,4}", 0..3000)) {
+        fn equal_strings_have_one_number(
+            strings in proptest::collection::vec("[a-d]{0,4}", 0..3000),
+        ) {
             let mut interner = Interner::default();
             let mut known: HashMap<String, u32> = HashMap::new();
             for string in strings {

@@ -126,7 +126,9 @@ mod tests {
         }
 
         #[test]
-        fn numbers_of_seven_bits_a_byte_read_back(numbers in proptest::collection::vec(any::<u32>(), 0..9)) {
+        fn numbers_of_seven_bits_a_byte_read_back(
+            numbers in proptest::collection::vec(any::<u32>(), 0..9),
+        ) {
             let mut bytes = Vec::new();
             numbers.iter().for_each(|&number| put_varint(number, &mut bytes));
             let mut rest = bytes.as_slice();

@@ -455,7 +455,8 @@ mod tests {
             writer.write(&mut bytes);
             Run::read(&bytes).unwrap().blocks(|block| {
                 let peak = block.peak.unwrap();
-                let own = |(posting, _): &&(Posting, u16)| (block.first..=block.last).contains(&posting.slot);
+                let slots = block.first..=block.last;
+                let own = |(posting, _): &&(Posting, u16)| slots.contains(&posting.slot);
                 for (posting, length) in all.iter().filter(own) {
                     let (count, best) = (posting.count, u32::from(peak.count));
                     let bound = if count == best { peak.length } else { peak.other };
@@ -465,7 +466,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_a_run_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_a_run_or_an_error(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
             let _ = read(&bytes);
             let _ = RunWriter::default().load(&bytes);
             if let Some((&postings, list)) = bytes.split_first() {
@@ -474,7 +477,9 @@ mod tests {
         }
 
         #[test]
-        fn changed_runs_are_another_run_or_an_error(all in postings(), at in any::<usize>(), bit in 0u8..8) {
+        fn changed_runs_are_another_run_or_an_error(
+            all in postings(), at in any::<usize>(), bit in 0u8..8,
+        ) {
             let mut writer = RunWriter::default();
             all.iter().for_each(|&(posting, length)| writer.push(posting, length).unwrap());
             let mut bytes = Vec::new();

@@ -7,8 +7,9 @@ use unicode_segmentation::UnicodeSegmentation;
 /// Calls `each` with the place and the text of every word that has a letter or digit, in order.
 ///
 /// Gives what the annex gives for the whole text, but for the space in front of a combining mark
-/// that follows one, which the annex takes as the mark's letter. No word reaches over a space, so pieces between
-/// spaces can be read on their own, and only those that are not ASCII need the tables.
+/// that follows one, which the annex takes as the mark's letter. No word reaches over a space, so
+/// pieces between spaces can be read on their own, and only those that are not ASCII need the
+/// tables.
 pub(super) fn each_word<'t>(text: &'t str, mut each: impl FnMut(Range<usize>, &'t str)) {
     let bytes = text.as_bytes();
     let mut from = 0;

@@ -30,7 +30,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let wanted = args.next().map_or(Ok(100_000), |count| count.parse())?;
     let passages = passages(Path::new(&docs), wanted)?;
     let bytes: usize = passages.iter().map(String::len).sum();
-    let queries: Vec<String> = beir::queries(&queries)?.into_iter().map(|query| query.text).collect();
+    let queries: Vec<String> =
+        beir::queries(&queries)?
+        .into_iter()
+        .map(|query| query.text)
+        .collect();
     println!("{} passages, {bytes} bytes, {} queries", passages.len(), queries.len());
 
     let dir = tempfile::tempdir()?;
@@ -41,9 +45,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("share of the ten that both find (k1 and b differ): {agree:.3}");
     let (mut own, mut other, mut own_texts, mut other_texts) = (vec![], vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
-        own.push(timed(&queries, |query| Ok(ours.search_text(query).limit(LIMIT).run_slots()?.len()))?);
+        own.push(timed(&queries, |query| {
+            Ok(ours.search_text(query).limit(LIMIT).run_slots()?.len())
+        })?);
         other.push(timed(&queries, |query| Ok(find(&searcher, field, query)?.len()))?);
-        own_texts.push(timed(&queries, |query| Ok(ours.search_text(query).limit(LIMIT).run()?.len()))?);
+        own_texts
+            .push(timed(&queries, |query| Ok(ours.search_text(query).limit(LIMIT).run()?.len()))?);
         other_texts.push(timed(&queries, |query| {
             let mut bytes = 0;
             for (_, at) in find(&searcher, field, query)? {
@@ -181,7 +188,8 @@ fn theirs(passages: &[String]) -> Result<(Searcher, Field), Box<dyn Error>> {
     let mut schema = Schema::builder();
     let indexing = TextFieldIndexing::default();
     let indexing = indexing.set_tokenizer("ours").set_index_option(IndexRecordOption::WithFreqs);
-    let field = schema.add_text_field("text", TextOptions::from(STORED).set_indexing_options(indexing));
+    let field =
+        schema.add_text_field("text", TextOptions::from(STORED).set_indexing_options(indexing));
     let index = Index::create_in_ram(schema.build());
     index.tokenizers().register("ours", Ours);
     let begin = Instant::now();
@@ -196,7 +204,10 @@ fn theirs(passages: &[String]) -> Result<(Searcher, Field), Box<dyn Error>> {
     if segments.len() > 1 {
         writer.merge(&segments).wait()?;
     }
-    println!("tantivy: one commit in memory and one segment in {:.1} s", begin.elapsed().as_secs_f64());
+    println!(
+        "tantivy: one commit in memory and one segment in {:.1} s",
+        begin.elapsed().as_secs_f64()
+    );
     writer.wait_merging_threads()?;
     Ok((index.reader()?.searcher(), field))
 }
@@ -226,7 +237,8 @@ fn agreement(
         let own = ours.search_text(query).limit(LIMIT).run_slots()?;
         let other = find(searcher, field, query)?;
         all += own.len();
-        both += own.iter().filter(|(slot, _)| other.iter().any(|(_, at)| at.doc_id == *slot)).count();
+        both +=
+            own.iter().filter(|(slot, _)| other.iter().any(|(_, at)| at.doc_id == *slot)).count();
     }
     Ok(both as f64 / all.max(1) as f64)
 }
