@@ -69,7 +69,7 @@ pub(super) enum Passing {
     /// All.
     All,
     /// These.
-    These(Mask),
+    These(Box<Mask>),
     /// Each slot is to be looked up.
     Ask,
 }
@@ -82,7 +82,7 @@ pub(super) fn passing(passes: &Slots, (first, last): (u32, u32)) -> Passing {
         Slots::Only(some) if some.range_cardinality(first..=last) <= LISTED => {
             let mut mask = Mask::none();
             some.range(first..=last).for_each(|slot| mask.set(slot - first));
-            Passing::These(mask)
+            Passing::These(Box::new(mask))
         }
         _ => Passing::Ask,
     }
