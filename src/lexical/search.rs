@@ -145,7 +145,7 @@ impl Search<'_> {
         }
         let filter = passing(self.passes, (first, last));
         let mut allowed = match &filter {
-            Passing::These(mask) => Some(mask.as_ref().clone()),
+            Passing::These(mask) => Some((**mask).clone()),
             _ => None,
         };
         if self.plan.has_conditions() {
