@@ -121,7 +121,8 @@ impl SparseSearch<'_> {
             Slots::Except(slots) => manifest.records.saturating_sub(slots.len()),
         };
         let (took, candidates) = (begin.elapsed(), usize::try_from(scored).unwrap_or(usize::MAX));
-        let report = SearchReport { took, candidates, passing, warnings, ..SearchReport::default() };
+        let report =
+            SearchReport { took, candidates, passing, warnings, ..SearchReport::default() };
         Ok(Hits { hits, report })
     }
 }
