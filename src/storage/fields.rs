@@ -28,14 +28,6 @@ pub(crate) fn field(collection: u32, name: &str) -> Vec<u8> {
     prefix
 }
 
-/// What tells a value from others in keys: equal for equal values, ordered as filters compare
-/// them. None for a list.
-pub(crate) fn ordered(value: &Value) -> Option<Vec<u8>> {
-    let mut key = Vec::new();
-    push_value(&mut key, value)?;
-    Some(key)
-}
-
 /// All keys of a record, without repeats.
 pub(crate) fn of_record(collection: u32, metadata: &Metadata, slot: Slot) -> Vec<Vec<u8>> {
     let mut keys = Vec::with_capacity(metadata.len());
@@ -98,7 +90,8 @@ pub(crate) fn block_values(stored: &Value) -> Vec<Vec<u8>> {
     values
 }
 
-/// A value as entries have it between field and slot. None for a list.
+/// A value as entries have it between field and slot: equal for equal values, ordered as filters
+/// compare them. None for a list.
 pub(crate) fn entry_value(value: &Value) -> Option<Vec<u8>> {
     let mut key = Vec::new();
     push_value(&mut key, value)?;

@@ -7,7 +7,8 @@ use super::records::{Records, values};
 use super::run::Candidate;
 use crate::error::Result;
 use crate::record::Value;
-use crate::storage::{Table, fields, keys as key};
+use crate::storage::field_settings::{FieldSettings, Lookup};
+use crate::storage::{Table, field_blocks, fields, keys as key, tables};
 
 /// Values that are counted by name, unless said otherwise.
 const VALUES: usize = 10;
@@ -15,8 +16,8 @@ const VALUES: usize = 10;
 /// A field whose values are counted; for [`Find::facets`](crate::Find::facets).
 ///
 /// Over all records that match the filter, with a vector or without, whatever the lists found: a
-/// walk over the field's entries in the field index, some milliseconds per 100,000 records. Or
-/// over what was found alone.
+/// walk over the field's index, some milliseconds per 100,000 records, or over the records
+/// themselves if the field has none. Or over what was found alone.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
@@ -99,6 +100,10 @@ struct Counted {
     slot: u32,
 }
 
+fn listed(counts: BTreeMap<Vec<u8>, (u64, u32)>) -> Vec<Counted> {
+    counts.into_iter().map(|(key, (count, slot))| Counted { key, count, slot }).collect()
+}
+
 impl Facet {
     pub(super) fn count(
         &self,
@@ -106,10 +111,17 @@ impl Facet {
         candidates: &[Candidate],
         records: &mut Records<'_>,
     ) -> Result<FacetCounts> {
-        let mut counted = if self.of_found {
-            self.over_candidates(candidates, records)?
-        } else {
-            self.over_matches(given)?
+        let settings = FieldSettings::read(given.snapshot, given.collection.id)?;
+        let lookup = settings.lookup(&self.field);
+        let key_of = match lookup {
+            Lookup::Blocks if !self.of_found => fields::block_value,
+            _ => fields::entry_value,
+        };
+        let mut counted = match lookup {
+            _ if self.of_found => self.over_candidates(candidates, records)?,
+            Lookup::Blocks => self.over_blocks(given)?,
+            Lookup::Entries => self.over_entries(given)?,
+            Lookup::Scan => self.over_records(given)?,
         };
         let distinct = counted.len();
         counted.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.key.cmp(&b.key)));
@@ -118,11 +130,10 @@ impl Facet {
         for Counted { key, count, slot } in counted {
             // Keys do not hold long texts whole.
             let found = records.with(slot, |record| {
-                values(record, &self.field).into_iter().find(|(of, _)| *of == key)
+                let values = values(record, &self.field).into_iter().map(|(_, value)| value);
+                values.into_iter().find(|value| key_of(value).as_ref() == Some(&key))
             })?;
-            if let Some((_, value)) = found {
-                named.push(FacetValue { value, count });
-            }
+            named.extend(found.map(|value| FacetValue { value, count }));
         }
         Ok(FacetCounts { field: self.field.clone(), values: named, distinct })
     }
@@ -139,12 +150,34 @@ impl Facet {
                 counts.entry(key).or_insert((0, candidate.slot)).0 += 1;
             }
         }
-        let counted = |(key, (count, slot))| Counted { key, count, slot };
-        Ok(counts.into_iter().map(counted).collect())
+        Ok(listed(counts))
     }
 
-    /// The entries of the field index are in order of value, then of slot.
-    fn over_matches(&self, given: Given<'_>) -> Result<Vec<Counted>> {
+    fn over_blocks(&self, given: Given<'_>) -> Result<Vec<Counted>> {
+        let passes = |slot| given.matching.slots.contains(slot);
+        let of = given.collection.id;
+        Ok(listed(field_blocks::count(given.snapshot, of, &self.field, passes)?))
+    }
+
+    /// The field has no index.
+    fn over_records(&self, given: Given<'_>) -> Result<Vec<Counted>> {
+        let prefix = key::collection(given.collection.id);
+        let mut counts: BTreeMap<Vec<u8>, (u64, u32)> = BTreeMap::new();
+        for entry in given.snapshot.range(Table::Records, &prefix, &prefix)? {
+            let (at, sealed) = entry?;
+            let Some(slot) = key::slot_of(at) else { continue };
+            if given.matching.slots.contains(slot.0) {
+                let record = tables::decode_record(sealed, at)?.record;
+                for (key, _) in values(&record, &self.field) {
+                    counts.entry(key).or_insert((0, slot.0)).0 += 1;
+                }
+            }
+        }
+        Ok(listed(counts))
+    }
+
+    /// By the entries of files of before version 3, in order of value, then of slot.
+    fn over_entries(&self, given: Given<'_>) -> Result<Vec<Counted>> {
         let prefix = fields::field(given.collection.id, &self.field);
         let mut counted: Vec<Counted> = Vec::new();
         for entry in given.snapshot.range(Table::Fields, &prefix, &prefix)? {

@@ -56,7 +56,7 @@ pub(super) fn values(record: &Record, field: &str) -> Vec<(Vec<u8>, Value)> {
         Some(Value::List(items)) => items.as_slice(),
         Some(single) => std::slice::from_ref(single),
     };
-    let keyed = items.iter().filter_map(|item| Some((fields::ordered(item)?, item.clone())));
+    let keyed = items.iter().filter_map(|item| Some((fields::entry_value(item)?, item.clone())));
     let mut values: Vec<_> = keyed.collect();
     values.sort_by(|a, b| a.0.cmp(&b.0));
     values.dedup_by(|a, b| a.0 == b.0);

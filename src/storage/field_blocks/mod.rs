@@ -8,6 +8,7 @@
 //! each value at a random place of the tree.
 
 mod check;
+mod count;
 mod key_table;
 mod layout;
 mod probe;
@@ -17,6 +18,7 @@ mod update;
 use super::fields;
 
 pub(crate) use check::{Digest, check};
+pub(crate) use count::count;
 pub(crate) use probe::probe;
 pub(crate) use query::{KeyRange, matching};
 pub(crate) use update::Changes;
