@@ -67,11 +67,11 @@ pub(crate) fn get<'s>(
 ///
 /// # Errors
 /// Damage; those of reading.
-pub(crate) fn all<'s>(
-    snapshot: &'s dyn Snapshot,
+pub(crate) fn all(
+    snapshot: &dyn Snapshot,
     collection: u32,
     setting: Setting,
-) -> Result<Vec<(&'s str, &'s [u8])>, StorageError> {
+) -> Result<Vec<(&str, &[u8])>, StorageError> {
     let prefix = key::setting(collection, setting as u8, "");
     let mut found = Vec::new();
     for entry in snapshot.range(Table::Collections, &prefix, &prefix)? {
