@@ -199,9 +199,10 @@ impl Batch {
             let maintenance = MaintenanceOutcome::NotDue;
             return Ok(Committed { upserted: 0, deleted: 0, maintenance });
         }
-        let (upserted, deleted, manifests) = store.write(collection.inner.writer, |txn| {
-            apply(&collection, txn, &changes, contract.as_ref())
-        })?;
+        let Applied { upserted, deleted, manifests } = store
+            .write(collection.inner.writer, |txn| {
+                apply(&collection, txn, &changes, contract.as_ref())
+            })?;
         // The views of the version before keep pages alive that the next commit could use.
         collection.inner.views.clear();
         let maintenance = maintenance::after_commit(&collection, &manifests);
@@ -218,12 +219,20 @@ impl std::fmt::Debug for Batch {
     }
 }
 
+/// What a transaction did.
+struct Applied {
+    upserted: usize,
+    deleted: usize,
+    /// Number and manifest of each space as it left them.
+    manifests: Vec<(u32, Manifest)>,
+}
+
 fn apply(
     collection: &Collection,
     txn: &mut WriteTxn<'_>,
     changes: &[Change],
     contract: Option<&ModelContract>,
-) -> Result<(usize, usize, Vec<(u32, Manifest)>)> {
+) -> Result<Applied> {
     let mut manifest = collection.manifest(txn)?;
     if let Some(contract) = contract {
         let found = contract.model.len();
@@ -274,7 +283,7 @@ fn apply(
     txn.put(Table::Collections, &key::manifest(collection.id), &sealed)?;
     let mut manifests = spaces.write(manifest.next_slot, txn)?;
     manifests.insert(0, (collection.id, manifest));
-    Ok((upserted, deleted, manifests))
+    Ok(Applied { upserted, deleted, manifests })
 }
 
 pub(super) struct Apply<'a, 't> {

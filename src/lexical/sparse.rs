@@ -89,8 +89,11 @@ fn lowest(gone: &[(u32, Posting)], new: &[(u32, Posting)]) -> Option<u32> {
     first(gone).into_iter().chain(first(new)).min()
 }
 
+/// Postings with their terms, in order of both.
+type Terms<'l> = &'l [(u32, Posting)];
+
 /// The postings of a term, which no other is before, and the rest.
-fn split(list: &[(u32, Posting)], term: u32) -> (&[(u32, Posting)], &[(u32, Posting)]) {
+fn split(list: Terms<'_>, term: u32) -> (Terms<'_>, Terms<'_>) {
     list.split_at(list.partition_point(|(of, _)| *of <= term))
 }
 

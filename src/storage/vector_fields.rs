@@ -125,11 +125,11 @@ pub(crate) fn unseal_matrix<'v>(sealed: &'v [u8], key: &[u8]) -> Result<&'v [u8]
 ///
 /// # Errors
 /// Damage; those of reading.
-pub(crate) fn matrix<'s>(
-    snapshot: &'s dyn Snapshot,
+pub(crate) fn matrix(
+    snapshot: &dyn Snapshot,
     number: u32,
     slot: Slot,
-) -> Result<Option<&'s [u8]>, StorageError> {
+) -> Result<Option<&[u8]>, StorageError> {
     let at = key::slot(number, slot);
     let Some(sealed) = snapshot.get(Table::Matrices, &at)? else { return Ok(None) };
     Ok(Some(unseal_matrix(sealed, &at)?))

@@ -88,6 +88,9 @@ impl Kept {
     }
 }
 
+/// What a record has in one field.
+type Given = fn(&Kept) -> Option<&Vec<f32>>;
+
 struct World {
     _dir: tempfile::TempDir,
     path: PathBuf,
@@ -179,7 +182,7 @@ impl World {
         assert_best(&found.run().expect("searches"), &wanted(Some(1)), 10, |score| score * 1e-6);
     }
 
-    fn dense(&self) -> [(&'static str, Shape, fn(&Kept) -> Option<&Vec<f32>>); 3] {
+    fn dense(&self) -> [(&'static str, Shape, Given); 3] {
         [
             ("", DEFAULT, |kept| kept.vector.as_ref()),
             ("image", IMAGE, |kept| kept.image.as_ref()),
