@@ -99,10 +99,10 @@ mod tests {
         let stats = Stats { records: 4, length: 40 };
         // By hand: ln(1 + 2.5 / 2.5), and 3 / (3 + 0.9 (0.6 + 0.4 * 20 / 10)).
         let weight = idf(2, stats);
-        assert!((weight - 0.693_147_2).abs() < 1e-6);
+        assert!((weight - std::f32::consts::LN_2).abs() < 1e-6);
         let scoring = Scoring::new((0.9, 0.4), stats, weight);
         let points = scoring.points(scoring.weight(weight), 3, 20);
-        let expected = 0.693_147_2 * 3.0 / (3.0 + 0.9 * 1.4);
+        let expected = std::f32::consts::LN_2 * 3.0 / (3.0 + 0.9 * 1.4);
         assert!((scoring.score(points) - expected).abs() < 1e-6);
     }
 }

@@ -60,6 +60,11 @@ impl Rng {
         self.next() % end.max(1)
     }
 
+    /// A text that no compression makes much shorter.
+    pub fn noise(&mut self, letters: u64) -> String {
+        (0..letters).map(|_| char::from(b'0' + self.below(64) as u8)).collect()
+    }
+
     /// True about once in `times`.
     pub fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0

@@ -30,7 +30,7 @@ fn create(path: &Path) -> Database {
 fn record(rng: &mut Rng, id: impl Into<RecordId>, dimensions: usize) -> Record {
     let length = if rng.once_in(40) { 3_000 + rng.below(9_000) } else { 5 + rng.below(60) };
     let number = rng.below(30) as i64;
-    let record = Record::new(id).text("t".repeat(length as usize)).field("number", number);
+    let record = Record::new(id).text(rng.noise(length)).field("number", number);
     let record = record.field("tag", format!("t{}", rng.below(5))).field("even", number % 2 == 0);
     record.vector(rng.vector(dimensions))
 }
@@ -58,7 +58,7 @@ pub fn lived(path: &Path) {
     rounds(&docs, &mut rng, 2, 60);
     docs.maintain().graph_min_rows(16).run().expect("maintenance");
     rounds(&docs, &mut rng, 3, 30);
-    docs.upsert(Record::new("long").text("l".repeat(20_000))).expect("a commit");
+    docs.upsert(Record::new("long").text(rng.noise(20_000))).expect("a commit");
     let notes = db.create_collection("notes", CollectionOptions::new(3, Metric::L2));
     let notes = notes.expect("a collection");
     rounds(&notes, &mut rng, 1, 20);

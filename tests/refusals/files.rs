@@ -9,14 +9,14 @@ use portolan::{
 
 use super::{Fixture, Kind, kind, listing};
 use crate::common::page_editor::sealed;
-use crate::common::{content, raw_lmdb};
+use crate::common::{Rng, content, raw_lmdb};
 
 /// The bytes of a valid database.
 fn valid_file() -> Vec<u8> {
     let fixture = Fixture::new();
     let path = fixture.path();
     let Fixture { dir, db, docs } = fixture;
-    docs.upsert(Record::new("long").text("t".repeat(20_000))).expect("a commit");
+    docs.upsert(Record::new("long").text(Rng::new(1).noise(20_000))).expect("a commit");
     drop((db, docs));
     let bytes = std::fs::read(path).expect("the file");
     drop(dir);
