@@ -1,5 +1,6 @@
 //! The whole engine in one sitting, on 600 abstracts of SciFact with their real embeddings:
-//! store, search, filter, evaluate, delete, compact, reopen read-only.
+//! store, search by vector, by words and by both, filter, evaluate, delete, compact, reopen
+//! read-only.
 //!
 //! `cargo run --release --example quickstart [FILE]`; without FILE the database goes to a folder
 //! that is removed at the end. With `NVIDIA_API_KEY` (hosted) or `NVIDIA_BASE_URL` (a local NIM)
@@ -14,7 +15,9 @@ use portolan::eval::beir::{self, Document};
 use portolan::eval::metrics::mean_scores;
 use portolan::eval::report::{EvalReport, ModeReport};
 use portolan::eval::vector_file::VectorFile;
-use portolan::{Collection, CollectionOptions, Database, Filter, Hit, Metric, Record};
+use portolan::{
+    Collection, CollectionOptions, Database, Filter, Hit, Language, Metric, Record, TextIndex,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -28,8 +31,9 @@ fn main() -> Result<()> {
 
     let db = step("create the file and a collection", || Ok(Database::create(&path)?))?;
     let vectors = VectorFile::open(fixture("docs.minilm384.f16.npy"))?;
-    let docs =
-        db.create_collection("docs", CollectionOptions::new(vectors.dim(), Metric::Cosine))?;
+    let words = TextIndex::new(Language::English);
+    let options = CollectionOptions::new(vectors.dim(), Metric::Cosine).text(words);
+    let docs = db.create_collection("docs", options)?;
 
     let stored = step("store the documents in one commit", || store(&docs, &vectors))?;
     println!("    {stored} records, durable and searchable\n");
@@ -48,7 +52,12 @@ fn main() -> Result<()> {
     })?;
     hits.iter().for_each(show);
 
-    let report = step("evaluate 40 judged queries", || evaluate(&docs))?;
+    let both = || Ok(docs.find().dense(&vector).text(&claim.text).limit(3).run()?);
+    let found = step("search by vector and by words, fused by rank", both)?;
+    found.hits.iter().for_each(show);
+    println!();
+
+    let report = step("evaluate 40 judged queries in three ways", || evaluate(&docs))?;
     for line in report.to_string().lines() {
         println!("    {line}");
     }
@@ -122,16 +131,27 @@ fn evaluate(docs: &Collection) -> Result<EvalReport> {
     let queries = beir::queries(fixture("queries.jsonl"))?;
     let qrels = beir::qrels(fixture("qrels.tsv"))?;
     let vectors = VectorFile::open(fixture("queries.minilm384.f16.npy"))?;
-    let begin = Instant::now();
-    let mut runs = HashMap::new();
-    for (row, query) in queries.iter().enumerate() {
-        let hits = docs.search(&vectors.row(row)?).limit(100).run()?;
-        let ranking: Vec<String> = hits.iter().map(|hit| hit.id.to_string()).collect();
-        runs.insert(query.id.clone(), ranking);
+    let mut modes = Vec::new();
+    for (mode, dense, lexical) in
+        [("dense", true, false), ("lexical", false, true), ("hybrid", true, true)]
+    {
+        let begin = Instant::now();
+        let mut runs = HashMap::new();
+        for (row, query) in queries.iter().enumerate() {
+            let mut find = docs.find().limit(100);
+            if dense {
+                find = find.dense(&vectors.row(row)?);
+            }
+            if lexical {
+                find = find.text(&query.text);
+            }
+            let ranking = find.run()?.hits.iter().map(|hit| hit.id.to_string()).collect();
+            runs.insert(query.id.clone(), ranking);
+        }
+        let per_query = begin.elapsed().as_secs_f64() * 1e3 / queries.len() as f64;
+        modes.push(ModeReport::new(mode, mean_scores(&qrels, &runs), per_query, queries.len()));
     }
-    let per_query = begin.elapsed().as_secs_f64() * 1e3 / queries.len() as f64;
-    let mean = mean_scores(&qrels, &runs);
-    Ok(EvalReport { modes: vec![ModeReport::new("dense", mean, per_query, queries.len())] })
+    Ok(EvalReport { modes })
 }
 
 /// The same over NIM, when the environment names a service. A service that fails is reported and
