@@ -298,6 +298,31 @@ fn varied(id: i64, mix: i64) -> Record {
 }
 
 #[test]
+fn a_range_is_met_by_one_item_of_a_list_and_ids_in_words_are_those_of_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path().join("kb.portolan")).unwrap();
+    let declared = CollectionOptions::new(1, Metric::Dot).index_fields(IndexFields::Declared);
+    for (name, options) in [("all", CollectionOptions::new(1, Metric::Dot)), ("none", declared)] {
+        let docs = db.create_collection(name, options).unwrap();
+        let list = |items: &[i64]| Value::List(items.iter().map(|&of| of.into()).collect());
+        let record = |id: i64, of: Value| Record::new(id).field("n", of).vector([1.0]);
+        docs.upsert(record(1, list(&[1, 20])).field("id", 2)).unwrap();
+        docs.upsert(record(2, list(&[1, 7]))).unwrap();
+        docs.upsert(record(3, list(&[]))).unwrap();
+        docs.upsert(Record::new("a").field("id", 1).vector([1.0])).unwrap();
+        let ids = |filter: Filter| found(&docs, &filter).0.into_iter().collect::<Vec<_>>();
+        assert_eq!(ids(Filter::range("n", 5..10)), [2.into()]);
+        assert_eq!(ids(Filter::gte("n", 5).and(Filter::lt("n", 10))), [1.into(), 2.into()]);
+        assert_eq!(ids(Filter::exists("n")), [1.into(), 2.into()]);
+        let read = |text: &str| ids(text.parse().unwrap());
+        assert_eq!(read("id = 1"), [1.into()]);
+        assert_eq!(read("id = \"a\" or id in [3]"), [3.into(), "a".into()]);
+        assert_eq!(read("id != 1"), [2.into(), 3.into(), "a".into()]);
+        assert_eq!(read("`id` = 1"), ["a".into()]);
+    }
+}
+
+#[test]
 fn filters_over_many_blocks_find_what_a_predicate_finds_while_records_are_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let db = Database::open(dir.path().join("f.portolan")).unwrap();

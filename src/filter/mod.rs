@@ -13,6 +13,8 @@ pub use cache_key::FilterKey;
 pub(crate) use evaluate::{Selected, evaluate};
 pub use slots::Slots;
 
+use std::ops::{Bound, RangeBounds};
+
 use crate::record::{RecordError, RecordId, Value};
 use crate::storage::StorageError;
 
@@ -34,9 +36,12 @@ use crate::storage::StorageError;
 /// lang = "en"    year != 1900    price < 10.5    1990 <= year < 2010
 /// lang in ["en", "de"]    lang not in ["fr"]    contains(tags, "map")
 /// starts_with(path, "docs/")    exists(draft)    note is null    note is not null
-/// added >= 2024-01-31    added < 2024-01-31T10:00:00Z    id in ("a", 7)
+/// added >= 2024-01-31    added < 2024-01-31T10:00:00Z
+/// id = "a"    id != 7    id in ("a", 7)    id not in [8]    `id` = 7
 /// not (a = 1 or b = 2) and c = 3    `a name with blanks` = true
 /// ```
+///
+/// `id` alone is the id of the record; a metadata field of that name stands in backquotes.
 ///
 /// ```
 /// use portolan::Filter;
@@ -63,7 +68,7 @@ pub enum Filter {
         /// Upper bound and whether it is included.
         upper: Option<(Value, bool)>,
     },
-    /// The field is present, be it null.
+    /// The field has a value, be it null. An empty list has none.
     Exists(String),
     /// The field is a text that begins so.
     StartsWith(String, String),
@@ -123,7 +128,36 @@ impl Filter {
         Self::Range { field: field.into(), lower: None, upper: Some((value.into(), true)) }
     }
 
-    /// The field is present.
+    /// The field has a value between the bounds. Of a list one item must be within both, where
+    /// `Filter::gte(..).and(Filter::lt(..))` is content with one item for each.
+    ///
+    /// ```
+    /// use portolan::Filter;
+    ///
+    /// assert_eq!(Filter::range("year", 1990..2010).to_string(), "1990 <= year < 2010");
+    /// assert_eq!(Filter::range("price", 1.5..=9.0).to_string(), "1.5 <= price <= 9.0");
+    /// assert_eq!(Filter::range("name", "a".."n").to_string(), "\"a\" <= name < \"n\"");
+    /// assert_eq!(Filter::range("year", 1990..), Filter::gte("year", 1990));
+    /// ```
+    #[must_use]
+    pub fn range<V: Into<Value> + Clone>(
+        field: impl Into<String>,
+        bounds: impl RangeBounds<V>,
+    ) -> Self {
+        let bound = |bound: Bound<&V>| match bound {
+            Bound::Included(value) => Some((value.clone().into(), true)),
+            Bound::Excluded(value) => Some((value.clone().into(), false)),
+            Bound::Unbounded => None,
+        };
+        let (lower, upper) = (bound(bounds.start_bound()), bound(bounds.end_bound()));
+        match (lower, upper) {
+            (None, None) => Self::exists(field),
+            (lower, upper) => Self::Range { field: field.into(), lower, upper },
+        }
+    }
+
+    /// The field has a value, be it null. A field that is an empty list has none and does not
+    /// match.
     #[must_use]
     pub fn exists(field: impl Into<String>) -> Self {
         Self::Exists(field.into())
@@ -204,7 +238,7 @@ pub enum FilterError {
     #[error(transparent)]
     Field(#[from] RecordError),
     /// A list cannot be compared with.
-    #[error("filter on {field:?} compares with a list: use any_of")]
+    #[error("filter on {field:?} compares with a list: use any_of, in text \"in\"")]
     List {
         /// Field name.
         field: String,
@@ -225,10 +259,29 @@ pub enum FilterError {
         /// What stands there.
         found: String,
     },
+    /// The text of a filter reads well, but what stands there is refused.
+    #[error("filter text at byte {at}: {error}")]
+    Refused {
+        /// Byte of the text.
+        at: usize,
+        /// Why.
+        error: Box<FilterError>,
+    },
     /// Nested too deeply.
     #[error("filter is nested more than 64 deep: flatten it")]
     TooDeep,
     /// The index could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+impl FilterError {
+    /// The byte of the text that it points at, for filters that were given as text.
+    #[must_use]
+    pub fn place(&self) -> Option<usize> {
+        match self {
+            Self::Syntax { at, .. } | Self::Refused { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
 }

@@ -5,13 +5,14 @@
 //! all        = one *( "and" one )
 //! one        = "not" one / "(" filter ")" / "true" / "false" / "exists" "(" field ")"
 //!            / "contains" "(" field "," value ")" / "starts_with" "(" field "," "text" ")"
-//!            / "id" [ "not" ] "in" "(" [ id *( "," id ) ] ")"
+//!            / "id" ( "=" / "!=" ) id
+//!            / "id" [ "not" ] "in" ( "(" [ id *( "," id ) ] ")" / "[" [ id *( "," id ) ] "]" )
 //!            / field ( "=" / "!=" / "<" / "<=" / ">" / ">=" ) value
 //!            / field "is" [ "not" ] "null"
 //!            / value ( "<" / "<=" / ">" / ">=" ) field [ the same direction, value ]
 //!            / field [ "not" ] "in" "[" [ value *( "," value ) ] "]"
 //! field      = a name of letters, digits and _ . - / that begins with a letter or _, and is no
-//!              keyword; any other between backquotes
+//!              keyword and not "id"; any other between backquotes
 //! id         = "text" as in JSON / integer, the id of a record
 //! value      = "text" as in JSON / integer / float / true / false / null
 //!            / 2024-01-31 / 2024-01-31T10:00:00Z / @microseconds since 1970
@@ -22,6 +23,7 @@
 use std::str::FromStr;
 
 use super::lexer::{Token, syntax, tokens};
+use super::predicate::check_comparison;
 use super::{DEPTH_MAX, Filter, FilterError};
 use crate::record::{RecordId, Value, check_field_name};
 
@@ -34,7 +36,9 @@ impl FromStr for Filter {
     /// Reads the text of a filter, in the syntax that its `Display` writes.
     ///
     /// # Errors
-    /// [`FilterError::Syntax`] with the place; [`FilterError::Field`]; [`FilterError::TooDeep`].
+    /// [`FilterError::Syntax`] with the place; [`FilterError::Refused`] with the place, for
+    /// [`FilterError::Field`], [`FilterError::List`], [`FilterError::Bounds`] and
+    /// [`FilterError::TooDeep`].
     fn from_str(text: &str) -> Result<Self, FilterError> {
         let mut parser = Parser { text, tokens: tokens(text)?, next: 0 };
         let filter = parser.any(0)?;
@@ -69,8 +73,13 @@ impl Parser<'_> {
         token
     }
 
+    /// The byte at which the next token begins.
+    fn place(&self) -> usize {
+        self.tokens.get(self.next).map_or(self.text.len(), |(at, _)| *at)
+    }
+
     fn expected(&self, what: &'static str) -> FilterError {
-        let at = self.tokens.get(self.next).map_or(self.text.len(), |(at, _)| *at);
+        let at = self.place();
         syntax(at, what, self.text.get(at..).unwrap_or_default())
     }
 
@@ -119,7 +128,7 @@ impl Parser<'_> {
     fn one(&mut self, depth: usize) -> Result<Filter, FilterError> {
         // Each bracket makes an "and" within an "or".
         if depth * 2 >= DEPTH_MAX {
-            return Err(FilterError::TooDeep);
+            return Err(refused(self.place(), FilterError::TooDeep));
         }
         if self.take_keyword("not") {
             return Ok(self.one(depth + 1)?.negate());
@@ -134,13 +143,16 @@ impl Parser<'_> {
         if let Some(call) = self.call() {
             return self.called(call);
         }
-        if self.is_word("id", 0) && self.is_id_list() {
-            return self.ids();
+        if self.is_word("id", 0) {
+            return self.of_id();
         }
-        match self.field()? {
-            Some(field) => self.of_field(field),
-            None => self.of_value(),
-        }
+        let at = self.place();
+        let filter = match self.field()? {
+            Some(field) => self.of_field(field)?,
+            None => self.of_value()?,
+        };
+        check_comparison(&filter).map_err(|error| refused(at, error))?;
+        Ok(filter)
     }
 
     fn exists(&mut self) -> Result<Filter, FilterError> {
@@ -176,7 +188,7 @@ impl Parser<'_> {
             return Err(self.expected("\",\" and a value"));
         }
         let filter = match (name, self.peek()) {
-            ("contains", _) => Filter::Eq(field, self.value()?),
+            ("contains", _) => Filter::Eq(field.clone(), self.operand(&field)?),
             (_, Token::Value(Value::Text(begin))) => {
                 let begin = begin.clone();
                 self.next += 1;
@@ -187,41 +199,64 @@ impl Parser<'_> {
         if self.take_symbol(")") { Ok(filter) } else { Err(self.expected("\")\"")) }
     }
 
-    /// Whether `in (` or `not in (` comes after the next token: only ids are in round brackets.
-    fn is_id_list(&self) -> bool {
-        let is_list = |after| self.is_word("in", after) && self.is_symbol("(", after + 1);
-        is_list(1) || self.is_word("not", 1) && is_list(2)
+    /// What follows `id`, the id of the record.
+    fn of_id(&mut self) -> Result<Filter, FilterError> {
+        self.next += 1;
+        if self.take_symbol("=") || self.take_symbol("==") {
+            return Ok(Filter::Ids(vec![self.id()?]));
+        }
+        if self.take_symbol("!=") {
+            return Ok(Filter::Ids(vec![self.id()?]).negate());
+        }
+        let negated = self.take_keyword("not");
+        if !self.take_keyword("in") {
+            return Err(self.expected(match negated {
+                true => "\"in\"",
+                false => "=, != or \"in\" after id, or a field named id in backquotes",
+            }));
+        }
+        let filter = Filter::Ids(self.ids()?);
+        Ok(if negated { filter.negate() } else { filter })
     }
 
-    fn ids(&mut self) -> Result<Filter, FilterError> {
+    fn ids(&mut self) -> Result<Vec<RecordId>, FilterError> {
+        let (close, separator) = match self.peek() {
+            Token::Symbol("(") => (")", "\",\" or \")\""),
+            Token::Symbol("[") => ("]", "\",\" or \"]\""),
+            _ => return Err(self.expected("\"(\" and ids")),
+        };
         self.next += 1;
-        let negated = self.take_keyword("not");
-        // "in" and the bracket.
-        self.next += 2;
         let mut ids = Vec::new();
-        while !self.take_symbol(")") {
+        while !self.take_symbol(close) {
             if !ids.is_empty() && !self.take_symbol(",") {
-                return Err(self.expected("\",\" or \")\""));
+                return Err(self.expected(separator));
             }
-            ids.push(match self.peek() {
-                Token::Value(Value::Int(number)) => RecordId::Int(*number),
-                Token::Value(Value::Text(text)) => RecordId::Text(text.clone()),
-                _ => return Err(self.expected("an id: a text in quotes or an integer")),
-            });
-            self.next += 1;
+            ids.push(self.id()?);
         }
-        let filter = Filter::Ids(ids);
-        Ok(if negated { filter.negate() } else { filter })
+        Ok(ids)
+    }
+
+    fn id(&mut self) -> Result<RecordId, FilterError> {
+        let id = match self.peek() {
+            Token::Value(Value::Int(number)) => RecordId::Int(*number),
+            Token::Value(Value::Text(text)) => RecordId::Text(text.clone()),
+            _ => return Err(self.expected("an id: a text in quotes or an integer")),
+        };
+        self.next += 1;
+        Ok(id)
     }
 
     /// The field that comes next, if one does.
     fn field(&mut self) -> Result<Option<String>, FilterError> {
+        if self.is_word("id", 0) {
+            return Err(self.expected("a field, one named id in backquotes"));
+        }
         let field = match self.peek() {
             Token::Name(name) => name.clone(),
             Token::Word(word) if self.keyword().is_none() => word.clone(),
             _ => return Ok(None),
         };
-        check_field_name(&field)?;
+        check_field_name(&field).map_err(|error| refused(self.place(), error.into()))?;
         self.next += 1;
         Ok(Some(field))
     }
@@ -247,14 +282,16 @@ impl Parser<'_> {
             return Ok(if negated { filter.negate() } else { filter });
         }
         if self.take_symbol("=") || self.take_symbol("==") {
-            return Ok(Filter::Eq(field, self.value()?));
+            let value = self.operand(&field)?;
+            return Ok(Filter::Eq(field, value));
         }
         if self.take_symbol("!=") {
-            return Ok(Filter::ne(field, self.value()?));
+            let value = self.operand(&field)?;
+            return Ok(Filter::ne(field, value));
         }
         let order =
             self.order().ok_or_else(|| self.expected("=, !=, <, <=, >, >=, \"in\" or \"is\""))?;
-        let value = self.value()?;
+        let value = self.operand(&field)?;
         Ok(match order {
             Order::Below { equal } => range(field, None, Some((value, equal))),
             Order::Above { equal } => range(field, Some((value, equal)), None),
@@ -325,6 +362,15 @@ impl Parser<'_> {
         }
     }
 
+    /// The value that a field is compared with.
+    fn operand(&mut self, field: &str) -> Result<Value, FilterError> {
+        if self.is_symbol("[", 0) {
+            let error = FilterError::List { field: field.to_owned() };
+            return Err(refused(self.place(), error));
+        }
+        self.value()
+    }
+
     fn value(&mut self) -> Result<Value, FilterError> {
         self.value_or("a value: a text in quotes, a number, a date, true, false or null")
     }
@@ -346,4 +392,8 @@ impl Parser<'_> {
 
 fn range(field: String, lower: Option<(Value, bool)>, upper: Option<(Value, bool)>) -> Filter {
     Filter::Range { field, lower, upper }
+}
+
+fn refused(at: usize, error: FilterError) -> FilterError {
+    FilterError::Refused { at, error: Box::new(error) }
 }

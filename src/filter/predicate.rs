@@ -120,6 +120,14 @@ pub(super) fn ranges(filter: &Filter, encode: Encode) -> Result<Vec<KeyRange>, F
     }
 }
 
+/// Checks the values that a comparison compares with.
+///
+/// # Errors
+/// [`FilterError::List`]; [`FilterError::Bounds`].
+pub(super) fn check_comparison(filter: &Filter) -> Result<(), FilterError> {
+    ranges(filter, fields::block_value).map(drop)
+}
+
 fn any_value() -> KeyRange {
     let (start, end) = fields::class_bounds();
     KeyRange { start: vec![start], end: Some(vec![end]) }

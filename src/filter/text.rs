@@ -18,13 +18,19 @@ impl fmt::Display for Filter {
             Self::StartsWith(field, begin) => {
                 write!(f, "starts_with({}, {})", Name(field), Quoted(begin))
             }
-            Self::Ids(ids) => write!(f, "id in {}", Ids(ids)),
+            Self::Ids(ids) => match ids.as_slice() {
+                [id] => write!(f, "id = {}", Id(id)),
+                ids => write!(f, "id in {}", Ids(ids)),
+            },
             Self::And(all) => joined(f, all, " and ", "true"),
             Self::Or(any) => joined(f, any, " or ", "false"),
             Self::Not(inner) => match inner.as_ref() {
                 Self::Eq(field, value) => write!(f, "{} != {}", Name(field), Shown(value)),
                 Self::In(field, values) => write!(f, "{} not in {}", Name(field), List(values)),
-                Self::Ids(ids) => write!(f, "id not in {}", Ids(ids)),
+                Self::Ids(ids) => match ids.as_slice() {
+                    [id] => write!(f, "id != {}", Id(id)),
+                    ids => write!(f, "id not in {}", Ids(ids)),
+                },
                 Self::And(many) | Self::Or(many) if !many.is_empty() => write!(f, "not ({inner})"),
                 // No brackets where none are needed: they count as depth when it is read.
                 inner => write!(f, "not {inner}"),
@@ -75,7 +81,8 @@ struct Name<'t>(&'t str);
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let begins = self.0.starts_with(|c: char| c.is_alphabetic() || c == '_');
-        let is_keyword = KEYWORDS.iter().any(|keyword| self.0.eq_ignore_ascii_case(keyword));
+        let mut reserved = KEYWORDS.iter().chain(&["id"]);
+        let is_keyword = reserved.any(|keyword| self.0.eq_ignore_ascii_case(keyword));
         if begins && !is_keyword && self.0.chars().all(is_name) {
             f.write_str(self.0)
         } else {
@@ -103,13 +110,21 @@ impl fmt::Display for Ids<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(")?;
         for (at, id) in self.0.iter().enumerate() {
-            f.write_str(if at > 0 { ", " } else { "" })?;
-            match id {
-                RecordId::Int(number) => write!(f, "{number}")?,
-                RecordId::Text(text) => Quoted(text).fmt(f)?,
-            }
+            let comma = if at > 0 { ", " } else { "" };
+            write!(f, "{comma}{}", Id(id))?;
         }
         f.write_str(")")
+    }
+}
+
+struct Id<'i>(&'i RecordId);
+
+impl fmt::Display for Id<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            RecordId::Int(number) => write!(f, "{number}"),
+            RecordId::Text(text) => Quoted(text).fmt(f),
+        }
     }
 }
 
@@ -147,6 +162,7 @@ impl fmt::Display for Shown<'_> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::predicate::check_comparison;
     use super::super::{DEPTH_MAX, FilterError};
     use super::*;
 
@@ -176,8 +192,13 @@ mod tests {
             ("id in (\"a\", 7, -2)", Filter::Ids(vec!["a".into(), 7.into(), (-2).into()])),
             ("id in ()", Filter::Ids(Vec::new())),
             ("ID NOT IN (7)", Filter::ids([7]).negate()),
-            ("id in [7]", Filter::any_of("id", [7])),
-            ("id = 7 or id not in [8]", Filter::eq("id", 7).or(Filter::any_of("id", [8]).negate())),
+            ("id in [7]", Filter::ids([7])),
+            ("id = \"a\"", Filter::ids(["a"])),
+            ("Id != 7", Filter::ids([7]).negate()),
+            ("id == 7 or id not in [8, 9]", Filter::ids([7]).or(Filter::ids([8, 9]).negate())),
+            ("`id` = 7", Filter::eq("id", 7)),
+            ("1 <= `ID` and `id` in [7]", { Filter::gte("ID", 1).and(Filter::any_of("id", [7])) }),
+            ("1 <= x <= 2", Filter::range("x", 1..=2)),
             ("x is null", Filter::is_null("x")),
             ("x IS NOT NULL", Filter::is_null("x").negate()),
             ("is is null", Filter::is_null("is")),
@@ -241,6 +262,15 @@ mod tests {
             ("id in (1 2)", 9, "\",\" or"),
             ("id in (1,)", 9, "an id"),
             ("id in (1", 8, "\",\" or"),
+            ("id in [1)", 8, "\",\" or \"]\""),
+            ("id = 1.5", 5, "an id"),
+            ("id != null", 6, "an id"),
+            ("id < 5", 3, "in backquotes"),
+            ("id is null", 3, "in backquotes"),
+            ("id not 5", 7, "\"in\""),
+            ("id in 5", 6, "\"(\""),
+            ("1 < id < 5", 4, "in backquotes"),
+            ("exists(id)", 7, "in backquotes"),
             ("`id` in (1)", 8, "\"[\""),
             ("a in (1)", 5, "\"[\""),
             ("a is 5", 5, "\"null\""),
@@ -254,7 +284,31 @@ mod tests {
                 other => panic!("{text}: {other:?}"),
             }
         }
-        assert!(matches!("`` = 1".parse::<Filter>(), Err(FilterError::Field(_))));
+    }
+
+    #[test]
+    fn what_is_refused_for_another_reason_has_its_place_too() {
+        let deep = format!("a = 1 and {}b = 2", "not ".repeat(DEPTH_MAX / 2));
+        let within = 10 + 4 * (DEPTH_MAX / 2);
+        for (text, place, words) in [
+            ("a = 1 and `` = 1", 10, "field"),
+            ("exists(``)", 7, "field"),
+            ("a = [1]", 4, "\"a\" compares with a list"),
+            ("a = 1 or b < [1]", 13, "\"b\" compares with a list"),
+            ("contains(a, [1])", 12, "with a list"),
+            ("a = 1 and 1 <= b < \"x\"", 10, "bounds of two types"),
+            ("not (1 < b < 2024-01-31)", 5, "bounds of two types"),
+            (&deep, within, "64 deep"),
+        ] {
+            let error = text.parse::<Filter>().unwrap_err();
+            assert_eq!(error.place(), Some(place), "{text}: {error}");
+            assert!(matches!(error, FilterError::Refused { .. }), "{text}: {error:?}");
+            let words_of = error.to_string();
+            assert!(words_of.starts_with(&format!("filter text at byte {place}: ")), "{words_of}");
+            assert!(words_of.contains(words), "{words_of}");
+        }
+        // Integers and floats are one type.
+        assert!("1 <= b < 2.5".parse::<Filter>().is_ok());
     }
 
     #[test]
@@ -264,7 +318,9 @@ mod tests {
         let nested = |levels: usize| format!("{}a = 1{}", "(".repeat(levels), ")".repeat(levels));
         assert_eq!(read(&nested(DEPTH_MAX / 2 - 1)), Filter::eq("a", 1));
         for text in [nested(DEPTH_MAX / 2), nested(100_000), "not ".repeat(100_000)] {
-            assert!(matches!(text.parse::<Filter>(), Err(FilterError::TooDeep)));
+            let error = text.parse::<Filter>().unwrap_err();
+            let FilterError::Refused { error, .. } = error else { panic!("{error:?}") };
+            assert!(matches!(*error, FilterError::TooDeep), "{error:?}");
         }
     }
 
@@ -280,17 +336,19 @@ mod tests {
     }
 
     fn filter() -> impl Strategy<Value = Filter> {
-        let field = "[^\\x00]{1,5}";
+        let field = prop_oneof![4 => "[^\\x00]{1,5}", 1 => Just("id".to_owned())].boxed();
+        let field = || field.clone();
         let bound = || proptest::option::of((value(), any::<bool>()));
         let leaf = prop_oneof![
-            (field, value()).prop_map(|(field, value)| Filter::Eq(field, value)),
-            (field, prop::collection::vec(value(), 0..3))
+            (field(), value()).prop_map(|(field, value)| Filter::Eq(field, value)),
+            (field(), prop::collection::vec(value(), 0..3))
                 .prop_map(|(field, values)| Filter::In(field, values)),
-            (field, bound(), bound())
+            (field(), bound(), bound())
                 .prop_filter("a bound", |(_, low, high)| low.is_some() || high.is_some())
-                .prop_map(|(field, lower, upper)| Filter::Range { field, lower, upper }),
-            field.prop_map(Filter::Exists),
-            (field, ".{0,5}").prop_map(|(field, begin)| Filter::StartsWith(field, begin)),
+                .prop_map(|(field, lower, upper)| Filter::Range { field, lower, upper })
+                .prop_filter("of one type", |filter| check_comparison(filter).is_ok()),
+            field().prop_map(Filter::Exists),
+            (field(), ".{0,5}").prop_map(|(field, begin)| Filter::StartsWith(field, begin)),
             prop::collection::vec(
                 prop_oneof![
                     any::<i64>().prop_map(RecordId::Int),
