@@ -1,4 +1,5 @@
-//! `portolan search` and `eval` by vector, by words and by both, on the SciFact excerpt.
+//! `portolan search` and `eval` by vector, by words and by both, and with fields that are indexed
+//! and some that are not, on the SciFact excerpt.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test helper may fail the test")]
@@ -72,4 +73,69 @@ fn words_are_searched_once_they_are_indexed_and_both_ways_are_evaluated_in_one_r
     // Words alone need no vectors.
     let report = json_of(&[&args[..], &["--mode", "lexical"]].concat());
     assert_eq!(report["modes"][0]["ndcg@10"].as_f64(), Some(by_words));
+}
+
+/// The kinds of the lists that a search with `--explain` tells of.
+fn kinds(args: &[&str]) -> Vec<String> {
+    let found = json_of(&[args, &["--explain"]].concat());
+    let lists = found["explain"]["lists"].as_array().unwrap();
+    lists.iter().map(|list| list["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn without_a_mode_a_search_goes_by_all_that_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = filled(&dir);
+    let vectors = fixture("queries.minilm384.f16.npy");
+    let (by_text, by_vector) = (["search", &db, "vitamin"], ["--vector", &vectors]);
+    let by_both = [&by_text[..], &by_vector].concat();
+    assert_eq!(kinds(&by_both), ["dense"]);
+    let refused = portolan(&by_text);
+    assert_eq!(refused.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(message.contains("`portolan index-text`"), "{message}");
+
+    json_of(&["index-text", &db]);
+    assert_eq!(kinds(&by_both), ["dense", "text"]);
+    assert_eq!(kinds(&by_text), ["text"]);
+    assert_eq!(kinds(&[&["search", &db][..], &by_vector].concat()), ["dense"]);
+    assert_eq!(kinds(&[&by_both[..], &["--mode", "dense"]].concat()), ["dense"]);
+}
+
+#[test]
+fn fields_are_indexed_as_told_and_filters_on_others_warn_until_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = dir.path().join("kb.portolan").display().to_string();
+    let (docs, vectors) = (fixture("docs.jsonl"), fixture("docs.minilm384.f16.npy"));
+    json_of(&["ingest", &db, &docs, "--vectors", &vectors, "--index-field", "chars"]);
+    let fields = || json_of(&["info", &db])["collections"][0]["indexed_fields"].clone();
+    assert_eq!(fields(), serde_json::json!({ "all": false, "declared": ["chars"] }));
+    let search = ["search", &db, "--vector", &vectors, "--filter"];
+    let warnings = |filter: &str| {
+        let found = json_of(&[&search[..], &[filter]].concat());
+        let warnings = found["report"]["warnings"].as_array().unwrap();
+        (warnings.len(), found["hits"].clone())
+    };
+    assert_eq!(warnings("chars > 100").0, 0);
+    let (scanned, hits) = warnings("sentences > 10");
+    assert_eq!(scanned, 1);
+    let shown = portolan(&[&search[..], &["sentences > 10"]].concat());
+    let message = String::from_utf8_lossy(&shown.stderr);
+    assert!(message.starts_with("warning: ") && message.contains("sentences"), "{message}");
+
+    let indexed = json_of(&["index-field", &db, "sentences"]);
+    assert_eq!((&indexed["built"], &indexed["records"]), (&true.into(), &600.into()));
+    assert_eq!(json_of(&["index-field", &db, "sentences"])["built"], false);
+    assert_eq!(fields()["declared"], serde_json::json!(["chars", "sentences"]));
+    assert_eq!(warnings("sentences > 10"), (0, hits));
+    let shown = String::from_utf8(portolan(&["info", &db]).stdout).unwrap();
+    assert!(shown.contains("indexed: chars, sentences"), "{shown}");
+
+    let other = dir.path().join("other.portolan").display().to_string();
+    json_of(&["create", &other, "--dim", "2", "--index-field", "a", "--index-field", "b"]);
+    let of = &json_of(&["info", &other])["collections"][0]["indexed_fields"];
+    assert_eq!(of["declared"], serde_json::json!(["a", "b"]));
+    json_of(&["create", &other, "--dim", "2", "--collection", "all"]);
+    let of = json_of(&["info", &other])["collections"][0]["indexed_fields"]["all"].clone();
+    assert_eq!(of, true);
 }

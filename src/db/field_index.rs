@@ -1,6 +1,8 @@
 //! Which metadata fields a collection indexes, and the building of an index over records that are
 //! there already: in bounded transactions, step by step.
 
+use std::ops::ControlFlow;
+
 use super::Collection;
 use crate::error::{Error, Result};
 use crate::filter::FilterError;
@@ -57,6 +59,16 @@ pub struct DeclaredField {
     pub is_complete: bool,
 }
 
+/// What a transaction did.
+enum Step {
+    /// Nothing: the index was complete before.
+    Before,
+    /// The index is complete up to a slot.
+    Part { next: u64, total: u64 },
+    /// The index is complete.
+    Whole { total: u64 },
+}
+
 impl Collection {
     /// Indexes a metadata field from now on, and builds the index over the records that are there:
     /// in transactions of some thousand records each, between which others may write. Does
@@ -86,18 +98,84 @@ impl Collection {
     /// [`StorageError::Older`](crate::StorageError::Older) for files of before version 3, until
     /// they are compacted; read-only; storage.
     pub fn declare_field(&self, name: &str) -> Result<()> {
-        while !self.build_step(name, false)? {}
-        Ok(())
+        self.declare_field_with(name, |_, _| ControlFlow::Continue(())).map(drop)
+    }
+
+    /// As [`Collection::declare_field`], and tells after each transaction how many places of how
+    /// many it has read: those of the records, deleted and replaced ones too. `Break` ends it
+    /// there, and calling again goes on. Returns whether the index is complete.
+    ///
+    /// ```
+    /// # fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use portolan::{CollectionOptions, Database, IndexFields, Metric, Record};
+    /// use std::ops::ControlFlow;
+    ///
+    /// # let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// # let options = CollectionOptions::new(2, Metric::Dot).index_fields(IndexFields::Declared);
+    /// # let docs = db.create_collection("docs", options)?;
+    /// # docs.upsert(Record::new("a").field("lang", "en").vector([1.0, 0.0]))?;
+    /// let is_complete = docs.declare_field_with("lang", |done, total| {
+    ///     println!("{done} of {total}");
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// assert!(is_complete);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Collection::declare_field`].
+    pub fn declare_field_with(
+        &self,
+        name: &str,
+        mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<bool> {
+        loop {
+            match self.build_step(name, false)? {
+                Step::Before => return Ok(true),
+                Step::Whole { total } => {
+                    let _ = progress(total, total);
+                    return Ok(true);
+                }
+                Step::Part { next, total } if progress(next, total).is_break() => return Ok(false),
+                Step::Part { .. } => {}
+            }
+        }
     }
 
     /// As [`Collection::declare_field`], but returns at once: each following commit of this
     /// collection goes on with some thousand records, in its own transaction, until the index
     /// is complete.
     ///
+    /// ```
+    /// # fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use portolan::{CollectionOptions, Database, IndexFields, Metric, Record};
+    /// # let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// # let options = CollectionOptions::new(2, Metric::Dot).index_fields(IndexFields::Declared);
+    /// # let docs = db.create_collection("docs", options)?;
+    /// # docs.upsert(Record::new("a").field("lang", "en").vector([1.0, 0.0]))?;
+    /// docs.declare_field_gradually("lang")?;
+    /// assert!(!docs.declared_fields()?[0].is_complete);
+    /// docs.upsert(Record::new("b").field("lang", "de").vector([0.0, 1.0]))?;
+    /// assert!(docs.declared_fields()?[0].is_complete);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Collection::declare_field`].
     pub fn declare_field_gradually(&self, name: &str) -> Result<()> {
         self.build_step(name, true).map(drop)
+    }
+
+    /// Which metadata fields have an index: all, or the [declared](Collection::declared_fields).
+    ///
+    /// # Errors
+    /// Storage; the collection was deleted.
+    pub fn indexed_fields(&self) -> Result<IndexFields> {
+        let snapshot = self.inner.snapshot()?;
+        self.manifest(snapshot.as_ref())?;
+        Ok(IndexFields::of(FieldSettings::read(snapshot.as_ref(), self.id)?.policy))
     }
 
     /// The declared fields, by name.
@@ -113,31 +191,35 @@ impl Collection {
         Ok(settings.declared.into_iter().map(field).collect())
     }
 
-    /// Declares a field, or builds the next part of its index; whether it is complete.
-    fn build_step(&self, name: &str, with_commits: bool) -> Result<bool> {
+    /// Declares a field, or builds the next part of its index.
+    fn build_step(&self, name: &str, with_commits: bool) -> Result<Step> {
         check_field_name(name).map_err(FilterError::Field)?;
         let store = self.inner.lmdb()?;
-        let is_complete = store.write(self.inner.writer, |txn| {
-            self.manifest(txn)?;
+        let step = store.write(self.inner.writer, |txn| {
+            let total = u64::from(self.manifest(txn)?.next_slot);
             let settings = FieldSettings::read(txn, self.id)?;
             if settings.policy == Policy::All {
-                return Ok(true);
+                return Ok(Step::Before);
             }
             let next = match settings.declared.get(name) {
-                Some(Progress::Complete) => return Ok(true),
+                Some(Progress::Complete) => return Ok(Step::Before),
                 Some(Progress::Building { next, .. }) => *next,
                 None => 0,
             };
             let progress = Progress::Building { next, with_commits };
-            Ok::<_, Error>(if with_commits {
+            let reached = if with_commits {
                 field_settings::put_progress(txn, self.id, name, progress)?;
-                false
+                progress
             } else {
-                build(txn, self.id, name, progress)? == Progress::Complete
+                build(txn, self.id, name, progress)?
+            };
+            Ok::<_, Error>(match reached {
+                Progress::Complete => Step::Whole { total },
+                Progress::Building { next, .. } => Step::Part { next: next.into(), total },
             })
         })?;
         self.inner.views.clear();
-        Ok(is_complete)
+        Ok(step)
     }
 }
 

@@ -38,6 +38,8 @@ pub enum Command {
     EmbedPending(EmbedPendingArgs),
     /// Index the words of the documents, so that `search` and `eval` can go by them
     IndexText(IndexTextArgs),
+    /// Index a metadata field, so that filters on it read no records
+    IndexField(IndexFieldArgs),
     /// Find documents by text or by vector, and rerank them
     Search(SearchArgs),
     /// Measure ranking quality over judged queries: nDCG@10, recall@10, recall@100, MRR@10
@@ -72,7 +74,8 @@ Filters:
   lang = \"en\"   year != 1900   price < 10.5   1990 <= year < 2010
   lang in [\"en\", \"de\"]   lang not in [\"fr\"]   contains(tags, \"map\")
   starts_with(path, \"docs/\")   exists(draft)   note is null   note is not null
-  added >= 2024-01-31   added < 2024-01-31T10:00:00Z   id in (\"a\", 7)
+  added >= 2024-01-31   added < 2024-01-31T10:00:00Z
+  id = \"a\"   id != 7   id in (\"a\", 7)   for the ids of records; `id` = 7 for a field
   joined by: and, or, not, ( )
   Texts stand in double quotes, escaped as in JSON; names with blanks, and those that are
   keywords, in `backquotes`.";
@@ -130,6 +133,10 @@ pub struct CreateArgs {
     /// training allow; full vectors still give the scores [default: all]
     #[arg(long, value_name = "N")]
     pub leading: Option<usize>,
+    /// Index this metadata field alone, so that filters on it read no records; can be repeated
+    /// [default: all fields]
+    #[arg(long, value_name = "NAME")]
+    pub index_field: Vec<String>,
     /// Index words for searches by words, in this language: en, de, ...; none for words as they
     /// are; off for no index
     #[arg(long, value_name = "CODE", default_value = "en")]
@@ -158,6 +165,9 @@ pub struct IngestArgs {
     /// Metric of a new collection: cosine, dot or l2 [default: cosine]
     #[arg(long)]
     pub metric: Option<Metric>,
+    /// Index this metadata field of a new collection alone; can be repeated [default: all fields]
+    #[arg(long, value_name = "NAME")]
+    pub index_field: Vec<String>,
     /// Language of the text index of a new collection: en, de, ...; none for words as they are;
     /// off for no index
     #[arg(long, value_name = "CODE", default_value = "en")]
@@ -225,6 +235,19 @@ pub struct IndexTextArgs {
     pub collection: String,
 }
 
+/// Options of `index-field`.
+#[derive(Args)]
+pub struct IndexFieldArgs {
+    /// The database file
+    pub db: PathBuf,
+    /// The metadata field
+    #[arg(value_name = "NAME")]
+    pub field: String,
+    /// Name of the collection
+    #[arg(long, value_name = "NAME", default_value = "docs")]
+    pub collection: String,
+}
+
 #[derive(Args)]
 #[command(group(ArgGroup::new("source").args(["vector", "embed_model"])))]
 #[command(after_help = FILTER_HELP)]
@@ -237,9 +260,10 @@ pub struct SearchArgs {
     /// Hits to print
     #[arg(short, value_name = "K", default_value = "10", value_parser = count)]
     pub k: usize,
-    /// How candidates are found
-    #[arg(long, value_enum, default_value = "dense")]
-    pub mode: Mode,
+    /// How candidates are found [default: by vector and words; by words without a vector or model,
+    /// by vector without a text index]
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
     /// Tell how the candidates were found
     #[arg(long, conflicts_with_all = ["deadline_ms", "cache"])]
     pub explain: bool,

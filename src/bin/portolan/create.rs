@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::args::CreateArgs;
 use crate::failure::Result;
+use crate::index_field;
 use crate::output::{Output, dimensions_text, printable};
 
 #[derive(Serialize)]
@@ -23,7 +24,7 @@ pub fn run(args: &CreateArgs, out: &Output) -> Result<()> {
     let db = Database::open(&args.db)?;
     let options = CollectionOptions::new(args.dim, args.metric)
         .leading_dimensions(args.leading.unwrap_or(args.dim));
-    let options = args.language.of(options);
+    let options = index_field::declare(&args.index_field, args.language.of(options));
     let collection = db.create_collection(&args.collection, options)?;
     let created = Created {
         path: db.path().to_owned(),

@@ -1,5 +1,6 @@
-//! `portolan eval`: judged queries to nDCG@10, recall and MRR, one line per mode. Queries run one
-//! after the other, so the time per query is what one caller waits.
+//! `portolan eval`: judged queries to nDCG@10, recall and MRR, one line per mode. Queries run as
+//! `Collection::query` runs them, one after the other, so the time per query is what one caller
+//! waits. Questions are embedded once; that time counts in each mode that needs the vector.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,17 +11,19 @@ use portolan::eval::metrics::{Qrels, mean_scores};
 use portolan::eval::report::{EvalReport, ModeReport};
 use portolan::eval::vector_file::VectorFile;
 use portolan::nim::RankingModel;
-use portolan::{Dense, Embedder, Find, Hit, Role};
+use portolan::{
+    BoxFuture, Collection, Dense, Embedded, Embedder, Hit, ModelContract, OnRerankFailure, Role,
+    StageError,
+};
 use tokio::runtime::Runtime;
 
 use crate::args::EvalArgs;
 use crate::failure::{Failure, Result};
-use crate::mode::{Effort, Mode};
+use crate::mode::Mode;
 use crate::models::{Models, runtime};
 use crate::open;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::reranking::rerank;
 use crate::timing::millis;
 
 /// Results per query, as recall@100 needs them.
@@ -54,14 +57,15 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
         (Some(path), _) => (with_vectors(args, path, &qrels, queries)?, None),
         (None, Some(embedder)) => {
             let judged = runtime.block_on(embed(embedder, &qrels, queries))?;
-            (judged, Some(embedder.contract().model))
+            (judged, Some(embedder.contract()))
         }
         (None, None) => {
             let reason = "--query-vectors or --embed-model is missing";
             return Err(Failure::Usage(reason.to_owned()));
         }
     };
-    let effort = Effort { ef: args.ef, recall: args.recall, model };
+    let (collection, runtime, judged) = (&collection, &runtime, judged.as_slice());
+    let course = Course { args, collection, runtime, model, judged };
 
     let mut report = EvalReport::default();
     let mut add = |mode: &str, runs: &Runs| {
@@ -71,23 +75,16 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
     };
     let mut by_mode = Vec::new();
     for &mode in &args.mode {
-        let find =
-            |one: &Judged| mode.find(&collection, &one.query.text, Some(&one.vector), &effort);
-        let runs = first_stage(mode, &judged, find)?;
+        let runs = course.by_mode(mode, None)?;
         add(mode.name(), &runs);
         by_mode.push((mode, runs));
     }
     if args.exact {
-        let exact = |one: &Judged| {
-            Ok(collection.find().dense_with(Dense::new(one.vector.as_slice()).exact()))
-        };
-        add("exact", &first_stage(Mode::Dense, &judged, exact)?);
+        add("exact", &course.exact()?);
     }
     if let Some(reranker) = &models.reranker {
         for (mode, first) in &by_mode {
-            let find =
-                |one: &Judged| mode.find(&collection, &one.query.text, Some(&one.vector), &effort);
-            let runs = reranked(args, &runtime, &judged, reranker, first, find)?;
+            let runs = course.reranked(*mode, reranker, first)?;
             add(&format!("{}+rerank", mode.name()), &runs);
         }
     }
@@ -178,54 +175,105 @@ async fn embed(embedder: &dyn Embedder, qrels: &Qrels, queries: Vec<Query>) -> R
     Ok(judged)
 }
 
-fn first_stage(
-    mode: Mode,
-    judged: &[Judged],
-    find: impl Fn(&Judged) -> Result<Find>,
-) -> Result<Runs> {
-    let progress = Progress::new(mode.name(), judged.len());
-    let mut runs = Runs { rankings: HashMap::new(), took: Duration::ZERO };
-    for one in judged {
-        let find = find(one)?.limit(DEPTH);
-        let begin = Instant::now();
-        let found = find.run()?;
-        runs.took += begin.elapsed();
-        if mode.needs_vector() {
-            runs.took += one.embedding;
+/// A model that says again what it said: a query is then refused as it would be with the model.
+struct Remembered<'j> {
+    contract: &'j ModelContract,
+    vector: &'j [f32],
+}
+
+impl Embedder for Remembered<'_> {
+    fn contract(&self) -> ModelContract {
+        self.contract.clone()
+    }
+
+    fn embed<'a>(
+        &'a self,
+        texts: &'a [&'a str],
+        _: Role,
+        _: Option<Instant>,
+    ) -> BoxFuture<'a, std::result::Result<Embedded, StageError>> {
+        let vectors = vec![self.vector.to_vec(); texts.len()];
+        Box::pin(std::future::ready(Ok(Embedded::new(vectors))))
+    }
+}
+
+/// What queries are run with.
+struct Course<'c> {
+    args: &'c EvalArgs,
+    collection: &'c Collection,
+    runtime: &'c Runtime,
+    /// The model of the vectors, if it is known.
+    model: Option<ModelContract>,
+    judged: &'c [Judged],
+}
+
+impl Course<'_> {
+    /// The query of each question, as an application runs it.
+    fn by_mode(&self, mode: Mode, reranker: Option<&RankingModel>) -> Result<Runs> {
+        let what = if reranker.is_some() { "reranking" } else { mode.name() };
+        self.each(what, mode.needs_vector(), |one| {
+            let contract = self.model.as_ref();
+            let remembered = contract.map(|contract| Remembered { contract, vector: &one.vector });
+            let query = self.collection.query(one.query.text.as_str());
+            let mut query = query.mode(mode.of_query()).cache(false).limit(DEPTH);
+            query = match &remembered {
+                Some(embedder) => query.embedder(embedder),
+                None if mode.needs_vector() => query.vector(one.vector.as_slice()),
+                None => query,
+            };
+            query = match (self.args.ef, self.args.recall) {
+                (Some(ef), _) => query.ef(ef),
+                (None, Some(recall)) => query.recall(recall),
+                (None, None) => query,
+            };
+            if let Some(reranker) = reranker {
+                let candidates = self.args.rerank.candidates;
+                query = query.reranker(reranker).candidates(candidates);
+                query = query.on_rerank_failure(OnRerankFailure::Fail).limit(DEPTH.min(candidates));
+            }
+            Ok(self.runtime.block_on(query.run())?.hits)
+        })
+    }
+
+    /// The best that any index can do.
+    fn exact(&self) -> Result<Runs> {
+        self.each("exact", true, |one| {
+            let exact = Dense::new(one.vector.as_slice()).exact();
+            Ok(self.collection.find().dense_with(exact).limit(DEPTH).run()?.hits)
+        })
+    }
+
+    /// In the reranker's order, and then what it was not given of the first stage.
+    fn reranked(&self, mode: Mode, reranker: &RankingModel, first: &Runs) -> Result<Runs> {
+        let mut runs = self.by_mode(mode, Some(reranker))?;
+        for (id, ranking) in &mut runs.rankings {
+            let rest = first.rankings.get(id).into_iter().flatten();
+            let rest: Vec<String> = rest.filter(|id| !ranking.contains(id)).cloned().collect();
+            ranking.extend(rest);
+            ranking.truncate(DEPTH);
         }
-        runs.rankings.insert(one.query.id.clone(), names(&found));
-        progress.step();
+        Ok(runs)
     }
-    Ok(runs)
-}
 
-/// The candidates in the reranker's order, then the rest of the first stage.
-fn reranked(
-    args: &EvalArgs,
-    runtime: &Runtime,
-    judged: &[Judged],
-    reranker: &RankingModel,
-    first: &Runs,
-    find: impl Fn(&Judged) -> Result<Find>,
-) -> Result<Runs> {
-    let progress = Progress::new("reranking", judged.len());
-    let mut runs = Runs { rankings: HashMap::new(), took: Duration::ZERO };
-    for one in judged {
-        let find = find(one)?.limit(args.rerank.candidates);
-        let begin = Instant::now();
-        let hits = rerank(runtime, reranker, &one.query.text, find.run()?.hits)?;
-        runs.took += begin.elapsed() + one.embedding;
-        let mut ranking = names(&hits);
-        let rest = first.rankings.get(&one.query.id).into_iter().flatten();
-        let rest: Vec<String> = rest.filter(|id| !ranking.contains(id)).cloned().collect();
-        ranking.extend(rest);
-        ranking.truncate(DEPTH);
-        runs.rankings.insert(one.query.id.clone(), ranking);
-        progress.step();
+    fn each(
+        &self,
+        what: &'static str,
+        by_vector: bool,
+        run: impl Fn(&Judged) -> Result<Vec<Hit>>,
+    ) -> Result<Runs> {
+        let progress = Progress::new(what, self.judged.len());
+        let mut runs = Runs { rankings: HashMap::new(), took: Duration::ZERO };
+        for one in self.judged {
+            let begin = Instant::now();
+            let hits = run(one)?;
+            runs.took += begin.elapsed();
+            if by_vector {
+                runs.took += one.embedding;
+            }
+            let ids = hits.iter().map(|hit| hit.id.to_string()).collect();
+            runs.rankings.insert(one.query.id.clone(), ids);
+            progress.step();
+        }
+        Ok(runs)
     }
-    Ok(runs)
-}
-
-fn names(hits: &[Hit]) -> Vec<String> {
-    hits.iter().map(|hit| hit.id.to_string()).collect()
 }

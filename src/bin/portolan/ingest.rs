@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::args::IngestArgs;
 use crate::documents::{self, Line, Survey};
 use crate::failure::{Failure, Result};
+use crate::index_field;
 use crate::models::{self, runtime};
 use crate::open;
 use crate::output::{Output, printable};
@@ -117,7 +118,8 @@ fn create(
     contract: Option<ModelContract>,
 ) -> Result<Collection> {
     let metric = args.metric.unwrap_or(Metric::Cosine);
-    let mut options = args.language.of(CollectionOptions::new(dimensions, metric));
+    let options = args.language.of(CollectionOptions::new(dimensions, metric));
+    let mut options = index_field::declare(&args.index_field, options);
     if let Some(contract) = contract {
         options = options.model(contract);
     }

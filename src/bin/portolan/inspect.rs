@@ -4,7 +4,10 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use portolan::{CollectionInfo, Database, DatabaseOptions, Originals, Roles, VectorFieldInfo};
+use portolan::{
+    Collection, CollectionInfo, Database, DatabaseOptions, DeclaredField, IndexFields, Originals,
+    Roles, VectorFieldInfo,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -48,11 +51,21 @@ struct Shape {
     pending: u64,
     segments: usize,
     graphs: usize,
+    /// `all`, or the fields that are indexed; those that are being built apart.
+    indexed_fields: Indexed,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     vector_fields: Vec<FieldShape>,
     space: Space,
     /// Pairs of candidates and recall of ten hits, as measured when the largest graph was built.
     recall: Vec<(usize, f32)>,
+}
+
+#[derive(Serialize)]
+struct Indexed {
+    all: bool,
+    declared: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    building: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -110,14 +123,19 @@ pub fn info(args: &FileArgs, out: &Output) -> Result<()> {
             .collect(),
         cache_entries: found.cache.entries,
         cache_bytes: found.cache.bytes,
-        collections: found.collections.into_iter().map(shape).collect(),
+        collections: {
+            let shapes = found.collections.into_iter().map(|of| shape(&db, of));
+            shapes.collect::<Result<_>>()?
+        },
     };
     out.result(&info, info_text)
 }
 
-fn shape(info: CollectionInfo) -> Shape {
+fn shape(db: &Database, info: CollectionInfo) -> Result<Shape> {
     let space = info.space;
-    Shape {
+    let indexed_fields = indexed(&db.collection(&info.name)?)?;
+    Ok(Shape {
+        indexed_fields,
         name: info.name,
         dimensions: info.dimensions,
         leading_dimensions: info.leading_dimensions,
@@ -158,7 +176,15 @@ fn shape(info: CollectionInfo) -> Shape {
             matrices: space.matrices,
         },
         recall: info.recall.iter().map(|point| (point.ef, point.recall)).collect(),
-    }
+    })
+}
+
+fn indexed(collection: &Collection) -> Result<Indexed> {
+    let all = collection.indexed_fields()? == IndexFields::All;
+    let (complete, building): (Vec<_>, Vec<_>) =
+        collection.declared_fields()?.into_iter().partition(|field| field.is_complete);
+    let names = |fields: Vec<DeclaredField>| fields.into_iter().map(|field| field.name).collect();
+    Ok(Indexed { all, declared: names(complete), building: names(building) })
 }
 
 fn field_shape(field: VectorFieldInfo) -> FieldShape {
@@ -212,6 +238,7 @@ fn info_text(info: &Info) -> String {
         for (name, value) in lines {
             let _ = writeln!(text, "  {name:<10} {value}");
         }
+        let _ = writeln!(text, "  {:<10} {}", "fields", indexed_text(&of.indexed_fields));
         for field in &of.vector_fields {
             let matrices = field.matrices.as_ref();
             let what = matrices.map_or("vectors".to_owned(), |codec| format!("matrices ({codec})"));
@@ -259,6 +286,19 @@ fn info_text(info: &Info) -> String {
         for (name, size) in parts.into_iter().filter(|(_, size)| *size > 0) {
             let _ = writeln!(text, "    {name:<8} {:>12}", bytes(size));
         }
+    }
+    text
+}
+
+fn indexed_text(of: &Indexed) -> String {
+    let names = |names: &[String]| printable(&names.join(", "));
+    let mut text = match (of.all, of.declared.is_empty()) {
+        (true, _) => "all indexed".to_owned(),
+        (false, true) => "none indexed".to_owned(),
+        (false, false) => format!("indexed: {}", names(&of.declared)),
+    };
+    if !of.building.is_empty() {
+        text.push_str(&format!("; being built: {}", names(&of.building)));
     }
     text
 }

@@ -21,6 +21,7 @@ mod failure;
 mod generate;
 mod growth_fit;
 mod growth_plot;
+mod index_field;
 mod index_text;
 mod ingest;
 mod inspect;
@@ -35,7 +36,6 @@ mod output;
 mod progress;
 mod rejects;
 mod repair;
-mod reranking;
 mod search;
 mod text_language;
 mod timing;
@@ -86,6 +86,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Ingest(args) => ingest::run(&args, &out),
         Command::EmbedPending(args) => embed_pending::run(&args, &out),
         Command::IndexText(args) => index_text::run(&args, &out),
+        Command::IndexField(args) => index_field::run(&args, &out),
         Command::Search(args) => search::run(&args, &out),
         Command::Eval(args) => eval::run(&args, &out),
         Command::Info(args) => inspect::info(&args, &out),

@@ -33,6 +33,14 @@ impl Output {
     pub fn note(&self, text: &dyn Display) -> Result<()> {
         if self.json { Ok(()) } else { write(text) }
     }
+
+    /// Tells people, on standard error, what scripts read in the result.
+    pub fn warning(&self, text: &str) {
+        if !self.json {
+            // That it may be closed is no reason to fail.
+            let _ = writeln!(std::io::stderr(), "warning: {}", printable(text));
+        }
+    }
 }
 
 fn write(text: &dyn Display) -> Result<()> {

@@ -29,6 +29,12 @@ impl Progress {
         self.bar.set_position(done as u64);
     }
 
+    /// Sets how many steps of how many are done.
+    pub fn of(&self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+    }
+
     /// One step more is done.
     pub fn step(&self) {
         self.bar.inc(1);
@@ -48,8 +54,7 @@ pub fn maintain(
 ) -> Result<Maintained> {
     let progress = Progress::new("indexing", 0);
     let told = |done, total| {
-        progress.bar.set_length(total);
-        progress.bar.set_position(done);
+        progress.of(done, total);
         ControlFlow::Continue(())
     };
     Ok(set(collection.maintain()).progress(told).run()?)

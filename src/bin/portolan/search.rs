@@ -1,5 +1,6 @@
 //! `portolan search`: a question in words or as a vector, to hits.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ struct Report {
     /// How each segment was searched.
     paths: Vec<&'static str>,
     reranked: bool,
+    /// What made the query slower than it has to be.
+    warnings: Vec<String>,
     /// Passages whose logit came from the cache, and for which the model was asked.
     cached_logits: (usize, usize),
     took_ms: f64,
@@ -71,7 +74,8 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
     if args.rerank.rerank_model.is_some() && args.text.is_none() {
         return Err(Failure::Usage("a reranker needs the question: give TEXT too".to_owned()));
     }
-    if args.mode.needs_vector() && args.vector.is_none() && args.embed.embed_model.is_none() {
+    let has_vector = args.vector.is_some() || args.embed.embed_model.is_some();
+    if args.mode.is_some_and(Mode::needs_vector) && !has_vector {
         return Err(Failure::Usage("--vector or --embed-model is missing".to_owned()));
     }
     let passing = args.filter.as_deref().map(filter).transpose()?;
@@ -81,11 +85,19 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
     } else {
         open::read_collection(&args.db, &args.collection)?
     };
-    if args.mode != Mode::Dense && args.text.as_deref().is_none_or(|text| text.trim().is_empty()) {
+    let has_text = args.text.as_deref().is_some_and(|text| !text.trim().is_empty());
+    if args.mode.map_or(!has_vector, Mode::needs_words) && !has_text {
         return Err(Failure::Usage("words are searched for: give TEXT".to_owned()));
     }
+    if args.mode.is_none() && !has_vector && collection.text_index()?.is_none() {
+        let reason = "the collection has no index of words: give --vector or --embed-model, or \
+                      make one with `portolan index-text`";
+        return Err(Failure::new(reason));
+    }
     let mut query = collection.query(args.text.as_deref().unwrap_or_default()).limit(args.k);
-    query = query.mode(args.mode.of_query());
+    if let Some(mode) = args.mode {
+        query = query.mode(mode.of_query());
+    }
     if let Some(path) = &args.vector {
         query = query.vector(VectorFile::open(path)?.row(args.row)?);
     }
@@ -111,17 +123,17 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
     let plan = answer.report.collections.first().filter(|_| args.explain);
     let words = plan.map(|plan| plan.explain().to_string());
     let explain = plan.map(|plan| plan.explain().to_json());
+    let report = report(answer.report);
+    report.warnings.iter().for_each(|warning| out.warning(warning));
     let hits = answer.hits.into_iter().map(hit).collect();
-    out.result(&Found { hits, report: report(answer.report), explain, words }, text)
+    out.result(&Found { hits, report, explain, words }, text)
 }
 
 /// Reads a filter; an error shows the place.
 fn filter(text: &str) -> Result<Filter> {
-    text.parse().map_err(|error| {
-        let place = match &error {
-            FilterError::Syntax { at, .. } => text.get(..*at).map(|before| before.chars().count()),
-            _ => None,
-        };
+    text.parse().map_err(|error: FilterError| {
+        let before = error.place().and_then(|at| text.get(..at));
+        let place = before.map(|before| before.chars().count());
         let shown = place.map(|at| format!("\n  {}\n  {}^", printable(text), " ".repeat(at)));
         Failure::Usage(format!("--filter: {error}{}", shown.unwrap_or_default()))
     })
@@ -138,7 +150,17 @@ fn hit(hit: Hit) -> FoundHit {
     }
 }
 
+/// What any of the searches warns of, each once.
+fn warnings(report: &QueryReport) -> Vec<String> {
+    let of_lists = report.collections.iter().flat_map(|one| &one.find.lists);
+    let of_lists = of_lists.filter_map(|list| list.search.as_ref());
+    let all = std::iter::once(&report.search).chain(of_lists).flat_map(|search| &search.warnings);
+    let once: BTreeSet<&String> = all.collect();
+    once.into_iter().cloned().collect()
+}
+
 fn report(report: QueryReport) -> Report {
+    let warnings = warnings(&report);
     let stages = report.stages.into_iter().map(|stage| {
         let (outcome, reason) = match stage.outcome {
             StageOutcome::Done => ("done", None),
@@ -158,6 +180,7 @@ fn report(report: QueryReport) -> Report {
         passing: report.search.passing,
         paths: report.search.paths.iter().map(|path| path.name()).collect(),
         reranked: report.reranked,
+        warnings,
         cached_logits: (report.cache.rerank_hits, report.cache.rerank_misses),
         took_ms: millis(report.took),
     }
