@@ -10,8 +10,8 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 /// First bytes of the `meta/format` value: tells a portolan file from any other LMDB file.
 pub const FILE_MAGIC: [u8; 8] = *b"PORTOLAN";
-/// Version of everything in `storage-format.md`. Files of version 1 are read and written as they
-/// are; a reader refuses any other.
+/// Version of everything in `storage-format.md`. Files of versions 1 and 2 are read and written as
+/// they are, until they are compacted; a reader refuses any other.
 pub const FORMAT_VERSION: u32 = 3;
 /// First bytes of every extent.
 pub const EXTENT_MAGIC: [u8; 4] = *b"PTLX";

@@ -1,13 +1,19 @@
-//! portolan: an embedded vector database with a built-in rerank stage, in one file that an
+//! portolan: an embedded retrieval engine with built-in rerank stages, in one file that an
 //! application links against and ships.
 //!
 //! A [`Database`] is one LMDB file of [`Collection`]s; a collection holds [`Record`]s: text, typed
-//! metadata and a vector. Vectors are searched in place, from the memory map, over low-precision
-//! codes and a graph. With the feature `nim` (default) a [`Query`] asks NVIDIA's embedding NIM to
-//! encode the question and the reranking NIM to order what was found.
+//! metadata, a vector, and in named fields ([`VectorField`]) more vectors, matrices and sparse
+//! vectors. Vectors are searched in place, from the memory map, over low-precision codes and a
+//! graph ([`Collection::search`]); words by BM25 over an index of the texts
+//! ([`Collection::search_text`]); [`Filter`]s go by an index of the metadata.
+//!
+//! A [`Find`] ([`Collection::find`]) is one query over any number of such lists: filtered once,
+//! fused, made diverse, grouped, counted, ordered, explained. With the feature `nim` (default) a
+//! [`Query`] ([`Collection::query`]) asks NVIDIA's embedding NIM, or another model, to encode the
+//! question, finds by vector and words, and lets rerankers order what was found.
 //!
 //! ```
-//! use portolan::{CollectionOptions, Database, Filter, Metric, Record};
+//! use portolan::{CollectionOptions, Database, Filter, Language, Metric, Record, TextIndex};
 //!
 //! # fn main() -> portolan::Result<()> {
 //! # let dir = tempfile::tempdir().unwrap();
@@ -22,10 +28,15 @@
 //!
 //! let hits = docs.search(&[1.0, 0.0, 0.0]).filter(Filter::gte("year", 1295)).limit(1).run()?;
 //! assert_eq!(hits[0].text(), "compass");
+//!
+//! docs.index_text(&TextIndex::new(Language::English))?;
+//! let found = docs.find().dense(&[1.0, 0.0, 0.0]).text("charts").limit(1).run()?;
+//! assert_eq!(found.hits[0].text(), "sea chart");
 //! # Ok(()) }
 //! ```
 //!
-//! `ARCHITECTURE.md` tells how the parts fit; `storage-format.md` every byte of the file.
+//! `docs/query.md` tells when to use which kind of query; `ARCHITECTURE.md` how the parts fit;
+//! `storage-format.md` every byte of the file.
 
 #![deny(clippy::expect_used, clippy::unwrap_used)]
 

@@ -1,4 +1,5 @@
-//! `portolan nim doctor` against loopback services: what it finds, says and exits with.
+//! `portolan nim doctor` against loopback services: what it finds, says and exits with. And what
+//! `portolan eval` asks of models.
 
 #![cfg(feature = "cli")]
 
@@ -8,17 +9,21 @@ mod server;
 
 use std::process::{Command, Output};
 
-use portolan::{CollectionOptions, Database, Metric, ModelContract};
+use portolan::{CollectionOptions, Database, Metric, ModelContract, Record, Roles};
 use serde_json::{Value, json};
 
 use server::{Request, Server, Step, answer, ok};
 
 const KEY: &str = "nvapi-canary-0123456789";
 
-/// Runs the command on another thread: the server lives in this runtime.
 async fn doctor(url: &str, args: &[&str]) -> Output {
+    portolan(url, &[&["nim", "doctor"][..], args].concat()).await
+}
+
+/// Runs the command on another thread: the server lives in this runtime.
+async fn portolan(url: &str, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
-    command.args(["nim", "doctor"]).args(args);
+    command.args(args);
     command.env_remove("NVIDIA_APPEND_API_VERSION");
     command.env("NVIDIA_BASE_URL", url).env("NVIDIA_API_KEY", KEY);
     let run = tokio::task::spawn_blocking(move || command.output());
@@ -170,4 +175,61 @@ async fn nobody_there_and_wrong_usage_are_told_apart() {
     let output = doctor("http://example.com", &["--chat-model", "c"]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("--allow-http"), "{output:?}");
+}
+
+#[tokio::test]
+async fn eval_asks_the_models_as_queries_do_and_reranks_as_many_as_it_was_told() {
+    let server = Server::start(|_, request| match request.line.as_str() {
+        "POST /v1/embeddings HTTP/1.1" => {
+            ok(&json!({"data": [{"index": 0, "embedding": [1.0, 0.0]}], "model": "e"}))
+        }
+        "POST /v1/ranking HTTP/1.1" => {
+            // The last is the best.
+            let passages = request.json()["passages"].as_array().map_or(0, Vec::len);
+            let ranked = (0..passages).rev().map(|at| json!({"index": at, "logit": at}));
+            ok(&json!({"rankings": ranked.collect::<Vec<_>>()}))
+        }
+        other => panic!("{other}"),
+    })
+    .await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (db, queries, qrels) = (path("db.portolan"), path("q.jsonl"), path("qrels.tsv"));
+    std::fs::write(&queries, "{\"_id\":\"q\",\"text\":\"which?\"}\n").expect("written");
+    std::fs::write(&qrels, "query-id\tcorpus-id\tscore\nq\td2\t1\n").expect("written");
+    let file = Database::create(&db).expect("a file");
+    for model in ["e", "another"] {
+        let contract = ModelContract::new(model).roles(Roles::InputType);
+        let options = CollectionOptions::new(2, Metric::Cosine).model(contract);
+        let docs = file.create_collection(model, options).expect("a collection");
+        for (at, y) in [0.0_f32, 0.1, 0.2, 0.3, 0.4].into_iter().enumerate() {
+            let record = Record::new(format!("d{at}")).text("a text").vector([1.0, y]);
+            docs.upsert(record).expect("stored");
+        }
+    }
+    drop(file);
+    let args = ["eval", &db, "--queries", &queries, "--qrels", &qrels, "--embed-model", "e"];
+    let args = [&args[..], &["--exact", "--json", "--collection"]].concat();
+    let reranked = ["e", "--rerank-model", "r", "--candidates", "3"];
+    let output = portolan(&server.url, &[&args[..], &reranked].concat()).await;
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let modes = report["modes"].as_array().expect("a list").iter();
+    let modes: Vec<(&str, f64, f64)> = modes
+        .map(|of| {
+            let number = |name: &str| of[name].as_f64().expect("a number");
+            (of["mode"].as_str().expect("a name"), number("mrr@10"), number("recall@100"))
+        })
+        .collect();
+    let third = 1.0 / 3.0;
+    assert_eq!(modes, [("dense", third, 1.0), ("exact", third, 1.0), ("dense+rerank", 1.0, 1.0)]);
+    let requests = server.requests();
+    let asked = |line: &str| requests.iter().filter(|one| one.line.contains(line)).count();
+    assert_eq!((asked("/embeddings"), asked("/ranking")), (1, 1));
+    assert_eq!(requests[1].json()["passages"].as_array().map(Vec::len), Some(3));
+
+    let output = portolan(&server.url, &[&args[..], &["another"]].concat()).await;
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(message.contains("another"), "{message}");
 }

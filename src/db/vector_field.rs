@@ -208,6 +208,21 @@ impl Collection {
     /// Adds a named vector field. Records that are there have no vector in it until they are
     /// stored again. One durable commit.
     ///
+    /// ```
+    /// # fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use portolan::{CollectionOptions, Database, Metric, Record, VectorField};
+    /// # let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// # let docs = db.create_collection("docs", CollectionOptions::new(3, Metric::Cosine))?;
+    /// docs.upsert(Record::new("chart").vector([1.0, 0.0, 0.0]))?;
+    /// docs.add_vector_field("image", VectorField::new(2, Metric::Dot))?;
+    /// assert_eq!(docs.vector_fields()?, ["image"]);
+    /// assert!(docs.search(&[1.0, 0.0]).field("image").run()?.is_empty());
+    /// docs.upsert(Record::new("map").vector([0.0, 1.0, 0.0]).named_vector("image", [0.5, 2.0]))?;
+    /// assert_eq!(docs.search(&[1.0, 0.0]).field("image").run()?[0].id, "map".into());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::VectorFieldExists`]; [`Error::VectorFieldOptions`];
     /// [`StorageError::Older`](crate::StorageError::Older) in a file of before format version 3;
