@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use portolan::{
     Collection, CollectionOptions, Database, Filter, IndexFields, Metric, Record, RecordId, Value,
@@ -320,6 +321,43 @@ fn a_range_is_met_by_one_item_of_a_list_and_ids_in_words_are_those_of_records() 
         assert_eq!(read("id != 1"), [2.into(), 3.into(), "a".into()]);
         assert_eq!(read("`id` = 1"), ["a".into()]);
     }
+}
+
+#[test]
+fn an_index_that_is_told_to_stop_is_not_used_and_goes_on_from_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path().join("kb.portolan")).unwrap();
+    let options = CollectionOptions::new(1, Metric::Dot).index_fields(IndexFields::Declared);
+    let docs = db.create_collection("docs", options).unwrap();
+    let mut batch = docs.batch();
+    for id in 0..9_000_i64 {
+        batch.upsert(Record::new(id).field("n", id % 10)).unwrap();
+    }
+    batch.commit().unwrap();
+    let counted = || {
+        let counted = docs.count_where(&Filter::eq("n", 3)).unwrap();
+        (counted.records, counted.warnings.len())
+    };
+    let mut told = Vec::new();
+    let is_complete = docs.declare_field_with("n", |done, total| {
+        told.push((done, total));
+        ControlFlow::Break(())
+    });
+    assert!(!is_complete.unwrap());
+    assert_eq!(counted(), (900, 1));
+    assert!(!docs.declared_fields().unwrap()[0].is_complete);
+    let is_complete = docs.declare_field_with("n", |done, total| {
+        told.push((done, total));
+        ControlFlow::Continue(())
+    });
+    assert!(is_complete.unwrap());
+    assert!(told.len() > 2 && told.is_sorted_by(|a, b| a.0 < b.0), "{told:?}");
+    assert_eq!((told[0].1, *told.last().unwrap()), (9_000, (9_000, 9_000)));
+    assert_eq!(counted(), (900, 0));
+    let again = docs.declare_field_with("n", |_, _| panic!("there is nothing to do"));
+    assert!(again.unwrap());
+    assert_eq!(docs.indexed_fields().unwrap(), IndexFields::Declared);
+    db.verify().unwrap();
 }
 
 #[test]
