@@ -403,10 +403,11 @@ impl<'q> Query<'q> {
     /// begun ends by itself on its thread, and nothing is left half done.
     ///
     /// # Errors
-    /// [`Error::Query`](crate::Error::Query) without an embedder or vector, or with an empty text for a model;
-    /// [`Error::Model`](crate::Error::Model) and
-    /// [`Error::DeadlineExceeded`](crate::Error::DeadlineExceeded) when embedding fails or is late, or
-    /// reranking under [`OnRerankFailure::Fail`]; those of [`Search::run`](crate::Search::run).
+    /// [`Error::Query`](crate::Error::Query) without an embedder or vector, or with an empty text
+    /// for a model; [`Error::Model`](crate::Error::Model) and
+    /// [`Error::DeadlineExceeded`](crate::Error::DeadlineExceeded) when embedding fails or is
+    /// late, or reranking under [`OnRerankFailure::Fail`]; those of
+    /// [`Search::run`](crate::Search::run).
     pub async fn run(self) -> Result<Answer> {
         let names: Vec<&str> = self.collections.iter().map(Collection::name).collect();
         let span = tracing::debug_span!(
