@@ -4,12 +4,13 @@
 //! 1995, with bounds of blocks as in Lucene): those that together cannot lift a text among the
 //! best are only looked up for texts that the others found. Blocks whose bound is too low are not
 //! decoded. The result is that of scoring every text: points add up to the same in any order, and
-//! of equal ones the lower slot comes first.
+//! of those with one score the lower slot comes first.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::analysis::Analyzer;
+use super::bm25::rank;
 use super::config::TextIndex;
 use super::lengths::{self, CHUNK};
 use super::mask::{Mask, Passing, passing};
@@ -117,7 +118,7 @@ struct Search<'s> {
 impl Search<'_> {
     fn run(&mut self) -> Result<(), TextError> {
         let mut after = 0;
-        while let Some(next) = self.plan.cursors.iter().filter_map(|of| of.next_slot()).min() {
+        while let Some(next) = self.plan.next_slot(after) {
             // A block may have begun in the window before.
             let first = next.max(after) / CHUNK * CHUNK;
             let last = first + (CHUNK - 1);
@@ -145,8 +146,9 @@ impl Search<'_> {
         }
         let filter = passing(self.passes, (first, last));
         let mut allowed = match &filter {
+            Passing::None => return Ok(()),
             Passing::These(mask) => Some((**mask).clone()),
-            _ => None,
+            Passing::All | Passing::Ask => None,
         };
         if self.plan.has_conditions() {
             let Some(meeting) = self.plan.meeting((first, last))? else { return Ok(()) };
@@ -155,11 +157,18 @@ impl Search<'_> {
                 None => allowed = Some(meeting),
             }
         }
+        if allowed.as_ref().is_some_and(Mask::is_empty) {
+            return Ok(());
+        }
         let lengths = lengths::chunk(self.snapshot, self.collection, first / CHUNK)?;
         let others = self.add_essential(first, last, all, lengths)?;
         if let Some(allowed) = &allowed {
             let mut kept = self.touched.clone();
-            kept.and(allowed);
+            if self.plan.has_unscored() {
+                kept = allowed.clone();
+            } else {
+                kept.and(allowed);
+            }
             let touched = std::mem::replace(&mut self.touched, kept);
             let done = self.collect(first, others, lengths, matches!(filter, Passing::Ask));
             touched.places().for_each(|at| self.points[at as usize] = 0);
@@ -258,8 +267,13 @@ impl Search<'_> {
                     points += self.plan.scoring.points(cursor.weight, count, length);
                 }
             }
-            if enough(points, more, &self.best) && self.has_phrases(slot)? {
-                self.best.push(points, slot);
+            // The last says whether the score itself is better, not the points alone.
+            let rank = rank(points);
+            if enough(points, more, &self.best)
+                && enough(rank, 0, &self.best)
+                && self.has_phrases(slot)?
+            {
+                self.best.push(rank, slot);
             }
         }
         Ok(())
