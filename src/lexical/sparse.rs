@@ -6,17 +6,19 @@ use std::collections::{BinaryHeap, HashSet};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::check::{each_stored, only_kinds};
 use super::cursor::Postings;
 use super::editor::Editor;
 use super::keys;
 use super::lengths::{CHUNK, Lengths};
+use super::mask::{Passing, passing};
 use super::run::{Block, Decoded, Posting};
 use super::search::{Scored, Searched};
 use super::text_error::TextError;
 use crate::filter::Slots;
 use crate::format::FormatError;
 use crate::record::Slot;
-use crate::storage::{Snapshot, StorageError, Table, WriteTxn};
+use crate::storage::{Snapshot, StorageError, WriteTxn};
 
 fn disagrees(error: TextError) -> StorageError {
     match error {
@@ -208,7 +210,9 @@ pub(crate) fn search_sparse(
         let most: f64 = lists.iter().map(|list| list.bound_to(last)).sum();
         let least = best.peek().filter(|_| best.len() >= limit).map(|Reverse((bits, _))| *bits);
         // Sums are rounded to f32, so a bound that is barely too low is not.
-        if least.is_none_or(|least| most as f32 >= f32::from_bits(least)) {
+        let is_enough = least.is_none_or(|least| most as f32 >= f32::from_bits(least));
+        let pass = if is_enough { passing(passes, (first, last)) } else { Passing::None };
+        if !matches!(pass, Passing::None) {
             for list in &mut lists {
                 list.add((first, last), &mut window)?;
             }
@@ -267,17 +271,21 @@ impl SparseCheck {
     /// [`StorageError::Missing`]; storage; damage.
     pub(crate) fn finish(self, snapshot: &dyn Snapshot, number: u32) -> Result<(), StorageError> {
         let mut stored = Self::default();
-        let mut decoded = Decoded::new();
-        let prefix = keys::term(number, b"");
-        for entry in snapshot.range(Table::Postings, &prefix, &prefix)? {
-            let missing = StorageError::Missing { what: "an index of sparse vectors" };
-            let term = keys::term_of(entry?.0).filter(|term| term.len() == 4).ok_or(missing)?;
-            let missing = StorageError::Missing { what: "the postings of an index" };
-            for block in Postings::of(snapshot, number, term)?.ok_or(missing)?.blocks {
-                block.decode(&mut decoded)?;
-                decoded.postings().for_each(|posting| stored.posting(term, posting));
-            }
+        let mut is_index = true;
+        // Weights have no lengths: no bound is too low for the longest.
+        each_stored(
+            snapshot,
+            number,
+            |_| Ok(u16::MAX),
+            |term, posting| {
+                is_index &= term.len() == 4;
+                stored.posting(term, posting);
+            },
+        )?;
+        if !is_index {
+            return Err(StorageError::Missing { what: "an index of sparse vectors" });
         }
+        only_kinds(snapshot, number, &keys::SPARSE_KINDS)?;
         if (self.postings, self.hashes) != (stored.postings, stored.hashes) {
             return Err(StorageError::Missing { what: "the postings of a sparse vector" });
         }
