@@ -6,10 +6,8 @@
 //! decoded. The result is that of scoring every text: points add up to the same in any order, and
 //! of those with one score the lower slot comes first.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use super::analysis::Analyzer;
+use super::best::Best;
 use super::bm25::rank;
 use super::config::TextIndex;
 use super::lengths::{self, CHUNK};
@@ -70,33 +68,11 @@ pub(crate) fn search(
         points: vec![0; CHUNK as usize],
         touched: Mask::none(),
         bounds,
-        best: Best { limit, heap: BinaryHeap::new() },
+        best: Best::new(limit),
         scored: 0,
     };
     search.run()?;
     Ok(search.finish())
-}
-
-/// The best so far; the worst of them on top.
-struct Best {
-    limit: usize,
-    heap: BinaryHeap<Reverse<(u32, Reverse<u32>)>>,
-}
-
-impl Best {
-    /// What a text must have more than, once there are enough.
-    fn threshold(&self) -> Option<u32> {
-        let is_full = self.heap.len() >= self.limit;
-        self.heap.peek().filter(|_| is_full).map(|Reverse((points, _))| *points)
-    }
-
-    /// Slots must ascend.
-    fn push(&mut self, points: u32, slot: u32) {
-        if self.heap.len() >= self.limit {
-            self.heap.pop();
-        }
-        self.heap.push(Reverse((points, Reverse(slot))));
-    }
 }
 
 struct Search<'s> {
@@ -292,11 +268,8 @@ impl Search<'_> {
 
     fn finish(self) -> Searched {
         let scoring = self.plan.scoring;
-        let best = self.best.heap.into_sorted_vec().into_iter();
-        let best = best.map(|Reverse((points, Reverse(slot)))| {
-            let score = scoring.score(points);
-            Scored { slot: Slot(slot), score }
-        });
+        let scored = |(points, slot)| Scored { slot: Slot(slot), score: scoring.score(points) };
+        let best = self.best.into_sorted().map(scored);
         Searched { best: best.collect(), terms: self.plan.terms, scored: self.scored }
     }
 }
