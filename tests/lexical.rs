@@ -8,7 +8,7 @@ use portolan::eval::beir;
 use portolan::eval::metrics::mean_scores;
 use portolan::{
     Collection, CollectionOptions, Database, DatabaseOptions, Error, Filter, Language, Metric,
-    Record, TextError, TextIndex, Verify,
+    Record, TextError, TextIndex, TextQuery, Verify,
 };
 use proptest::prelude::*;
 
@@ -285,6 +285,131 @@ fn stems_and_case_are_the_language_s() {
     assert_eq!(found(Language::None, "SAILING THE"), "1");
     assert_eq!(found(Language::German, "Hauses"), "23");
     assert_eq!(found(Language::German, "h\u{e4}fen"), "2");
+}
+
+/// 200 records with a word of their own that begins with `pre`, every second with `sea` too; all
+/// but the last 20 words stand in a second record as well.
+fn many_begins() -> (tempfile::TempDir, Collection, Naive) {
+    let dir = tempfile::tempdir().unwrap();
+    let collection = open(&dir.path().join("begins.portolan"));
+    let mut naive = naive();
+    let mut changes = Vec::new();
+    for id in 0..200 {
+        let text = if id % 2 == 0 { format!("pre{id} sea") } else { format!("pre{id}") };
+        changes.push((id, Some(Doc { title: String::new(), text, tag: "t".into() })));
+    }
+    for id in 200..380 {
+        let text = format!("pre{} star", id - 200);
+        changes.push((id, Some(Doc { title: String::new(), text, tag: "t".into() })));
+    }
+    changes.push((400, Some(Doc { title: String::new(), text: "sea".into(), tag: "t".into() })));
+    apply(&collection, &mut naive, &changes);
+    (dir, collection, naive)
+}
+
+fn found(collection: &Collection, query: &TextQuery) -> Vec<i64> {
+    let hits = collection.search_text(query).limit(1_000).run().unwrap();
+    let id = |hit: &portolan::Hit| match hit.id {
+        portolan::RecordId::Int(id) => id,
+        _ => panic!("no integer"),
+    };
+    let mut ids: Vec<i64> = hits.iter().map(id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn expected(naive: &Naive, wants: &[Want]) -> Vec<i64> {
+    let mut ids: Vec<i64> =
+        naive.search(wants, 0, |_| true).into_iter().map(|(id, _)| id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[test]
+fn an_excluded_prefix_excludes_every_word_that_begins_so() {
+    let (_dir, collection, naive) = many_begins();
+    let query = TextQuery::parse("sea star t -pre*");
+    assert_eq!(found(&collection, &query), [400]);
+    // Few enough to be looked up one by one.
+    let all = expected(&naive, &[Want::Any("sea".into())]);
+    let query = TextQuery::parse("sea -pre19*");
+    let left: Vec<i64> =
+        all.into_iter().filter(|id| *id != 19 && !(190..200).contains(id)).collect();
+    assert_eq!(found(&collection, &query), left);
+}
+
+#[test]
+fn a_required_prefix_finds_the_rarest_word_that_begins_so() {
+    let (_dir, collection, naive) = many_begins();
+    let must = Want::MustBegin("pre".into());
+    for wants in [vec![must.clone()], vec![must, Want::Any("sea".into())]] {
+        let query = naive::query(&wants);
+        assert_eq!(found(&collection, &query), expected(&naive, &wants));
+        let all = collection.search_text(&query).limit(1_000).run().unwrap();
+        assert!(all.windows(2).all(|two| two[0].score >= two[1].score));
+        let few = collection.search_text(&query).limit(150).run().unwrap();
+        assert_eq!(few.hits[..], all.hits[..150]);
+    }
+    let filter = Filter::eq("n", 1);
+    let query = TextQuery::default().must_prefix("pre");
+    let some = collection.search_text(query).limit(1_000).filter(filter).run().unwrap();
+    assert_eq!(some.len(), (0..380).filter(|id| id % 3 == 1).count());
+    // As one of several of which a hit has two.
+    let query = TextQuery::new("sea").prefix("pre").at_least(2);
+    assert_eq!(found(&collection, &query), (0..200).step_by(2).collect::<Vec<i64>>());
+}
+
+#[test]
+fn the_prefix_of_several_words_is_whole_words_and_the_begin_of_the_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let collection = open(&dir.path().join("several.portolan"));
+    for (id, text) in [(1, "an e-mail"), (2, "e-mails"), (3, "mailed"), (4, "e x7"), (5, "chart")] {
+        collection.upsert(Record::new(id).text(text)).unwrap();
+    }
+    assert_eq!(found(&collection, &TextQuery::default().must_prefix("e-mai")), [1, 2]);
+    assert_eq!(found(&collection, &TextQuery::parse("+e-mail*")), [1, 2]);
+    assert_eq!(found(&collection, &TextQuery::parse("e-mail*")), [1, 2, 3, 4]);
+    assert_eq!(found(&collection, &TextQuery::parse("chart mailed e -e-mail*")), [5]);
+}
+
+/// Many texts whose points differ by less than their scores can tell.
+#[test]
+fn texts_of_equal_scores_stand_in_order_of_insertion_and_pages_lose_none_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path().join("ties.portolan")).unwrap();
+    let index = TextIndex::new(Language::None).k1(1e-5).b(0.0);
+    let options = CollectionOptions::new(2, Metric::Dot).text(index);
+    let docs = db.create_collection("docs", options).unwrap();
+    let mut batch = docs.batch();
+    for id in 0..60_i64 {
+        // The more of a word, the more points, by one or two in the last place of a term's.
+        let text = |word: &str, step: i64| word.repeat((40 + id * step) as usize);
+        batch.upsert(Record::new(id).text(text("sea ", 5) + &text("chart ", 3))).unwrap();
+    }
+    batch.upsert(Record::new(60).text("sea")).unwrap();
+    batch.commit().unwrap();
+    let all = docs.search_text("sea chart").limit(100).run().unwrap().hits;
+    let ties = all.windows(2).filter(|two| two[0].score == two[1].score);
+    assert!(ties.count() > 10);
+    let id = |hit: &portolan::Hit| hit.id.to_string().parse::<i64>().unwrap();
+    let in_order = |a: &portolan::Hit, b: &portolan::Hit| {
+        a.score > b.score || (a.score == b.score && id(a) < id(b))
+    };
+    assert!(all.is_sorted_by(in_order), "{:?}", all.iter().map(id).collect::<Vec<_>>());
+    for limit in [1, 4, 7] {
+        let (mut found, mut next) = (Vec::new(), None);
+        loop {
+            let mut find = docs.find().text("sea chart").limit(limit);
+            if let Some(cursor) = next.take() {
+                find = find.after(cursor);
+            }
+            let page = find.run().unwrap();
+            found.extend(page.hits.iter().map(|hit| hit.id.clone()));
+            let Some(cursor) = page.next else { break };
+            next = Some(cursor);
+        }
+        assert_eq!(found, all.iter().map(|hit| hit.id.clone()).collect::<Vec<_>>(), "{limit}");
+    }
 }
 
 #[test]

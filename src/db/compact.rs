@@ -23,8 +23,10 @@ impl Database {
     /// Folds every collection ([`Collection::maintain`](crate::Collection::maintain)), then
     /// writes a copy to `target`, which must not exist: the file to ship. The copy has no free
     /// page, no byte of what was deleted, the newest format version, and pages of 4 KiB, which
-    /// every machine reads. A handle that was opened read-only folds nothing, so that vectors
-    /// deleted since the last fold are copied with the rest. Others may write meanwhile.
+    /// every machine reads. A handle that was opened read-only folds and sweeps nothing, so that
+    /// vectors deleted since the last fold, and words of an
+    /// [`index_text`](crate::Collection::index_text) that was cut short, are copied with the rest.
+    /// Others may write meanwhile.
     ///
     /// # Errors
     /// [`StorageError::Exists`] for the target; those of `maintain`; the target cannot be written.

@@ -13,6 +13,7 @@ use super::batch::MaintenanceOutcome;
 use super::fold::{Fold, Sources};
 use super::publish::{Publish, raw_rows};
 use super::space::Space;
+use super::text::{remove_postings, unindexed};
 use super::{Collection, Inner};
 use crate::error::{Error, Result};
 use crate::index::{IndexError, SegmentBuilder, SegmentConfig, SegmentImage};
@@ -316,8 +317,9 @@ fn index_failed(collection: &Collection, source: IndexError) -> Error {
     }
 }
 
-/// Removes extents that no manifest names: what a killed process left behind. Whoever is
-/// publishing holds the writer lock, so without the lock nothing is swept.
+/// Removes what a killed process left behind: extents that no manifest names, and postings of
+/// collections without a text index, which no commit keeps up. Whoever is publishing or indexing
+/// holds the writer lock, so without the lock nothing is swept.
 ///
 /// A failure that is no damage (a full disk, a size limit) leaves them for the next open.
 pub(super) fn sweep(inner: &Inner) -> Result<()> {
@@ -329,9 +331,11 @@ pub(super) fn sweep(inner: &Inner) -> Result<()> {
 
 fn remove_orphans(inner: &Inner) -> Result<()> {
     let store = inner.lmdb()?;
-    if orphans(inner.snapshot()?.as_ref())?.is_empty() {
+    let snapshot = inner.snapshot()?;
+    if orphans(snapshot.as_ref())?.is_empty() && unindexed(snapshot.as_ref())?.is_empty() {
         return Ok(());
     }
+    drop(snapshot);
     let writer = match store.writer(WriterPolicy::Refuse) {
         Err(StorageError::WriterBusy) => return Ok(()),
         writer => writer?,
@@ -340,8 +344,11 @@ fn remove_orphans(inner: &Inner) -> Result<()> {
         for (collection, segment) in orphans(txn)? {
             txn.delete_prefix(Table::Extents, &key::segment(collection, segment))?;
         }
-        Ok(())
-    })
+        Ok::<_, Error>(())
+    })?;
+    // Nobody else can begin an index meanwhile.
+    let unindexed = unindexed(inner.snapshot()?.as_ref())?;
+    unindexed.into_iter().try_for_each(|collection| remove_postings(&writer, collection))
 }
 
 fn orphans(snapshot: &dyn Snapshot) -> Result<Vec<(u32, u32)>> {

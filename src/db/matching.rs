@@ -177,8 +177,8 @@ pub struct Counted {
 }
 
 impl Collection {
-    /// The slots that a filter lets pass, or all, and what made it slow. For lists that know no
-    /// view.
+    /// What a filter lets pass of the view of a snapshot, kept with it; none without a filter. For
+    /// searches that know no view.
     ///
     /// # Errors
     /// [`Error::Filter`](crate::Error::Filter).
@@ -186,11 +186,11 @@ impl Collection {
         &self,
         filter: Option<&Filter>,
         snapshot: &dyn Snapshot,
-    ) -> Result<(Slots, Vec<String>)> {
-        let Some(filter) = filter else { return Ok((Slots::all(), Vec::new())) };
-        let selected = filter::evaluate(filter, snapshot, self.id)?;
-        let warnings = warnings(&selected);
-        Ok((selected.slots, warnings))
+    ) -> Result<Option<Arc<Matching>>> {
+        if filter.is_none() {
+            return Ok(None);
+        }
+        self.view(snapshot)?.matching(filter, snapshot, self.id).map(Some)
     }
 
     /// Counts the records that match a filter, those without a vector too. Nothing is kept of it:

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::Collection;
-use super::search::{Hits, SearchReport};
+use super::search::Hits;
+use super::text::posted;
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Slots};
 use crate::format::SPARSE_PAIRS_MAX;
@@ -112,17 +113,13 @@ impl SparseSearch<'_> {
         if let Some(model) = &self.model {
             collection.check_model(&manifest, model)?;
         }
-        let (passes, warnings) = collection.passing(self.filter.as_ref(), snapshot)?;
+        let matching = collection.passing(self.filter.as_ref(), snapshot)?;
+        let all = Slots::all();
+        let passes = matching.as_ref().map_or(&all, |matching| &matching.slots);
         let (found, scored) =
-            collection.nearest_sparse(snapshot, &self.field, self.pairs, self.limit, &passes)?;
+            collection.nearest_sparse(snapshot, &self.field, self.pairs, self.limit, passes)?;
         let hits = collection.hits(snapshot, found)?;
-        let passing = match passes {
-            Slots::Only(slots) => slots.len(),
-            Slots::Except(slots) => manifest.records.saturating_sub(slots.len()),
-        };
-        let (took, candidates) = (begin.elapsed(), usize::try_from(scored).unwrap_or(usize::MAX));
-        let report =
-            SearchReport { took, candidates, passing, warnings, ..SearchReport::default() };
+        let report = posted(begin, scored, matching.as_deref(), manifest.records);
         Ok(Hits { hits, report })
     }
 }

@@ -1,20 +1,25 @@
 //! Search by words: the text index of a collection, made with it or later, and the search over it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::search::{Hit, Hits, SearchReport};
+use super::matching::Matching;
+use super::search::{Hits, SearchReport};
 use super::{Collection, CollectionOptions};
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Slots};
+use crate::index::Neighbor;
 use crate::lexical::{self, Scored, Searched, TextChanges, TextError, TextIndex, TextQuery};
 use crate::storage::keys as key;
 use crate::storage::settings::{self, Setting};
-use crate::storage::{Snapshot, StorageError, Table, tables};
+use crate::storage::{Snapshot, StorageError, Table, Writer, tables};
 
 /// Records of a transaction of [`Collection::index_text`].
 const RECORDS: usize = 5_000;
 /// Postings of one, about; they are held in memory.
 const POSTINGS: usize = 2_000_000;
+/// Entries of postings that one transaction removes, of at most some KiB each.
+const REMOVED: usize = 10_000;
 
 impl CollectionOptions {
     /// Indexes the words of records, for [`Collection::search_text`]. Default: they are not;
@@ -32,6 +37,33 @@ impl CollectionOptions {
 pub(super) fn text_index(snapshot: &dyn Snapshot, collection: u32) -> Result<Option<TextIndex>> {
     let setting = settings::get(snapshot, collection, Setting::Text, "")?;
     Ok(setting.map(TextIndex::decode).transpose()?)
+}
+
+/// Removes the postings under a number, in transactions of bounded size.
+pub(super) fn remove_postings(writer: &Writer<'_>, collection: u32) -> Result<()> {
+    let prefix = key::collection(collection);
+    let remove = || {
+        writer.transact(|txn| Ok::<_, Error>(txn.delete_some(Table::Postings, &prefix, REMOVED)?))
+    };
+    while remove()? == REMOVED {}
+    Ok(())
+}
+
+/// Collections that have postings but no text index: indexing or removing one was interrupted.
+/// What cannot be read counts as indexed; verify and repair tell of it.
+pub(super) fn unindexed(snapshot: &dyn Snapshot) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for (at, _) in snapshot.range(Table::Collections, &[0], &[0])?.map_while(Result::ok) {
+        let definition = key::definition_name(at).map(|name| tables::definition(snapshot, name));
+        let Some(Ok(Some(definition))) = definition else { continue };
+        let prefix = key::collection(definition.id);
+        let is_indexed =
+            !matches!(settings::get(snapshot, definition.id, Setting::Text, ""), Ok(None));
+        if !is_indexed && snapshot.range(Table::Postings, &prefix, &prefix)?.next().is_some() {
+            found.push(definition.id);
+        }
+    }
+    Ok(found)
 }
 
 impl Collection {
@@ -80,6 +112,19 @@ impl Collection {
     ///
     /// Cost: reads every record; about 30 us for each of 100 words.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
+    /// # fn main() -> portolan::Result<()> { let (_dir, docs) = harbor()?;
+    /// use portolan::{Language, TextIndex};
+    ///
+    /// assert_eq!(docs.search_text("depth").run()?.len(), 1);
+    /// // Words as they stand, and those of a metadata field.
+    /// assert_eq!(docs.index_text(&TextIndex::new(Language::None).field("document", 2))?, 6);
+    /// assert_eq!(docs.search_text("depth").run()?.len(), 0);
+    /// assert_eq!(docs.search_text("pilot").run()?.len(), 3);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Text`] for an index that cannot be; [`StorageError::Older`]; read-only; storage.
     pub fn index_text(&self, index: &TextIndex) -> Result<u64> {
@@ -91,9 +136,9 @@ impl Collection {
             // Refused before anything is removed.
             txn.needs(Table::Postings.since())?;
             settings::remove(txn, self.id, Setting::Text, "")?;
-            txn.delete_prefix(Table::Postings, &key::collection(self.id))?;
             Ok::<_, Error>(())
         })?;
+        remove_postings(&writer, self.id)?;
         let prefix = key::collection(self.id);
         let (mut next, mut indexed) = (Some(prefix.to_vec()), 0);
         while let Some(start) = next {
@@ -127,14 +172,24 @@ impl Collection {
 
     /// Removes the text index; whether there was one. Searches by words are refused then.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
+    /// # fn main() -> portolan::Result<()> { let (_dir, docs) = harbor()?;
+    /// assert!(docs.remove_text_index()?);
+    /// assert!(docs.text_index()?.is_none());
+    /// assert!(docs.search_text("harbor").run().is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Read-only; storage.
     pub fn remove_text_index(&self) -> Result<bool> {
         self.inner.views.clear();
-        self.inner.lmdb()?.write(self.inner.writer, |txn| {
-            txn.delete_prefix(Table::Postings, &key::collection(self.id))?;
-            Ok(settings::remove(txn, self.id, Setting::Text, "")?)
-        })
+        let writer = self.inner.lmdb()?.writer(self.inner.writer)?;
+        // First, so that what is left is never taken for an index.
+        let had = writer.transact(|txn| settings::remove(txn, self.id, Setting::Text, ""))?;
+        remove_postings(&writer, self.id)?;
+        Ok(had)
     }
 
     /// The text index; an error that tells how to make one if there is none.
@@ -174,18 +229,20 @@ impl TextSearch {
     #[doc(hidden)]
     pub fn run_slots(self) -> Result<Vec<(u32, f32)>> {
         let snapshot = self.collection.inner.snapshot()?;
-        let (searched, ..) = self.find(snapshot.as_ref())?;
+        let (searched, _) = self.find(snapshot.as_ref())?;
         Ok(searched.best.into_iter().map(|found| (found.slot.0, found.score)).collect())
     }
 
-    fn find(&self, snapshot: &dyn Snapshot) -> Result<(Searched, Slots, Vec<String>)> {
+    fn find(&self, snapshot: &dyn Snapshot) -> Result<(Searched, Option<Arc<Matching>>)> {
         let collection = &self.collection;
         collection.manifest(snapshot)?;
         let index = collection.needed_text_index(snapshot)?;
-        let (passes, warnings) = collection.passing(self.filter.as_ref(), snapshot)?;
+        let matching = collection.passing(self.filter.as_ref(), snapshot)?;
+        let all = Slots::all();
+        let passes = matching.as_ref().map_or(&all, |matching| &matching.slots);
         let (query, limit) = (&self.query, self.limit);
-        let searched = lexical::search(snapshot, collection.id, &index, query, limit, &passes)?;
-        Ok((searched, passes, warnings))
+        let searched = lexical::search(snapshot, collection.id, &index, query, limit, passes)?;
+        Ok((searched, matching))
     }
 
     /// Runs the search on the newest version of the file. The scores of hits are BM25 scores,
@@ -198,22 +255,101 @@ impl TextSearch {
         let collection = &self.collection;
         let snapshot = collection.inner.snapshot()?;
         let snapshot = snapshot.as_ref();
-        let (searched, passes, warnings) = self.find(snapshot)?;
+        let (searched, matching) = self.find(snapshot)?;
         let records = collection.manifest(snapshot)?.records;
-        let mut hits = Vec::with_capacity(searched.best.len());
-        for Scored { slot, score } in searched.best {
-            let record = tables::record(snapshot, collection.id, slot)?.record;
-            hits.push(Hit::new(score, record));
+        let scored = searched.scored;
+        let neighbor = |Scored { slot, score }| Neighbor { slot: slot.0, score };
+        let hits = collection.hits(snapshot, searched.best.into_iter().map(neighbor).collect())?;
+        let report = posted(begin, scored, matching.as_deref(), records);
+        Ok(Hits { hits, report })
+    }
+}
+
+/// The report of a search over postings, of a field that so many records have.
+pub(super) fn posted(
+    begin: Instant,
+    scored: u64,
+    matching: Option<&Matching>,
+    records: u64,
+) -> SearchReport {
+    let passing = match matching.map(|matching| &matching.slots) {
+        None => records,
+        Some(Slots::Only(slots)) => slots.len(),
+        Some(Slots::Except(slots)) => records.saturating_sub(slots.len()),
+    };
+    SearchReport {
+        took: begin.elapsed(),
+        candidates: usize::try_from(scored).unwrap_or(usize::MAX),
+        passing,
+        warnings: matching.map(|matching| matching.warnings.clone()).unwrap_or_default(),
+        ..SearchReport::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{Database, VectorField};
+    use crate::lexical::Language;
+    use crate::record::Record;
+    use crate::vectors::Metric;
+
+    fn postings(collection: &Collection) -> usize {
+        let snapshot = collection.inner.snapshot().unwrap();
+        let prefix = key::collection(collection.id);
+        snapshot.range(Table::Postings, &prefix, &prefix).unwrap().count()
+    }
+
+    #[test]
+    fn words_of_an_index_that_was_cut_short_go_when_the_file_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cut.portolan");
+        let db = Database::open(&path).unwrap();
+        let with_words = || CollectionOptions::new(2, Metric::Dot).text(TextIndex::default());
+        let whole = db.create_collection("whole", with_words()).unwrap();
+        whole.upsert(Record::new(1).text("compass")).unwrap();
+        let options = with_words().vector_field("sparse", VectorField::sparse());
+        let cut = db.create_collection("cut", options).unwrap();
+        // More entries than one transaction removes.
+        let mut batch = cut.batch();
+        for id in 0..60_i64 {
+            let words = (0..200).map(|word| format!("secret{id}x{word} ")).collect::<String>();
+            batch.upsert(Record::new(id).text(words).named_vector("sparse", [(7, 1.0)])).unwrap();
         }
-        let passing = match passes {
-            Slots::Only(slots) => slots.len(),
-            Slots::Except(slots) => records.saturating_sub(slots.len()),
+        batch.commit().unwrap();
+        assert!(postings(&cut) > REMOVED);
+        // As when a process is killed before the setting is written.
+        let remove = |txn: &mut crate::storage::WriteTxn<'_>| {
+            settings::remove(txn, cut.id, Setting::Text, "")
         };
-        let candidates = usize::try_from(searched.scored).unwrap_or(usize::MAX);
-        let took = begin.elapsed();
-        Ok(Hits {
-            hits,
-            report: SearchReport { took, candidates, passing, warnings, ..SearchReport::default() },
-        })
+        db.inner.lmdb().unwrap().write(db.inner.writer, remove).unwrap();
+        cut.delete(3_i64).unwrap();
+        drop((whole, cut, db));
+        let db = Database::open(&path).unwrap();
+        let (whole, cut) = (db.collection("whole").unwrap(), db.collection("cut").unwrap());
+        assert_eq!(postings(&cut), 0);
+        assert_eq!(cut.search_sparse("sparse", &[(7, 1.0)]).limit(100).run().unwrap().len(), 59);
+        assert_eq!(whole.search_text("compass").run().unwrap().len(), 1);
+        db.verify().unwrap();
+        let copy = dir.path().join("copy.portolan");
+        db.compact_to(&copy).unwrap();
+        let bytes = std::fs::read(&copy).unwrap();
+        assert!(!bytes.windows(10).any(|found| found == b"secret3x19"));
+    }
+
+    #[test]
+    fn an_index_of_more_entries_than_a_transaction_removes_goes_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Database::open(dir.path().join("whole.portolan")).unwrap();
+        let options = CollectionOptions::new(2, Metric::Dot).text(TextIndex::default());
+        let docs = db.create_collection("docs", options).unwrap();
+        let words =
+            |id: i64| (0..=REMOVED).map(|word| format!("w{id}x{word} ")).collect::<String>();
+        docs.upsert(Record::new(1).text(words(1))).unwrap();
+        docs.index_text(&TextIndex::new(Language::English)).unwrap();
+        db.verify().unwrap();
+        assert!(postings(&docs) > REMOVED);
+        assert!(docs.remove_text_index().unwrap());
+        assert_eq!(postings(&docs), 0);
     }
 }

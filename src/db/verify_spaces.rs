@@ -114,6 +114,8 @@ fn verify_sparse(
 /// writing. One seek for each owner and table.
 pub(super) fn verify_owners(snapshot: &dyn Snapshot) -> Result<()> {
     let (mut collections, mut fields) = (HashSet::new(), HashSet::new());
+    // What has postings, and what has matrices or sparse vectors.
+    let (mut posted, mut matrices) = (HashSet::new(), HashSet::new());
     for entry in snapshot.range(Table::Collections, &[0], &[0])? {
         let (at, _) = entry?;
         let name = key::definition_name(at).ok_or_else(|| missing("the name of a collection"))?;
@@ -122,7 +124,17 @@ pub(super) fn verify_owners(snapshot: &dyn Snapshot) -> Result<()> {
     }
     for &collection in &collections {
         let entries = vector_fields::all(snapshot, collection)?;
-        fields.extend(entries.into_iter().map(|(_, entry)| entry.definition.id));
+        posted.insert(collection);
+        for (_, entry) in entries {
+            let number = entry.definition.id;
+            fields.insert(number);
+            if entry.kind == FieldKind::Sparse {
+                posted.insert(number);
+            }
+            if entry.kind != FieldKind::Dense {
+                matrices.insert(number);
+            }
+        }
     }
     let all: HashSet<u32> = collections.union(&fields).copied().collect();
     for (table, owners) in [
@@ -131,8 +143,8 @@ pub(super) fn verify_owners(snapshot: &dyn Snapshot) -> Result<()> {
         (Table::Delta, &all),
         (Table::Tombstones, &all),
         (Table::Fields, &collections),
-        (Table::Postings, &all),
-        (Table::Matrices, &fields),
+        (Table::Postings, &posted),
+        (Table::Matrices, &matrices),
     ] {
         owned(snapshot, table, &[], owners)?;
     }
@@ -152,4 +164,82 @@ fn owned(snapshot: &dyn Snapshot, table: Table, tag: &[u8], owners: &HashSet<u32
         next = prefix_end(&[tag, &key::collection(owner)].concat());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{CollectionOptions, Database, VectorField};
+    use crate::format::seal;
+    use crate::lexical::TextIndex;
+    use crate::record::Record;
+    use crate::vectors::Metric;
+
+    /// Puts an entry under the number of a field, or of the collection, and verifies.
+    fn with(table: Table, field: Option<&str>, rest: &[u8], payload: &[u8]) -> Result<Verified> {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Database::open(dir.path().join("owners.portolan")).unwrap();
+        let options = CollectionOptions::new(2, Metric::Dot).text(TextIndex::default());
+        let options = options.vector_field("dense", VectorField::new(2, Metric::Dot));
+        let options = options.vector_field("multi", VectorField::multi(2));
+        let options = options.vector_field("sparse", VectorField::sparse());
+        let docs = db.create_collection("docs", options).unwrap();
+        let mut batch = docs.batch();
+        for id in 0..3_i64 {
+            let record = Record::new(id).text("sea").named_vector("sparse", [(7, 1.0)]);
+            batch.upsert(record.named_vector("dense", vec![1.0, 0.0])).unwrap();
+        }
+        batch.commit().unwrap();
+        db.verify().unwrap();
+        let number = match field {
+            None => docs.id,
+            Some(name) => {
+                let snapshot = db.inner.snapshot().unwrap();
+                let fields = docs.fields(snapshot.as_ref()).unwrap();
+                fields.iter().find(|field| &*field.name == name).unwrap().space.id
+            }
+        };
+        let at = [&number.to_be_bytes()[..], rest].concat();
+        let put = |txn: &mut crate::storage::WriteTxn<'_>| {
+            txn.put(table, &at, &seal(table as u8, &at, payload))
+        };
+        db.inner.lmdb().unwrap().write(db.inner.writer, put).unwrap();
+        db.verify()
+    }
+
+    #[test]
+    fn postings_and_matrices_belong_to_what_can_have_them() {
+        for (table, field) in
+            [(Table::Postings, "dense"), (Table::Postings, "multi"), (Table::Matrices, "dense")]
+        {
+            let refused = with(table, Some(field), &[0, 0, 0, 0], &[]).unwrap_err();
+            assert!(refused.to_string().contains("the collection of an entry"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn entries_of_postings_of_unknown_kinds_are_refused() {
+        for (field, kind) in [(None, 4), (None, 255), (Some("sparse"), 0), (Some("sparse"), 9)] {
+            let refused = with(Table::Postings, field, &[kind], &[]).unwrap_err();
+            assert!(refused.to_string().contains("the kind of an entry"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn lists_of_sparse_vectors_are_counted_and_own_their_runs() {
+        let index = 7_u32.to_be_bytes();
+        let term = [&[2], &index[..]].concat();
+        // A long list that counts nine, of one run with one block of the three that there are.
+        let peak = [0x80, 0x3F, 0, 0, 255, 255];
+        let run = |last: u8| [&[0, 0, 0, 0, 0, 3, last, 0, 0, 0][..], &peak].concat();
+        let postings = [0_u8, 0x80, 0x7F, 1, 0x80, 0x7F, 1, 0x80, 0x7F];
+        let list = |texts: u8| [&[0, texts, 0, 0, 0][..], &run(2), &postings].concat();
+        with(Table::Postings, Some("sparse"), &term, &list(3)).unwrap();
+        let refused = with(Table::Postings, Some("sparse"), &term, &list(9)).unwrap_err();
+        assert!(refused.to_string().contains("that its term counts"), "{refused}");
+        let orphan = [&[3, 4], &8_u32.to_be_bytes()[..], &[0, 0, 0, 0]].concat();
+        let bytes = [&run(2)[..], &postings].concat();
+        let refused = with(Table::Postings, Some("sparse"), &orphan, &bytes).unwrap_err();
+        assert!(refused.to_string().contains("the term of a run"), "{refused}");
+    }
 }

@@ -36,7 +36,8 @@ impl Scoring {
         weight * self.scale
     }
 
-    /// The score of a sum of points.
+    /// The score of a sum of points, which says all that [`rank`] says: the scale is a power of
+    /// two.
     pub(super) fn score(&self, points: u32) -> f32 {
         points as f32 / self.scale
     }
@@ -60,6 +61,13 @@ impl Scoring {
         };
         slack(best.max(other))
     }
+}
+
+/// A sum of points as far as its score tells it from others: what callers are given, order by and
+/// turn pages by is an f32, so of two sums with one score neither is the better one. Not less than
+/// another's for a larger sum.
+pub(super) fn rank(points: u32) -> u32 {
+    points as f32 as u32
 }
 
 /// More than what rounding adds: a few units in the last of 24 bits.
@@ -91,6 +99,18 @@ mod tests {
             let peak = Peak { count: best, length: own, other };
             prop_assert!(points <= scoring.bound(weight, peak));
             prop_assert!(points < 1 << POINT_BITS);
+        }
+
+        #[test]
+        fn ranks_ascend_with_points_and_are_equal_where_scores_are(
+            points in 0u32..1 << POINT_BITS, more in 0u32..300, weights in 0.01f32..100.0,
+        ) {
+            let scoring = Scoring::new((0.9, 0.4), Stats { records: 1, length: 1 }, weights);
+            let (low, high) = (points, points + more);
+            prop_assert!(rank(low) <= rank(high));
+            let (below, above) = (scoring.score(low), scoring.score(high));
+            prop_assert_eq!(rank(low) == rank(high), below == above);
+            prop_assert_eq!(scoring.score(rank(low)), below);
         }
     }
 

@@ -45,6 +45,66 @@ impl Sums {
     }
 }
 
+/// Calls `each` with every posting under a number, whose text has a length that bounds of blocks
+/// are checked by. Checks that each term counts its postings and that no run is without a term.
+///
+/// # Errors
+/// Damage; what does not agree.
+pub(super) fn each_stored(
+    snapshot: &dyn Snapshot,
+    number: u32,
+    mut length: impl FnMut(u32) -> Result<u16, StorageError>,
+    mut each: impl FnMut(&[u8], Posting),
+) -> Result<(), StorageError> {
+    let prefix = keys::all_terms(number);
+    let (mut runs, mut decoded) = (0, Decoded::new());
+    for entry in snapshot.range(Table::Postings, &prefix, &prefix)? {
+        let (at, _) = entry?;
+        let term = keys::term_of(at).ok_or_else(|| missing("a term"))?;
+        let postings = Postings::of(snapshot, number, term)?;
+        let postings = postings.ok_or_else(|| missing("the postings of a term"))?;
+        let mut found = 0;
+        for block in &postings.blocks {
+            block.decode(&mut decoded)?;
+            for posting in decoded.postings() {
+                let length = length(posting.slot)?;
+                if block.peak.is_none_or(|peak| !peak.covers(posting.count, length)) {
+                    return Err(missing("the bound of a block of postings"));
+                }
+                each(term, posting);
+                found += 1;
+            }
+        }
+        if found != postings.texts {
+            return Err(missing("a posting that its term counts"));
+        }
+        runs += postings.runs;
+    }
+    let prefix = keys::all_runs(number);
+    let stored = snapshot.range(Table::Postings, &prefix, &prefix)?;
+    if stored.map(|entry| entry.map(|_| 1)).sum::<Result<u64, _>>()? != runs {
+        return Err(missing("the term of a run of postings"));
+    }
+    Ok(())
+}
+
+/// Refuses entries under a number that are none of `known` kinds.
+pub(super) fn only_kinds(
+    snapshot: &dyn Snapshot,
+    number: u32,
+    known: &[u8],
+) -> Result<(), StorageError> {
+    let prefix = number.to_be_bytes();
+    let mut next = prefix.to_vec();
+    while let Some(entry) = snapshot.range(Table::Postings, &prefix, &next)?.next() {
+        let kind = entry?.0.get(prefix.len()).copied();
+        let kind = kind.filter(|kind| known.contains(kind));
+        let kind = kind.ok_or_else(|| missing("the kind of an entry of postings"))?;
+        next = [&prefix[..], &[kind.saturating_add(1)]].concat();
+    }
+    Ok(())
+}
+
 fn missing(what: &'static str) -> StorageError {
     StorageError::Missing { what }
 }
@@ -98,35 +158,10 @@ impl TextCheck {
                 }
             }
         }
-        let prefix = keys::all_terms(collection);
-        let (mut lengths, mut decoded) = (Lengths::new(collection), Decoded::new());
-        let mut runs = 0;
-        for entry in snapshot.range(Table::Postings, &prefix, &prefix)? {
-            let (at, _) = entry?;
-            let term = keys::term_of(at).ok_or_else(|| missing("a term"))?;
-            let postings = Postings::of(snapshot, collection, term)?;
-            let postings = postings.ok_or_else(|| missing("the postings of a term"))?;
-            let before = held.postings;
-            for block in &postings.blocks {
-                block.decode(&mut decoded)?;
-                for posting in decoded.postings() {
-                    let length = lengths.get(snapshot, posting.slot)?;
-                    if block.peak.is_none_or(|peak| !peak.covers(posting.count, length)) {
-                        return Err(missing("the bound of a block of postings"));
-                    }
-                    held.posting(term, posting);
-                }
-            }
-            if held.postings - before != u64::from(postings.texts) {
-                return Err(missing("a posting that its term counts"));
-            }
-            runs += postings.runs;
-        }
-        let prefix = keys::all_runs(collection);
-        let stored = snapshot.range(Table::Postings, &prefix, &prefix)?;
-        if stored.map(|entry| entry.map(|_| 1)).sum::<Result<u64, _>>()? != runs {
-            return Err(missing("the term of a run of postings"));
-        }
+        let mut lengths = Lengths::new(collection);
+        let length = |slot| lengths.get(snapshot, slot);
+        each_stored(snapshot, collection, length, |term, posting| held.posting(term, posting))?;
+        only_kinds(snapshot, collection, &keys::KINDS)?;
         if held != self.found {
             return Err(missing("the posting of a word, or the word of a posting,"));
         }

@@ -9,6 +9,10 @@ const LENGTHS: u8 = 1;
 const TERM: u8 = 2;
 /// Earlier postings of a frequent term.
 const RUN: u8 = 3;
+/// Kinds that the text index of a collection has.
+pub(super) const KINDS: [u8; 4] = [STATS, LENGTHS, TERM, RUN];
+/// Kinds that a field of sparse vectors has.
+pub(super) const SPARSE_KINDS: [u8; 2] = [TERM, RUN];
 
 fn begin(collection: u32, kind: u8, capacity: usize) -> Vec<u8> {
     let mut key = Vec::with_capacity(5 + capacity);

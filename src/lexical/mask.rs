@@ -1,8 +1,7 @@
 //! Slots of a window as bits: which may be hits.
 
-use super::cursor::Cursor;
 use super::lengths::CHUNK;
-use super::plan::Plan;
+use super::plan::{Any, Plan};
 use crate::filter::Slots;
 use crate::format::FormatError;
 
@@ -29,7 +28,7 @@ impl Mask {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.iter().all(|&word| word == 0)
     }
 
@@ -50,16 +49,17 @@ impl Mask {
     }
 }
 
-/// Marks the postings of cursors in a window.
-fn mark(
-    cursors: &mut [Cursor<'_>],
-    (first, last): (u32, u32),
-    mask: &mut Mask,
-) -> Result<(), FormatError> {
-    for cursor in cursors {
-        cursor.each_to(first, last, 0, |slots, _| {
-            slots.iter().for_each(|slot| mask.set(slot - first))
-        })?;
+/// Marks the texts of a window that have any of some terms.
+fn mark(any: &mut Any<'_>, (first, last): (u32, u32), mask: &mut Mask) -> Result<(), FormatError> {
+    match any {
+        Any::Terms(cursors) => {
+            for cursor in cursors {
+                cursor.each_to(first, last, 0, |slots, _| {
+                    slots.iter().for_each(|slot| mask.set(slot - first))
+                })?;
+            }
+        }
+        Any::Slots(slots) => slots.range(first..=last).for_each(|slot| mask.set(slot - first)),
     }
     Ok(())
 }
@@ -68,6 +68,8 @@ fn mark(
 pub(super) enum Passing {
     /// All.
     All,
+    /// Nothing.
+    None,
     /// These.
     These(Box<Mask>),
     /// Each slot is to be looked up.
@@ -78,17 +80,45 @@ pub(super) enum Passing {
 pub(super) fn passing(passes: &Slots, (first, last): (u32, u32)) -> Passing {
     match passes {
         Slots::Except(none) if none.is_empty() => Passing::All,
-        Slots::Except(others) if others.range_cardinality(first..=last) == 0 => Passing::All,
-        Slots::Only(some) if some.range_cardinality(first..=last) <= LISTED => {
-            let mut mask = Mask::none();
-            some.range(first..=last).for_each(|slot| mask.set(slot - first));
-            Passing::These(Box::new(mask))
-        }
-        _ => Passing::Ask,
+        Slots::Except(others) => match others.range_cardinality(first..=last) {
+            0 => Passing::All,
+            all if all == u64::from(CHUNK) => Passing::None,
+            _ => Passing::Ask,
+        },
+        Slots::Only(some) => match some.range_cardinality(first..=last) {
+            0 => Passing::None,
+            1..=LISTED => {
+                let mut mask = Mask::none();
+                some.range(first..=last).for_each(|slot| mask.set(slot - first));
+                Passing::These(Box::new(mask))
+            }
+            _ => Passing::Ask,
+        },
     }
 }
 
 impl Plan<'_> {
+    /// The first slot from `from` on that may be that of a hit.
+    pub(super) fn next_slot(&self, from: u32) -> Option<u32> {
+        let scored = self.cursors.iter().filter_map(|cursor| cursor.next_slot());
+        let others = self.deciding().filter_map(|any| match any {
+            Any::Slots(slots) => slots.range(from..).next(),
+            Any::Terms(_) => None,
+        });
+        scored.chain(others).min()
+    }
+
+    /// What hits must have.
+    fn deciding(&self) -> impl Iterator<Item = &Any<'_>> {
+        self.required.iter().chain(self.optional.iter().flat_map(|(_, groups)| groups))
+    }
+
+    /// Whether texts can be hits that have none of the terms that texts are scored by. All that
+    /// meet the conditions are hits then.
+    pub(super) fn has_unscored(&self) -> bool {
+        self.deciding().any(|any| matches!(any, Any::Slots(_)))
+    }
+
     /// Whether hits must have more than any of the terms.
     pub(super) fn has_conditions(&self) -> bool {
         !self.required.is_empty() || !self.excluded.is_empty() || self.optional.is_some()
@@ -105,7 +135,9 @@ impl Plan<'_> {
         }
         if !self.excluded.is_empty() {
             let mut any = Mask::none();
-            mark(&mut self.excluded, window, &mut any)?;
+            for group in &mut self.excluded {
+                mark(group, window, &mut any)?;
+            }
             any.0.iter_mut().for_each(|word| *word = !*word);
             mask.and(&any);
         }

@@ -5,12 +5,14 @@
 //! - `config`: what is indexed of a record, as the collection stores it.
 //! - `inverter`, `update`, `editor`: what a batch changes, term by term.
 //! - `query`, `syntax`: what to search for.
-//! - `plan`, `cursor`, `bm25`, `mask`, `search`, `phrase`, `highlight`: what is found.
+//! - `plan`, `prefix`, `cursor`, `bm25`, `mask`, `best`, `search`, `phrase`: what is found.
+//! - `highlight`: where in a text it is.
 //! - `check`: whether postings and records agree.
 //! - `sparse`: the same postings for sparse vectors, scored by their dot product.
 //! - `keys`, `list`, `run`, `packing`, `lengths`: how postings lie in the table.
 
 mod analysis;
+mod best;
 mod bm25;
 mod check;
 mod config;
@@ -27,6 +29,7 @@ mod mask;
 mod packing;
 mod phrase;
 mod plan;
+mod prefix;
 mod query;
 mod run;
 mod search;
@@ -39,6 +42,7 @@ mod words;
 pub(crate) use analysis::terms;
 pub(crate) use check::TextCheck;
 pub use config::TextIndex;
+pub(crate) use highlight::Marker;
 pub use language::Language;
 pub(crate) use list::decode_postings;
 pub use query::TextQuery;

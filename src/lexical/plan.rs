@@ -3,42 +3,64 @@
 
 use std::collections::BTreeMap;
 
+use roaring::RoaringBitmap;
+
 use super::analysis::{Analyzer, each_token};
 use super::bm25::{Scoring, idf};
 use super::config::TextIndex;
 use super::cursor::{Cursor, Postings};
-use super::keys;
 use super::lengths::Stats;
-use super::list::List;
 use super::phrase::Phrase;
+use super::prefix::{Prefix, last_word};
 use super::query::{Occur, Part, TextQuery};
-use super::run::WHAT;
-use crate::format::unseal;
-use crate::storage::{Snapshot, StorageError, Table};
-
-/// Terms that a prefix stands for, at most.
-const EXPANSIONS: usize = 64;
-/// Terms that are looked at to find the most frequent ones of a prefix.
-const EXPANSIONS_SEEN: usize = 65_536;
+use crate::storage::{Snapshot, StorageError};
 
 /// A query in terms.
 pub(super) struct Plan<'s> {
     pub(super) scoring: Scoring,
     pub(super) cursors: Vec<Cursor<'s>>,
     /// A hit has a term of each.
-    pub(super) required: Vec<Vec<Cursor<'s>>>,
+    pub(super) required: Vec<Any<'s>>,
     /// A hit has none of these.
-    pub(super) excluded: Vec<Cursor<'s>>,
+    pub(super) excluded: Vec<Any<'s>>,
     /// A hit has so many of these.
-    pub(super) optional: Option<(usize, Vec<Vec<Cursor<'s>>>)>,
+    pub(super) optional: Option<(usize, Vec<Any<'s>>)>,
     /// Phrases, and whether a hit has them.
     pub(super) phrases: Vec<(Phrase, bool)>,
     /// Terms, each counted once.
     pub(super) terms: usize,
 }
 
-/// Any of these terms.
-type Group = Vec<Vec<u8>>;
+/// Texts that have any of some terms.
+pub(super) enum Any<'s> {
+    /// Of these.
+    Terms(Vec<Cursor<'s>>),
+    /// Of more than texts are scored by.
+    Slots(RoaringBitmap),
+}
+
+impl Any<'_> {
+    fn is_none(&self) -> bool {
+        match self {
+            Self::Terms(cursors) => cursors.is_empty(),
+            Self::Slots(slots) => slots.is_empty(),
+        }
+    }
+}
+
+/// Any of some terms.
+#[derive(Default, PartialEq)]
+struct Group {
+    terms: Vec<Vec<u8>>,
+    /// The texts that have any of them and of those that were too many.
+    slots: Option<RoaringBitmap>,
+}
+
+impl From<Vec<u8>> for Group {
+    fn from(term: Vec<u8>) -> Self {
+        Self { terms: vec![term], slots: None }
+    }
+}
 
 /// The parts of a query in terms, before their postings are read.
 #[derive(Default)]
@@ -47,7 +69,7 @@ struct Terms {
     wanted: BTreeMap<Vec<u8>, (f32, Option<u32>)>,
     required: Vec<Group>,
     optional: Vec<Group>,
-    excluded: Group,
+    excluded: Vec<Group>,
     phrases: Vec<(Phrase, bool)>,
 }
 
@@ -62,7 +84,7 @@ impl<'s> Plan<'s> {
         let terms = Terms::of(snapshot, collection, index, query)?;
         let stats = Stats::read(snapshot, collection)?;
         let mut known: BTreeMap<&[u8], Postings<'s>> = BTreeMap::new();
-        let excluded = terms.excluded.iter();
+        let excluded = terms.excluded.iter().flat_map(|group| &group.terms);
         for term in terms.wanted.keys().chain(excluded) {
             if !known.contains_key(term.as_slice())
                 && let Some(postings) = Postings::of(snapshot, collection, term)?
@@ -80,19 +102,22 @@ impl<'s> Plan<'s> {
         let cursor = |term: &[u8], weight: f32| {
             known.get(term).map(|of| Cursor::new(of.clone(), &scoring, weight))
         };
-        let group = |group: &Group| group.iter().filter_map(|term| cursor(term, 0.0)).collect();
-        let required: Vec<Vec<Cursor<'s>>> = terms.required.iter().map(group).collect();
+        let any = |group: &Group| match &group.slots {
+            Some(slots) => Any::Slots(slots.clone()),
+            None => Any::Terms(group.terms.iter().filter_map(|term| cursor(term, 0.0)).collect()),
+        };
+        let required: Vec<Any<'s>> = terms.required.iter().map(any).collect();
         let least = terms.optional.len().min(query.at_least);
         let is_implied = least == 0 || (least == 1 && required.is_empty());
-        let optional = (!is_implied).then(|| (least, terms.optional.iter().map(group).collect()));
-        let excluded = terms.excluded.iter().filter_map(|term| cursor(term, 0.0)).collect();
+        let optional = (!is_implied).then(|| (least, terms.optional.iter().map(any).collect()));
+        let excluded = terms.excluded.iter().map(any).collect();
         let cursors: Vec<Cursor<'s>> = weights
             .iter()
             .filter_map(|(term, weight)| {
                 Some(Cursor::new(known.remove(term)?, &scoring, scoring.weight(*weight)))
             })
             .collect();
-        if cursors.is_empty() || required.iter().any(Vec::is_empty) {
+        if cursors.is_empty() || required.iter().any(Any::is_none) {
             return Ok(None);
         }
         let (phrases, terms) = (terms.phrases, cursors.len());
@@ -113,7 +138,7 @@ impl Terms {
             match part {
                 Part::Words(text) => each_token(text, |token| {
                     if let Some(term) = analyzer.term(token.raw) {
-                        terms.take(*occur, vec![term.to_vec()], None);
+                        terms.take(*occur, term.to_vec().into(), None);
                     }
                 }),
                 Part::Phrase(text) => {
@@ -121,16 +146,24 @@ impl Terms {
                     let wanted = *occur != Occur::Not;
                     if wanted {
                         for term in phrase.terms() {
-                            terms.take(Occur::Must, vec![term.to_vec()], None);
+                            terms.take(Occur::Must, term.to_vec().into(), None);
                         }
                     }
                     terms.phrases.push((phrase, wanted));
                 }
                 Part::Prefix(begin) => {
-                    let stem = analyzer.term(begin).map(<[u8]>::to_vec);
-                    let begin = analyzer.prefix(begin);
-                    let (group, texts) = expand(snapshot, collection, begin.as_bytes(), stem)?;
-                    terms.take(*occur, group, Some(texts));
+                    let (words, begin) = last_word(begin);
+                    for word in words {
+                        if let Some(term) = analyzer.term(word) {
+                            terms.take(*occur, term.to_vec().into(), None);
+                        }
+                    }
+                    // Whether a text is a hit does not depend on which terms it is scored by.
+                    let decides = *occur != Occur::Should || query.at_least > 0;
+                    let prefix = Prefix::new(collection, begin, &mut analyzer);
+                    let found = prefix.expand(snapshot, decides)?;
+                    let group = Group { terms: found.terms, slots: found.slots };
+                    terms.take(*occur, group, Some(found.texts));
                 }
             }
         }
@@ -139,10 +172,10 @@ impl Terms {
 
     fn take(&mut self, occur: Occur, group: Group, texts: Option<u32>) {
         if occur == Occur::Not {
-            self.excluded.extend(group);
+            self.excluded.push(group);
             return;
         }
-        for term in &group {
+        for term in &group.terms {
             let (times, counts_as) = self.wanted.entry(term.clone()).or_insert((0.0, texts));
             *times += 1.0;
             // A word that is asked for by itself counts by itself.
@@ -153,39 +186,4 @@ impl Terms {
             groups.push(group);
         }
     }
-}
-
-/// The most frequent terms that begin so, and how many texts have the first of them.
-fn expand(
-    snapshot: &dyn Snapshot,
-    collection: u32,
-    begin: &[u8],
-    stem: Option<Vec<u8>>,
-) -> Result<(Group, u32), StorageError> {
-    let mut found: Vec<(u32, Vec<u8>)> = Vec::new();
-    if let Some(stem) = stem.filter(|stem| !stem.starts_with(begin)) {
-        let at = keys::term(collection, &stem);
-        if let Some(sealed) = snapshot.get(Table::Postings, &at)? {
-            let list = List::read(unseal(WHAT, Table::Postings as u8, &at, sealed)?)?;
-            found.push((list.texts(), stem));
-        }
-    }
-    let prefix = keys::term(collection, begin);
-    for entry in snapshot.range(Table::Postings, &prefix, &prefix)?.take(EXPANSIONS_SEEN) {
-        let (at, sealed) = entry?;
-        let list = List::read(unseal(WHAT, Table::Postings as u8, at, sealed)?)?;
-        let term = keys::term_of(at).ok_or(StorageError::Missing { what: "a term" })?;
-        found.push((list.texts(), term.to_vec()));
-        if found.len() >= 2 * EXPANSIONS {
-            keep_most_frequent(&mut found);
-        }
-    }
-    keep_most_frequent(&mut found);
-    let texts = found.first().map_or(0, |(texts, _)| *texts);
-    Ok((found.into_iter().map(|(_, term)| term).collect(), texts))
-}
-
-fn keep_most_frequent(found: &mut Vec<(u32, Vec<u8>)>) {
-    found.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    found.truncate(EXPANSIONS);
 }

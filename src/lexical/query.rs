@@ -81,25 +81,65 @@ impl TextQuery {
         self.with(Occur::Must, Part::Phrase(words.into()))
     }
 
-    /// Excludes a phrase.
+    /// Excludes records that have a phrase, as [`TextQuery::phrase`] finds it; its words may stand
+    /// in them apart.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
+    /// # fn main() -> portolan::Result<()> { let (_dir, docs) = harbor()?;
+    /// use portolan::TextQuery;
+    ///
+    /// let query = TextQuery::new("harbor").not_phrase("harbor mouth");
+    /// let all = docs.search_text("harbor").run()?;
+    /// assert!(all.iter().any(|hit| hit.text().contains("harbor mouth")));
+    /// let hits = docs.search_text(query).run()?;
+    /// assert!(!hits.iter().any(|hit| hit.text().contains("harbor mouth")));
+    /// # Ok(()) }
+    /// ```
     pub fn not_phrase(self, words: impl Into<String>) -> Self {
         self.with(Occur::Not, Part::Phrase(words.into()))
     }
 
-    /// Looks for words that begin so too: the 64 most frequent of them, each scored as the most
-    /// frequent, so that a rare one does not outweigh all else. Terms are stems: `sailings*`
-    /// begins none, so the stem of the prefix itself is looked for as well.
+    /// Looks for words that begin so too: of the first 65,536 of them, as bytes are ordered, the 64
+    /// that most records have, each scored as the first of these, so that a rare one does not
+    /// outweigh all else. Terms are stems: `sailings*` begins none, so the stem of the prefix
+    /// itself is looked for as well. Of a text of several words, as `e-mai`, the last is the prefix
+    /// and the others are whole.
     pub fn prefix(self, begin: impl Into<String>) -> Self {
         self.with(Occur::Should, Part::Prefix(begin.into()))
     }
 
-    /// Requires a word that begins so.
+    /// Requires a word that begins so, however rare it is. Beyond the 64 words of
+    /// [`TextQuery::prefix`] a word adds nothing to the score, and the postings of all are read.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
+    /// # fn main() -> portolan::Result<()> { let (_dir, docs) = harbor()?;
+    /// use portolan::TextQuery;
+    ///
+    /// let hits = docs.search_text(TextQuery::new("harbor").must_prefix("dep")).run()?;
+    /// assert_eq!(hits.len(), 1);
+    /// assert_eq!(hits[0].text(), "depths of the harbor mouth");
+    /// # Ok(()) }
+    /// ```
     pub fn must_prefix(self, begin: impl Into<String>) -> Self {
         self.with(Occur::Must, Part::Prefix(begin.into()))
     }
 
     /// How many of the words and prefixes that are neither required nor excluded a hit has at
     /// least; all of them if there are fewer. Default: 1, or 0 where something is required.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
+    /// # fn main() -> portolan::Result<()> { let (_dir, docs) = harbor()?;
+    /// use portolan::TextQuery;
+    ///
+    /// let query = TextQuery::new("depths mouth volcano").at_least(2);
+    /// let hits = docs.search_text(query).run()?;
+    /// assert_eq!(hits.len(), 1);
+    /// assert_eq!(hits[0].text(), "depths of the harbor mouth");
+    /// # Ok(()) }
+    /// ```
     pub fn at_least(mut self, words: usize) -> Self {
         self.at_least = words;
         self

@@ -4,12 +4,11 @@
 //! 1995, with bounds of blocks as in Lucene): those that together cannot lift a text among the
 //! best are only looked up for texts that the others found. Blocks whose bound is too low are not
 //! decoded. The result is that of scoring every text: points add up to the same in any order, and
-//! of equal ones the lower slot comes first.
-
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+//! of those with one score the lower slot comes first.
 
 use super::analysis::Analyzer;
+use super::best::Best;
+use super::bm25::rank;
 use super::config::TextIndex;
 use super::lengths::{self, CHUNK};
 use super::mask::{Mask, Passing, passing};
@@ -69,33 +68,11 @@ pub(crate) fn search(
         points: vec![0; CHUNK as usize],
         touched: Mask::none(),
         bounds,
-        best: Best { limit, heap: BinaryHeap::new() },
+        best: Best::new(limit),
         scored: 0,
     };
     search.run()?;
     Ok(search.finish())
-}
-
-/// The best so far; the worst of them on top.
-struct Best {
-    limit: usize,
-    heap: BinaryHeap<Reverse<(u32, Reverse<u32>)>>,
-}
-
-impl Best {
-    /// What a text must have more than, once there are enough.
-    fn threshold(&self) -> Option<u32> {
-        let is_full = self.heap.len() >= self.limit;
-        self.heap.peek().filter(|_| is_full).map(|Reverse((points, _))| *points)
-    }
-
-    /// Slots must ascend.
-    fn push(&mut self, points: u32, slot: u32) {
-        if self.heap.len() >= self.limit {
-            self.heap.pop();
-        }
-        self.heap.push(Reverse((points, Reverse(slot))));
-    }
 }
 
 struct Search<'s> {
@@ -117,7 +94,7 @@ struct Search<'s> {
 impl Search<'_> {
     fn run(&mut self) -> Result<(), TextError> {
         let mut after = 0;
-        while let Some(next) = self.plan.cursors.iter().filter_map(|of| of.next_slot()).min() {
+        while let Some(next) = self.plan.next_slot(after) {
             // A block may have begun in the window before.
             let first = next.max(after) / CHUNK * CHUNK;
             let last = first + (CHUNK - 1);
@@ -145,8 +122,9 @@ impl Search<'_> {
         }
         let filter = passing(self.passes, (first, last));
         let mut allowed = match &filter {
+            Passing::None => return Ok(()),
             Passing::These(mask) => Some((**mask).clone()),
-            _ => None,
+            Passing::All | Passing::Ask => None,
         };
         if self.plan.has_conditions() {
             let Some(meeting) = self.plan.meeting((first, last))? else { return Ok(()) };
@@ -155,11 +133,18 @@ impl Search<'_> {
                 None => allowed = Some(meeting),
             }
         }
+        if allowed.as_ref().is_some_and(Mask::is_empty) {
+            return Ok(());
+        }
         let lengths = lengths::chunk(self.snapshot, self.collection, first / CHUNK)?;
         let others = self.add_essential(first, last, all, lengths)?;
         if let Some(allowed) = &allowed {
             let mut kept = self.touched.clone();
-            kept.and(allowed);
+            if self.plan.has_unscored() {
+                kept = allowed.clone();
+            } else {
+                kept.and(allowed);
+            }
             let touched = std::mem::replace(&mut self.touched, kept);
             let done = self.collect(first, others, lengths, matches!(filter, Passing::Ask));
             touched.places().for_each(|at| self.points[at as usize] = 0);
@@ -258,8 +243,13 @@ impl Search<'_> {
                     points += self.plan.scoring.points(cursor.weight, count, length);
                 }
             }
-            if enough(points, more, &self.best) && self.has_phrases(slot)? {
-                self.best.push(points, slot);
+            // The last says whether the score itself is better, not the points alone.
+            let rank = rank(points);
+            if enough(points, more, &self.best)
+                && enough(rank, 0, &self.best)
+                && self.has_phrases(slot)?
+            {
+                self.best.push(rank, slot);
             }
         }
         Ok(())
@@ -278,11 +268,8 @@ impl Search<'_> {
 
     fn finish(self) -> Searched {
         let scoring = self.plan.scoring;
-        let best = self.best.heap.into_sorted_vec().into_iter();
-        let best = best.map(|Reverse((points, Reverse(slot)))| {
-            let score = scoring.score(points);
-            Scored { slot: Slot(slot), score }
-        });
+        let scored = |(points, slot)| Scored { slot: Slot(slot), score: scoring.score(points) };
+        let best = self.best.into_sorted().map(scored);
         Searched { best: best.collect(), terms: self.plan.terms, scored: self.scored }
     }
 }

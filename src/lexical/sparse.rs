@@ -1,22 +1,24 @@
 //! Sparse vectors over the postings of terms: the term is an index, the count a weight in the 16
 //! bits that a posting's peak can tell. The score is the dot product.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::HashSet;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::best::Best;
+use super::check::{each_stored, only_kinds};
 use super::cursor::Postings;
 use super::editor::Editor;
 use super::keys;
 use super::lengths::{CHUNK, Lengths};
+use super::mask::{Passing, passing};
 use super::run::{Block, Decoded, Posting};
 use super::search::{Scored, Searched};
 use super::text_error::TextError;
 use crate::filter::Slots;
 use crate::format::FormatError;
 use crate::record::Slot;
-use crate::storage::{Snapshot, StorageError, Table, WriteTxn};
+use crate::storage::{Snapshot, StorageError, WriteTxn};
 
 fn disagrees(error: TextError) -> StorageError {
     match error {
@@ -201,14 +203,16 @@ pub(crate) fn search_sparse(
         return Ok(searched);
     }
     let mut window = Window { sums: vec![0.0; CHUNK as usize], touched: Vec::new() };
-    let mut best: BinaryHeap<Reverse<(u32, Reverse<u32>)>> = BinaryHeap::new();
+    let mut best = Best::new(limit);
     while let Some(next) = lists.iter().filter_map(List::next_slot).min() {
         let first = next - next % CHUNK;
         let last = first + (CHUNK - 1);
         let most: f64 = lists.iter().map(|list| list.bound_to(last)).sum();
-        let least = best.peek().filter(|_| best.len() >= limit).map(|Reverse((bits, _))| *bits);
+        let least = best.threshold();
         // Sums are rounded to f32, so a bound that is barely too low is not.
-        if least.is_none_or(|least| most as f32 >= f32::from_bits(least)) {
+        let is_enough = least.is_none_or(|least| most as f32 >= f32::from_bits(least));
+        let pass = if is_enough { passing(passes, (first, last)) } else { Passing::None };
+        if !matches!(pass, Passing::None) {
             for list in &mut lists {
                 list.add((first, last), &mut window)?;
             }
@@ -217,27 +221,17 @@ pub(crate) fn search_sparse(
                 let sum = window.sums.get_mut(at as usize).map_or(0.0, std::mem::take);
                 let (bits, slot) = ((sum as f32).min(f32::MAX).to_bits(), first + at);
                 searched.scored += 1;
-                // Slots ascend, so of equal scores the first stays.
-                let is_better = best.len() < limit
-                    || best.peek().is_some_and(|Reverse((worst, _))| bits > *worst);
+                let is_better = best.threshold().is_none_or(|worst| bits > worst);
                 if is_better && passes.contains(slot) {
-                    if best.len() >= limit {
-                        best.pop();
-                    }
-                    best.push(Reverse((bits, Reverse(slot))));
+                    best.push(bits, slot);
                 }
             }
         }
         let Some(after) = last.checked_add(1) else { break };
         lists.iter_mut().for_each(|list| list.leave(after));
     }
-    let sorted = best.into_sorted_vec().into_iter();
-    searched.best = sorted
-        .map(|Reverse((bits, Reverse(slot)))| Scored {
-            slot: Slot(slot),
-            score: f32::from_bits(bits),
-        })
-        .collect();
+    let scored = |(bits, slot)| Scored { slot: Slot(slot), score: f32::from_bits(bits) };
+    searched.best = best.into_sorted().map(scored).collect();
     Ok(searched)
 }
 
@@ -267,17 +261,21 @@ impl SparseCheck {
     /// [`StorageError::Missing`]; storage; damage.
     pub(crate) fn finish(self, snapshot: &dyn Snapshot, number: u32) -> Result<(), StorageError> {
         let mut stored = Self::default();
-        let mut decoded = Decoded::new();
-        let prefix = keys::term(number, b"");
-        for entry in snapshot.range(Table::Postings, &prefix, &prefix)? {
-            let missing = StorageError::Missing { what: "an index of sparse vectors" };
-            let term = keys::term_of(entry?.0).filter(|term| term.len() == 4).ok_or(missing)?;
-            let missing = StorageError::Missing { what: "the postings of an index" };
-            for block in Postings::of(snapshot, number, term)?.ok_or(missing)?.blocks {
-                block.decode(&mut decoded)?;
-                decoded.postings().for_each(|posting| stored.posting(term, posting));
-            }
+        let mut is_index = true;
+        // Weights have no lengths: no bound is too low for the longest.
+        each_stored(
+            snapshot,
+            number,
+            |_| Ok(u16::MAX),
+            |term, posting| {
+                is_index &= term.len() == 4;
+                stored.posting(term, posting);
+            },
+        )?;
+        if !is_index {
+            return Err(StorageError::Missing { what: "an index of sparse vectors" });
         }
+        only_kinds(snapshot, number, &keys::SPARSE_KINDS)?;
         if (self.postings, self.hashes) != (stored.postings, stored.hashes) {
             return Err(StorageError::Missing { what: "the postings of a sparse vector" });
         }

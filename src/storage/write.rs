@@ -259,6 +259,24 @@ impl WriteTxn<'_> {
         let deleted = table.delete_range(&mut self.txn, &bounds);
         deleted.map_err(|error| self.failed(error))
     }
+
+    /// Removes the first keys that begin with `prefix`, at most so many; how many there were.
+    pub(crate) fn delete_some(
+        &mut self,
+        table: Table,
+        prefix: &[u8],
+        most: usize,
+    ) -> Result<usize, StorageError> {
+        let mut last = None;
+        for entry in self.range(table, prefix, prefix)?.take(most) {
+            last = Some(entry?.0);
+        }
+        let Some(last) = last.map(<[u8]>::to_vec) else { return Ok(0) };
+        let bounds = (Bound::Included(prefix), Bound::Included(last.as_slice()));
+        let Some(table) = self.store.table(table) else { return Ok(0) };
+        let deleted = table.delete_range(&mut self.txn, &bounds);
+        deleted.map_err(|error| self.failed(error))
+    }
 }
 
 impl Snapshot for WriteTxn<'_> {

@@ -4,7 +4,7 @@ use super::list::{Common, Given, List, ListReport, Ranking, common_setters};
 use crate::db::search::Highlights;
 use crate::error::Result;
 use crate::index::Neighbor;
-use crate::lexical::{self, TextIndex, TextQuery};
+use crate::lexical::{self, Marker, TextQuery};
 use crate::record::Record;
 
 /// A list of the records with the best words, for [`Find::text_with`](crate::Find::text_with).
@@ -52,24 +52,23 @@ impl Lexical {
 }
 
 /// Finds the words of a query's lists in records.
-pub(super) struct Highlighter<'q> {
-    index: TextIndex,
-    queries: Vec<&'q TextQuery>,
+pub(super) struct Highlighter {
+    markers: Vec<Marker>,
 }
 
-impl<'q> Highlighter<'q> {
+impl Highlighter {
     /// None where no list is of words.
-    pub(super) fn new(given: Given<'_>, lists: &'q [List]) -> Result<Option<Self>> {
-        let query = |list: &'q List| match list {
+    pub(super) fn new(given: Given<'_>, lists: &[List]) -> Result<Option<Self>> {
+        let queries = lists.iter().filter_map(|list| match list {
             List::Text(text) => Some(&text.query),
             _ => None,
-        };
-        let queries: Vec<&TextQuery> = lists.iter().filter_map(query).collect();
-        if queries.is_empty() {
+        });
+        let mut queries = queries.peekable();
+        if queries.peek().is_none() {
             return Ok(None);
         }
         let index = given.collection.needed_text_index(given.snapshot)?;
-        Ok(Some(Self { index, queries }))
+        Ok(Some(Self { markers: queries.map(|query| Marker::new(&index, query)).collect() }))
     }
 
     pub(super) fn of(&self, record: &Record) -> Highlights {
@@ -79,8 +78,8 @@ impl<'q> Highlighter<'q> {
 
     fn ranges(&self, text: &str) -> Vec<std::ops::Range<usize>> {
         let mut found: Vec<_> =
-            self.queries.iter().flat_map(|query| self.index.highlight(query, text)).collect();
-        if self.queries.len() > 1 {
+            self.markers.iter().flat_map(|marker| marker.ranges(text)).collect();
+        if self.markers.len() > 1 {
             found.sort_by_key(|range| (range.start, range.end));
             found.dedup_by(|next, last| {
                 let touches = next.start < last.end;

@@ -1,0 +1,115 @@
+//! Words that begin so: the most frequent of them, by which texts are scored, and where it decides
+//! what is a hit, the texts that have any of them.
+
+use roaring::RoaringBitmap;
+
+use super::analysis::{Analyzer, each_token};
+use super::cursor::Postings;
+use super::keys;
+use super::list::List;
+use super::run::{Decoded, WHAT};
+use crate::format::unseal;
+use crate::storage::{Snapshot, StorageError, Table};
+
+/// Terms that a prefix is scored by, at most.
+const EXPANSIONS: usize = 64;
+/// Terms that are looked at to find the most frequent ones of a prefix.
+const EXPANSIONS_SEEN: usize = 65_536;
+
+/// The begin of a word, after whole words: `e-mai` is the word `e` and the begin `mai`.
+pub(super) fn last_word(text: &str) -> (Vec<&str>, &str) {
+    let mut words = Vec::new();
+    each_token(text, |token| words.push(token.raw));
+    let begin = words.pop().unwrap_or(text);
+    (words, begin)
+}
+
+/// What a prefix stands for.
+pub(super) struct Expansion {
+    /// The most frequent terms, the first of them first.
+    pub(super) terms: Vec<Vec<u8>>,
+    /// How many texts have the first.
+    pub(super) texts: u32,
+    /// The texts that have any of its terms, if those are more and it was asked for.
+    pub(super) slots: Option<RoaringBitmap>,
+}
+
+/// The terms that begin as a word does, and the one that has its stem.
+pub(super) struct Prefix {
+    collection: u32,
+    stem: Option<Vec<u8>>,
+    begin: Vec<u8>,
+}
+
+impl Prefix {
+    pub(super) fn new(collection: u32, begin: &str, analyzer: &mut Analyzer) -> Self {
+        let stem = analyzer.term(begin).map(<[u8]>::to_vec);
+        let begin = analyzer.prefix(begin).as_bytes().to_vec();
+        let stem = stem.filter(|stem| !stem.starts_with(&begin));
+        Self { collection, stem, begin }
+    }
+
+    /// The most frequent terms; with the texts of all of them if `whole`, for which the postings of
+    /// all are read where there are more.
+    ///
+    /// # Errors
+    /// Storage; damage.
+    pub(super) fn expand(
+        &self,
+        snapshot: &dyn Snapshot,
+        whole: bool,
+    ) -> Result<Expansion, StorageError> {
+        let mut found: Vec<(u32, Vec<u8>)> = Vec::new();
+        if let Some(stem) = &self.stem {
+            let at = keys::term(self.collection, stem);
+            if let Some(sealed) = snapshot.get(Table::Postings, &at)? {
+                let list = List::read(unseal(WHAT, Table::Postings as u8, &at, sealed)?)?;
+                found.push((list.texts(), stem.clone()));
+            }
+        }
+        let mut seen = found.len();
+        let prefix = keys::term(self.collection, &self.begin);
+        for entry in snapshot.range(Table::Postings, &prefix, &prefix)?.take(EXPANSIONS_SEEN) {
+            let (at, sealed) = entry?;
+            let list = List::read(unseal(WHAT, Table::Postings as u8, at, sealed)?)?;
+            let term = keys::term_of(at).ok_or(StorageError::Missing { what: "a term" })?;
+            found.push((list.texts(), term.to_vec()));
+            seen += 1;
+            if found.len() >= 2 * EXPANSIONS {
+                keep_most_frequent(&mut found);
+            }
+        }
+        keep_most_frequent(&mut found);
+        let texts = found.first().map_or(0, |(texts, _)| *texts);
+        let slots = (whole && seen > EXPANSIONS).then(|| self.slots(snapshot)).transpose()?;
+        Ok(Expansion { terms: found.into_iter().map(|(_, term)| term).collect(), texts, slots })
+    }
+
+    /// The texts that have any of the terms, however many there are.
+    fn slots(&self, snapshot: &dyn Snapshot) -> Result<RoaringBitmap, StorageError> {
+        let (mut slots, mut decoded) = (RoaringBitmap::new(), Decoded::new());
+        let mut add = |term: &[u8]| -> Result<(), StorageError> {
+            let Some(postings) = Postings::of(snapshot, self.collection, term)? else {
+                return Ok(());
+            };
+            for block in postings.blocks {
+                block.decode(&mut decoded)?;
+                slots.extend(decoded.postings().map(|posting| posting.slot));
+            }
+            Ok(())
+        };
+        if let Some(stem) = &self.stem {
+            add(stem)?;
+        }
+        let prefix = keys::term(self.collection, &self.begin);
+        for entry in snapshot.range(Table::Postings, &prefix, &prefix)? {
+            add(keys::term_of(entry?.0).ok_or(StorageError::Missing { what: "a term" })?)?;
+        }
+        Ok(slots)
+    }
+}
+
+fn keep_most_frequent(found: &mut Vec<(u32, Vec<u8>)>) {
+    found.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    found.truncate(EXPANSIONS);
+}
