@@ -210,7 +210,9 @@ impl Collection {
         } else if depth.exact || matching.passing <= depth.candidates as u64 {
             exact(snapshot, field, query, &matching.slots)?
         } else {
-            let most = depth.candidates.max(depth.limit);
+            // There are no more, however many are asked for.
+            let passing = usize::try_from(matching.passing).unwrap_or(usize::MAX);
+            let most = depth.candidates.max(depth.limit).min(passing);
             let slots = self.maxsim_candidates(view, query, matching, most)?;
             scores_of(snapshot, field, query, &slots)?
         };

@@ -88,3 +88,24 @@ fn lists_of_fields_that_are_not_there_or_of_another_kind_are_refused() {
         assert_eq!((error.is_not_found(), error.is_invalid_input()), (is_not_found, !is_not_found));
     }
 }
+
+#[test]
+fn more_matrices_than_candidates_and_no_limit_give_them_all() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let db = Database::open(dir.path().join("l.portolan")).expect("opens");
+    let options =
+        CollectionOptions::new(3, Metric::Cosine).vector_field("tokens", VectorField::multi(DIM));
+    let docs = db.create_collection("docs", options).expect("creates");
+    let mut rng = Rng::new(5);
+    let mut batch = docs.batch();
+    for id in 0..300_i64 {
+        let tokens = Matrix::new(DIM, rng.vector(2 * DIM)).expect("rows");
+        batch.upsert(Record::new(id).named_vector("tokens", tokens)).expect("fits");
+    }
+    batch.commit().expect("commits");
+    let query = Matrix::new(DIM, rng.vector(DIM)).expect("rows");
+    let all = docs.maxsim("tokens", &query).limit(usize::MAX).run().expect("runs");
+    assert_eq!(all.len(), 300);
+    let listed = docs.find().multi("tokens", &query).limit(usize::MAX).run().expect("runs");
+    assert_eq!(listed.len(), 300);
+}

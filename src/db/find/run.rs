@@ -9,7 +9,7 @@ use super::page::{Cursor, Place};
 use super::records::Records;
 use super::report::{FindReport, FindStage};
 use super::{Find, Findings};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::filter::Slots;
 use crate::fusion::Fusion;
 use crate::storage::{Table, keys as key};
@@ -61,6 +61,9 @@ impl Find {
         let view = collection.view(snapshot)?;
         let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
         let given = Given { collection, snapshot, view: &view, matching: &matching };
+        if let Some(after) = &self.after {
+            self.check_cursor(after, snapshot.version())?;
+        }
         let records = Records::new(snapshot, collection.id);
         let mut run = Run { find: &self, given, records, stages: Vec::new(), clock: begin };
         if self.filter.is_some() {
@@ -94,7 +97,7 @@ impl Find {
 
     /// Whether there is one list whose order is the answer: then no more of it is needed than what
     /// is shown.
-    fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         self.lists.len() == 1
             && self.depth.is_none()
             && self.order_by.is_none()
@@ -235,7 +238,7 @@ impl Run<'_> {
     fn page(&mut self, ordered: Vec<Candidate>) -> Result<Page> {
         let find = self.find;
         let Some(group_by) = &find.group_by else {
-            let (from, to) = self.bounds(&ordered, ordered.len())?;
+            let (from, to) = self.bounds(&ordered, ordered.len());
             let next = self.next(&ordered, to, ordered.len());
             let shown = ordered.into_iter().skip(from).take(to - from).collect();
             return Ok(Page { shown, groups: Vec::new(), next });
@@ -243,7 +246,7 @@ impl Run<'_> {
         let all = group_by.group(&ordered, &mut self.records)?;
         let note = format!("by {}, {} of each at most", group_by.field, group_by.size);
         self.stage("groups", all.len() as u64, note.into());
-        let (from, to) = self.bounds(&ordered, all.len())?;
+        let (from, to) = self.bounds(&ordered, all.len());
         let next = self.next(&ordered, to, all.len());
         let (mut shown, mut groups) = (Vec::new(), Vec::new());
         for group in all.into_iter().skip(from).take(to - from) {
@@ -255,39 +258,17 @@ impl Run<'_> {
     }
 
     /// Where the page begins and ends among `count` hits or groups.
-    fn bounds(&self, ordered: &[Candidate], count: usize) -> Result<(usize, usize)> {
+    fn bounds(&self, ordered: &[Candidate], count: usize) -> (usize, usize) {
         let find = self.find;
         let passed = match &find.after {
             None => 0,
             Some(after) => {
-                self.check_cursor(after)?;
                 let descending = find.order_by.as_ref().is_some_and(|by| by.is_descending());
                 after.passed(ordered, descending)
             }
         };
         let from = passed.saturating_add(find.offset).min(count);
-        Ok((from, from.saturating_add(find.limit).min(count)))
-    }
-
-    /// Refuses a cursor of another kind of query, or one that counts hits of another version.
-    fn check_cursor(&self, after: &Cursor) -> Result<()> {
-        let find = self.find;
-        let counts = find.diversity.is_some() || find.group_by.is_some();
-        let is_own = match &after.place {
-            Place::Count => counts,
-            Place::Field { .. } => !counts && find.order_by.is_some(),
-            Place::Score { .. } => !counts && find.order_by.is_none(),
-        };
-        if !is_own {
-            let reason = "it is of a query in another order: begin without one";
-            return Err(Error::Cursor { reason });
-        }
-        if counts && after.version != self.given.snapshot.version() {
-            let reason = "the file has changed since, and pages of groups or of diverse hits do \
-                          not go on then: begin without one";
-            return Err(Error::Cursor { reason });
-        }
-        Ok(())
+        (from, from.saturating_add(find.limit).min(count))
     }
 
     /// The cursor after the page that ends at `to`, if there can be more.

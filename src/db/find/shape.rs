@@ -111,7 +111,8 @@ impl Find {
     /// at the same place: records that were not changed are neither repeated nor left out.
     /// Fused scores depend on all that the lists hold: hits may move across the cut, and
     /// [`FindReport::stale_cursor`](crate::FindReport::stale_cursor) tells. Groups and diverse
-    /// hits do not go on: the cursor is refused.
+    /// hits do not go on: the cursor is refused. So is one that would make lists deeper than
+    /// 1,048,576 records: set the depth of a query that is to go on so far.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
