@@ -141,13 +141,14 @@ impl MaxSim<'_> {
         let of = (view.as_ref(), matching.as_ref());
         let depth =
             MaxSimDepth { limit: self.limit, candidates: self.candidates, exact: self.exact };
-        let (found, candidates) = collection.nearest_maxsim(snapshot, &field, &query, of, depth)?;
+        let (found, compared) = collection.nearest_maxsim(snapshot, &field, &query, of, depth)?;
         let report = SearchReport {
             took: begin.elapsed(),
             segments: view.segments.len(),
             delta: view.delta.len(),
-            candidates,
+            candidates: compared.matrices,
             passing: matching.passing,
+            warnings: matching.warnings.clone(),
             ..SearchReport::default()
         };
         Ok(Hits { hits: collection.hits(snapshot, found)?, report })
@@ -195,8 +196,18 @@ pub(super) struct MaxSimDepth {
     pub(super) exact: bool,
 }
 
+/// What a search by MaxSim compared.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Compared {
+    /// Matrices.
+    pub(super) matrices: usize,
+    /// Whether they are those of all records that pass: then no vectors were searched for
+    /// candidates.
+    pub(super) all: bool,
+}
+
 impl Collection {
-    /// The best `limit` of what passes in a view of the field, and how many were compared.
+    /// The best `limit` of what passes in a view of the field, and how they were found.
     pub(super) fn nearest_maxsim(
         &self,
         snapshot: &dyn Snapshot,
@@ -204,10 +215,11 @@ impl Collection {
         query: &MaxSimQuery,
         (view, matching): (&View, &Matching),
         depth: MaxSimDepth,
-    ) -> Result<(Vec<Neighbor>, usize)> {
+    ) -> Result<(Vec<Neighbor>, Compared)> {
+        let all = depth.exact || matching.passing <= depth.candidates as u64;
         let found = if depth.limit == 0 {
             Vec::new()
-        } else if depth.exact || matching.passing <= depth.candidates as u64 {
+        } else if all {
             exact(snapshot, field, query, &matching.slots)?
         } else {
             // There are no more, however many are asked for.
@@ -216,7 +228,7 @@ impl Collection {
             let slots = self.maxsim_candidates(view, query, matching, most)?;
             scores_of(snapshot, field, query, &slots)?
         };
-        let compared = found.len();
+        let compared = Compared { matrices: found.len(), all };
         Ok((best_of(found, depth.limit), compared))
     }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Collection;
+use super::matching::records_of;
 use super::search::{Hits, SearchReport};
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Slots};
@@ -116,10 +117,7 @@ impl SparseSearch<'_> {
         let (found, scored) =
             collection.nearest_sparse(snapshot, &self.field, self.pairs, self.limit, &passes)?;
         let hits = collection.hits(snapshot, found)?;
-        let passing = match passes {
-            Slots::Only(slots) => slots.len(),
-            Slots::Except(slots) => manifest.records.saturating_sub(slots.len()),
-        };
+        let passing = records_of(&passes, manifest.records);
         let (took, candidates) = (begin.elapsed(), usize::try_from(scored).unwrap_or(usize::MAX));
         let report =
             SearchReport { took, candidates, passing, warnings, ..SearchReport::default() };
