@@ -104,8 +104,8 @@ fn write_filter(f: &mut fmt::Formatter<'_>, report: &FindReport) -> fmt::Result 
         Some(filter) => write!(f, "filter: {filter}: {records} records pass")?,
         None => write!(f, "no filter: {records} records")?,
     }
-    if report.lists.iter().any(|list| list.expected_recall.is_some()) {
-        write!(f, ", {passing} with a vector")?;
+    if report.lists.iter().any(|list| matches!(list.kind, "dense" | "like")) {
+        write!(f, ", {passing} with a default vector")?;
     }
     match (&report.filter, scanned.as_slice()) {
         (None, _) => writeln!(f),
