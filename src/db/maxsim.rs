@@ -13,7 +13,7 @@ use super::space_vectors::read_matrix;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Slots};
-use crate::index::{Effort, Neighbor, best_of};
+use crate::index::{Effort, Neighbor, SearchPath, best_of};
 use crate::record::{Matrix, RecordId, Slot};
 use crate::storage::keys as key;
 use crate::storage::{Snapshot, StorageError, Table, tables, vector_fields};
@@ -148,6 +148,7 @@ impl MaxSim<'_> {
             delta: view.delta.len(),
             candidates: compared.matrices,
             passing: matching.passing,
+            paths: compared.paths.unwrap_or_default(),
             warnings: matching.warnings.clone(),
             ..SearchReport::default()
         };
@@ -197,13 +198,13 @@ pub(super) struct MaxSimDepth {
 }
 
 /// What a search by MaxSim compared.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Compared {
     /// Matrices.
     pub(super) matrices: usize,
-    /// Whether they are those of all records that pass: then no vectors were searched for
-    /// candidates.
-    pub(super) all: bool,
+    /// How each segment was searched for candidates; none if the matrices are those of all records
+    /// that pass.
+    pub(super) paths: Option<Vec<SearchPath>>,
 }
 
 impl Collection {
@@ -216,31 +217,32 @@ impl Collection {
         (view, matching): (&View, &Matching),
         depth: MaxSimDepth,
     ) -> Result<(Vec<Neighbor>, Compared)> {
-        let all = depth.exact || matching.passing <= depth.candidates as u64;
+        let mut paths = None;
         let found = if depth.limit == 0 {
             Vec::new()
-        } else if all {
+        } else if depth.exact || matching.passing <= depth.candidates as u64 {
             exact(snapshot, field, query, &matching.slots)?
         } else {
             // There are no more, however many are asked for.
             let passing = usize::try_from(matching.passing).unwrap_or(usize::MAX);
             let most = depth.candidates.max(depth.limit).min(passing);
-            let slots = self.maxsim_candidates(view, query, matching, most)?;
+            let (slots, searched) = self.maxsim_candidates(view, query, matching, most)?;
+            paths = Some(searched);
             scores_of(snapshot, field, query, &slots)?
         };
-        let compared = Compared { matrices: found.len(), all };
+        let compared = Compared { matrices: found.len(), paths };
         Ok((best_of(found, depth.limit), compared))
     }
 
     /// Slots whose matrices are worth comparing, at most so many: in turn the best of the query as
-    /// a whole and of some of its rows.
+    /// a whole and of some of its rows. With them, how each segment was searched.
     pub(super) fn maxsim_candidates(
         &self,
         view: &View,
         query: &MaxSimQuery,
         matching: &Matching,
         most: usize,
-    ) -> Result<Vec<u32>> {
+    ) -> Result<(Vec<u32>, Vec<SearchPath>)> {
         let prepare = |vector: &[f32]| PreparedQuery::new(&view.encoding, vector);
         let refused = |source| Error::Vector { id: None, source };
         let whole = prepare(&query.pooled().map_err(refused)?).map_err(refused)?;
@@ -250,8 +252,9 @@ impl Collection {
         let mut queries = vec![whole];
         queries.extend(rows.iter().step_by(step).filter_map(|row| prepare(row).ok()));
         let depth = Depth { limit: most, effort: Effort::default(), exact: false };
-        let lists = view.nearest_many(&queries, matching, depth);
-        Ok(in_turn(&lists.map_err(|source| self.failed(source))?, most))
+        let searched = view.nearest_many(&queries, matching, depth);
+        let (lists, paths) = searched.map_err(|source| self.failed(source))?;
+        Ok((in_turn(&lists, most), paths))
     }
 }
 

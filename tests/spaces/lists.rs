@@ -113,11 +113,15 @@ fn more_matrices_than_candidates_and_no_limit_give_them_all() {
         batch.upsert(Record::new(id).named_vector("tokens", tokens)).expect("fits");
     }
     batch.commit().expect("commits");
+    docs.maintain().run().expect("folds");
     let query = Matrix::new(DIM, rng.vector(DIM)).expect("rows");
     let all = docs.maxsim("tokens", &query).limit(usize::MAX).run().expect("runs");
     assert_eq!(all.len(), 300);
     let listed = docs.find().multi("tokens", &query).limit(usize::MAX).run().expect("runs");
     assert_eq!(listed.len(), 300);
+    let list = &listed.report.lists[0];
+    assert!(list.about.ends_with("candidates by vectors") && list.expected_recall.is_none());
+    assert_eq!((list.segments.len(), list.segments[0].rows, list.scored), (1, 300, 300));
 }
 
 #[test]

@@ -21,10 +21,11 @@ impl<'f> Explanation<'f> {
         Self { report }
     }
 
-    /// An object with `took_ms`, `filter`, `records` and `passing` (with a default vector), `scanned`
-    /// and `records_read` (how the filter was evaluated), `warnings`, `lists` (with `kind`, `about`, `depth`,
-    /// `weight`, `found`, `scored`, `took_ms`, `expected_recall`, `segments`), `fusion`,
-    /// `candidates`, `stages` (with `stage`, `kept`, `note`, `took_ms`) and `stale_cursor`.
+    /// An object with `took_ms`, `filter`, `records` and `passing` (with a default vector),
+    /// `scanned` and `records_read` (how the filter was evaluated), `warnings`, `lists` (with
+    /// `kind`, `about`, `depth`, `weight`, `found`, `scored`, `took_ms`, `expected_recall`,
+    /// `segments`), `fusion`, `candidates`, `stages` (with `stage`, `kept`, `note`, `took_ms`) and
+    /// `stale_cursor`.
     #[must_use]
     pub fn to_json(&self) -> Json {
         let report = self.report;

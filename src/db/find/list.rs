@@ -15,7 +15,7 @@ use crate::db::space::Space;
 use crate::db::view::View;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::index::{Neighbor, SearchPath};
+use crate::index::{Neighbor, Passing, SearchPath, Segment};
 use crate::storage::Snapshot;
 
 /// One list of a query. A kind more is a variant here and a file that asks it.
@@ -189,4 +189,18 @@ pub struct SegmentReport {
     pub has_graph: bool,
     /// The path.
     pub path: SearchPath,
+}
+
+impl SegmentReport {
+    /// Of the segments of a view that were searched on these paths.
+    pub(super) fn of(view: &View, matching: &Matching, paths: &[SearchPath]) -> Vec<Self> {
+        let searched = view.segments.iter().zip(&matching.segments).zip(paths);
+        let report = |((segment, passing), &path): ((&Segment, &Passing), &SearchPath)| Self {
+            rows: segment.len(),
+            passing: passing.count(),
+            has_graph: segment.has_graph(),
+            path,
+        };
+        searched.map(report).collect()
+    }
 }

@@ -1,6 +1,6 @@
 //! Lists by late interaction: the best by MaxSim in a field of matrices.
 
-use super::list::{Common, Given, ListReport, Ranking, common_setters};
+use super::list::{Common, Given, ListReport, Ranking, SegmentReport, common_setters};
 use crate::db::maxsim::{CANDIDATES, MaxSimDepth};
 use crate::db::search::SearchReport;
 use crate::error::Result;
@@ -77,12 +77,13 @@ impl Multi {
         let of = (view.as_ref(), matching.as_ref());
         let (found, compared) = collection.nearest_maxsim(snapshot, &field, &query, of, depth)?;
         let about = format!("MaxSim of {} rows, field {:?}", self.matrix.rows().len(), self.field);
-        let how = if compared.all { "all of them" } else { "candidates by vectors" };
+        let how = if compared.paths.is_none() { "all of them" } else { "candidates by vectors" };
         let search = SearchReport {
             segments: view.segments.len(),
             delta: view.delta.len(),
             candidates: compared.matrices,
             passing: matching.passing,
+            paths: compared.paths.clone().unwrap_or_default(),
             ..SearchReport::default()
         };
         let report = ListReport {
@@ -91,7 +92,11 @@ impl Multi {
             scored: compared.matrices as u64,
             search: Some(search),
             // Of candidates by vectors it was never measured.
-            expected_recall: compared.all.then_some(1.0),
+            expected_recall: compared.paths.is_none().then_some(1.0),
+            segments: compared
+                .paths
+                .map(|paths| SegmentReport::of(&view, &matching, &paths))
+                .unwrap_or_default(),
             ..ListReport::default()
         };
         Ok(Ranking { found, report })
