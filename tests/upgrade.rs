@@ -110,3 +110,34 @@ fn an_audit_counts_what_searches_find_and_what_no_link_leads_to() {
     let none = empty.unwrap().audit(5).unwrap();
     assert_eq!((none.samples, none.interval), (0, (0.0, 1.0)));
 }
+
+#[test]
+fn facets_count_entries_alone_while_a_field_of_an_upgraded_file_is_indexed_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("old.portolan");
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/version-2.portolan");
+    std::fs::copy(old, &path).unwrap();
+    Database::compact(&path).unwrap();
+    let db = Database::open(&path).unwrap();
+    let collection = db.collection("docs").unwrap();
+    let counts = || {
+        let found = collection.find().facets(["word"]).limit(0).run().unwrap();
+        assert!(found.next.is_none());
+        let facet = &found.facets[0];
+        let values = facet.values.iter().map(|value| (value.value.clone(), value.count));
+        (facet.distinct, values.collect::<Vec<_>>())
+    };
+    // More than a commit indexes, so that the field stays half done.
+    let mut batch = collection.batch();
+    for id in 10_000..30_000_i64 {
+        batch.upsert(Record::new(id).field("word", "buoy")).unwrap();
+    }
+    batch.commit().unwrap();
+    let before = counts();
+    assert!(before.0 > 2 && before.1[0] == ("buoy".into(), 20_000), "{before:?}");
+    collection.declare_field_gradually("word").unwrap();
+    collection.upsert(Record::new(30_000_i64)).unwrap();
+    let declared = collection.declared_fields().unwrap();
+    assert!(declared.iter().any(|field| field.name == "word" && !field.is_complete));
+    assert_eq!(counts(), before);
+}

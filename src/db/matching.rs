@@ -29,8 +29,19 @@ pub(super) struct Matching {
     pub(super) passing: u64,
     /// Slots of records that pass, with a vector or without.
     pub(super) slots: Slots,
+    /// How the filter was evaluated.
+    pub(super) looked: Looked,
     /// What made the filter slow.
     pub(super) warnings: Vec<String>,
+}
+
+/// How a filter was evaluated, when that was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Looked {
+    /// Fields without an index.
+    pub(super) scanned: Vec<String>,
+    /// Records that were read because of them.
+    pub(super) records_read: u64,
 }
 
 impl Matching {
@@ -56,7 +67,8 @@ impl Matching {
         let sealed: u64 = segments.iter().map(|passing| u64::from(passing.count())).sum();
         let passing = sealed + delta.len() as u64;
         let delta = if delta.len() == view.delta.len() { None } else { Some(delta) };
-        Self { segments, delta, passing, slots, warnings: Vec::new() }
+        let (looked, warnings) = (Looked::default(), Vec::new());
+        Self { segments, delta, passing, slots, looked, warnings }
     }
 
     fn bytes(&self, view: &View) -> usize {
@@ -117,11 +129,6 @@ impl Entries {
 }
 
 impl View {
-    /// What of this view some slots let pass.
-    pub(super) fn matching_slots(&self, slots: Slots) -> Matching {
-        Matching::new(self, slots)
-    }
-
     /// What a filter lets pass, or what is alive without one.
     ///
     /// # Errors
@@ -132,9 +139,43 @@ impl View {
         snapshot: &dyn Snapshot,
         collection: u32,
     ) -> Result<Arc<Matching>> {
+        self.kept(filter, || {
+            let Some(filter) = filter else { return Ok(Matching::new(self, Slots::all())) };
+            let selected = filter::evaluate(filter, snapshot, collection)?;
+            let warnings = warnings(&selected);
+            let Selected { slots, scanned, records_read } = selected;
+            let looked = Looked { scanned: scanned.into_iter().collect(), records_read };
+            Ok(Matching { looked, warnings, ..Matching::new(self, slots) })
+        })
+    }
+
+    /// What a filter lets pass of this view, where it was evaluated for another of the same
+    /// collection and version.
+    ///
+    /// # Errors
+    /// [`Error::Filter`](crate::Error::Filter).
+    pub(super) fn matching_as(
+        &self,
+        filter: Option<&Filter>,
+        known: &Matching,
+    ) -> Result<Arc<Matching>> {
+        self.kept(filter, || {
+            let (looked, warnings) = (known.looked.clone(), known.warnings.clone());
+            Ok(Matching { looked, warnings, ..Matching::new(self, known.slots.clone()) })
+        })
+    }
+
+    fn kept(
+        &self,
+        filter: Option<&Filter>,
+        evaluate: impl FnOnce() -> Result<Matching>,
+    ) -> Result<Arc<Matching>> {
         let Some(filter) = filter else {
-            let unfiltered = || Arc::new(Matching::new(self, Slots::all()));
-            return Ok(Arc::clone(self.matches.unfiltered.get_or_init(unfiltered)));
+            if let Some(unfiltered) = self.matches.unfiltered.get() {
+                return Ok(Arc::clone(unfiltered));
+            }
+            let unfiltered = Arc::new(evaluate()?);
+            return Ok(Arc::clone(self.matches.unfiltered.get_or_init(|| unfiltered)));
         };
         let key = FilterKey::new(filter)?;
         let lock = || self.matches.filtered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,11 +183,7 @@ impl View {
             return Ok(known);
         }
         // Not under the lock: other filters need not wait for the field index.
-        let selected = filter::evaluate(filter, snapshot, collection)?;
-        let warnings = warnings(&selected);
-        let mut matching = Matching::new(self, selected.slots);
-        matching.warnings = warnings;
-        let matching = Arc::new(matching);
+        let matching = Arc::new(evaluate()?);
         lock().insert(key, &matching, matching.bytes(self));
         Ok(matching)
     }
@@ -162,6 +199,14 @@ fn warnings(selected: &Selected) -> Vec<String> {
         )
     };
     selected.scanned.iter().map(of).collect()
+}
+
+/// How many records some slots are, of so many: indexes and records know live slots alone.
+pub(super) fn records_of(slots: &Slots, records: u64) -> u64 {
+    match slots {
+        Slots::Only(these) => these.len(),
+        Slots::Except(others) => records.saturating_sub(others.len()),
+    }
 }
 
 /// How many records match a filter. Given by [`Collection::count_where`].
@@ -222,11 +267,7 @@ impl Collection {
         let snapshot = self.inner.snapshot()?;
         let all = self.manifest(snapshot.as_ref())?.records;
         let selected = filter::evaluate(filter, snapshot.as_ref(), self.id)?;
-        let records = match &selected.slots {
-            Slots::Only(these) => these.len(),
-            // Indexes and records know live slots alone.
-            Slots::Except(others) => all.saturating_sub(others.len()),
-        };
+        let records = records_of(&selected.slots, all);
         Ok(Counted { records, took: begin.elapsed(), warnings: warnings(&selected) })
     }
 }
@@ -283,7 +324,8 @@ mod tests {
         let key = FilterKey::new(&Filter::eq("at", number)).unwrap();
         let (segments, delta) = (Vec::new(), None);
         let (passing, warnings, slots) = (number as u64, Vec::new(), Slots::none());
-        (key, Arc::new(Matching { segments, delta, passing, slots, warnings }))
+        let looked = Looked::default();
+        (key, Arc::new(Matching { segments, delta, passing, slots, looked, warnings }))
     }
 
     #[test]

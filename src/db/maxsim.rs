@@ -13,7 +13,7 @@ use super::space_vectors::read_matrix;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Slots};
-use crate::index::{Effort, Neighbor, best_of};
+use crate::index::{Effort, Neighbor, SearchPath, best_of};
 use crate::record::{Matrix, RecordId, Slot};
 use crate::storage::keys as key;
 use crate::storage::{Snapshot, StorageError, Table, tables, vector_fields};
@@ -141,13 +141,15 @@ impl MaxSim<'_> {
         let of = (view.as_ref(), matching.as_ref());
         let depth =
             MaxSimDepth { limit: self.limit, candidates: self.candidates, exact: self.exact };
-        let (found, candidates) = collection.nearest_maxsim(snapshot, &field, &query, of, depth)?;
+        let (found, compared) = collection.nearest_maxsim(snapshot, &field, &query, of, depth)?;
         let report = SearchReport {
             took: begin.elapsed(),
             segments: view.segments.len(),
             delta: view.delta.len(),
-            candidates,
+            candidates: compared.matrices,
             passing: matching.passing,
+            paths: compared.paths.unwrap_or_default(),
+            warnings: matching.warnings.clone(),
             ..SearchReport::default()
         };
         Ok(Hits { hits: collection.hits(snapshot, found)?, report })
@@ -195,8 +197,18 @@ pub(super) struct MaxSimDepth {
     pub(super) exact: bool,
 }
 
+/// What a search by MaxSim compared.
+#[derive(Debug, Clone)]
+pub(super) struct Compared {
+    /// Matrices.
+    pub(super) matrices: usize,
+    /// How each segment was searched for candidates; none if the matrices are those of all records
+    /// that pass.
+    pub(super) paths: Option<Vec<SearchPath>>,
+}
+
 impl Collection {
-    /// The best `limit` of what passes in a view of the field, and how many were compared.
+    /// The best `limit` of what passes in a view of the field, and how they were found.
     pub(super) fn nearest_maxsim(
         &self,
         snapshot: &dyn Snapshot,
@@ -204,29 +216,33 @@ impl Collection {
         query: &MaxSimQuery,
         (view, matching): (&View, &Matching),
         depth: MaxSimDepth,
-    ) -> Result<(Vec<Neighbor>, usize)> {
+    ) -> Result<(Vec<Neighbor>, Compared)> {
+        let mut paths = None;
         let found = if depth.limit == 0 {
             Vec::new()
         } else if depth.exact || matching.passing <= depth.candidates as u64 {
             exact(snapshot, field, query, &matching.slots)?
         } else {
-            let most = depth.candidates.max(depth.limit);
-            let slots = self.maxsim_candidates(view, query, matching, most)?;
+            // There are no more, however many are asked for.
+            let passing = usize::try_from(matching.passing).unwrap_or(usize::MAX);
+            let most = depth.candidates.max(depth.limit).min(passing);
+            let (slots, searched) = self.maxsim_candidates(view, query, matching, most)?;
+            paths = Some(searched);
             scores_of(snapshot, field, query, &slots)?
         };
-        let compared = found.len();
+        let compared = Compared { matrices: found.len(), paths };
         Ok((best_of(found, depth.limit), compared))
     }
 
     /// Slots whose matrices are worth comparing, at most so many: in turn the best of the query as
-    /// a whole and of some of its rows.
+    /// a whole and of some of its rows. With them, how each segment was searched.
     pub(super) fn maxsim_candidates(
         &self,
         view: &View,
         query: &MaxSimQuery,
         matching: &Matching,
         most: usize,
-    ) -> Result<Vec<u32>> {
+    ) -> Result<(Vec<u32>, Vec<SearchPath>)> {
         let prepare = |vector: &[f32]| PreparedQuery::new(&view.encoding, vector);
         let refused = |source| Error::Vector { id: None, source };
         let whole = prepare(&query.pooled().map_err(refused)?).map_err(refused)?;
@@ -236,8 +252,9 @@ impl Collection {
         let mut queries = vec![whole];
         queries.extend(rows.iter().step_by(step).filter_map(|row| prepare(row).ok()));
         let depth = Depth { limit: most, effort: Effort::default(), exact: false };
-        let lists = view.nearest_many(&queries, matching, depth);
-        Ok(in_turn(&lists.map_err(|source| self.failed(source))?, most))
+        let searched = view.nearest_many(&queries, matching, depth);
+        let (lists, paths) = searched.map_err(|source| self.failed(source))?;
+        Ok((in_turn(&lists, most), paths))
     }
 }
 

@@ -395,23 +395,27 @@ impl View {
         Ok(nearest)
     }
 
-    /// The best of all segments and of the delta for each of some queries, which share the work.
+    /// The best of all segments and of the delta for each of some queries, which share the work,
+    /// and how each segment was searched for the first of them.
     pub(super) fn nearest_many(
         &self,
         queries: &[PreparedQuery],
         matching: &Matching,
         depth: Depth,
-    ) -> std::result::Result<Vec<Vec<Neighbor>>, IndexError> {
+    ) -> std::result::Result<(Vec<Vec<Neighbor>>, Vec<SearchPath>), IndexError> {
         let keep = delta_keep(depth.limit, depth.effort, depth.exact);
         let scan = |query| self.scan_delta(query, matching, keep);
         let mut lists: Vec<Vec<Neighbor>> = queries.iter().map(scan).collect();
+        let mut paths = Vec::with_capacity(self.segments.len());
         for (segment, passing) in self.segments.iter().zip(&matching.segments) {
             let found = segment.search_many(queries, &depth.params(segment), passing)?;
+            paths.extend(found.first().map(|first| first.path));
             for (list, found) in lists.iter_mut().zip(found) {
-                if list.is_empty() { *list = found } else { list.extend(found) }
+                if list.is_empty() { *list = found.hits } else { list.extend(found.hits) }
             }
         }
-        Ok(lists.into_iter().map(|list| best_of(list, depth.limit)).collect())
+        let best = lists.into_iter().map(|list| best_of(list, depth.limit));
+        Ok((best.collect(), paths))
     }
 }
 

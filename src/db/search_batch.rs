@@ -119,7 +119,7 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
         }
         let depth = Depth { limit: self.limit, effort: self.effort, exact: self.exact };
         let found = view.nearest_many(&queries, matching, depth);
-        found.map_err(|source| self.collection.failed(source))
+        Ok(found.map_err(|source| self.collection.failed(source))?.0)
     }
 }
 

@@ -340,7 +340,7 @@ impl Segment {
         queries: &[PreparedQuery],
         params: &SearchParams,
         passing: &Passing,
-    ) -> Result<Vec<Vec<Neighbor>>, IndexError> {
+    ) -> Result<Vec<Searched>, IndexError> {
         let (mut coordinates, mut width) = (Vec::new(), 0);
         if let Some(nav) = &self.nav {
             let mut panel = Panel::new(self.encoding.coded_dim()).with_room(queries.len());
@@ -352,7 +352,7 @@ impl Segment {
         let mut found = Vec::with_capacity(queries.len());
         for (at, query) in queries.iter().enumerate() {
             let own = coordinates.get(at * width..(at + 1) * width).unwrap_or_default();
-            found.push(self.search_projected(query, own, params, passing)?.hits);
+            found.push(self.search_projected(query, own, params, passing)?);
         }
         Ok(found)
     }

@@ -15,7 +15,8 @@ pub use cost::{Cost, CostMeter, CostTotals, StageTotal};
 pub use ingest::{Ingest, IngestProgress, IngestReport, Rejected};
 pub use query::{
     Answer, Blend, CacheUse, CollectionReport, Merge, Mode, OnCollectionFailure, OnEmbedFailure,
-    OnRerankFailure, Query, QueryReport, Rerank, StageOutcome, StageReport, query_all,
+    OnRerankFailure, Query, QueryExplanation, QueryReport, Rerank, StageOutcome, StageReport,
+    query_all,
 };
 pub use stage::{
     BoxFuture, Embedded, Embedder, RankedPassage, Reranked, Reranker, Role, StageError,

@@ -4,6 +4,7 @@ mod blend;
 mod budget;
 mod chain;
 mod embed;
+mod explain;
 mod merge;
 mod policy;
 mod report;
@@ -16,6 +17,7 @@ use tracing::Instrument;
 
 pub use blend::Blend;
 pub use chain::Rerank;
+pub use explain::QueryExplanation;
 pub use merge::Merge;
 pub use policy::{Mode, OnCollectionFailure, OnEmbedFailure, OnRerankFailure};
 pub use report::{Answer, CacheUse, CollectionReport, QueryReport, StageOutcome, StageReport};
@@ -421,6 +423,8 @@ impl<'q> Query<'q> {
     }
 
     async fn stages(self) -> Result<Answer> {
+        self.merge.check()?;
+        self.stages.iter().try_for_each(|stage| stage.blend.check())?;
         let mut run = Run::begin(&self.collections, self.deadline, self.meter.clone());
         run.report.cache.used = self.caching().is_some();
         let asked = self.ask(&mut run).await?;

@@ -42,6 +42,19 @@ impl Record {
             .field(CHUNK_FIELD, place)
     }
 
+    /// The document and the place in it of a record that is a chunk by its id and its fields.
+    #[must_use]
+    pub(crate) fn chunk_place(&self) -> Option<(RecordId, usize)> {
+        let document = match self.metadata.get(DOCUMENT_FIELD)? {
+            Value::Text(text) => RecordId::Text(text.clone()),
+            Value::Int(number) => RecordId::Int(*number),
+            _ => return None,
+        };
+        let Some(Value::Int(place)) = self.metadata.get(CHUNK_FIELD) else { return None };
+        let position = chunk_position(&document, &self.id)?;
+        (i64::try_from(position) == Ok(*place)).then_some((document, position))
+    }
+
     /// Whether this is a chunk of that document, by its fields.
     #[must_use]
     pub(crate) fn is_chunk_of(&self, document: &RecordId) -> bool {
@@ -80,5 +93,11 @@ mod tests {
         assert_eq!(chunk.id, RecordId::from("7#3"));
         assert!(chunk.is_chunk_of(&RecordId::from(7)) && !chunk.is_chunk_of(&RecordId::from("7")));
         assert_eq!(chunk.metadata[CHUNK_FIELD], Value::Int(3));
+        assert_eq!(chunk.chunk_place(), Some((RecordId::from(7), 3)));
+        // What only calls itself a chunk is none.
+        assert_eq!(Record { id: "7#4".into(), ..chunk.clone() }.chunk_place(), None);
+        assert_eq!(chunk.clone().field("document", "other").chunk_place(), None);
+        assert_eq!(chunk.field("document", 7.5).chunk_place(), None);
+        assert_eq!(Record::new("7#3").chunk_place(), None);
     }
 }

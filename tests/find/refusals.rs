@@ -1,7 +1,7 @@
 //! Queries that are refused, each by its typed error.
 
 use portolan::{
-    CollectionOptions, Database, Dense, Error, Find, Fusion, Lexical, Like, Metric, Mmr,
+    CollectionOptions, Cursor, Database, Dense, Error, Find, Fusion, Lexical, Like, Metric, Mmr,
     ModelContract, Order, Record,
 };
 
@@ -100,4 +100,35 @@ fn text_that_is_no_cursor_is_refused() {
         let refused = text.parse::<portolan::Cursor>();
         assert!(matches!(refused, Err(Error::Cursor { .. })), "{text:?}");
     }
+}
+
+#[test]
+fn the_text_of_a_cursor_cannot_make_lists_deep() {
+    let world = World::new(Metric::Cosine, &[]);
+    world.docs.upsert(Record::new(1).text("reef").vector([1.0, 0.0, 0.0])).unwrap();
+    let plain = || world.docs.find().dense(&[1.0, 0.0, 0.0]);
+    let deepest = "ffffffffffffffff";
+    let of_plain = format!("1.1.{deepest}.3ff0000000000000.0").parse::<Cursor>().unwrap();
+    let of_two = format!("1.{deepest}.1.3ff0000000000000.0").parse::<Cursor>().unwrap();
+    for query in [plain().after(of_plain.clone()), plain().text("reef").after(of_two.clone())] {
+        let error = refused(query);
+        assert!(matches!(error, Error::Cursor { .. }), "{error}");
+        assert!(error.to_string().contains("set the depth"), "{error}");
+    }
+    for query in [plain().after(of_plain), plain().text("reef").after(of_two)] {
+        assert!(query.depth(10).run().is_ok());
+    }
+}
+
+#[test]
+fn the_largest_numbers_are_only_as_much_as_there_is() {
+    let world = World::new(Metric::Cosine, &[]);
+    world.docs.upsert(Record::new(1).text("reef").vector([1.0, 0.0, 0.0])).unwrap();
+    world.docs.upsert(Record::new(2).text("reef").vector([0.0, 1.0, 0.0])).unwrap();
+    let most = usize::MAX;
+    let all = || world.docs.find().dense(&[1.0, 0.0, 0.0]).text("reef").like([1], [0; 0]);
+    for query in [all().limit(most), all().depth(most).offset(1), all().group_by("id", most)] {
+        assert!(query.run().unwrap().len() <= 2);
+    }
+    assert_eq!(all().limit(most).run().unwrap().len(), 2);
 }

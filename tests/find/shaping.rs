@@ -2,7 +2,10 @@
 
 use std::cmp::Ordering;
 
-use portolan::{Dense, Facet, Filter, Metric, Mmr, Order, Record, Value};
+use portolan::{
+    CollectionOptions, Database, Dense, Facet, Filter, IndexFields, Matrix, Metric, Mmr, Order,
+    Record, TextIndex, Value, VectorField,
+};
 use proptest::prelude::*;
 
 use crate::world::{Passes, World, metrics, passes, run, steps, vectors, wide};
@@ -247,7 +250,8 @@ fn an_explanation_tells_lists_paths_stages_and_what_recall_to_expect() {
     let found = run(find);
     let json = found.explain().to_json();
     assert_eq!(json["filter"], "half = 0");
-    assert_eq!(json["passing"], 451);
+    assert_eq!((&json["records"], &json["passing"]), (&451.into(), &451.into()));
+    assert_eq!((&json["records_read"], &json["warnings"]), (&0.into(), &serde_json::json!([])));
     assert_eq!(json["fusion"], "reciprocal rank fusion with k = 60");
     let lists = json["lists"].as_array().unwrap();
     let kinds: Vec<&str> = lists.iter().filter_map(|list| list["kind"].as_str()).collect();
@@ -263,9 +267,77 @@ fn an_explanation_tells_lists_paths_stages_and_what_recall_to_expect() {
     let stages: Vec<&str> = found.report.stages.iter().map(|stage| stage.stage).collect();
     assert_eq!(stages, ["filter", "lists", "fusion", "threshold", "facets", "records"]);
     let words = found.explain().to_string();
-    for part in
-        ["filter: half = 0: 451 records", "list 1: dense", "list 2: text", "fusion:", "total:"]
-    {
+    for part in [
+        "filter: half = 0: 451 records pass, 451 with",
+        "by indexes alone",
+        "list 1: dense",
+        "list 2: text",
+        "fusion:",
+        "total:",
+    ] {
         assert!(words.contains(part), "{part} in {words}");
+    }
+}
+
+#[test]
+fn fields_without_an_index_are_told_of_whatever_the_lists() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path().join("w.portolan")).unwrap();
+    let options = CollectionOptions::new(2, Metric::Dot)
+        .index_fields(IndexFields::Declared)
+        .text(TextIndex::default())
+        .vector_field("words", VectorField::sparse())
+        .vector_field("tokens", VectorField::multi(2));
+    let docs = db.create_collection("docs", options).unwrap();
+    let tokens = Matrix::new(2, [1.0, 0.5]).unwrap();
+    let record = |id: i64| Record::new(id).text("reef").field("half", id % 2);
+    for id in 0..6_i64 {
+        let record = record(id).named_vector("words", [(1, 1.0)]);
+        docs.upsert(record.named_vector("tokens", tokens.clone())).unwrap();
+    }
+    let filter = || Filter::eq("half", 0);
+    let find = || docs.find().filter(filter());
+    for query in [
+        find(),
+        find().text("reef"),
+        find().sparse("words", &[(1, 1.0)]),
+        find().multi("tokens", &tokens),
+    ] {
+        let found = run(query);
+        assert_eq!(found.len(), 3);
+        let report = &found.report;
+        assert_eq!((report.records, report.passing, report.records_read), (3, 0, 6));
+        assert_eq!(report.scanned, ["half"]);
+        assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
+        let words = found.explain().to_string();
+        assert!(words.contains("warning: the field \"half\" has no index"), "{words}");
+        assert!(words.contains("3 records pass"), "{words}");
+        assert!(words.contains("6 records read for lack of an index: half"), "{words}");
+        assert_eq!(found.explain().to_json()["warnings"].as_array().map(Vec::len), Some(1));
+    }
+    let ranked = docs.maxsim("tokens", &tokens).filter(filter()).run().unwrap();
+    assert!(ranked.report.warnings[0].contains("half"));
+    let faceted = run(docs.find().facets(["half"]));
+    assert!(faceted.report.warnings[0].contains("facet"), "{:?}", faceted.report.warnings);
+    let found = run(docs.find().text("reef").facets([Facet::new("half").of_found()]));
+    assert!(found.report.warnings.is_empty());
+}
+
+#[test]
+fn a_page_of_no_hits_has_no_page_after_it() {
+    let world = World::new(Metric::Dot, &[]);
+    world
+        .docs
+        .upsert(Record::new(1).text("reef").vector([1.0, 0.0, 0.0]).field("year", 1))
+        .unwrap();
+    let find = || world.docs.find().filter(Filter::exists("year")).limit(0);
+    for query in [
+        find(),
+        find().group_by("year", 1),
+        find().order_by("year", Order::Ascending),
+        find().dense(&[1.0, 0.0, 0.0]).group_by("year", 1).facets([Facet::new("year").of_found()]),
+    ] {
+        let found = run(query);
+        assert!(found.is_empty() && found.next.is_none());
     }
 }

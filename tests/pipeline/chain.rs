@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use portolan::{
     Answer, Blend, BoxFuture, CacheOptions, Candidate, Collection, CollectionOptions,
-    DatabaseOptions, Error, Hit, Metric, Normalization, OnRerankFailure, RankedPassage, Record,
-    RecordId, RecordReranker, Rerank, Reranked, StageError, StageOutcome, Template, rerank_fn,
+    DatabaseOptions, Error, Hit, Merge, Metric, Normalization, OnRerankFailure, RankedPassage,
+    Record, RecordId, RecordReranker, Rerank, Reranked, StageError, StageOutcome, Template,
+    rerank_fn,
 };
 
 use super::empty;
@@ -354,5 +355,43 @@ async fn the_cache_knows_passages_by_their_template_and_closures_not_at_all() {
         let query = docs.query(QUESTION).vector([1.0, 0.0]).reranker(&closure);
         let answer = query.run().await.expect("an answer");
         assert_eq!((answer.report.cache.rerank_hits, answer.report.cache.rerank_misses), (0, 5));
+    }
+}
+
+#[tokio::test]
+async fn blends_and_merges_by_what_is_no_number_are_refused() {
+    let (_dir, docs) = filled(5);
+    let model = rerank_fn(|_, passages| vec![0.0; passages.len()]);
+    let normalization = Normalization::MinMax;
+    for blend in [
+        Blend::Rrf { k: f64::NAN },
+        Blend::Rrf { k: -1.0 },
+        Blend::Weighted { rerank: f64::NAN, normalization },
+        Blend::weighted(1.5),
+    ] {
+        let query = docs.query(QUESTION).vector([1.0, 0.0]);
+        let refused = query.rerank(Rerank::new(&model).blend(blend)).run().await;
+        assert!(matches!(refused, Err(Error::Query { .. })), "{blend:?}");
+    }
+    for k in [f64::NAN, f64::INFINITY, -1.0] {
+        let query = docs.query(QUESTION).vector([1.0, 0.0]).merge(Merge::Rrf { k });
+        assert!(matches!(query.run().await, Err(Error::Query { .. })), "{k}");
+    }
+}
+
+#[tokio::test]
+async fn an_explanation_tells_of_rerankers_and_of_the_search() {
+    let (_dir, docs) = filled(9);
+    let answer = docs.query("").vector([1.0, 0.0]).rerank(Rerank::records(&Even)).run().await;
+    let answer = answer.expect("an answer");
+    let scored: Vec<u64> = answer.report.stages.iter().map(|stage| stage.scored).collect();
+    assert_eq!(scored, [0, 9, 5]);
+    let json = answer.report.explain().to_json();
+    assert_eq!(json["stages"][2]["model"], "even");
+    assert_eq!(json["stages"][2]["scored"], 5);
+    assert_eq!(json["collections"][0]["find"]["lists"][0]["kind"], "dense");
+    let words = answer.report.explain().to_string();
+    for part in ["rerank by even: done, 5 scored", "search: done, 9 scored", "  list 1: dense"] {
+        assert!(words.contains(part), "{part} in {words}");
     }
 }

@@ -1,10 +1,15 @@
 //! What is refused of a query before anything is read.
 
 use super::Find;
+use super::page::{Cursor, Place};
 use crate::error::{Error, Result};
 use crate::filter::FilterError;
 use crate::fusion::Fusion;
 use crate::record::check_field_name;
+
+/// Records by which a cursor may deepen lists, at most. Text that comes back from strangers is not
+/// to decide how much work there is.
+const CURSOR_DEPTH_MAX: usize = 1 << 20;
 
 impl Find {
     pub(super) fn check(&self) -> Result<()> {
@@ -41,6 +46,35 @@ impl Find {
             return refuse("its groups have room for no hit: give at least 1");
         }
         self.check_fields()
+    }
+
+    /// Refuses a cursor of another kind of query, one that counts hits of another version, or one
+    /// that would deepen the lists without bound.
+    pub(super) fn check_cursor(&self, after: &Cursor, version: u64) -> Result<()> {
+        let refuse = |reason| Err(Error::Cursor { reason });
+        let counts = self.diversity.is_some() || self.group_by.is_some();
+        let is_own = match &after.place {
+            Place::Count => counts,
+            Place::Field { .. } => !counts && self.order_by.is_some(),
+            Place::Score { .. } => !counts && self.order_by.is_none(),
+        };
+        if !is_own {
+            return refuse("it is of a query in another order: begin without one");
+        }
+        if counts && after.version != version {
+            return refuse(
+                "the file has changed since, and pages of groups or of diverse hits do not go on \
+                 then: begin without one",
+            );
+        }
+        let deepens = !self.lists.is_empty() && self.depth.is_none();
+        let depth = if self.is_plain() { after.seen } else { after.depth };
+        if deepens && depth > CURSOR_DEPTH_MAX {
+            return refuse(
+                "it goes on below 1,048,576 hits: set the depth of the query, which counts then",
+            );
+        }
+        Ok(())
     }
 
     /// A name that no record can have is a mistake.

@@ -2,7 +2,7 @@
 
 use super::list::{Common, Given, ListReport, Ranking, SegmentReport, common_setters};
 use crate::db::Search;
-use crate::db::search::{SearchReport, check_effort, params};
+use crate::db::search::{SearchReport, check_effort, params, refused_query};
 use crate::error::{Error, Result};
 use crate::index::{Effort, Neighbor, SearchPath};
 use crate::vectors::PreparedQuery;
@@ -86,9 +86,7 @@ impl Dense {
 
     pub(super) fn run(&self, given: Given<'_>, depth: usize) -> Result<Ranking> {
         let Some(field) = &self.field else { return self.run_in(given, depth) };
-        let space = given.collection.dense_space(given.snapshot, Some(field))?;
-        let view = given.collection.view_of(given.snapshot, space)?;
-        let matching = view.matching_slots(given.matching.slots.clone());
+        let (view, matching) = given.in_field(field)?;
         let mut ranking =
             self.run_in(Given { view: &view, matching: &matching, ..given }, depth)?;
         ranking.report.about.push_str(&format!(" of field {field:?}"));
@@ -100,7 +98,8 @@ impl Dense {
             given.collection.check_model(&given.view.manifest, model)?;
         }
         let vector = self.vector.as_deref().unwrap_or_default();
-        let nearest = Nearest { vector, effort: self.effort, exact: self.exact };
+        let field = self.field.as_deref();
+        let nearest = Nearest { vector, field, effort: self.effort, exact: self.exact };
         let (found, mut report) = nearest.run(given, depth)?;
         report.about = format!("{} dimensions", vector.len());
         Ok(Ranking { found, report })
@@ -110,6 +109,8 @@ impl Dense {
 /// A vector search on the version of a query.
 pub(super) struct Nearest<'v> {
     pub(super) vector: &'v [f32],
+    /// The field it is in, for messages.
+    pub(super) field: Option<&'v str>,
     pub(super) effort: Effort,
     pub(super) exact: bool,
 }
@@ -123,7 +124,7 @@ impl Nearest<'_> {
     ) -> Result<(Vec<Neighbor>, ListReport)> {
         let Given { collection, view, matching, .. } = given;
         let query = PreparedQuery::new(&view.encoding, self.vector)
-            .map_err(|source| Error::Vector { id: None, source })?;
+            .map_err(|source| refused_query(self.field, source))?;
         let search = Search::new(collection.clone(), self.vector).limit(depth);
         let search = search.with_effort(self.effort, self.exact);
         let (found, search) = search.nearest(view, &query, matching)?;

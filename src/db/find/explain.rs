@@ -21,9 +21,11 @@ impl<'f> Explanation<'f> {
         Self { report }
     }
 
-    /// An object with `took_ms`, `filter`, `passing`, `lists` (with `kind`, `about`, `depth`,
-    /// `weight`, `found`, `scored`, `took_ms`, `expected_recall`, `segments`), `fusion`,
-    /// `candidates`, `stages` (with `stage`, `kept`, `note`, `took_ms`) and `stale_cursor`.
+    /// An object with `took_ms`, `filter`, `records` and `passing` (with a default vector),
+    /// `scanned` and `records_read` (how the filter was evaluated), `warnings`, `lists` (with
+    /// `kind`, `about`, `depth`, `weight`, `found`, `scored`, `took_ms`, `expected_recall`,
+    /// `segments`), `fusion`, `candidates`, `stages` (with `stage`, `kept`, `note`, `took_ms`) and
+    /// `stale_cursor`.
     #[must_use]
     pub fn to_json(&self) -> Json {
         let report = self.report;
@@ -38,7 +40,11 @@ impl<'f> Explanation<'f> {
         json!({
             "took_ms": millis(report.took),
             "filter": report.filter.as_ref().map(ToString::to_string),
+            "records": report.records,
             "passing": report.passing,
+            "scanned": report.scanned,
+            "records_read": report.records_read,
+            "warnings": report.warnings,
             "lists": report.lists.iter().map(list_json).collect::<Vec<_>>(),
             "fusion": report.fusion.map(|fusion| fusion.to_string()),
             "candidates": report.candidates,
@@ -92,15 +98,30 @@ fn why(segment: &SegmentReport) -> &'static str {
     }
 }
 
+/// What passes, and how that was found out.
+fn write_filter(f: &mut fmt::Formatter<'_>, report: &FindReport) -> fmt::Result {
+    let FindReport { records, passing, scanned, records_read, .. } = report;
+    match &report.filter {
+        Some(filter) => write!(f, "filter: {filter}: {records} records pass")?,
+        None => write!(f, "no filter: {records} records")?,
+    }
+    if report.lists.iter().any(|list| matches!(list.kind, "dense" | "like")) {
+        write!(f, ", {passing} with a default vector")?;
+    }
+    match (&report.filter, scanned.as_slice()) {
+        (None, _) => writeln!(f),
+        (Some(_), []) => writeln!(f, "; by indexes alone"),
+        (Some(_), fields) => {
+            let fields = fields.join(", ");
+            writeln!(f, "; {records_read} records read for lack of an index: {fields}")
+        }
+    }
+}
+
 impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = self.report;
-        match &report.filter {
-            Some(filter) => {
-                writeln!(f, "filter: {filter}: {} records with a vector pass", report.passing)?;
-            }
-            None => writeln!(f, "no filter: {} records with a vector", report.passing)?,
-        }
+        write_filter(f, report)?;
         if report.lists.is_empty() {
             writeln!(f, "no lists: records that match are listed")?;
         }
@@ -123,6 +144,9 @@ impl fmt::Display for Explanation<'_> {
         for stage in &report.stages {
             let (kept, took) = (stage.kept, millis(stage.took));
             writeln!(f, "{}: {kept} {}, {took:.3} ms", stage.stage, stage.note)?;
+        }
+        for warning in &report.warnings {
+            writeln!(f, "warning: {warning}")?;
         }
         if report.stale_cursor {
             writeln!(f, "the file has changed since the page before")?;

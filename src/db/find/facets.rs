@@ -7,7 +7,7 @@ use super::records::{Records, values};
 use super::run::Candidate;
 use crate::error::Result;
 use crate::record::Value;
-use crate::storage::field_settings::{FieldSettings, Lookup};
+use crate::storage::field_settings::Lookup;
 use crate::storage::{Table, field_blocks, fields, keys as key, tables};
 
 /// Values that are counted by name, unless said otherwise.
@@ -108,11 +108,10 @@ impl Facet {
     pub(super) fn count(
         &self,
         given: Given<'_>,
+        lookup: Lookup,
         candidates: &[Candidate],
         records: &mut Records<'_>,
     ) -> Result<FacetCounts> {
-        let settings = FieldSettings::read(given.snapshot, given.collection.id)?;
-        let lookup = settings.lookup(&self.field);
         let key_of = match lookup {
             Lookup::Blocks if !self.of_found => fields::block_value,
             _ => fields::entry_value,
@@ -182,6 +181,10 @@ impl Facet {
         let mut counted: Vec<Counted> = Vec::new();
         for entry in given.snapshot.range(Table::Fields, &prefix, &prefix)? {
             let (at, _) = entry?;
+            // A field that is being indexed anew has blocks among its entries.
+            if field_blocks::is_block(at) {
+                continue;
+            }
             let Some(slot) = key::slot_of(at) else { continue };
             if !given.matching.slots.contains(slot.0) {
                 continue;

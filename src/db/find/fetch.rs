@@ -7,12 +7,8 @@ use super::run::Candidate;
 use super::text::Highlighter;
 use crate::db::search::{Hit, ListPlace};
 use crate::error::Result;
-use crate::record::{Record, RecordId, Slot, Value};
+use crate::record::{Record, Slot};
 use crate::storage::tables;
-
-/// Fields of a chunk: the document it is of, and its place in it.
-const DOCUMENT: &str = "document";
-const CHUNK: &str = "chunk";
 
 impl Find {
     /// The hits of a page, in its order. A record of two groups is read once.
@@ -81,36 +77,23 @@ fn places(rankings: &[Ranking], shares: &[Vec<f64>], slot: u32) -> Vec<ListPlace
 /// The chunks before and after a record in its document, up to so many on each side and up to the
 /// first that is missing. None of a record that is no chunk.
 fn around(given: Given<'_>, record: &Record, most: usize) -> Result<(Vec<Record>, Vec<Record>)> {
-    let (Some(document), Some(Value::Int(chunk))) =
-        (record.metadata.get(DOCUMENT), record.metadata.get(CHUNK))
-    else {
+    let Some((document, position)) = record.chunk_place() else {
         return Ok((Vec::new(), Vec::new()));
     };
-    let name = match document {
-        Value::Text(text) => text.clone(),
-        Value::Int(number) => number.to_string(),
-        _ => return Ok((Vec::new(), Vec::new())),
-    };
-    // A record that calls itself a chunk of a document, but is not under the id of one, has no
-    // neighbors.
-    let id = |place: i64| RecordId::Text(format!("{name}#{place}"));
-    if record.id != id(*chunk) {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let read = |place: Option<i64>| -> Result<Option<Record>> {
-        let Some(place) = place.filter(|&place| place >= 0) else { return Ok(None) };
+    let read = |position: usize| -> Result<Option<Record>> {
         let (snapshot, collection) = (given.snapshot, given.collection.id);
-        let Some(slot) = tables::slot(snapshot, collection, &id(place))? else { return Ok(None) };
+        let at = document.chunk(position);
+        let Some(slot) = tables::slot(snapshot, collection, &at)? else { return Ok(None) };
         let found = tables::record(snapshot, collection, slot)?.record;
-        Ok(Some(found).filter(|found| found.metadata.get(DOCUMENT) == Some(document)))
+        Ok(Some(found).filter(|found| found.is_chunk_of(&document)))
     };
-    let side = |step: i64| -> Result<Vec<Record>> {
+    let side = |step: isize| -> Result<Vec<Record>> {
         let mut found = Vec::new();
-        let mut place = chunk.checked_add(step);
-        while found.len() < most {
-            let Some(record) = read(place)? else { break };
+        let mut place = position.checked_add_signed(step);
+        while let Some(at) = place.filter(|_| found.len() < most) {
+            let Some(record) = read(at)? else { break };
             found.push(record);
-            place = place.and_then(|place| place.checked_add(step));
+            place = at.checked_add_signed(step);
         }
         Ok(found)
     };

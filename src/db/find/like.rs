@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::dense::Nearest;
 use super::list::{Common, Given, ListReport, Ranking, common_setters};
+use crate::db::search::check_effort;
 use crate::error::{Error, Result};
 use crate::index::{Effort, Neighbor};
 use crate::record::{RecordId, Slot};
@@ -44,6 +45,7 @@ pub struct Like {
     positive: Vec<RecordId>,
     negative: Vec<RecordId>,
     strategy: LikeStrategy,
+    field: Option<String>,
     effort: Effort,
     exact: bool,
     pub(super) common: Common,
@@ -60,6 +62,7 @@ impl Like {
             positive: positive.into_iter().map(Into::into).collect(),
             negative: negative.into_iter().map(Into::into).collect(),
             strategy: LikeStrategy::default(),
+            field: None,
             effort: Effort::default(),
             exact: false,
             common: Common::default(),
@@ -69,6 +72,24 @@ impl Like {
     /// How examples become an order. Default: their average.
     pub fn strategy(mut self, strategy: LikeStrategy) -> Self {
         self.strategy = strategy;
+        self
+    }
+
+    /// Compares the vectors of a named field, of one vector a record. Default: the default vectors.
+    pub fn field(mut self, name: impl Into<String>) -> Self {
+        self.field = Some(name.into());
+        self
+    }
+
+    /// Candidates the graph walk keeps; see [`Search::ef`](crate::Search::ef).
+    pub fn ef(mut self, candidates: usize) -> Self {
+        self.effort = Effort::Ef(candidates);
+        self
+    }
+
+    /// The share of the true neighbors to find; see [`Search::recall`](crate::Search::recall).
+    pub fn recall(mut self, target: f32) -> Self {
+        self.effort = Effort::Recall(target);
         self
     }
 
@@ -82,10 +103,22 @@ impl Like {
 
     pub(super) fn check(&self) -> Result<()> {
         let reason = "a list by example has no positive example: give at least one";
-        if self.positive.is_empty() { Err(Error::Query { reason }) } else { Ok(()) }
+        if self.positive.is_empty() {
+            return Err(Error::Query { reason });
+        }
+        check_effort(self.effort)
     }
 
     pub(super) fn run(&self, given: Given<'_>, depth: usize) -> Result<Ranking> {
+        let Some(field) = &self.field else { return self.run_in(given, depth) };
+        let (view, matching) = given.in_field(field)?;
+        let of_field = Given { view: &view, matching: &matching, ..given };
+        let mut ranking = self.run_in(of_field, depth)?;
+        ranking.report.about.push_str(&format!(" of field {field:?}"));
+        Ok(ranking)
+    }
+
+    fn run_in(&self, given: Given<'_>, depth: usize) -> Result<Ranking> {
         let positive = examples(given, &self.positive)?;
         let negative = examples(given, &self.negative)?;
         let own: BTreeSet<u32> = positive.iter().chain(&negative).map(|(slot, _)| slot.0).collect();
@@ -108,8 +141,8 @@ impl Like {
         Ok(Ranking { found, report })
     }
 
-    fn nearest<'v>(&self, vector: &'v [f32]) -> Nearest<'v> {
-        Nearest { vector, effort: self.effort, exact: self.exact }
+    fn nearest<'v>(&'v self, vector: &'v [f32]) -> Nearest<'v> {
+        Nearest { vector, field: self.field.as_deref(), effort: self.effort, exact: self.exact }
     }
 
     /// Everything near a positive example, by its score against all of them.

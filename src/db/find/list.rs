@@ -1,5 +1,6 @@
 //! The lists of a query: what each kind is asked, and the ranking it gives.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dense::Dense;
@@ -10,9 +11,11 @@ use super::text::Lexical;
 use crate::db::Collection;
 use crate::db::matching::Matching;
 use crate::db::search::SearchReport;
+use crate::db::space::Space;
 use crate::db::view::View;
 use crate::error::{Error, Result};
-use crate::index::{Neighbor, SearchPath};
+use crate::filter::Filter;
+use crate::index::{Neighbor, Passing, SearchPath, Segment};
 use crate::storage::Snapshot;
 
 /// One list of a query. A kind more is a variant here and a file that asks it.
@@ -72,7 +75,21 @@ pub(super) struct Given<'r> {
     pub(super) collection: &'r Collection,
     pub(super) snapshot: &'r dyn Snapshot,
     pub(super) view: &'r View,
+    pub(super) filter: Option<&'r Filter>,
     pub(super) matching: &'r Matching,
+}
+
+impl Given<'_> {
+    /// The view of a named field of one vector a record, and what of it passes.
+    pub(super) fn in_field(&self, name: &str) -> Result<(Arc<View>, Arc<Matching>)> {
+        self.in_space(self.collection.dense_space(self.snapshot, Some(name))?)
+    }
+
+    pub(super) fn in_space(&self, space: Space) -> Result<(Arc<View>, Arc<Matching>)> {
+        let view = self.collection.view_of(self.snapshot, space)?;
+        let matching = view.matching_as(self.filter, self.matching)?;
+        Ok((view, matching))
+    }
 }
 
 /// What a list found, best first; equal scores by slot.
@@ -172,4 +189,18 @@ pub struct SegmentReport {
     pub has_graph: bool,
     /// The path.
     pub path: SearchPath,
+}
+
+impl SegmentReport {
+    /// Of the segments of a view that were searched on these paths.
+    pub(super) fn of(view: &View, matching: &Matching, paths: &[SearchPath]) -> Vec<Self> {
+        let searched = view.segments.iter().zip(&matching.segments).zip(paths);
+        let report = |((segment, passing), &path): ((&Segment, &Passing), &SearchPath)| Self {
+            rows: segment.len(),
+            passing: passing.count(),
+            has_graph: segment.has_graph(),
+            path,
+        };
+        searched.map(report).collect()
+    }
 }

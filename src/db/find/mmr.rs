@@ -3,6 +3,7 @@
 //! Carbonell, Goldstein, "The Use of MMR, Diversity-Based Reranking for Reordering Documents and
 //! Producing Summaries", SIGIR 1998.
 
+use super::list::Given;
 use super::run::Candidate;
 use crate::db::view::View;
 use crate::error::{Error, Result};
@@ -32,23 +33,31 @@ const CANDIDATES: usize = 100;
 /// assert_eq!(query.run()?.hits[1].text(), "stars to steer by");
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Mmr {
     pub(super) lambda: f32,
     pub(super) candidates: usize,
+    field: Option<String>,
 }
 
 impl Mmr {
     /// With 1 only relevance counts, with 0 only diversity.
     pub fn new(lambda: f32) -> Self {
-        Self { lambda, candidates: CANDIDATES }
+        Self { lambda, candidates: CANDIDATES, field: None }
     }
 
     /// Reorders so many of the best candidates; those after them follow by score. Default: 100.
     /// Each hit costs a comparison with each of them.
     pub fn candidates(mut self, candidates: usize) -> Self {
         self.candidates = candidates;
+        self
+    }
+
+    /// Compares the vectors of a named field, of one vector a record, by its metric. Default: the
+    /// default vectors.
+    pub fn field(mut self, name: impl Into<String>) -> Self {
+        self.field = Some(name.into());
         self
     }
 
@@ -65,6 +74,20 @@ impl Mmr {
 
     /// Puts the first `wanted` candidates in their order; those are in order of score.
     pub(super) fn reorder(
+        &self,
+        given: Given<'_>,
+        candidates: Vec<Candidate>,
+        wanted: usize,
+    ) -> Result<Vec<Candidate>> {
+        let Some(field) = &self.field else {
+            return self.reorder_in(given.view, candidates, wanted);
+        };
+        let space = given.collection.dense_space(given.snapshot, Some(field))?;
+        let view = given.collection.view_of(given.snapshot, space)?;
+        self.reorder_in(&view, candidates, wanted)
+    }
+
+    fn reorder_in(
         &self,
         view: &View,
         candidates: Vec<Candidate>,

@@ -1,7 +1,8 @@
 //! Lists by late interaction: the best by MaxSim in a field of matrices.
 
-use super::list::{Common, Given, ListReport, Ranking, common_setters};
+use super::list::{Common, Given, ListReport, Ranking, SegmentReport, common_setters};
 use crate::db::maxsim::{CANDIDATES, MaxSimDepth};
+use crate::db::search::SearchReport;
 use crate::error::Result;
 use crate::record::Matrix;
 
@@ -66,21 +67,38 @@ impl Multi {
     pub(super) fn run(&self, given: Given<'_>, depth: usize) -> Result<Ranking> {
         let Given { collection, snapshot, .. } = given;
         let field = collection.multi_field(snapshot, &self.field)?;
-        let view = collection.view_of(snapshot, field.space)?;
+        let (view, matching) = given.in_space(field.space)?;
         if let Some(model) = &self.model {
             collection.check_model(&view.manifest, model)?;
         }
         let query = collection.maxsim_query(&field, &self.matrix)?;
-        let matching = view.matching_slots(given.matching.slots.clone());
         let (candidates, exact) = (self.candidates, self.exact);
         let depth = MaxSimDepth { limit: depth, candidates, exact };
-        let of = (view.as_ref(), &matching);
+        let of = (view.as_ref(), matching.as_ref());
         let (found, compared) = collection.nearest_maxsim(snapshot, &field, &query, of, depth)?;
         let about = format!("MaxSim of {} rows, field {:?}", self.matrix.rows().len(), self.field);
-        let scored = compared as u64;
-        Ok(Ranking {
-            found,
-            report: ListReport { kind: "multi", about, scored, ..Default::default() },
-        })
+        let how = if compared.paths.is_none() { "all of them" } else { "candidates by vectors" };
+        let search = SearchReport {
+            segments: view.segments.len(),
+            delta: view.delta.len(),
+            candidates: compared.matrices,
+            passing: matching.passing,
+            paths: compared.paths.clone().unwrap_or_default(),
+            ..SearchReport::default()
+        };
+        let report = ListReport {
+            kind: "multi",
+            about: format!("{about}: {how}"),
+            scored: compared.matrices as u64,
+            search: Some(search),
+            // Of candidates by vectors it was never measured.
+            expected_recall: compared.paths.is_none().then_some(1.0),
+            segments: compared
+                .paths
+                .map(|paths| SegmentReport::of(&view, &matching, &paths))
+                .unwrap_or_default(),
+            ..ListReport::default()
+        };
+        Ok(Ranking { found, report })
     }
 }

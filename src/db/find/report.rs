@@ -90,8 +90,18 @@ pub struct FindReport {
     pub took: Duration,
     /// The filter.
     pub filter: Option<Filter>,
-    /// Records with a vector that match the filter, or all.
+    /// Records that match the filter, or all, with a vector or without.
+    pub records: u64,
+    /// Those of them that have a default vector.
     pub passing: u64,
+    /// Fields of the filter that have no index.
+    pub scanned: Vec<String>,
+    /// Records that were read to evaluate the filter; when it was, should the answer still be kept
+    /// from an earlier query on this version of the file.
+    pub records_read: u64,
+    /// What made the query slower than it need be, and what to do about it: fields of the filter or
+    /// of facets without an index.
+    pub warnings: Vec<String>,
     /// Each list, in the order they were added.
     pub lists: Vec<ListReport>,
     /// How they became one, where there were several.
@@ -101,7 +111,7 @@ pub struct FindReport {
     /// What was done after the other, with the time it took.
     pub stages: Vec<FindStage>,
     /// Whether the file has changed since the page before: hits can be missing between both
-    /// pages, and where lists were fused be on both.
+    /// pages, and, of fused lists and of words, be on both.
     pub stale_cursor: bool,
 }
 

@@ -9,9 +9,11 @@ use super::page::{Cursor, Place};
 use super::records::Records;
 use super::report::{FindReport, FindStage};
 use super::{Find, Findings};
-use crate::error::{Error, Result};
+use crate::db::matching::records_of;
+use crate::error::Result;
 use crate::filter::Slots;
 use crate::fusion::Fusion;
+use crate::storage::field_settings::{FieldSettings, Lookup};
 use crate::storage::{Table, keys as key};
 
 /// What may become a hit.
@@ -29,6 +31,7 @@ struct Run<'r> {
     given: Given<'r>,
     records: Records<'r>,
     stages: Vec<FindStage>,
+    warnings: Vec<String>,
     clock: Instant,
 }
 
@@ -60,11 +63,22 @@ impl Find {
         let snapshot = snapshot.as_ref();
         let view = collection.view(snapshot)?;
         let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
-        let given = Given { collection, snapshot, view: &view, matching: &matching };
-        let records = Records::new(snapshot, collection.id);
-        let mut run = Run { find: &self, given, records, stages: Vec::new(), clock: begin };
+        let filter = self.filter.as_ref();
+        let given = Given { collection, snapshot, view: &view, filter, matching: &matching };
+        if let Some(after) = &self.after {
+            self.check_cursor(after, snapshot.version())?;
+        }
+        let mut run = Run {
+            find: &self,
+            given,
+            records: Records::new(snapshot, collection.id),
+            stages: Vec::new(),
+            warnings: matching.warnings.clone(),
+            clock: begin,
+        };
+        let records = records_of(&matching.slots, view.manifest.records);
         if self.filter.is_some() {
-            run.stage("filter", matching.passing, Cow::Borrowed("records with a vector pass"));
+            run.stage("filter", records, Cow::Borrowed("records pass"));
         }
         let rankings = run.rankings()?;
         let mut candidates = run.candidates(&rankings)?;
@@ -81,7 +95,11 @@ impl Find {
         let stale = self.after.as_ref().is_some_and(|after| after.version != snapshot.version());
         let report = FindReport {
             took: begin.elapsed(),
+            records,
             passing: matching.passing,
+            scanned: matching.looked.scanned.clone(),
+            records_read: matching.looked.records_read,
+            warnings: run.warnings,
             lists: rankings.into_iter().map(|ranking| ranking.report).collect(),
             fusion: (self.lists.len() > 1).then_some(self.fusion),
             candidates: found,
@@ -94,7 +112,7 @@ impl Find {
 
     /// Whether there is one list whose order is the answer: then no more of it is needed than what
     /// is shown.
-    fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         self.lists.len() == 1
             && self.depth.is_none()
             && self.order_by.is_none()
@@ -207,9 +225,18 @@ impl Run<'_> {
         if find.facets.is_empty() {
             return Ok(Vec::new());
         }
+        let settings = FieldSettings::read(given.snapshot, given.collection.id)?;
         let mut counted = Vec::with_capacity(find.facets.len());
         for facet in &find.facets {
-            counted.push(facet.count(given, candidates, &mut self.records)?);
+            let lookup = settings.lookup(&facet.field);
+            if !facet.of_found && lookup == Lookup::Scan {
+                self.warnings.push(format!(
+                    "the field {:?} has no index: its facet read each record that matches; \
+                     declare it with Collection::declare_field",
+                    facet.field
+                ));
+            }
+            counted.push(facet.count(given, lookup, candidates, &mut self.records)?);
         }
         self.stage("facets", counted.len() as u64, Cow::Borrowed("fields counted"));
         Ok(counted)
@@ -219,12 +246,13 @@ impl Run<'_> {
         let find = self.find;
         if let Some(order_by) = &find.order_by {
             order_by.sort(&mut candidates, &mut self.records)?;
-            let note = format!("by {}, {:?}", order_by.field, order_by.order).to_lowercase();
+            let order = format!("{:?}", order_by.order).to_lowercase();
+            let note = format!("by {}, {order}: each was read", order_by.field);
             self.stage("order", candidates.len() as u64, note.into());
         }
         if let Some(mmr) = &find.diversity {
             let wanted = if find.group_by.is_some() { usize::MAX } else { find.wanted() };
-            candidates = mmr.reorder(self.given.view, candidates, wanted)?;
+            candidates = mmr.reorder(self.given, candidates, wanted)?;
             let note = format!("lambda {}, {} candidates at most", mmr.lambda, mmr.candidates);
             self.stage("diversity", candidates.len() as u64, note.into());
         }
@@ -235,7 +263,7 @@ impl Run<'_> {
     fn page(&mut self, ordered: Vec<Candidate>) -> Result<Page> {
         let find = self.find;
         let Some(group_by) = &find.group_by else {
-            let (from, to) = self.bounds(&ordered, ordered.len())?;
+            let (from, to) = self.bounds(&ordered, ordered.len());
             let next = self.next(&ordered, to, ordered.len());
             let shown = ordered.into_iter().skip(from).take(to - from).collect();
             return Ok(Page { shown, groups: Vec::new(), next });
@@ -243,7 +271,7 @@ impl Run<'_> {
         let all = group_by.group(&ordered, &mut self.records)?;
         let note = format!("by {}, {} of each at most", group_by.field, group_by.size);
         self.stage("groups", all.len() as u64, note.into());
-        let (from, to) = self.bounds(&ordered, all.len())?;
+        let (from, to) = self.bounds(&ordered, all.len());
         let next = self.next(&ordered, to, all.len());
         let (mut shown, mut groups) = (Vec::new(), Vec::new());
         for group in all.into_iter().skip(from).take(to - from) {
@@ -255,48 +283,29 @@ impl Run<'_> {
     }
 
     /// Where the page begins and ends among `count` hits or groups.
-    fn bounds(&self, ordered: &[Candidate], count: usize) -> Result<(usize, usize)> {
+    fn bounds(&self, ordered: &[Candidate], count: usize) -> (usize, usize) {
         let find = self.find;
         let passed = match &find.after {
             None => 0,
             Some(after) => {
-                self.check_cursor(after)?;
                 let descending = find.order_by.as_ref().is_some_and(|by| by.is_descending());
                 after.passed(ordered, descending)
             }
         };
         let from = passed.saturating_add(find.offset).min(count);
-        Ok((from, from.saturating_add(find.limit).min(count)))
-    }
-
-    /// Refuses a cursor of another kind of query, or one that counts hits of another version.
-    fn check_cursor(&self, after: &Cursor) -> Result<()> {
-        let find = self.find;
-        let counts = find.diversity.is_some() || find.group_by.is_some();
-        let is_own = match &after.place {
-            Place::Count => counts,
-            Place::Field { .. } => !counts && find.order_by.is_some(),
-            Place::Score { .. } => !counts && find.order_by.is_none(),
-        };
-        if !is_own {
-            let reason = "it is of a query in another order: begin without one";
-            return Err(Error::Cursor { reason });
-        }
-        if counts && after.version != self.given.snapshot.version() {
-            let reason = "the file has changed since, and pages of groups or of diverse hits do \
-                          not go on then: begin without one";
-            return Err(Error::Cursor { reason });
-        }
-        Ok(())
+        (from, from.saturating_add(find.limit).min(count))
     }
 
     /// The cursor after the page that ends at `to`, if there can be more.
     fn next(&self, ordered: &[Candidate], to: usize, count: usize) -> Option<Cursor> {
         let find = self.find;
+        if find.limit == 0 {
+            // It would begin where it ends, for ever.
+            return None;
+        }
         // One list alone is asked for no more than the page; a deeper one may have more.
         let may_grow = find.is_plain()
             && find.lists.iter().all(|list| list.common().depth.is_none())
-            && find.limit > 0
             && count >= find.wanted();
         if to >= count && !may_grow {
             return None;

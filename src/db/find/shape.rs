@@ -107,11 +107,13 @@ impl Find {
     /// plain list is asked anew and deeper for each page; should a deeper walk of a graph find
     /// what a shallower one missed, it can be left out.
     ///
-    /// When the file is changed in between, orders of one list, of a field and of insertion go on
-    /// at the same place: records that were not changed are neither repeated nor left out.
-    /// Fused scores depend on all that the lists hold: hits may move across the cut, and
+    /// When the file is changed in between, orders of one list of vectors, of a field without lists
+    /// and of insertion go on at the same place: records that were not changed are neither repeated
+    /// nor left out. Fused scores depend on all that the lists hold, and those of a list of words
+    /// on how many records have which word: hits may move across the cut, and
     /// [`FindReport::stale_cursor`](crate::FindReport::stale_cursor) tells. Groups and diverse
-    /// hits do not go on: the cursor is refused.
+    /// hits do not go on: the cursor is refused. So is one that would make lists deeper than
+    /// 1,048,576 records: set the depth of a query that is to go on so far.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));

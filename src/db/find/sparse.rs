@@ -26,19 +26,32 @@ use crate::error::Result;
 pub struct Sparse {
     field: String,
     pairs: Vec<(u32, f32)>,
+    model: Option<String>,
     pub(super) common: Common,
 }
 
 impl Sparse {
     /// The best by the dot product with pairs of index and weight.
     pub fn new(field: impl Into<String>, pairs: impl Into<Vec<(u32, f32)>>) -> Self {
-        Self { field: field.into(), pairs: pairs.into(), common: Common::default() }
+        let (model, common) = (None, Common::default());
+        Self { field: field.into(), pairs: pairs.into(), model, common }
+    }
+
+    /// Names the model that encoded the query; another than the field's is refused.
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(model.into());
+        self
     }
 
     common_setters!();
 
     pub(super) fn run(&self, given: Given<'_>, depth: usize) -> Result<Ranking> {
         let Given { collection, snapshot, matching, .. } = given;
+        if let Some(model) = &self.model {
+            let field = collection.sparse_field(snapshot, &self.field)?;
+            let manifest = collection.manifest_of(snapshot, field.space)?;
+            collection.check_model(&manifest, model)?;
+        }
         let (found, scored) = collection.nearest_sparse(
             snapshot,
             &self.field,

@@ -1,5 +1,6 @@
 //! What a rerank stage makes of the scores before it and those of its model.
 
+use crate::error::{Error, Result};
 use crate::fusion::{Fusion, Normalization, RRF_K};
 
 /// How the scores of a reranker and those that the candidates came with give an order.
@@ -45,6 +46,20 @@ impl Blend {
     #[must_use]
     pub fn rrf() -> Self {
         Self::Rrf { k: RRF_K }
+    }
+
+    /// Refuses what gives no order.
+    pub(super) fn check(&self) -> Result<()> {
+        let refuse = |reason| Err(Error::Query { reason });
+        match *self {
+            Self::Weighted { rerank, .. } if !(0.0..=1.0).contains(&rerank) => {
+                refuse("the weight of a reranker in a blend is outside of 0 to 1")
+            }
+            Self::Rrf { k } if !(k.is_finite() && k >= 0.0) => {
+                refuse("the k of a blend is negative or no number: give 0 or more")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A score for each candidate, of those before, best first, and the reranker's.

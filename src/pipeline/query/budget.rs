@@ -91,6 +91,11 @@ impl Run {
         let sum = &mut self.report.search;
         sum.took = sum.took.max(found.report.took);
         sum.passing += found.report.passing;
+        for warning in &found.report.warnings {
+            if !sum.warnings.contains(warning) {
+                sum.warnings.push(warning.clone());
+            }
+        }
         for of in found.report.lists.iter().filter_map(|list| list.search.as_ref()) {
             sum.segments += of.segments;
             sum.delta += of.delta;
@@ -158,7 +163,14 @@ impl Run {
             meter.note(stage, ended, took, cost);
         }
         let model = model.map(str::to_owned);
-        self.report.stages.push(StageReport { stage, model, outcome, took, cost });
+        self.report.stages.push(StageReport { stage, model, outcome, scored: 0, took, cost });
+    }
+
+    /// Says of the stage that has just ended how many it scored.
+    pub(super) fn scored(&mut self, scored: u64) {
+        if let Some(stage) = self.report.stages.last_mut() {
+            stage.scored = scored;
+        }
     }
 
     /// Adds a stage whose failure was noted already by [`Self::failing`].
@@ -171,7 +183,7 @@ impl Run {
     ) {
         let (model, outcome) = (model.map(str::to_owned), StageOutcome::Failed(reason));
         let (took, cost) = (begin.elapsed(), Cost::new());
-        self.report.stages.push(StageReport { stage, model, outcome, took, cost });
+        self.report.stages.push(StageReport { stage, model, outcome, scored: 0, took, cost });
     }
 
     /// Notes a stage by which the query fails.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::db::{Hit, Origin};
+use crate::error::{Error, Result};
 use crate::fusion::RRF_K;
 
 /// How the lists of several collections become one, before rerankers put them on one scale.
@@ -24,6 +25,19 @@ pub enum Merge {
     },
     /// By the scores of the searches: for collections of one metric and one model.
     Score,
+}
+
+impl Merge {
+    /// Refuses what gives no order.
+    pub(super) fn check(&self) -> Result<()> {
+        match *self {
+            Self::Rrf { k } if !(k.is_finite() && k >= 0.0) => {
+                let reason = "the k of its merge is negative or no number: give 0 or more";
+                Err(Error::Query { reason })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for Merge {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::explain::QueryExplanation;
 use crate::db::{Cursor, Explanation, FacetCounts, FindReport, Group, Hit, Origin, SearchReport};
 use crate::pipeline::cost::Cost;
 use crate::record::Value;
@@ -31,6 +32,9 @@ pub struct StageReport {
     pub model: Option<String>,
     /// What became of it.
     pub outcome: StageOutcome,
+    /// Records that a search, or candidates that a reranker gave a score, those from the cache
+    /// too; 0 for an embedder and for what failed.
+    pub scored: u64,
     /// Wall time.
     pub took: Duration,
     /// What the call of the model took; nothing if it failed or was not asked.
@@ -87,7 +91,8 @@ pub struct QueryReport {
     pub stages: Vec<StageReport>,
     /// Candidates that the search gave to the next stage.
     pub candidates: usize,
-    /// What the vector searches did: their sums, the longest time and the largest `ef`.
+    /// What the searches did: the sums of the vector searches, the longest time, the largest `ef`,
+    /// and what made any of them slow.
     pub search: SearchReport,
     /// The collections, in the order they were given.
     pub collections: Vec<CollectionReport>,
@@ -106,6 +111,13 @@ impl QueryReport {
         let mut sum = Cost::new();
         self.stages.iter().for_each(|stage| sum.add(stage.cost));
         sum
+    }
+
+    /// All stages, rerankers too, and the search of each collection, in words (`Display`) or as
+    /// JSON.
+    #[must_use]
+    pub fn explain(&self) -> QueryExplanation<'_> {
+        QueryExplanation::new(self)
     }
 }
 

@@ -87,6 +87,7 @@ impl Query<'_> {
                 let outcome =
                     if known == count { StageOutcome::Cached } else { StageOutcome::Done };
                 run.report("rerank", name, outcome, begin, cost);
+                run.scored(places.len() as u64);
                 Ok(ranked)
             }
             Err(error) => {

@@ -76,6 +76,9 @@ impl Query<'_> {
         };
         run.report.candidates = ranked.len();
         run.report("search", None, StageOutcome::Done, begin, Cost::new());
+        let lists = run.report.collections.iter().flat_map(|one| &one.find.lists);
+        let scored = lists.map(|list| list.scored).sum();
+        run.scored(scored);
         Ok((ranked, shape))
     }
 
