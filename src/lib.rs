@@ -84,9 +84,9 @@ pub use lexical::{Language, TextError, TextIndex, TextQuery};
 pub use pipeline::{
     Answer, Blend, BoxFuture, CacheUse, Candidate, ChatFailure, ChatModel, CollectionReport, Cost,
     CostMeter, CostTotals, Embedded, Embedder, FnReranker, Ingest, IngestProgress, IngestReport,
-    Merge, Mode, OnCollectionFailure, OnEmbedFailure, OnRerankFailure, Query, QueryExplanation,
-    QueryReport, RankedPassage, RecordReranker, Rejected, Rerank, Reranked, Reranker, Role,
-    StageError, StageOutcome, StageReport, StageTotal, query_all, rerank_fn,
+    MaxSimReranker, Merge, Mode, OnCollectionFailure, OnEmbedFailure, OnRerankFailure, Query,
+    QueryExplanation, QueryReport, RankedPassage, RecordReranker, Rejected, Rerank, Reranked,
+    Reranker, Role, StageError, StageOutcome, StageReport, StageTotal, query_all, rerank_fn,
 };
 pub use record::{
     FieldVector, Matrix, MatrixError, Metadata, ModelContract, Record, RecordError, RecordId,

@@ -4,6 +4,8 @@
 
 #[path = "find/fusing.rs"]
 mod fusing;
+#[path = "find/older.rs"]
+mod older;
 #[path = "find/paging.rs"]
 mod paging;
 #[path = "find/refusals.rs"]

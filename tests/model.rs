@@ -1,9 +1,12 @@
 //! The database against a model: random interleavings of every operation, on two collections of
-//! all metrics and originals, compared with a map and a brute-force search.
+//! all metrics and originals, compared with a map and a brute-force search. Both have a text index
+//! and named vector fields; the fields of one are all indexed, of the other only one is.
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "model/searches.rs"]
+mod searches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,11 +14,12 @@ use std::path::PathBuf;
 use common::oracle::{Kept, Shape};
 use common::{Content, Rng, content, depth, everything};
 use portolan::{
-    Collection, CollectionOptions, Database, DatabaseOptions, Filter, Maintenance, Metric,
-    Originals, Record, RecordId, Value,
+    Collection, Database, DatabaseOptions, Filter, Maintenance, Metric, Originals, Record,
+    RecordId, Value,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use searches::Ask;
 
 /// Operations of one case, and cases of one shape: 9 shapes make 10,080 operations.
 const STEPS: usize = 140;
@@ -34,6 +38,12 @@ enum Op {
         seed: u64,
         k: usize,
         exact: bool,
+        filter: Option<Predicate>,
+    },
+    /// By something else than the vectors.
+    Ask {
+        ask: Ask,
+        seed: u64,
         filter: Option<Predicate>,
     },
     Get(u8),
@@ -55,8 +65,18 @@ enum Op {
 
 #[derive(Debug, Clone)]
 enum Change {
-    Upsert { id: u8, seed: u64, vector: bool },
+    Upsert {
+        id: u8,
+        seed: u64,
+        vector: bool,
+    },
     Delete(u8),
+    /// A document as a whole, in so many chunks.
+    Document {
+        id: u8,
+        seed: u64,
+        chunks: u8,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -98,6 +118,8 @@ fn change() -> impl Strategy<Value = Change> {
         5 => (any::<u8>(), any::<u64>(), prop::bool::weighted(0.85))
             .prop_map(|(id, seed, vector)| Change::Upsert { id, seed, vector }),
         2 => any::<u8>().prop_map(Change::Delete),
+        1 => (0..6_u8, any::<u64>(), 0..5_u8)
+            .prop_map(|(id, seed, chunks)| Change::Document { id, seed, chunks }),
     ]
 }
 
@@ -108,11 +130,20 @@ fn op() -> impl Strategy<Value = Op> {
         any::<bool>(),
         prop::option::of(predicate()),
     );
+    let ask = prop_oneof![
+        3 => Just(Ask::Words),
+        2 => Just(Ask::Image),
+        2 => Just(Ask::MaxSim),
+        2 => Just(Ask::Sparse),
+        3 => Just(Ask::Hybrid),
+    ];
+    let ask = (ask, any::<u64>(), prop::option::of(predicate()));
     prop_oneof![
         24 => prop::collection::vec(change(), 1..25).prop_map(Op::Batch),
         1 => (any::<u64>(), 300..900_u32).prop_map(|(seed, count)| Op::Bulk { seed, count }),
-        40 => search
+        22 => search
             .prop_map(|(seed, k, exact, filter)| Op::Search { seed, k, exact, filter }),
+        18 => ask.prop_map(|(ask, seed, filter)| Op::Ask { ask, seed, filter }),
         8 => any::<u8>().prop_map(Op::Get),
         3 => (1..200_usize).prop_map(|page| Op::Scan { page }),
         4 => Just(Op::Count),
@@ -185,10 +216,7 @@ fn id_of(number: u8) -> RecordId {
 
 fn record_of(id: RecordId, seed: u64, dimensions: usize, vector: bool) -> Record {
     let mut rng = Rng::new(seed);
-    let mut record = Record::new(id).text("x".repeat(rng.below(200) as usize));
-    if rng.once_in(2) {
-        record = record.title(format!("title {seed}"));
-    }
+    let mut record = searches::content(Record::new(id), &mut rng);
     if !rng.once_in(4) {
         record = record.field("number", rng.below(8) as i64);
     }
@@ -202,9 +230,26 @@ fn record_of(id: RecordId, seed: u64, dimensions: usize, vector: bool) -> Record
     if vector { record.vector(rng.vector(dimensions)) } else { record }
 }
 
+fn document(number: u8) -> String {
+    format!("document {number}")
+}
+
+/// Chunks of a document, as they are stored.
+fn chunks_of(number: u8, seed: u64, count: u8, dimensions: usize) -> Vec<Record> {
+    let chunk = |at: u8| {
+        let seed = seed.wrapping_add(u64::from(at));
+        let id = RecordId::from(document(number)).chunk(at.into());
+        let record = record_of(id, seed, dimensions, true);
+        record.field("document", document(number)).field("chunk", i64::from(at))
+    };
+    (0..count).map(chunk).collect()
+}
+
+/// A record as a hit has it; what it has in named fields comes and goes with its vector.
 fn with_vector(record: &Record, vector: Option<Vec<f32>>) -> Record {
     let mut record = record.clone();
     record.vector = vector;
+    record.named_vectors.clear();
     record
 }
 
@@ -259,8 +304,7 @@ impl Run {
 
     fn create(&self, side: usize) {
         let Side { name, shape, .. } = &self.sides[side];
-        let options = CollectionOptions::new(shape.dimensions, shape.metric);
-        let options = options.originals(shape.originals);
+        let options = searches::options(*shape, side == 0);
         self.db().create_collection(name, options).expect("a collection");
     }
 
@@ -278,6 +322,9 @@ impl Run {
             Op::Bulk { seed, count } => self.bulk(*seed, *count),
             Op::Search { seed, k, exact, filter } => {
                 self.search(*seed, *k, *exact, filter.as_ref());
+            }
+            Op::Ask { ask, seed, filter } => {
+                ask.check(&self.collection(), &self.sides[self.at], *seed, filter.as_ref());
             }
             Op::Get(id) => {
                 let id = id_of(*id);
@@ -330,6 +377,20 @@ impl Run {
                 Change::Delete(id) => {
                     batch.delete(id_of(*id));
                     deleted += usize::from(side.model.remove(&id_of(*id)).is_some());
+                }
+                Change::Document { id, seed, chunks } => {
+                    let chunks = chunks_of(*id, *seed, *chunks, side.shape.dimensions);
+                    batch.replace_document(document(*id), chunks.clone()).expect("valid chunks");
+                    upserted += chunks.len();
+                    let new: Vec<RecordId> = chunks.iter().map(|chunk| chunk.id.clone()).collect();
+                    let before = side.model.len();
+                    let is_stale = |record: &Record| {
+                        record.metadata.get("document") == Some(&document(*id).into())
+                            && !new.contains(&record.id)
+                    };
+                    side.model.retain(|_, (record, _)| !is_stale(record));
+                    deleted += before - side.model.len();
+                    chunks.into_iter().for_each(|chunk| side.insert(chunk));
                 }
             }
         }
@@ -472,7 +533,9 @@ impl Side {
     /// What `get` must return.
     fn expected(&self, id: &RecordId) -> Option<Record> {
         let (record, kept) = self.model.get(id)?;
-        Some(with_vector(record, kept.as_ref().map(|kept| kept.values.clone())))
+        let mut record = record.clone();
+        record.vector = kept.as_ref().map(|kept| kept.values.clone());
+        Some(record)
     }
 
     /// A stored vector, or a new one.

@@ -20,6 +20,8 @@ mod end_to_end;
 mod in_flight;
 #[path = "pipeline/ingest.rs"]
 mod ingest;
+#[path = "pipeline/late.rs"]
+mod late;
 #[path = "pipeline/models.rs"]
 mod models;
 #[path = "pipeline/modes.rs"]

@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use portolan::{Database, Record, RecordId, Residency, Result};
+use portolan::{
+    CollectionOptions, Database, Error, Filter, Language, Matrix, Metric, Record, RecordId,
+    Residency, Result, StorageError, TextError, TextIndex, VectorField,
+};
 
 /// Written before graphs had navigation codes.
 const FOUNDATION: &str = "tests/fixtures/foundation.portolan";
@@ -140,4 +143,102 @@ fn facets_count_entries_alone_while_a_field_of_an_upgraded_file_is_indexed_anew(
     let declared = collection.declared_fields().unwrap();
     assert!(declared.iter().any(|field| field.name == "word" && !field.is_complete));
     assert_eq!(counts(), before);
+}
+
+/// Written before words, field blocks and named vector fields.
+const VERSION_2: &str = "tests/fixtures/version-2.portolan";
+/// Written by this version.
+const VERSION_3: &str = "tests/fixtures/version-3.portolan";
+
+fn copy_of(fixture: &str, folder: &Path) -> PathBuf {
+    let path = folder.join("old.portolan");
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(fixture), &path).unwrap();
+    path
+}
+
+#[test]
+fn words_of_a_file_of_version_2_are_indexed_once_it_is_compacted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = copy_of(VERSION_2, folder.path());
+    let db = Database::open(&path).unwrap();
+    let docs = db.collection("docs").unwrap();
+    docs.upsert(Record::new("new").text("a pilot of the harbor").vector(vec![1.0; 24])).unwrap();
+    assert_eq!(docs.search(&[1.0; 24]).limit(1).run().unwrap()[0].id, "new".into());
+    let filtered = docs.search(&[1.0; 24]).filter(Filter::eq("word", "pilot")).run().unwrap();
+    assert!(!filtered.is_empty() && filtered.iter().all(|hit| hit.id != "new".into()));
+    let index = TextIndex::new(Language::English);
+    for refused in [
+        docs.index_text(&index).map(|_| ()),
+        docs.declare_field("word"),
+        docs.add_vector_field("tokens", VectorField::multi(3)),
+        db.create_collection("words", CollectionOptions::new(3, Metric::L2).text(index.clone()))
+            .map(|_| ()),
+    ] {
+        let error = refused.expect_err("the file is older");
+        let older = matches!(error, Error::Storage(StorageError::Older { found: 2, needed: 3 }));
+        assert!(older && error.to_string().contains("compact"), "{error}");
+    }
+    assert!(matches!(docs.search_text("pilot").run(), Err(Error::Text(TextError::NoIndex { .. }))));
+    assert_eq!(db.collections().unwrap().len(), 3);
+    let records = docs.scan().limit(1_000).with_vectors().run().unwrap().records;
+    db.verify().unwrap();
+    drop((docs, db));
+
+    Database::compact(&path).unwrap();
+    let db = Database::open(&path).unwrap();
+    let docs = db.collection("docs").unwrap();
+    assert_eq!(docs.scan().limit(1_000).with_vectors().run().unwrap().records, records);
+    assert_eq!(docs.index_text(&index).unwrap(), records.len() as u64);
+    let hits = docs.search_text("pilots").run().unwrap();
+    assert_eq!((hits.len(), &hits[0].id), (1, &"new".into()));
+    let texts = docs.search_text("text").limit(1_000).run().unwrap();
+    let expected = records.iter().filter(|record| record.text.starts_with("text")).count();
+    assert_eq!(texts.len(), expected);
+    docs.delete("new").unwrap();
+    assert!(docs.search_text("pilots").run().unwrap().is_empty());
+    db.verify().unwrap();
+}
+
+#[test]
+fn a_file_of_version_3_is_changed_folded_compacted_and_repaired_as_one_of_today() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = copy_of(VERSION_3, folder.path());
+    let db = Database::open(&path).unwrap();
+    let all = |db: &Database| -> Vec<Vec<Record>> {
+        let names = db.collections().unwrap().into_iter();
+        let read = |name: String| {
+            db.collection(&name).unwrap().scan().limit(1_000).with_vectors().run().unwrap().records
+        };
+        names.map(read).collect()
+    };
+    let before = all(&db);
+    let docs = db.collection("docs").unwrap();
+    let tokens = Matrix::from_rows([[3.0, 3.0, 3.0, 3.0]]).unwrap();
+    let record = Record::new("new").text("a cartographer").vector(vec![1.0; 7]).field("number", 4);
+    let record = record.named_vector("tokens", tokens.clone());
+    docs.upsert(record.named_vector("terms", [(77, 1.0)])).unwrap();
+    for _ in 0..2 {
+        db.verify().unwrap();
+        assert_eq!(docs.search_text("cartographers").run().unwrap()[0].id, "new".into());
+        assert_eq!(docs.search_sparse("terms", &[(77, 1.0)]).run().unwrap()[0].id, "new".into());
+        assert_eq!(docs.maxsim("tokens", &tokens).limit(1).run().unwrap()[0].id, "new".into());
+        let number = Filter::eq("number", 4).and(!Filter::exists("word"));
+        assert_eq!(docs.search(&[1.0; 7]).filter(number).run().unwrap().len(), 1);
+        docs.maintain().run().unwrap();
+    }
+    docs.delete("new").unwrap();
+    assert_eq!(all(&db), before);
+    drop((docs, db));
+    Database::compact(&path).unwrap();
+    let mended = folder.path().join("mended.portolan");
+    assert!(Database::repair(&path, &mended).unwrap().is_complete());
+    for path in [path, mended] {
+        let db = Database::open(&path).unwrap();
+        db.verify().unwrap();
+        let ids = |all: Vec<Vec<Record>>| -> Vec<RecordId> {
+            all.into_iter().flatten().map(|record| record.id).collect()
+        };
+        assert_eq!(ids(all(&db)), ids(before.clone()));
+        assert!(!db.collection("docs").unwrap().search_text("north").run().unwrap().is_empty());
+    }
 }

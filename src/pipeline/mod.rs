@@ -5,6 +5,7 @@ mod chat_model;
 mod closure;
 mod cost;
 mod ingest;
+mod maxsim;
 mod nim;
 mod query;
 mod stage;
@@ -13,6 +14,7 @@ pub use chat_model::{ChatFailure, ChatModel};
 pub use closure::{Candidate, FnReranker, RecordReranker, rerank_fn};
 pub use cost::{Cost, CostMeter, CostTotals, StageTotal};
 pub use ingest::{Ingest, IngestProgress, IngestReport, Rejected};
+pub use maxsim::MaxSimReranker;
 pub use query::{
     Answer, Blend, CacheUse, CollectionReport, Merge, Mode, OnCollectionFailure, OnEmbedFailure,
     OnRerankFailure, Query, QueryExplanation, QueryReport, Rerank, StageOutcome, StageReport,

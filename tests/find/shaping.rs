@@ -8,10 +8,10 @@ use portolan::{
 };
 use proptest::prelude::*;
 
-use crate::world::{Passes, World, metrics, passes, run, steps, vectors, wide};
+use crate::world::{Passes, World, indexes, metrics, passes, run, steps, vectors, wide};
 
 /// The order of values in filters, of those that occur here.
-fn compare(a: &Value, b: &Value) -> Ordering {
+pub fn compare(a: &Value, b: &Value) -> Ordering {
     let number = |value: &Value| match value {
         Value::Int(number) => Some(*number as f64),
         Value::Float(number) => Some(*number),
@@ -26,7 +26,7 @@ fn compare(a: &Value, b: &Value) -> Ordering {
     }
 }
 
-fn items(record: &Record, field: &str) -> Vec<Value> {
+pub fn items(record: &Record, field: &str) -> Vec<Value> {
     let mut items = match record.metadata.get(field) {
         None => Vec::new(),
         Some(Value::List(items)) => items.clone(),
@@ -39,7 +39,7 @@ fn items(record: &Record, field: &str) -> Vec<Value> {
 
 const FIELDS: [&str; 3] = ["lang", "year", "tags"];
 
-fn counted<'r>(records: impl Iterator<Item = &'r Record>, field: &str) -> Vec<(Value, u64)> {
+pub fn counted<'r>(records: impl Iterator<Item = &'r Record>, field: &str) -> Vec<(Value, u64)> {
     let mut counts: Vec<(Value, u64)> = Vec::new();
     for item in records.flat_map(|record| items(record, field)) {
         match counts.iter_mut().find(|(value, _)| compare(value, &item).is_eq()) {
@@ -58,8 +58,9 @@ proptest! {
     fn orders_groups_and_facets_are_those_of_a_look_at_each_record(
         metric in metrics(), steps in steps(), passes in passes(), vector in vectors(),
         depth in 1_usize..60, field in 0..FIELDS.len(), size in 1_usize..4, named in 1_usize..4,
+        indexed in indexes(),
     ) {
-        let world = World::new(metric, &steps);
+        let world = World::indexed(metric, indexed, &steps);
         let field = FIELDS[field];
         let vector = wide(vector);
         let mut pool = world.nearest(&vector, passes);

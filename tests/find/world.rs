@@ -3,7 +3,7 @@
 
 use portolan::{
     Collection, CollectionOptions, Database, DatabaseOptions, Filter, Find, Findings, Hit,
-    Language, Maintenance, Metric, Originals, Record, RecordId, TextIndex, Value,
+    IndexFields, Language, Maintenance, Metric, Originals, Record, RecordId, TextIndex, Value,
 };
 use proptest::prelude::*;
 
@@ -64,6 +64,11 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..90)
 }
 
+/// What of the fields has an index.
+pub fn indexes() -> impl Strategy<Value = IndexFields> {
+    prop_oneof![Just(IndexFields::All), Just(IndexFields::Declared)]
+}
+
 /// Metrics by which vectors of small integers have exact scores.
 pub fn metrics() -> impl Strategy<Value = Metric> {
     prop_oneof![Just(Metric::Dot), Just(Metric::L2)]
@@ -94,11 +99,20 @@ fn record(id: i64, content: &Content) -> Record {
 
 impl World {
     pub fn new(metric: Metric, steps: &[Step]) -> Self {
+        Self::indexed(metric, IndexFields::All, steps)
+    }
+
+    /// Of all fields, or of `lang` alone.
+    pub fn indexed(metric: Metric, indexed: IndexFields, steps: &[Step]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = DatabaseOptions::new().maintenance(Maintenance::Manual);
         let db = options.open(dir.path().join("w.portolan")).unwrap();
         let options = CollectionOptions::new(DIM, metric).originals(Originals::F32);
         let options = options.text(TextIndex::new(Language::None));
+        let options = match indexed {
+            IndexFields::Declared => options.index_fields(indexed).index_field("lang"),
+            _ => options,
+        };
         let docs = db.create_collection("docs", options).unwrap();
         let mut world = Self { docs, records: Vec::new(), metric, _db: db, _dir: dir };
         for steps in steps.chunk_by(|_, next| !matches!(next, Step::Fold)) {

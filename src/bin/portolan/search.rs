@@ -152,10 +152,8 @@ fn hit(hit: Hit) -> FoundHit {
 
 /// What any of the searches warns of, each once.
 fn warnings(report: &QueryReport) -> Vec<String> {
-    let of_lists = report.collections.iter().flat_map(|one| &one.find.lists);
-    let of_lists = of_lists.filter_map(|list| list.search.as_ref());
-    let all = std::iter::once(&report.search).chain(of_lists).flat_map(|search| &search.warnings);
-    let once: BTreeSet<&String> = all.collect();
+    let of_lists = report.collections.iter().flat_map(|one| &one.find.warnings);
+    let once: BTreeSet<&String> = report.search.warnings.iter().chain(of_lists).collect();
     once.into_iter().cloned().collect()
 }
 

@@ -74,7 +74,8 @@ impl<'q> Rerank<'q> {
         Self::by(Orders::Texts(reranker))
     }
 
-    /// By records: what is stored beside them, or their fields.
+    /// By records: what is stored beside them, such as matrices
+    /// ([`MaxSimReranker`](crate::MaxSimReranker)), or their fields.
     pub fn records(reranker: &'q dyn RecordReranker) -> Self {
         Self::by(Orders::Records(reranker))
     }
