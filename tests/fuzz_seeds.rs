@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use portolan::eval::synthetic::Synthetic;
-use portolan::{CollectionOptions, Database, DatabaseOptions, Metric, Record, Verify};
+use portolan::{
+    CollectionOptions, Database, DatabaseOptions, Language, Matrix, Metric, Record, TextIndex,
+    VectorField, Verify,
+};
 
 /// Two lines a navigation code, and a projection of as many directions.
 const DIM: usize = 120;
@@ -14,15 +17,29 @@ fn seed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/database/seed-graph")
 }
 
-/// A graph with all its sections, deleted rows, unsealed ones, and fields of each type.
+/// A graph with all its sections, deleted rows, unsealed ones, fields in blocks, words, and a vector
+/// field of each kind.
 fn write(path: &Path) {
     let dir = tempfile::tempdir().unwrap();
     let db = Database::create(dir.path().join("large.portolan")).unwrap();
-    let docs = db.create_collection("docs", CollectionOptions::new(DIM, Metric::Cosine)).unwrap();
+    let options = CollectionOptions::new(DIM, Metric::Cosine)
+        .text(TextIndex::new(Language::English))
+        .vector_field("image", VectorField::new(3, Metric::L2))
+        .vector_field("terms", VectorField::sparse())
+        .vector_field("tokens", VectorField::multi(2));
+    let docs = db.create_collection("docs", options).unwrap();
     let vectors = Synthetic::with_clusters(DIM, 7, 4).vectors(ROWS + 2);
     let record = |at: usize| {
         let record = Record::new(at as i64).text(format!("chart {at}"));
         let record = record.field("year", 1280 + at as i64).field("tag", format!("t{}", at % 3));
+        let record = if at % 4 == 0 {
+            let tokens = Matrix::from_rows([[1.0, at as f32], [0.5, 0.25]]).unwrap();
+            let record = record.named_vector("tokens", tokens);
+            let record = record.named_vector("image", [1.0, 0.5, at as f32].to_vec());
+            record.named_vector("terms", [(at as u32 % 5, 1.0), (9, 0.5)])
+        } else {
+            record
+        };
         record.vector(&vectors[at * DIM..(at + 1) * DIM])
     };
     let mut batch = docs.batch();
@@ -98,6 +115,13 @@ fn the_seed_of_databases_opens_whole_with_a_graph_and_navigation_codes() {
     let docs = db.collection("docs").unwrap();
     let hits = docs.search(&[0.1; DIM]).ef(12).limit(5).run().unwrap();
     assert_eq!(hits.len(), 5);
+    assert_eq!(docs.search_text("charts").limit(50).run().unwrap().len(), ROWS + 1);
+    let tokens = Matrix::from_rows([[0.5, 1.0]]).unwrap();
+    // Every fourth, and one that waits.
+    let named = ROWS / 4 + 1;
+    assert_eq!(docs.maxsim("tokens", &tokens).limit(50).run().unwrap().len(), named);
+    assert_eq!(docs.search_sparse("terms", &[(9, 1.0)]).limit(50).run().unwrap().len(), named);
+    assert_eq!(docs.search(&[1.0; 3]).field("image").limit(50).run().unwrap().len(), named);
 }
 
 #[test]

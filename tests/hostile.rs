@@ -21,3 +21,5 @@ mod mutations;
 mod shapes;
 #[path = "hostile/trial.rs"]
 mod trial;
+#[path = "hostile/words.rs"]
+mod words;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use portolan::{Collection, Database, Filter, Result};
+use portolan::{Collection, Database, Facet, Filter, Matrix, MatrixError, Result, TextQuery};
 
 /// Queries of more components say nothing new and take long.
 const DIMENSIONS_MAX: usize = 4_096;
@@ -16,6 +16,7 @@ pub fn ask(db: &Database) {
         if let Ok(collection) = db.collection(&name) {
             let _ = read(&collection);
             let _ = search(&collection);
+            let _ = search_named(&collection);
         }
     }
 }
@@ -39,6 +40,22 @@ fn search(collection: &Collection) -> Result<()> {
     let _ = collection.search(&query).limit(5).run()?;
     let _ = collection.search(&query).limit(5).exact().run()?;
     let _ = collection.search(&query).limit(5).filter(filter).run()?;
+    Ok(())
+}
+
+/// By words and in vector fields, of the names and shapes of the seed.
+fn search_named(collection: &Collection) -> Result<()> {
+    let query = TextQuery::parse("charts \"chart 7\" ch* -wind");
+    let _ = collection.search_text(query).limit(5).run();
+    let tokens: std::result::Result<Matrix, MatrixError> = Matrix::from_rows([[0.5, 1.0]]);
+    if let Ok(tokens) = tokens {
+        let _ = collection.maxsim("tokens", &tokens).limit(5).run();
+        let _ = collection.maxsim("tokens", &tokens).limit(5).exact().run();
+    }
+    let _ = collection.search_sparse("terms", &[(9, 1.0), (3, 0.5)]).limit(5).run();
+    let _ = collection.search(&[0.5; 3]).field("image").limit(5).run();
+    let facets = [Facet::new("year"), Facet::new("tag")];
+    let _ = collection.find().text("charts").facets(facets).group_by("tag", 2).run()?;
     Ok(())
 }
 

@@ -67,7 +67,7 @@ impl TextChanges {
         }
         for of in added.records.iter().filter(|of| kept(of.slot)) {
             lengths.set(txn, of.slot, stored(of.length))?;
-            stats.records += 1;
+            stats.records = stats.records.saturating_add(1);
             stats.length = stats.length.saturating_add(of.length);
         }
         let (gone, new) = (removed.by_term(), added.by_term());

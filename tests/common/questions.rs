@@ -2,7 +2,8 @@
 //! another: a damaged file may say that it is damaged, and nothing else that is not so.
 
 use portolan::{
-    Collection, CollectionInfo, Database, Error, Filter, Found, Hit, Page, Record, RecordId, Result,
+    Collection, CollectionInfo, Database, Error, Facet, FacetCounts, Filter, Found, Hit, Matrix,
+    Page, Record, RecordId, Result, TextQuery,
 };
 
 use super::Rng;
@@ -18,6 +19,9 @@ struct Asked {
     name: String,
     ids: Vec<RecordId>,
     vectors: Vec<Vec<f32>>,
+    has_words: bool,
+    /// Named vector fields.
+    fields: Vec<String>,
 }
 
 /// One answer.
@@ -31,6 +35,8 @@ pub enum Answer {
     Page(Vec<Record>, Option<RecordId>),
     Hits(Vec<Hit>),
     Found(Vec<Vec<Found>>),
+    Scores(Vec<Option<f32>>),
+    Facets(Vec<Hit>, Vec<FacetCounts>),
 }
 
 /// A question: what, of which collection, and which of its kind.
@@ -61,7 +67,9 @@ impl Questions {
             let step = (all.len() / 10).max(1);
             ids.extend(all.into_iter().step_by(step).map(|record| record.id));
             let vectors = (0..2).map(|_| rng.vector(docs.dimensions())).collect();
-            Asked { name, ids, vectors }
+            let has_words = docs.text_index().expect("a setting").is_some();
+            let fields = docs.vector_fields().expect("settings");
+            Asked { name, ids, vectors, has_words, fields }
         });
         Self { collections: collections.collect() }
     }
@@ -142,6 +150,53 @@ impl Asked {
         if all {
             let batch = docs.search_batch(&vectors).limit(5).run();
             tell("batch of searches", 0, batch.map(Answer::Found));
+        }
+        self.ask_named(docs, of, all, answers);
+    }
+
+    /// Words, fields without vectors of their own, named vector fields, facets.
+    fn ask_named(&self, docs: &Collection, of: usize, all: bool, answers: &mut Answers) {
+        let mut tell = |what, at, answer| answers.push(((what, of, at), answer));
+        let hits = |found: Result<portolan::Hits>| found.map(|found| Answer::Hits(found.hits));
+        if self.has_words {
+            let asked = ["harbor charts", "+pilot +wind -harbor", "\"north wind\"", "pil* t1"];
+            for (at, words) in asked.into_iter().enumerate() {
+                let search = docs.search_text(TextQuery::parse(words)).limit(12);
+                tell("words", at, hits(search.clone().run()));
+                let filter = Filter::eq("tag", "t2").or(Filter::lt("number", 9));
+                tell("words, filtered", at, hits(search.filter(filter).run()));
+            }
+        }
+        for (at, field) in self.fields.iter().enumerate() {
+            let vector = [0.5, -0.25, 1.0, 0.125];
+            let matrix = Matrix::new(4, [&vector[..], &[1.0; 4]].concat()).expect("two rows");
+            match field.as_str() {
+                "terms" => {
+                    let search = docs.search_sparse(field, &[(0, 1.0), (6, 0.5), (7, 1.0)]);
+                    tell("sparse", at, hits(search.limit(20).run()));
+                }
+                "tokens" => {
+                    let search = || docs.maxsim(field, &matrix);
+                    tell("maxsim", at, hits(search().exact().run()));
+                    tell("maxsim scores", at, search().scores(&self.ids).map(Answer::Scores));
+                    if all {
+                        tell("maxsim candidates", at, hits(search().candidates(20).run()));
+                    }
+                }
+                _ => {
+                    let search = || docs.search(&vector).field(field).limit(9);
+                    tell("named search", at, hits(search().exact().run()));
+                    if all {
+                        tell("named graph", at, hits(search().ef(4).run()));
+                    }
+                }
+            }
+        }
+        if self.has_words {
+            let facets = ["number", "tag", "even"].map(|field| Facet::new(field).limit(50));
+            let find = docs.find().text("wind").filter(Filter::gt("number", 3)).facets(facets);
+            let found = find.run().map(|found| Answer::Facets(found.hits, found.facets));
+            tell("facets", 0, found);
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use portolan::{
-    Collection, CollectionOptions, Database, DatabaseOptions, Maintenance, Metric, Originals,
-    Record, RecordId,
+    Collection, CollectionOptions, Database, DatabaseOptions, IndexFields, Language, Maintenance,
+    Matrix, MatrixCodec, Metric, Originals, Record, RecordId, TextIndex, VectorField,
 };
 
 use super::Rng;
@@ -13,12 +13,13 @@ use super::Rng;
 pub type Sample = fn(&Path);
 
 /// The samples by name.
-pub const SAMPLES: [(&str, Sample); 7] = [
+pub const SAMPLES: [(&str, Sample); 8] = [
     ("lived", lived),
     ("dense", dense),
     ("deep", deep),
     ("projected", projected),
     ("churned", churned),
+    ("worded", worded),
     ("pages16k", |path| paged(path, 16_384)),
     ("pages32k", |path| paged(path, 32_768)),
 ];
@@ -119,6 +120,49 @@ pub fn churned(path: &Path) {
     rounds(&docs, &mut rng, 6, 12);
     db.create_collection("gone", CollectionOptions::new(2, Metric::Dot)).expect("a collection");
     assert!(db.delete_collection("gone").expect("a removal"));
+}
+
+/// A text index, an index of some fields, a vector field of each kind, compressed records; sealed,
+/// unsealed and deleted vectors in each field.
+pub fn worded(path: &Path) {
+    let mut rng = Rng::new(36);
+    let db = create(path);
+    let options = CollectionOptions::new(6, Metric::Cosine)
+        .text(TextIndex::new(Language::English).title(2).field("tag", 1))
+        .index_fields(IndexFields::Declared)
+        .index_field("number")
+        .vector_field("image", VectorField::new(4, Metric::L2).originals(Originals::F32))
+        .vector_field("terms", VectorField::sparse())
+        .vector_field("tokens", VectorField::multi(4).codec(MatrixCodec::Int8));
+    let docs = db.create_collection("docs", options).expect("a collection");
+    for round in 0..3_i64 {
+        let mut batch = docs.batch();
+        for at in 0..30 {
+            batch.upsert(worded_record(&mut rng, round * 20 + at)).expect("a valid record");
+        }
+        batch.delete(round * 5 + 3);
+        batch.commit().expect("a commit");
+        if round == 0 {
+            docs.maintain().graph_min_rows(16).run().expect("maintenance");
+        }
+    }
+}
+
+fn worded_record(rng: &mut Rng, id: i64) -> Record {
+    let words = ["harbor", "charts", "pilot", "wind", "north", "the"];
+    let text = (0..2 + rng.below(70)).map(|_| words[rng.below(6) as usize]);
+    let text = text.collect::<Vec<_>>().join(" ");
+    let number = rng.below(30) as i64;
+    let record = Record::new(id).text(text).title(words[rng.below(6) as usize]);
+    let record = record.field("number", number).field("tag", format!("t{}", rng.below(5)));
+    let mut record = record.field("even", number % 2 == 0).vector(rng.vector(6));
+    if !rng.once_in(3) {
+        let rows: Vec<Vec<f32>> = (0..1 + rng.below(3)).map(|_| rng.vector(4)).collect();
+        let pairs: Vec<(u32, f32)> = (0..4).map(|at| (at * 3, 0.5 + at as f32)).collect();
+        record = record.named_vector("image", rng.vector(4)).named_vector("terms", pairs);
+        record = record.named_vector("tokens", Matrix::from_rows(&rows).expect("a matrix"));
+    }
+    record
 }
 
 /// What [`lived`] is on a machine with larger pages.

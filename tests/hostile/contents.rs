@@ -530,7 +530,7 @@ fn fields_and_meta(shapes: &mut Shapes<'_>) {
     shapes.changed("field: of no seal", Found, &[("fields", key, Some(Vec::new()))]);
 
     let format = |magic: &[u8], version: u32| [magic, &version.to_le_bytes()].concat();
-    for version in [0, 3, u32::MAX] {
+    for version in [0, 4, u32::MAX] {
         let name = format!("format version {version}");
         shapes.put(&name, Caught, "meta", b"format", &format(b"PORTOLAN", version));
     }

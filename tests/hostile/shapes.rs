@@ -5,8 +5,8 @@ use std::path::Path;
 use portolan::{Database, DatabaseOptions, Verify};
 
 use super::children;
-use super::contents;
 use super::trial::{Base, Faith, caught};
+use super::{contents, words};
 use crate::common::page_editor::{HEADER, Pages, meta, node, page, tree};
 use crate::common::process::is;
 use crate::common::quick_dir;
@@ -40,7 +40,7 @@ pub struct Shape {
 }
 
 /// The samples that shapes are made of.
-pub const BASES: [&str; 4] = ["lived", "dense", "deep", "projected"];
+pub const BASES: [&str; 5] = ["lived", "dense", "deep", "projected", "worded"];
 
 /// Collects shapes.
 pub struct Shapes<'b> {
@@ -597,6 +597,7 @@ pub fn all(bases: &[(&'static str, Base)]) -> Vec<Shape> {
     free_pages(&mut shapes);
     names(&mut shapes);
     contents::add(&mut shapes);
+    words::add(&mut shapes);
     shapes.all
 }
 

@@ -111,8 +111,7 @@ impl Base {
             answers.iter().filter_map(|(what, answer)| Some((what, answer.as_ref().err()?)));
         // Whatever is read, it is never the caller's fault.
         let odd = errors.find(|(_, error)| {
-            (error.is_invalid_input() && !matches!(error, Error::Vector { id: None, .. }))
-                || error.is_retryable()
+            (error.is_invalid_input() && !is_of_a_query(error)) || error.is_retryable()
         });
         match odd {
             Some((what, error)) => Err(format!("{what:?}: {error:?}")),
@@ -202,6 +201,11 @@ impl Base {
             }
         }
     }
+}
+
+/// A lie about dimensions, if it is believed, makes a query of another length a wrong one.
+fn is_of_a_query(error: &Error) -> bool {
+    matches!(error, Error::Vector { id: None, .. } | Error::NamedVector { id: None, .. })
 }
 
 fn may_fail(error: &Error, faith: Faith) -> bool {
