@@ -67,7 +67,7 @@ fn check(docs: &Collection, records: &[Record]) {
             let mut groups = 0;
             for group in grouped.groups() {
                 let is_in = |record: &&&Record| {
-                    items(record, field).iter().any(|item| compare(item, &group.value).is_eq())
+                    items(record, field).iter().any(|item| compare(item, group.value).is_eq())
                 };
                 let expected = all.iter().filter(is_in).copied();
                 assert_eq!(ids(group.hits.iter().map(|hit| &hit.record)), ids(expected));
