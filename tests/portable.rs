@@ -35,7 +35,8 @@ const SHAPES: [(&str, usize, Metric, Originals); 3] = [
 ];
 const IMAGE: usize = 6;
 const ROW: usize = 4;
-const WORDS: [&str; 7] = ["harbor", "charts", "pilots", "wind", "north", "Küste", "海図"];
+const WORDS: [&str; 7] =
+    ["harbor", "charts", "pilots", "wind", "north", "K\u{fc}ste", "\u{6d77}\u{56f3}"];
 
 /// `docs` has words in a language and every kind of vector field, `points` words of none and an
 /// index of one field, `codes` has no words; matrices are kept in another way in each.
@@ -169,8 +170,12 @@ fn answers_since_3(docs: &Collection, name: &str, rng: &mut Rng) -> String {
     let mut tell = |what: &str, hits: &Hits| text += &format!("{name}, {what}\n{}", lines_of(hits));
     let mut find: Option<Find> = None;
     if docs.text_index().expect("a setting").is_some() {
-        for asked in ["harbors chart -wind", "\"north wind\" +pilots", "海図 küste", "wind* nor*"]
-        {
+        for asked in [
+            "harbors chart -wind",
+            "\"north wind\" +pilots",
+            "\u{6d77}\u{56f3} k\u{fc}ste",
+            "wind* nor*",
+        ] {
             let search = docs.search_text(TextQuery::parse(asked)).filter(Filter::gt("number", 1));
             tell(asked, &search.limit(4).run().expect("a search"));
         }
