@@ -4,7 +4,9 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use portolan::{Database, DatabaseOptions, Error, Maintenance, Record, RecordId, Result, Verify};
+use portolan::{
+    Database, DatabaseOptions, Error, Maintenance, Record, RecordId, Result, TextError, Verify,
+};
 
 use crate::common::Rng;
 use crate::common::questions::{Answers, Questions, has_failed, is_typed, lie};
@@ -203,9 +205,12 @@ impl Base {
     }
 }
 
-/// A lie about dimensions, if it is believed, makes a query of another length a wrong one.
+/// A lie about dimensions, if it is believed, makes a query of another length a wrong one; and a
+/// setting whose key was changed reads like one that is not there.
 fn is_of_a_query(error: &Error) -> bool {
-    matches!(error, Error::Vector { id: None, .. } | Error::NamedVector { id: None, .. })
+    let absent =
+        matches!(error, Error::Text(TextError::NoIndex { .. }) | Error::VectorFieldNotFound { .. });
+    absent || matches!(error, Error::Vector { id: None, .. } | Error::NamedVector { id: None, .. })
 }
 
 fn may_fail(error: &Error, faith: Faith) -> bool {
