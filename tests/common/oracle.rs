@@ -73,6 +73,8 @@ fn norm_sq(values: &[f32]) -> f64 {
 
 /// int8 codes with one scale, decoded.
 fn quantized(values: &[f32]) -> Vec<f32> {
-    let scale = values.iter().fold(0.0_f32, |max, x| max.max(x.abs())) / 127.0;
-    values.iter().map(|x| (x / scale).round().clamp(-127.0, 127.0) * scale).collect()
+    let largest = values.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+    // As the codes are made: a quotient may lie on the other side of a half.
+    let (scale, per_unit) = (largest / 127.0, 127.0 / largest);
+    values.iter().map(|x| (x * per_unit).round_ties_even().clamp(-127.0, 127.0) * scale).collect()
 }
