@@ -86,6 +86,13 @@ impl Fixture {
         self.find(&head).into_iter().map(|at| at + 48).collect()
     }
 
+    /// Those of them that are of a collection.
+    fn extents_of(&self, kind: u16, collection: u32) -> Vec<usize> {
+        let number = collection.to_le_bytes();
+        let of = |at: &usize| self.bytes[at - 24..at - 20] == number;
+        self.extents(kind).into_iter().filter(of).collect()
+    }
+
     fn repair(&self) -> (Repaired, Database) {
         assert!(
             Database::open_read_only(self.path()).and_then(|db| db.verify()).is_err(),
@@ -112,10 +119,10 @@ fn all_of(db: &Database, name: &str) -> Vec<Record> {
 #[test]
 fn derived_parts_are_made_anew_and_nothing_is_lost() {
     let fixture = Fixture::new();
-    // codes beside originals, links, and the entry of a field
-    let (codes, links) = (fixture.extents(2)[0], fixture.extents(4)[0]);
-    // A page that is free by now may hold the entry too.
-    let fields = fixture.find(b"word\0\x06w17\0").into_iter().map(|at| at + 7);
+    // codes beside originals, links, and the key of a block of a field
+    let (codes, links) = (fixture.extents_of(2, 0)[0], fixture.extents_of(4, 0)[0]);
+    // A page that is free by now may hold the block too.
+    let fields = fixture.find(b"word\0\x10\0").into_iter().map(|at| at + 7);
     fixture.damage(&fields.chain([codes + 5, links + 9]).collect::<Vec<_>>());
     let (repaired, db) = fixture.repair();
     assert!(repaired.is_complete(), "{:?}", repaired.damage);

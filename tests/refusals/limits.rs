@@ -17,7 +17,7 @@ fn commit_ballast(docs: &Collection, number: i64) -> portolan::Result<()> {
     let mut rng = Rng::new(number as u64);
     let mut batch = docs.batch();
     for at in 0..20 {
-        let record = Record::new(number * 100 + at).text("b".repeat(3_000));
+        let record = Record::new(number * 100 + at).text(rng.noise(3_000));
         batch.upsert(record.vector(rng.vector(8)))?;
     }
     batch.commit().map(|_| ())
