@@ -51,10 +51,10 @@ impl Find {
     /// grouped.
     ///
     /// # Errors
-    /// [`Error::Query`] for a query that asks for nothing, or what cannot go together;
-    /// [`Error::Vector`] for a query vector of another number of dimensions, or with NaN;
-    /// [`Error::Example`]; [`Error::Cursor`]; [`Error::RecallTarget`]; [`Error::ModelMismatch`];
-    /// [`Error::Filter`]; storage.
+    /// [`Error::Query`](crate::Error::Query) for a query that asks for nothing, or what cannot go
+    /// together; [`Error::Vector`](crate::Error::Vector) for a query vector of another number of
+    /// dimensions, or with NaN; those of an example, a cursor, a recall target, another model, a
+    /// filter; storage.
     pub fn run(self) -> Result<Findings> {
         let begin = Instant::now();
         self.check()?;
