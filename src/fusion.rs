@@ -63,7 +63,7 @@ impl Fusion {
     pub(crate) fn shares(&self, weight: f64, scores: &[f32]) -> Shares {
         match *self {
             Self::Rrf { k } => {
-                let share = |place: usize| weight / (k + place as f64 + 1.0);
+                let share = |place| reciprocal(weight, k, place);
                 Shares { present: (0..scores.len()).map(share).collect(), absent: 0.0 }
             }
             Self::Weighted(normalization) => {
@@ -160,6 +160,11 @@ impl fmt::Display for Fusion {
     }
 }
 
+/// What a place of a ranking, from 0, is worth: `weight / (k + rank)`, rank from 1.
+pub(crate) fn reciprocal(weight: f64, k: f64, place: usize) -> f64 {
+    weight / (k + place as f64 + 1.0)
+}
+
 /// Fuses rankings: an item scores the sum over rankings of `weight / (k + rank)`, rank from 1.
 /// Sorted by score, ties in order of first appearance. An item counts once per ranking.
 ///
@@ -174,7 +179,7 @@ pub fn fuse<T: Clone + Eq + Hash>(rankings: &[(f64, Vec<T>)], k: f64) -> Vec<(T,
     for (weight, ranking) in rankings {
         let mut seen = std::collections::HashSet::new();
         for (rank, item) in ranking.iter().filter(|item| seen.insert(*item)).enumerate() {
-            let score = weight / (k + rank as f64 + 1.0);
+            let score = reciprocal(*weight, k, rank);
             match place.get(item) {
                 Some(&at) => {
                     if let Some((_, sum)) = fused.get_mut::<usize>(at) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::matching::Matching;
+use super::matching::{Matching, records_of};
 use super::search::{Hits, SearchReport};
 use super::{Collection, CollectionOptions};
 use crate::error::{Error, Result};
@@ -272,11 +272,7 @@ pub(super) fn posted(
     matching: Option<&Matching>,
     records: u64,
 ) -> SearchReport {
-    let passing = match matching.map(|matching| &matching.slots) {
-        None => records,
-        Some(Slots::Only(slots)) => slots.len(),
-        Some(Slots::Except(slots)) => records.saturating_sub(slots.len()),
-    };
+    let passing = matching.map_or(records, |matching| records_of(&matching.slots, records));
     SearchReport {
         took: begin.elapsed(),
         candidates: usize::try_from(scored).unwrap_or(usize::MAX),

@@ -1,7 +1,7 @@
 //! What a rerank stage makes of the scores before it and those of its model.
 
 use crate::error::{Error, Result};
-use crate::fusion::{Fusion, Normalization, RRF_K};
+use crate::fusion::{Fusion, Normalization, RRF_K, reciprocal};
 
 /// How the scores of a reranker and those that the candidates came with give an order.
 ///
@@ -75,7 +75,7 @@ impl Blend {
                 ours.into_iter().zip(theirs).map(|(ours, theirs)| ours + theirs).collect()
             }
             Self::Rrf { k } => {
-                let share = |place: usize| 1.0 / (k + place as f64 + 1.0);
+                let share = |place| reciprocal(1.0, k, place);
                 let mut order: Vec<usize> = (0..rerank.len()).collect();
                 order.sort_by(|&a, &b| rerank[b].total_cmp(&rerank[a]));
                 let mut scores: Vec<f64> = (0..rerank.len()).map(share).collect();

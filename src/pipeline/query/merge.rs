@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::db::{Hit, Origin};
 use crate::error::{Error, Result};
-use crate::fusion::RRF_K;
+use crate::fusion::{RRF_K, reciprocal};
 
 /// How the lists of several collections become one, before rerankers put them on one scale.
 ///
@@ -70,7 +70,7 @@ pub(super) fn merge(by: Merge, lists: Vec<(usize, Origin, Vec<Hit>)>, most: usiz
         for (rank, mut hit) in hits.into_iter().enumerate() {
             hit.origin = Some(Arc::clone(&origin));
             let score = match by {
-                Merge::Rrf { k } => (1.0 / (k + rank as f64 + 1.0)) as f32,
+                Merge::Rrf { k } => reciprocal(1.0, k, rank) as f32,
                 Merge::Score => hit.score,
             };
             ranked.push((rank, Ranked { hit, by: Some(score), from }));
