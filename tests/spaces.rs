@@ -15,3 +15,5 @@ mod lists;
 mod model;
 #[path = "spaces/recall.rs"]
 mod recall;
+#[path = "spaces/sparse.rs"]
+mod sparse;

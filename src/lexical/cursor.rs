@@ -1,7 +1,6 @@
 //! The postings of one term, read forward: blocks in place, decoded when one of their slots is
 //! asked for.
 
-use super::bm25::Scoring;
 use super::keys;
 use super::list::List;
 use super::run::{Block, Decoded, Peak, Run, WHAT, short_list};
@@ -73,11 +72,11 @@ fn read<'s>(run: &'s [u8], next: &mut u32, blocks: &mut Vec<Block<'s>>) -> Resul
     Ok(())
 }
 
-/// A place in the postings of a term; moves forward only.
-pub(super) struct Cursor<'s> {
+/// A place in the postings of a term; moves forward only. `P` is what scores are summed up in.
+pub(super) struct Cursor<'s, P> {
     blocks: Vec<Block<'s>>,
-    /// The most points of a posting of each block.
-    bounds: Vec<u32>,
+    /// The most that a posting of each block can add to a score.
+    bounds: Vec<P>,
     pub(super) weight: f32,
     /// The block, and in it the place, if it is decoded.
     at: usize,
@@ -86,18 +85,21 @@ pub(super) struct Cursor<'s> {
     decoded: Box<Decoded>,
 }
 
-impl<'s> Cursor<'s> {
-    /// At the first posting; `weight` in points.
-    pub(super) fn new(postings: Postings<'s>, scoring: &Scoring, weight: f32) -> Self {
+impl<'s, P: Copy + Default + PartialOrd> Cursor<'s, P> {
+    /// At the first posting. `bound` tells the most that a posting of that peak can add; of a
+    /// block that has none, anything.
+    pub(super) fn new(
+        postings: Postings<'s>,
+        weight: f32,
+        bound: impl Fn(Option<Peak>) -> P,
+    ) -> Self {
         let Postings { blocks, .. } = postings;
-        let bound =
-            |block: &Block<'_>| block.peak.map_or(u32::MAX, |peak| scoring.bound(weight, peak));
-        let bounds = blocks.iter().map(bound).collect();
+        let bounds = blocks.iter().map(|block| bound(block.peak)).collect();
         let decoded = Box::new(Decoded::new());
         Self { blocks, bounds, weight, at: 0, place: 0, is_decoded: false, decoded }
     }
 
-    /// No posting is left below this slot; none if none is left.
+    /// No posting is left below this slot, which may be one that was passed; none if none is left.
     pub(super) fn next_slot(&self) -> Option<u32> {
         self.blocks.get(self.at).map(|block| block.first)
     }
@@ -110,16 +112,16 @@ impl<'s> Cursor<'s> {
         }
     }
 
-    /// The most points of a posting up to `last`, from where the cursor is.
-    pub(super) fn bound_to(&self, last: u32) -> u32 {
+    /// The most that a posting up to `last` can add, from where the cursor is.
+    pub(super) fn bound_to(&self, last: u32) -> P {
         let rest = self.blocks.iter().zip(&self.bounds).skip(self.at);
         let inside = rest.take_while(|(block, _)| block.first <= last);
-        inside.map(|(_, bound)| *bound).max().unwrap_or(0)
+        inside.fold(P::default(), |most, (_, bound)| if *bound > most { *bound } else { most })
     }
 
     /// The bound of the block at hand.
-    fn bound(&self) -> u32 {
-        self.bounds.get(self.at).copied().unwrap_or(0)
+    fn bound(&self) -> P {
+        self.bounds.get(self.at).copied().unwrap_or_default()
     }
 
     fn decode(&mut self) -> Result<(), FormatError> {
@@ -151,7 +153,7 @@ impl<'s> Cursor<'s> {
         &mut self,
         from: u32,
         last: u32,
-        skip: u32,
+        skip: P,
         mut each: impl FnMut(&[u32], &[u32]),
     ) -> Result<(), FormatError> {
         self.seek(from);

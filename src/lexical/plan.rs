@@ -18,7 +18,7 @@ use crate::storage::{Snapshot, StorageError};
 /// A query in terms.
 pub(super) struct Plan<'s> {
     pub(super) scoring: Scoring,
-    pub(super) cursors: Vec<Cursor<'s>>,
+    pub(super) cursors: Vec<Cursor<'s, u32>>,
     /// A hit has a term of each.
     pub(super) required: Vec<Any<'s>>,
     /// A hit has none of these.
@@ -34,7 +34,7 @@ pub(super) struct Plan<'s> {
 /// Texts that have any of some terms.
 pub(super) enum Any<'s> {
     /// Of these.
-    Terms(Vec<Cursor<'s>>),
+    Terms(Vec<Cursor<'s, u32>>),
     /// Of more than texts are scored by.
     Slots(RoaringBitmap),
 }
@@ -99,9 +99,11 @@ impl<'s> Plan<'s> {
         let weights: Vec<(&[u8], f32)> = weights.collect();
         let sum = weights.iter().map(|(_, weight)| weight).sum();
         let scoring = Scoring::new(index.saturation(), stats, sum);
-        let cursor = |term: &[u8], weight: f32| {
-            known.get(term).map(|of| Cursor::new(of.clone(), &scoring, weight))
+        let at = |postings: Postings<'s>, weight: f32| {
+            let bound = |peak: Option<_>| peak.map_or(u32::MAX, |peak| scoring.bound(weight, peak));
+            Cursor::new(postings, weight, bound)
         };
+        let cursor = |term: &[u8], weight: f32| known.get(term).map(|of| at(of.clone(), weight));
         let any = |group: &Group| match &group.slots {
             Some(slots) => Any::Slots(slots.clone()),
             None => Any::Terms(group.terms.iter().filter_map(|term| cursor(term, 0.0)).collect()),
@@ -111,11 +113,9 @@ impl<'s> Plan<'s> {
         let is_implied = least == 0 || (least == 1 && required.is_empty());
         let optional = (!is_implied).then(|| (least, terms.optional.iter().map(any).collect()));
         let excluded = terms.excluded.iter().map(any).collect();
-        let cursors: Vec<Cursor<'s>> = weights
+        let cursors: Vec<Cursor<'s, u32>> = weights
             .iter()
-            .filter_map(|(term, weight)| {
-                Some(Cursor::new(known.remove(term)?, &scoring, scoring.weight(*weight)))
-            })
+            .filter_map(|(term, weight)| Some(at(known.remove(term)?, scoring.weight(*weight))))
             .collect();
         if cursors.is_empty() || required.iter().any(Any::is_none) {
             return Ok(None);

@@ -7,12 +7,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::best::Best;
 use super::check::{each_stored, only_kinds};
-use super::cursor::Postings;
+use super::cursor::{Cursor, Postings};
 use super::editor::Editor;
 use super::keys;
 use super::lengths::{CHUNK, Lengths};
 use super::mask::{Passing, passing};
-use super::run::{Block, Decoded, Posting};
+use super::run::{Peak, Posting};
 use super::search::{Scored, Searched};
 use super::text_error::TextError;
 use crate::filter::Slots;
@@ -105,57 +105,6 @@ fn weight(count: u32) -> f64 {
     f64::from(f32::from_bits(count.min(0x7F7F) << 16))
 }
 
-/// The postings of one index of a query, read forward.
-struct List<'s> {
-    blocks: Vec<Block<'s>>,
-    /// The most that a posting of each block can add.
-    bounds: Vec<f64>,
-    factor: f64,
-    at: usize,
-    decoded: Box<Decoded>,
-    is_decoded: bool,
-}
-
-impl List<'_> {
-    fn next_slot(&self) -> Option<u32> {
-        self.blocks.get(self.at).map(|block| block.first)
-    }
-
-    /// The most that a posting up to `last` can add.
-    fn bound_to(&self, last: u32) -> f64 {
-        let rest = self.blocks.iter().zip(&self.bounds).skip(self.at);
-        rest.take_while(|(block, _)| block.first <= last)
-            .fold(0.0, |most, (_, bound)| f64::max(most, *bound))
-    }
-
-    fn leave(&mut self, slot: u32) {
-        while self.blocks.get(self.at).is_some_and(|block| block.last < slot) {
-            (self.at, self.is_decoded) = (self.at + 1, false);
-        }
-    }
-
-    /// Adds what the postings from `first` to `last` give to the sums of the window.
-    fn add(&mut self, (first, last): (u32, u32), window: &mut Window) -> Result<(), FormatError> {
-        self.leave(first);
-        while let Some(block) = self.blocks.get(self.at).filter(|block| block.first <= last) {
-            if !self.is_decoded {
-                block.decode(&mut self.decoded)?;
-                self.is_decoded = true;
-            }
-            for posting in self.decoded.postings() {
-                if (first..=last).contains(&posting.slot) {
-                    window.add(posting.slot - first, self.factor * weight(posting.count));
-                }
-            }
-            if block.last > last {
-                break;
-            }
-            (self.at, self.is_decoded) = (self.at + 1, false);
-        }
-        Ok(())
-    }
-}
-
 /// Sums of 4,096 slots.
 struct Window {
     sums: Vec<f64>,
@@ -163,13 +112,25 @@ struct Window {
 }
 
 impl Window {
-    fn add(&mut self, at: u32, points: f64) {
-        if let Some(sum) = self.sums.get_mut(at as usize) {
-            if *sum == 0.0 {
-                self.touched.push(at);
+    /// Adds what the postings of an index from `first` to `last` give.
+    fn add(
+        &mut self,
+        cursor: &mut Cursor<'_, f64>,
+        (first, last): (u32, u32),
+    ) -> Result<(), FormatError> {
+        let factor = f64::from(cursor.weight);
+        // Below any bound: no block is left out.
+        let skip = -1.0;
+        cursor.each_to(first, last, skip, |slots, counts| {
+            for (slot, count) in slots.iter().zip(counts) {
+                let at = slot - first;
+                let Some(sum) = self.sums.get_mut(at as usize) else { continue };
+                if *sum == 0.0 {
+                    self.touched.push(at);
+                }
+                *sum += factor * weight(*count);
             }
-            *sum += points;
-        }
+        })
     }
 }
 
@@ -186,35 +147,34 @@ pub(crate) fn search_sparse(
     limit: usize,
     passes: &Slots,
 ) -> Result<Searched, StorageError> {
-    let mut lists = Vec::with_capacity(query.len());
+    let mut cursors = Vec::with_capacity(query.len());
     for (term, factor) in query {
         let Some(found) = Postings::of(snapshot, number, &term.to_be_bytes())? else { continue };
-        let factor = f64::from(*factor);
-        let most = |block: &Block<'_>| {
-            block.peak.map_or(f64::INFINITY, |peak| factor * weight(u32::from(peak.count)))
+        let most = |peak: Option<Peak>| {
+            let weight = peak.map_or(f64::INFINITY, |peak| weight(u32::from(peak.count)));
+            f64::from(*factor) * weight
         };
-        let bounds = found.blocks.iter().map(most).collect();
-        let decoded = Box::new(Decoded::new());
-        let blocks = found.blocks;
-        lists.push(List { blocks, bounds, factor, at: 0, decoded, is_decoded: false });
+        cursors.push(Cursor::new(found, *factor, most));
     }
-    let mut searched = Searched { terms: lists.len(), ..Searched::default() };
+    let mut searched = Searched { terms: cursors.len(), ..Searched::default() };
     if limit == 0 {
         return Ok(searched);
     }
     let mut window = Window { sums: vec![0.0; CHUNK as usize], touched: Vec::new() };
     let mut best = Best::new(limit);
-    while let Some(next) = lists.iter().filter_map(List::next_slot).min() {
-        let first = next - next % CHUNK;
+    let mut after = 0;
+    while let Some(next) = cursors.iter().filter_map(Cursor::next_slot).min() {
+        // A block may have begun in the window before.
+        let first = next.max(after) / CHUNK * CHUNK;
         let last = first + (CHUNK - 1);
-        let most: f64 = lists.iter().map(|list| list.bound_to(last)).sum();
+        let most: f64 = cursors.iter().map(|cursor| cursor.bound_to(last)).sum();
         let least = best.threshold();
         // Sums are rounded to f32, so a bound that is barely too low is not.
         let is_enough = least.is_none_or(|least| most as f32 >= f32::from_bits(least));
         let pass = if is_enough { passing(passes, (first, last)) } else { Passing::None };
         if !matches!(pass, Passing::None) {
-            for list in &mut lists {
-                list.add((first, last), &mut window)?;
+            for cursor in &mut cursors {
+                window.add(cursor, (first, last))?;
             }
             window.touched.sort_unstable();
             for at in window.touched.drain(..) {
@@ -227,8 +187,9 @@ pub(crate) fn search_sparse(
                 }
             }
         }
-        let Some(after) = last.checked_add(1) else { break };
-        lists.iter_mut().for_each(|list| list.leave(after));
+        let Some(from) = last.checked_add(1) else { break };
+        cursors.iter_mut().for_each(|cursor| cursor.seek(from));
+        after = from;
     }
     let scored = |(bits, slot)| Scored { slot: Slot(slot), score: f32::from_bits(bits) };
     searched.best = best.into_sorted().map(scored).collect();
