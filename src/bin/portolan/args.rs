@@ -78,7 +78,9 @@ Filters:
   id = \"a\"   id != 7   id in (\"a\", 7)   for the ids of records; `id` = 7 for a field
   joined by: and, or, not, ( )
   Texts stand in double quotes, escaped as in JSON; names with blanks, and those that are
-  keywords, in `backquotes`.";
+  keywords, in `backquotes`.
+  As JSON: {\"field\": \"year\", \"gte\": 1990, \"lt\": 2010}   {\"and\": [...]}   {\"id\": [\"a\", 7]}
+  (eq, ne, in, not_in, contains, exists, starts_with, gt, gte, lt, lte; and, or, not)";
 
 /// Options of `verify`.
 #[derive(Args)]
