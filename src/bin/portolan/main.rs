@@ -13,6 +13,7 @@ mod bench_churn;
 mod bench_filter;
 mod bench_growth;
 mod bench_open;
+mod chat_args;
 mod create;
 mod documents;
 mod embed_pending;
