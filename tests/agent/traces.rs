@@ -119,15 +119,13 @@ async fn runs_that_broke_off_are_traced_but_run_again() {
     // At the step limit it would end there again.
     let steps =
         Agent::new(&docs, &model).traces(&traces).max_steps(1).selection(false).think(false);
-    let server_calls = server.requests().len();
     let ended = deciding(|_, _| retrieve("wind")).await;
     let searching = chat(&ended);
-    drop(steps);
     let agent = Agent::new(&docs, &searching).traces(&traces).max_steps(1).selection(false);
     let first = agent.run(QUERY).await.expect("a result");
     assert_eq!(first.failure.map(|failure| failure.kind), Some(FailureKind::MaxSteps));
     assert!(agent.run(QUERY).await.expect("a result").is_reused());
-    assert_eq!((server.requests().len(), ended.requests().len()), (server_calls, 1));
+    assert_eq!(ended.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -160,7 +158,7 @@ async fn a_damaged_trace_is_no_trace_and_is_replaced() {
     assert_eq!(again.trace_use, TraceUse::Written(path.clone()));
     assert_eq!((server.requests().len(), again.ids), (calls + 3, first.ids));
     assert!(agent.run(QUERY).await.expect("a result").is_reused());
-    assert_eq!(files(&traces), [path.clone()]);
+    assert_eq!(files(&traces), std::slice::from_ref(&path));
     assert!(AgentTrace::read(dir.path().join("none.json")).is_err());
 
     // A folder that cannot be made costs the trace, not the result.
