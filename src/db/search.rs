@@ -48,6 +48,20 @@ pub struct Highlights {
     pub title: Vec<Range<usize>>,
     /// In the text.
     pub text: Vec<Range<usize>>,
+    /// In the metadata fields that the text index has; texts without any are left out.
+    pub fields: Vec<FieldHighlight>,
+}
+
+/// Where the words of a query stand in a text of a metadata field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FieldHighlight {
+    /// The field.
+    pub field: String,
+    /// Which item of its list, from 0; 0 of a field that is no list.
+    pub item: usize,
+    /// Ranges of bytes, in order and apart from each other.
+    pub ranges: Vec<Range<usize>>,
 }
 
 /// Where a list of a [`Find`](crate::Find) had a hit.

@@ -14,9 +14,10 @@ use crate::db::search::SearchReport;
 use crate::db::space::Space;
 use crate::db::view::View;
 use crate::error::{Error, Result};
-use crate::filter::Filter;
+use crate::filter::{Filter, Slots};
 use crate::index::{Neighbor, Passing, SearchPath, Segment};
-use crate::storage::Snapshot;
+use crate::record::Slot;
+use crate::storage::{Snapshot, Table, keys};
 
 /// One list of a query. A kind more is a variant here and a file that asks it.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +81,31 @@ pub(super) struct Given<'r> {
 }
 
 impl Given<'_> {
+    /// Slots of the first `most` records from a slot on that match and for which another condition
+    /// holds, ascending.
+    pub(super) fn slots(
+        &self,
+        first: u32,
+        also: impl Fn(u32) -> bool,
+        most: usize,
+    ) -> Result<Vec<u32>> {
+        let slots = &self.matching.slots;
+        if let Slots::Only(only) = slots {
+            return Ok(only.range(first..).filter(|slot| also(*slot)).take(most).collect());
+        }
+        let id = self.collection.id;
+        let (prefix, start) = (keys::collection(id), keys::slot(id, Slot(first)));
+        let mut listed = Vec::new();
+        for entry in self.snapshot.range(Table::Records, &prefix, &start)? {
+            let slot = keys::slot_of(entry?.0).map(|slot| slot.0);
+            listed.extend(slot.filter(|&slot| slots.contains(slot) && also(slot)));
+            if listed.len() >= most {
+                break;
+            }
+        }
+        Ok(listed)
+    }
+
     /// The view of a named field of one vector a record, and what of it passes.
     pub(super) fn in_field(&self, name: &str) -> Result<(Arc<View>, Arc<Matching>)> {
         self.in_space(self.collection.dense_space(self.snapshot, Some(name))?)
