@@ -8,6 +8,7 @@ use super::list::{Given, Ranking};
 use super::page::{Cursor, Place};
 use super::records::Records;
 use super::report::{FindReport, FindStage};
+use super::side_by_side::side_by_side;
 use super::{Find, Findings};
 use crate::db::matching::records_of;
 use crate::error::Result;
@@ -63,7 +64,9 @@ impl Find {
         let view = collection.view(snapshot)?;
         let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
         let filter = self.filter.as_ref();
-        let given = Given { collection, snapshot, view: &view, filter, matching: &matching };
+        // Of several lists the first places count, and the deeper ones only so much.
+        let aim = (self.lists.len() > 1).then(|| self.wanted());
+        let given = Given { collection, snapshot, view: &view, filter, matching: &matching, aim };
         if let Some(after) = &self.after {
             self.check_cursor(after, snapshot.version())?;
         }
@@ -154,7 +157,7 @@ impl Run<'_> {
         let rankings: Vec<Ranking> = match find.limit {
             // Nothing is to be shown, but perhaps counted.
             0 if !find.facets.iter().any(|facet| facet.of_found) => Vec::new(),
-            _ => find.lists.iter().map(|list| list.run(given, depth)).collect::<Result<_>>()?,
+            _ => side_by_side(&find.lists, given, depth)?,
         };
         if !find.lists.is_empty() {
             let found = rankings.iter().map(|ranking| ranking.found.len() as u64).sum();
