@@ -186,6 +186,12 @@ async fn a_run_that_a_commit_came_into_is_not_used_again() {
     let second = agent.run(QUERY).await.expect("a result");
     assert!(!second.is_reused() && !second.trace.collection.changed);
     assert!(agent.run(QUERY).await.expect("a result").is_reused());
+    // Nor would it be if the collection came back to what it was.
+    let path = &files(&dir.path().join("t"))[0];
+    let mut trace = AgentTrace::read(path).expect("a trace");
+    trace.collection.changed = true;
+    trace.write(path).expect("a trace");
+    assert!(!agent.run(QUERY).await.expect("a result").is_reused());
 }
 
 #[tokio::test]
