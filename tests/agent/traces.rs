@@ -117,8 +117,6 @@ async fn runs_that_broke_off_are_traced_but_run_again() {
     assert!(agent.run(QUERY).await.expect("a result").is_reused());
 
     // At the step limit it would end there again.
-    let steps =
-        Agent::new(&docs, &model).traces(&traces).max_steps(1).selection(false).think(false);
     let ended = deciding(|_, _| retrieve("wind")).await;
     let searching = chat(&ended);
     let agent = Agent::new(&docs, &searching).traces(&traces).max_steps(1).selection(false);
@@ -152,6 +150,15 @@ async fn a_damaged_trace_is_no_trace_and_is_replaced() {
     fs::write(&path, newer.to_string()).expect("a file");
     let error = AgentTrace::read(&path).expect_err("a newer one");
     assert!(matches!(error, TraceError::Version { found: 2, .. }), "{error}");
+
+    // Numbers that no run has are no reason to stumble.
+    newer["trace_version"] = json!(1);
+    newer["outcome"]["took_ms"] = json!(1e300);
+    newer["outcome"]["prompt_tokens"] = json!(u64::MAX);
+    fs::write(&path, newer.to_string()).expect("a file");
+    let odd = agent.run(QUERY).await.expect("a result");
+    assert!(odd.is_reused() && odd.took.is_zero());
+    fs::write(&path, &whole[..whole.len() / 2]).expect("a file");
 
     let calls = server.requests().len();
     let again = agent.run(QUERY).await.expect("a result");
