@@ -1,9 +1,10 @@
 //! Limits of tokens, context, money and time, and the ways to stop a run from outside.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portolan::agent::{Agent, Cancel, FailureKind, Price, ResultSource};
-use portolan::{Collection, Error};
+use portolan::nim::{ChatAnswer, ChatRequest, ToolCall};
+use portolan::{BoxFuture, ChatFailure, ChatModel, Collection, Error};
 
 use crate::docs;
 use crate::models::{Fate, WordEmbedder};
@@ -67,6 +68,39 @@ async fn a_conversation_longer_than_its_limit_is_not_sent() {
     // The service says that each conversation has 100 tokens, so what comes after it counts.
     let (source, kind, _) = ended(&docs, |agent| agent.context_tokens(2_000).max_steps(9)).await;
     assert_eq!((source, kind), (ResultSource::SelectionAgent, FailureKind::MaxSteps));
+}
+
+/// Searches for ever and tells no tokens.
+struct Mute;
+
+impl ChatModel for Mute {
+    fn model(&self) -> &str {
+        "test/mute"
+    }
+
+    fn chat<'a>(
+        &'a self,
+        _request: ChatRequest<'a>,
+        _deadline: Option<Instant>,
+    ) -> BoxFuture<'a, Result<ChatAnswer, ChatFailure>> {
+        let mut answer = ChatAnswer::default();
+        answer.tool_calls.push(ToolCall::new("c", "retrieve", r#"{"query": "anchor wind"}"#));
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_nobody_tells_are_estimated_and_limited_alike() {
+    let (_dir, _db, docs) = docs(60);
+    let agent = Agent::new(&docs, &Mute).max_tokens(20_000);
+    let result = agent.run(QUERY).await.expect("a result");
+    assert_eq!(result.failure.as_ref().map(|failure| failure.kind), Some(FailureKind::TokenLimit));
+    assert!(result.trace.outcome.tokens_estimated && result.steps() > 1);
+    // Each call sends the whole conversation, which grows.
+    let sent: Vec<u64> = result.trace.steps.iter().map(|step| step.prompt_tokens).collect();
+    assert!(sent.is_sorted_by(|a, b| a < b), "{sent:?}");
+    let (sent, answered) = result.tokens();
+    assert!(sent + answered <= 20_000 + result.trace.steps[0].completion_tokens);
 }
 
 #[tokio::test]

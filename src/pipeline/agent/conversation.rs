@@ -11,9 +11,12 @@ use super::settings::AgentSettings;
 use super::trace::StepTrace;
 use crate::nim::{ChatAnswer, ChatRequest, FinishReason, Message, Tool, ToolChoice};
 use crate::pipeline::chat_model::{ChatFailure, ChatModel};
+use crate::record::estimated_tokens;
 
 /// Longest words of an error that go into a trace, in characters.
 const MESSAGE_CHARS: usize = 1_000;
+/// Tokens that tell a message, or a call, from the next.
+const FRAME_TOKENS: u64 = 4;
 
 /// All calls of the model in a run, those of the selection too.
 pub(super) struct Calls<'r> {
@@ -42,12 +45,13 @@ impl Conversation {
         Self { messages, tools, is_selection: true, known: None }
     }
 
-    /// Tokens that the next call will send: as counted, and a quarter of the bytes of the rest.
+    /// Tokens that the next call will send: as counted, and the rest by estimate.
     fn tokens(&self) -> u64 {
         let (counted, tokens) = self.known.unwrap_or((0, 0));
         let rest = self.messages.get(counted..).unwrap_or_default();
-        let tools = if counted == 0 { bytes(&self.tools) } else { 0 };
-        tokens.saturating_add((bytes(rest) + tools).div_ceil(4))
+        let tools = if counted == 0 { json(&self.tools) } else { Vec::new() };
+        let tools = tools.iter().map(|tool| tokens_of(&tool.to_string()));
+        rest.iter().map(message_tokens).chain(tools).fold(tokens, u64::saturating_add)
     }
 
     pub(super) fn messages_json(&self) -> Vec<Value> {
@@ -64,8 +68,22 @@ fn json<T: serde::Serialize>(items: &[T]) -> Vec<Value> {
     items.iter().map(|item| serde_json::to_value(item).unwrap_or_default()).collect()
 }
 
-fn bytes<T: serde::Serialize>(items: &[T]) -> u64 {
-    json(items).iter().map(|item| item.to_string().len() as u64).sum()
+fn tokens_of(text: &str) -> u64 {
+    estimated_tokens(text) as u64
+}
+
+/// Tokens of a message by estimate.
+fn message_tokens(message: &Message) -> u64 {
+    let texts = match message {
+        Message::System(content) | Message::User(content) => tokens_of(content),
+        Message::Assistant { content, tool_calls } => {
+            let calls = tool_calls.iter();
+            let calls = calls.map(|call| tokens_of(&call.name) + tokens_of(&call.arguments));
+            tokens_of(content) + calls.map(|tokens| tokens + FRAME_TOKENS).sum::<u64>()
+        }
+        Message::Tool { name, content, .. } => tokens_of(name) + tokens_of(content),
+    };
+    texts + FRAME_TOKENS
 }
 
 impl Calls<'_> {
@@ -161,7 +179,7 @@ impl Calls<'_> {
         Ok(())
     }
 
-    /// Notes the tokens of an answer, as the server told them or by its bytes.
+    /// Notes the tokens of an answer, as the server told them or by estimate.
     fn count(
         &mut self,
         step: &mut StepTrace,
@@ -170,8 +188,8 @@ impl Calls<'_> {
     ) {
         let usage = answer.usage.unwrap_or_default();
         let said = || {
-            let thought = answer.reasoning.as_ref().map_or(0, String::len) as u64;
-            (bytes(&[answer.message()]) + thought).div_ceil(4)
+            let thoughts = answer.reasoning.as_deref().map_or(0, tokens_of);
+            message_tokens(&answer.message()) + thoughts
         };
         step.estimated = usage.prompt_tokens.is_none() || usage.completion_tokens.is_none();
         step.prompt_tokens = usage.prompt_tokens.unwrap_or_else(|| conversation.tokens());

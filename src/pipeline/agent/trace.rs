@@ -95,7 +95,7 @@ pub struct StepTrace {
     pub prompt_tokens: u64,
     /// Tokens of the answer, thoughts included.
     pub completion_tokens: u64,
-    /// Whether the server told no tokens: then they are a quarter of the bytes.
+    /// Whether the server told no tokens: then they are estimated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
     /// Why the model stopped; empty if it did not answer.
