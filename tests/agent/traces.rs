@@ -10,6 +10,7 @@ use portolan::agent::{
 use portolan::{Collection, Database, Record};
 use serde_json::{Value, json};
 
+use crate::models::{Fate, OverlapReranker};
 use crate::script::{Turn, call, chat, deciding, finish, first, offered, retrieve, say, select};
 use crate::server::Server;
 use crate::{docs, fill};
@@ -199,6 +200,24 @@ async fn a_run_that_a_commit_came_into_is_not_used_again() {
     trace.collection.changed = true;
     trace.write(path).expect("a trace");
     assert!(!agent.run(QUERY).await.expect("a result").is_reused());
+}
+
+#[tokio::test]
+async fn a_run_without_its_reranker_is_a_run_but_not_used_again() {
+    let (dir, _db, docs) = docs(60);
+    let server = searching().await;
+    let model = chat(&server);
+    let reranker = OverlapReranker::new(Fate::FailAt(1));
+    let agent = Agent::new(&docs, &model).reranker(&reranker).traces(dir.path().join("t"));
+    let first = agent.run(QUERY).await.expect("a result");
+    assert_eq!((first.source, reranker.calls()), (ResultSource::FinalResults, 2));
+    let left_out = first.trace.retrievals.iter().map(|one| one.left_out.as_slice());
+    assert_eq!(
+        left_out.collect::<Vec<_>>(),
+        [&[][..], &["rerank: rerank failed: no opinion".to_owned()]]
+    );
+    assert!(!agent.run(QUERY).await.expect("a result").is_reused());
+    assert!(agent.run(QUERY).await.expect("a result").is_reused());
 }
 
 #[tokio::test]

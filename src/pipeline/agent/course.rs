@@ -15,6 +15,7 @@ use super::trace::{CallTrace, RetrievalTrace, SelectionTrace};
 use super::{Agent, AgentQuery};
 use crate::error::{Error, Result};
 use crate::nim::{Message, ToolCall};
+use crate::pipeline::query::StageOutcome;
 use crate::record::RecordId;
 
 /// Deepest search: what is beyond it is not over-fetched.
@@ -313,6 +314,10 @@ impl<'r, 'a> Course<'r, 'a> {
         let showing = Showing { chars: self.settings.text_chars, by };
         let shown = self.seen.show(&answer.hits, top_k, &self.excluded, showing);
         let cost = answer.report.cost();
+        let left_out = answer.report.stages.iter().filter_map(|stage| match &stage.outcome {
+            StageOutcome::Failed(reason) => Some(format!("{}: {reason}", stage.stage)),
+            _ => None,
+        });
         self.retrievals.push(RetrievalTrace {
             step,
             query: text,
@@ -320,6 +325,7 @@ impl<'r, 'a> Course<'r, 'a> {
             took_ms: begin.elapsed().as_secs_f64() * 1e3,
             requests: cost.requests,
             tokens: cost.tokens,
+            left_out: left_out.collect(),
             hits: shown.hits,
         });
         Ok(shown.observation)

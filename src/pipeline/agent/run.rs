@@ -293,6 +293,7 @@ async fn found(path: PathBuf, plan: &Plan, name: &str) -> Result<Option<AgentTra
             && of.contents == mark(&plan.contents)
             && (of.name.as_str(), of.file.as_str()) == (name, plan.file.as_str())
             && !of.changed
+            && trace.retrievals.iter().all(|one| one.left_out.is_empty())
             && lasts(trace)
     }))
 }

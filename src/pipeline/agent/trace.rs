@@ -149,6 +149,10 @@ pub struct RetrievalTrace {
     /// Tokens that embedder and reranker read, as far as they tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
+    /// Stages that failed or were late and were left out, with the reason: then the run is not used
+    /// again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// What was shown, best first.
     pub hits: Vec<RetrievedTrace>,
 }
