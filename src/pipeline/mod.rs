@@ -1,6 +1,7 @@
 //! From text to reranked hits: async stages over a synchronous database. No transaction is open
 //! while a model is asked; work on the processor goes to blocking threads.
 
+mod answer;
 mod chat_model;
 mod closure;
 mod cost;
@@ -10,7 +11,11 @@ mod nim;
 mod query;
 mod stage;
 
-pub use chat_model::{ChatFailure, ChatModel};
+pub use answer::{
+    AnswerDelta, AnswerOutcome, AnswerPrompt, AnswerReport, AnswerStream, Ask, Citation,
+    CitedAnswer, LeftOut, LeftOutReason, OnNoPassages, OnOverlong, Source, UnknownCitation,
+};
+pub use chat_model::{ChatFailure, ChatModel, ChatSteps};
 pub use closure::{Candidate, FnReranker, RecordReranker, rerank_fn};
 pub use cost::{Cost, CostMeter, CostTotals, StageTotal};
 pub use ingest::{Ingest, IngestProgress, IngestReport, Rejected};

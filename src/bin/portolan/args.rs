@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use portolan::{Language, Metric};
 
+use crate::ask_args::AskArgs;
 use crate::bench_args::{BenchChurnArgs, BenchGrowthArgs, BenchOpenArgs};
+use crate::find_args::{FILTER_HELP, FindArgs};
 use crate::mode::Mode;
 use crate::model_args::{EmbedArgs, RerankArgs};
 use crate::nim_args::NimArgs;
@@ -42,6 +44,8 @@ pub enum Command {
     IndexField(IndexFieldArgs),
     /// Find documents by text or by vector, and rerank them
     Search(SearchArgs),
+    /// Answer a question by a chat model from what is found, with citations
+    Ask(AskArgs),
     /// Measure ranking quality over judged queries: nDCG@10, recall@10, recall@100, MRR@10
     Eval(EvalArgs),
     /// Tell counts, shapes and where the bytes are
@@ -67,18 +71,6 @@ pub enum Command {
     /// Write embedding-like vectors from a seed, to measure with
     GenerateVectors(GenerateArgs),
 }
-
-/// The syntax of `--filter`, as `portolan::Filter` reads it.
-const FILTER_HELP: &str = "\
-Filters:
-  lang = \"en\"   year != 1900   price < 10.5   1990 <= year < 2010
-  lang in [\"en\", \"de\"]   lang not in [\"fr\"]   contains(tags, \"map\")
-  starts_with(path, \"docs/\")   exists(draft)   note is null   note is not null
-  added >= 2024-01-31   added < 2024-01-31T10:00:00Z
-  id = \"a\"   id != 7   id in (\"a\", 7)   for the ids of records; `id` = 7 for a field
-  joined by: and, or, not, ( )
-  Texts stand in double quotes, escaped as in JSON; names with blanks, and those that are
-  keywords, in `backquotes`.";
 
 /// Options of `verify`.
 #[derive(Args)]
@@ -249,7 +241,6 @@ pub struct IndexFieldArgs {
 }
 
 #[derive(Args)]
-#[command(group(ArgGroup::new("source").args(["vector", "embed_model"])))]
 #[command(after_help = FILTER_HELP)]
 pub struct SearchArgs {
     /// The database file
@@ -260,38 +251,11 @@ pub struct SearchArgs {
     /// Hits to print
     #[arg(short, value_name = "K", default_value = "10", value_parser = count)]
     pub k: usize,
-    /// How candidates are found [default: by vector and words; by words without a vector or model,
-    /// by vector without a text index]
-    #[arg(long, value_enum)]
-    pub mode: Option<Mode>,
     /// Tell how the candidates were found
     #[arg(long, conflicts_with_all = ["deadline_ms", "cache"])]
     pub explain: bool,
-    /// File with the vector of the question, instead of an embedding model
-    #[arg(long, value_name = "V.npy")]
-    pub vector: Option<PathBuf>,
-    /// Row of that file, from 0
-    #[arg(long, value_name = "I", default_value = "0", requires = "vector")]
-    pub row: usize,
     #[command(flatten)]
-    pub embed: EmbedArgs,
-    #[command(flatten)]
-    pub rerank: RerankArgs,
-    /// Only records whose metadata match, such as 'lang = "en" and year >= 1900'
-    #[arg(long, value_name = "EXPR")]
-    pub filter: Option<String>,
-    /// Share of the true neighbors to find, above 0 and up to 1 [default: 0.98]
-    #[arg(long, value_name = "R")]
-    pub recall: Option<f32>,
-    /// Time for all stages together; a reranker that is late is left out
-    #[arg(long, value_name = "N")]
-    pub deadline_ms: Option<u64>,
-    /// Take vectors and logits from the cache in the file, and keep them there
-    #[arg(long)]
-    pub cache: bool,
-    /// Name of the collection
-    #[arg(long, value_name = "NAME", default_value = "docs")]
-    pub collection: String,
+    pub find: FindArgs,
 }
 
 #[derive(Args)]

@@ -7,6 +7,8 @@
 #![deny(clippy::expect_used, clippy::unwrap_used)]
 
 mod args;
+mod ask;
+mod ask_args;
 mod bench_ann;
 mod bench_args;
 mod bench_churn;
@@ -19,6 +21,7 @@ mod documents;
 mod embed_pending;
 mod eval;
 mod failure;
+mod find_args;
 mod generate;
 mod growth_fit;
 mod growth_plot;
@@ -35,9 +38,11 @@ mod nim_doctor;
 mod open;
 mod output;
 mod progress;
+mod question;
 mod rejects;
 mod repair;
 mod search;
+mod stages;
 mod text_language;
 mod timing;
 mod trial;
@@ -89,6 +94,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::IndexText(args) => index_text::run(&args, &out),
         Command::IndexField(args) => index_field::run(&args, &out),
         Command::Search(args) => search::run(&args, &out),
+        Command::Ask(args) => ask::run(&args, &out),
         Command::Eval(args) => eval::run(&args, &out),
         Command::Info(args) => inspect::info(&args, &out),
         Command::Verify(args) => inspect::verify(&args, &out),
