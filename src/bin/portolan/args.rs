@@ -7,7 +7,7 @@ use portolan::{Language, Metric};
 
 use crate::ask_args::AskArgs;
 use crate::bench_args::{BenchChurnArgs, BenchGrowthArgs, BenchOpenArgs};
-use crate::find_args::{FILTER_HELP, FindArgs};
+use crate::find_args::FindArgs;
 use crate::mode::Mode;
 use crate::model_args::{EmbedArgs, RerankArgs};
 use crate::nim_args::NimArgs;
@@ -71,6 +71,18 @@ pub enum Command {
     /// Write embedding-like vectors from a seed, to measure with
     GenerateVectors(GenerateArgs),
 }
+
+/// The syntax of `--filter`, as `portolan::Filter` reads it.
+pub const FILTER_HELP: &str = "\
+Filters:
+  lang = \"en\"   year != 1900   price < 10.5   1990 <= year < 2010
+  lang in [\"en\", \"de\"]   lang not in [\"fr\"]   contains(tags, \"map\")
+  starts_with(path, \"docs/\")   exists(draft)   note is null   note is not null
+  added >= 2024-01-31   added < 2024-01-31T10:00:00Z
+  id = \"a\"   id != 7   id in (\"a\", 7)   for the ids of records; `id` = 7 for a field
+  joined by: and, or, not, ( )
+  Texts stand in double quotes, escaped as in JSON; names with blanks, and those that are
+  keywords, in `backquotes`.";
 
 /// Options of `verify`.
 #[derive(Args)]

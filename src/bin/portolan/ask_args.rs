@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::count;
+use crate::args::{FILTER_HELP, count};
 use crate::chat_args::ChatArgs;
-use crate::find_args::{FILTER_HELP, FindArgs};
+use crate::find_args::FindArgs;
 
 #[derive(Args)]
 #[command(after_help = FILTER_HELP)]

@@ -7,18 +7,6 @@ use clap::{ArgGroup, Args};
 use crate::mode::Mode;
 use crate::model_args::{EmbedArgs, RerankArgs};
 
-/// The syntax of `--filter`, as `portolan::Filter` reads it.
-pub const FILTER_HELP: &str = "\
-Filters:
-  lang = \"en\"   year != 1900   price < 10.5   1990 <= year < 2010
-  lang in [\"en\", \"de\"]   lang not in [\"fr\"]   contains(tags, \"map\")
-  starts_with(path, \"docs/\")   exists(draft)   note is null   note is not null
-  added >= 2024-01-31   added < 2024-01-31T10:00:00Z
-  id = \"a\"   id != 7   id in (\"a\", 7)   for the ids of records; `id` = 7 for a field
-  joined by: and, or, not, ( )
-  Texts stand in double quotes, escaped as in JSON; names with blanks, and those that are
-  keywords, in `backquotes`.";
-
 #[derive(Args)]
 #[command(group(ArgGroup::new("source").args(["vector", "embed_model"])))]
 pub struct FindArgs {

@@ -207,7 +207,7 @@ fn look(from: &str) -> Look {
     let begins = |known: &&str| {
         known.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word))
     };
-    if is_number || WORDS.iter().any(|known| begins(&known)) { Look::More } else { Look::Text }
+    if is_number || WORDS.iter().any(begins) { Look::More } else { Look::Text }
 }
 
 /// The numbers of a marker that are known, and whether it has others. `2-4` are three numbers if
