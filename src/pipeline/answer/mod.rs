@@ -78,7 +78,8 @@ impl<'q> Query<'q> {
     /// # let words = TextIndex::new(Language::English);
     /// # let options = CollectionOptions::new(2, Metric::Cosine).text(words);
     /// # let docs = db.create_collection("docs", options)?;
-    /// # docs.upsert(Record::new("t").text("A spring tide comes twice a month.").vector([1.0, 0.0]))?;
+    /// # let tide = Record::new("t").text("A spring tide comes twice a month.");
+    /// # docs.upsert(tide.vector([1.0, 0.0]))?;
     /// # let chat = Model; // nim.chat("nvidia/llama-3.3-nemotron-super-49b-v1.5")
     /// let answer = docs.query("when are spring tides?").limit(8).answer(&chat).run().await?;
     /// assert_eq!(answer.citations[0].id, "t".into());

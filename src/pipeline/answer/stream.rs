@@ -68,8 +68,8 @@ impl AnswerStream {
     /// the answer is lost.
     ///
     /// # Errors
-    /// [`Error::Model`] and [`Error::DeadlineExceeded`] of stage `chat`, when the model fails in the
-    /// middle or the deadline of the query is over. Both are final; what came before is in
+    /// [`Error::Model`] and [`Error::DeadlineExceeded`] of stage `chat`, when the model fails in
+    /// the middle or the deadline of the query is over. Both are final; what came before is in
     /// [`so_far`](Self::so_far).
     pub async fn next(&mut self) -> Result<Option<AnswerDelta>> {
         loop {
