@@ -2,6 +2,7 @@
 //! with words or tool calls, whole or as a stream. The NIM client does; any server of OpenAI's form
 //! is the same client with another URL.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -23,6 +24,13 @@ pub trait ChatModel: Send + Sync {
         request: ChatRequest<'a>,
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<ChatAnswer, ChatFailure>>;
+
+    /// What answers depend on besides the conversation: what a model said before is used again
+    /// only under an equal key. Default: the model's id; add settings that change the answers, and
+    /// no secret.
+    fn cache_key(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.model())
+    }
 
     /// As [`chat`](Self::chat), with its steps as they come. Default: asks for the whole answer,
     /// which then comes as one step.
@@ -162,6 +170,10 @@ impl ChatModel for Chat {
             let stream = self.stream_with(request, options).await.map_err(failed)?;
             Ok(Box::new(stream) as Box<dyn ChatSteps>)
         })
+    }
+
+    fn cache_key(&self) -> Cow<'_, str> {
+        Cow::Owned(self.settings_key())
     }
 }
 

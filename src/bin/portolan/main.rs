@@ -6,6 +6,9 @@
 
 #![deny(clippy::expect_used, clippy::unwrap_used)]
 
+mod agent;
+mod agent_args;
+mod agent_export;
 mod args;
 mod ask;
 mod ask_args;
@@ -95,6 +98,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::IndexField(args) => index_field::run(&args, &out),
         Command::Search(args) => search::run(&args, &out),
         Command::Ask(args) => ask::run(&args, &out),
+        Command::Agent(args) => agent::run(&args, &out),
         Command::Eval(args) => eval::run(&args, &out),
         Command::Info(args) => inspect::info(&args, &out),
         Command::Verify(args) => inspect::verify(&args, &out),
