@@ -1,12 +1,12 @@
 """What a rule-based agent searches for next, and how it orders what was found.
 
-It reads the question and the documents that its searches have shown, nothing else: no judgments, no
-decompositions, no answers. A document whose title stands in the question is an *anchor*; without one
-the first hits are, weakly. Names in the text of an anchor that the question does not have may be
-what the question goes on with. Each is searched for, together with the words of the question that
-the anchors on the way to it do not account for. What is found so and holds the name is an anchor of
-the next hop. It stands for a chat model in measurements that are to give the same figures each time:
-there is no model behind it, and it understands nothing.
+It reads the question and the documents that its searches have shown, nothing else: no judgments,
+no decompositions, no answers. A document whose title stands in the question is an *anchor*; without
+one the first hits are, weakly. Names in the text of an anchor that the question does not have may
+be what the question goes on with. Each is searched for, together with the words of the question
+that the anchors on the way to it do not account for. What is found so and holds the name is an
+anchor of the next hop. It stands for a chat model in measurements that are to give the same figures
+each time: there is no model behind it, and it understands nothing.
 """
 import collections, functools, re
 
@@ -14,20 +14,22 @@ import collections, functools, re
 SEARCHES, AT_ONCE, TOP_K = 6, 3, 5
 # Names that one document may pass on, and hops behind the anchors of the question.
 NAMES, HOPS = 6, 3
-# Weights of the order: how fast a rank counts less, an anchor of the question, a document that holds
-# the name it was searched for, a hit of the first search, and of a follow-up.
+# Weights of the order: how fast a rank counts less, an anchor of the question, a document that
+# holds the name it was searched for, a hit of the first search, and of a follow-up.
 RANK, ANCHOR, LINKED, FIRST, FOLLOW = 2.0, 5.0, 2.5, 1.0, 1.5
 
-STOP = set('''a an the of in on at by for from to and or with was were is are be been being did do does
-what which who whom whose when where why how that this these those it its their his her he she they
-has have had as into than then there after before during while about also not no one first many much
-name named called'''.split())
+STOP = set('''a an the of in on at by for from to and or with was were is are be been being did do
+does what which who whom whose when where why how that this these those it its their his her he she
+they has have had as into than then there after before during while about also not no one first many
+much name named called'''.split())
 # Words that begin sentences and are no names.
-OPENERS = STOP | set('''although however since until born both most some other several released located
-founded published directed written known according all each another such under over between'''.split())
+OPENERS = STOP | set('''although however since until born both most some other several released
+located founded published directed written known according all each another such under over
+between'''.split())
 # Words of questions, and what stands for them in texts: plain English, not of any set of questions.
 RELATIONS = {
-    'performer': 'by singer band recorded song album single', 'singer': 'by recorded song sung sang',
+    'performer': 'by singer band recorded song album single',
+    'singer': 'by recorded song sung sang',
     'author': 'by written wrote novel book', 'writer': 'by written wrote',
     'composer': 'by composed music opera', 'director': 'directed film by',
     'creator': 'created by developed', 'producer': 'produced by', 'publisher': 'published by',
@@ -46,8 +48,8 @@ RELATIONS = {
     'founded': 'founder established', 'language': 'speaking', 'river': 'flows', 'capital': 'city',
 }
 UPPER = 'A-Z\u00c0-\u00de'
-NAME = re.compile(rf"[{UPPER}][\w'.\u2019-]*"
-                  rf"(?:\s+(?:(?:of|the|and|de|la|du|von|van|for|in|&)\s+){{0,2}}[{UPPER}][\w'.\u2019-]*)*")
+WORD = rf"[{UPPER}][\w'.\u2019-]*"
+NAME = re.compile(rf'{WORD}(?:\s+(?:(?:of|the|and|de|la|du|von|van|for|in|&)\s+){{0,2}}{WORD})*')
 
 
 def words(text):
@@ -113,9 +115,9 @@ class Plan:
         self.wanted = {}                                     # query: how much it promises
         self.linked = collections.defaultdict(float)         # id: how well it goes on
         asked = spaced(question)
-        self.anchors = {id: 1.0 for id, doc in self.docs.items()
-                        if len(bare(doc.get('title') or '')) > 2
-                        and len(spaced(bare(doc['title']))) > 2 and spaced(bare(doc['title'])) in asked}
+        titles = {id: spaced(bare(doc.get('title') or '')) for id, doc in self.docs.items()}
+        self.anchors = {id: 1.0 for id, title in titles.items()
+                        if len(title) > 4 and title in asked}
         strength = dict(self.anchors)
         if not strength:
             strength = {id: 0.35 / (1 + 0.3 * rank) for id, rank in first.items() if rank < 3}
@@ -133,8 +135,8 @@ class Plan:
         left = [term for term in self.terms if term not in used]
         if not left and hop:
             return
-        words_left = [word for word in words(self.question) if word not in STOP and stem(word) in left]
-        words_left = ' '.join(dict.fromkeys(words_left))
+        words_left = ' '.join(dict.fromkeys(
+            word for word in words(self.question) if word not in STOP and stem(word) in left))
         promising = []
         for name, at, stems in names(doc['text']):
             own = set(terms(name))
@@ -172,8 +174,9 @@ class Plan:
     def next(self):
         """The queries of the next step, most promising first; none when it is done."""
         left = SEARCHES - (len(self.searches) - 1)
-        open_ = [(-promise, query) for query, promise in self.wanted.items() if query not in self.by_query]
-        return [query for _, query in sorted(open_)[:max(0, min(left, AT_ONCE))]]
+        fresh = [(-promise, query) for query, promise in self.wanted.items()
+                 if query not in self.by_query]
+        return [query for _, query in sorted(fresh)[:max(0, min(left, AT_ONCE))]]
 
     def order(self, count):
         """The ids of the best documents that were shown."""

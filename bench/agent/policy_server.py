@@ -5,10 +5,10 @@
 
 POST /v1/chat/completions in OpenAI's form. It reads the question and all results out of the
 conversation, and answers with calls of `retrieve`, or of `final_results` at the end: the same
-conversation gets the same answer, and the server keeps nothing. --delay-ms waits before each answer,
-as a model on another machine would take its time; --workers are processes, which share the port.
+conversation gets the same answer, and the server keeps nothing. --delay-ms waits before each
+answer, as a model on another machine takes its time; --workers are processes that share the port.
 """
-import argparse, json, os, re, sys, time
+import argparse, json, os, re, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -128,12 +128,12 @@ def main():
     Handler.delay = args.delay_ms / 1000
     server = Server(('127.0.0.1', args.port), Handler)
     # The others end with this one: each waits for its end of a pipe that nobody writes to.
-    end, _kept = os.pipe()
+    ended, open_end = os.pipe()
     for _ in range(args.workers - 1):
         if os.fork() == 0:
-            os.close(_kept)
-            import threading
-            threading.Thread(target=lambda: (os.read(end, 1), os._exit(0)), daemon=True).start()
+            os.close(open_end)
+            leave = threading.Thread(target=lambda: (os.read(ended, 1), os._exit(0)), daemon=True)
+            leave.start()
             break
     server.serve_forever()
 
