@@ -107,12 +107,11 @@ pub struct AnswerReport {
     pub context_budget: usize,
     /// Tokens of the passages with their marks, as they were counted.
     pub context_tokens: usize,
-    /// Tokens of the whole prompt, as they were counted.
+    /// Tokens of the texts of the whole prompt, as they were counted.
     pub prompt_tokens: usize,
     /// Hits that the model was not given, in their order.
     pub left_out: Vec<LeftOut>,
-    /// Time from the call of the model to its first words; none if they came at once with all
-    /// others.
+    /// Time from the call of the model to its first words; none without a stream.
     pub first_words: Option<Duration>,
     /// Tokens as the server counted them, if it told.
     pub usage: Option<ChatUsage>,
