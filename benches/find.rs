@@ -1,12 +1,14 @@
 //! The query over several lists beside the vector search alone: 20,000 records
-//! (`PORTOLAN_BENCH_ROWS`) of 384 dimensions with 80 words each, drawn by Zipf's law. Each kind of
-//! query takes its turn after the others, so that a machine whose speed drifts is as unfair to all;
+//! (`PORTOLAN_BENCH_ROWS`) of 384 dimensions with 80 words each, drawn by Zipf's law; or with the
+//! texts of a file in BEIR form (`PORTOLAN_BENCH_DOCS`) and its questions
+//! (`PORTOLAN_BENCH_QUESTIONS`), in English. Each kind of query takes its turn after the others, so that a machine whose speed drifts is as unfair to all;
 //! medians of `PORTOLAN_BENCH_QUERIES` (500) queries, and their ratio to the first.
 
 use std::error::Error;
 use std::time::Instant;
 
 use portolan::eval::synthetic::Synthetic;
+use portolan::eval::{EvalError, beir};
 use portolan::{
     Collection, CollectionOptions, DatabaseOptions, Facet, Filter, Find, Language, Maintenance,
     Metric, Mmr, Record, TextIndex,
@@ -77,16 +79,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = DatabaseOptions::new().maintenance(Maintenance::Manual);
     let db = options.open(folder.path().join("find.portolan"))?;
     let options = CollectionOptions::new(DIMENSIONS, Metric::Cosine);
-    let docs = db.create_collection("docs", options.text(TextIndex::new(Language::None)))?;
+    let texts = texts(rows, queries)?;
+    let docs = db.create_collection("docs", options.text(TextIndex::new(texts.language)))?;
+    let rows = texts.docs.len();
     let source = Synthetic::with_clusters(DIMENSIONS, 7, (rows / 50).max(1));
-    fill(&docs, &source.vectors(rows))?;
+    fill(&docs, &source.vectors(rows), &texts.docs)?;
     docs.maintain().run()?;
 
-    let mut draw = Draw(99);
-    let vectors = source.queries(queries);
-    let questions: Vec<Question> = vectors
-        .chunks(DIMENSIONS)
-        .map(|vector| Question { vector: vector.to_vec(), words: draw.text(ASKED, STOP) })
+    let vectors = source.queries(texts.questions.len());
+    let questions: Vec<Question> = (vectors.chunks(DIMENSIONS).zip(texts.questions))
+        .map(|(vector, words)| Question { vector: vector.to_vec(), words })
         .collect();
     let mut took = vec![Vec::with_capacity(questions.len()); KINDS.len() + 1];
     for (round, question) in questions.iter().chain(&questions).enumerate() {
@@ -114,14 +116,38 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn fill(docs: &Collection, vectors: &[f32]) -> portolan::Result<()> {
-    let mut draw = Draw(7);
-    let rows = vectors.chunks(DIMENSIONS).enumerate().collect::<Vec<_>>();
+/// Texts of records and questions.
+struct Texts {
+    language: Language,
+    docs: Vec<String>,
+    questions: Vec<String>,
+}
+
+fn texts(rows: usize, queries: usize) -> Result<Texts, Box<dyn Error>> {
+    let file = |name| std::env::var_os(name);
+    if let (Some(docs), Some(questions)) =
+        (file("PORTOLAN_BENCH_DOCS"), file("PORTOLAN_BENCH_QUESTIONS"))
+    {
+        let docs = beir::documents(docs)?.take(rows);
+        let docs = docs.map(|document| Ok(document?.text)).collect::<Result<_, EvalError>>()?;
+        let mut questions: Vec<String> =
+            beir::queries(questions)?.into_iter().map(|query| query.text).collect();
+        questions.truncate(queries);
+        return Ok(Texts { language: Language::English, docs, questions });
+    }
+    let (mut draw, mut asked) = (Draw(7), Draw(99));
+    let docs = (0..rows).map(|_| draw.text(WORDS, 0)).collect();
+    let questions = (0..queries).map(|_| asked.text(ASKED, STOP)).collect();
+    Ok(Texts { language: Language::None, docs, questions })
+}
+
+fn fill(docs: &Collection, vectors: &[f32], texts: &[String]) -> portolan::Result<()> {
+    let rows = vectors.chunks(DIMENSIONS).zip(texts).enumerate().collect::<Vec<_>>();
     for rows in rows.chunks(1_000) {
         let mut batch = docs.batch();
-        for &(row, vector) in rows {
+        for &(row, (vector, text)) in rows {
             let at = i64::try_from(row).unwrap_or_default();
-            let record = Record::new(format!("row-{at:08}")).text(draw.text(WORDS, 0));
+            let record = Record::new(format!("row-{at:08}")).text(text.as_str());
             let record = record.field("bucket", at % 10).field("group", at / 8);
             batch.upsert(record.vector(vector.to_vec()))?;
         }

@@ -70,9 +70,9 @@ pub use db::{
     VectorFieldInfo, Verified,
 };
 pub use db::{
-    Cursor, Dense, Explanation, Facet, FacetCounts, FacetValue, Find, FindReport, FindStage,
-    Findings, Group, Highlights, Lexical, Like, LikeStrategy, ListPlace, ListReport, Mmr, Multi,
-    Order, SegmentReport, Sparse,
+    Cursor, Dense, Explanation, Facet, FacetCounts, FacetValue, FieldHighlight, Find, FindReport,
+    FindStage, Findings, Group, Highlights, Lexical, Like, LikeStrategy, ListPlace, ListReport,
+    Mmr, Multi, Order, SegmentReport, Sparse,
 };
 pub use error::{Error, Result};
 pub use filter::{Filter, FilterError};

@@ -7,6 +7,8 @@
 mod common;
 #[path = "model/searches.rs"]
 mod searches;
+#[path = "model/shapes.rs"]
+mod shapes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -57,6 +59,12 @@ enum Op {
     },
     Reopen,
     Compact,
+    /// Builds the index of a field, at once or with the commits that follow, and of words anew.
+    Index {
+        field: usize,
+        gradually: bool,
+    },
+    IndexText,
     /// Works on the other collection from now on.
     Switch,
     /// Removes the collection and makes it again.
@@ -136,6 +144,9 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Ask::MaxSim),
         2 => Just(Ask::Sparse),
         3 => Just(Ask::Hybrid),
+        2 => Just(Ask::Listed),
+        1 => Just(Ask::Like),
+        1 => Just(Ask::Diverse),
     ];
     let ask = (ask, any::<u64>(), prop::option::of(predicate()));
     prop_oneof![
@@ -143,12 +154,15 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (any::<u64>(), 300..900_u32).prop_map(|(seed, count)| Op::Bulk { seed, count }),
         22 => search
             .prop_map(|(seed, k, exact, filter)| Op::Search { seed, k, exact, filter }),
-        18 => ask.prop_map(|(ask, seed, filter)| Op::Ask { ask, seed, filter }),
+        22 => ask.prop_map(|(ask, seed, filter)| Op::Ask { ask, seed, filter }),
         8 => any::<u8>().prop_map(Op::Get),
         3 => (1..200_usize).prop_map(|page| Op::Scan { page }),
         4 => Just(Op::Count),
         6 => (any::<bool>(), prop::bool::weighted(0.8))
             .prop_map(|(only_due, graph)| Op::Maintain { only_due, graph }),
+        2 => (0..3_usize, any::<bool>())
+            .prop_map(|(field, gradually)| Op::Index { field, gradually }),
+        1 => Just(Op::IndexText),
         3 => Just(Op::Reopen),
         1 => Just(Op::Compact),
         4 => Just(Op::Switch),
@@ -336,6 +350,19 @@ impl Run {
             Op::Count => {
                 let count = self.collection().count().expect("a count");
                 assert_eq!(count, self.side().model.len() as u64);
+            }
+            Op::Index { field, gradually } => {
+                let (docs, name) = (self.collection(), ["number", "tag", "list"][*field]);
+                let built = if *gradually {
+                    docs.declare_field_gradually(name)
+                } else {
+                    docs.declare_field(name)
+                };
+                built.expect("an index");
+            }
+            Op::IndexText => {
+                let records = self.collection().index_text(&searches::text_index());
+                assert_eq!(records.expect("an index"), self.side().model.len() as u64);
             }
             Op::Maintain { only_due, graph } => self.maintain(*only_due, *graph),
             Op::Reopen => self.reopen(),

@@ -70,7 +70,7 @@ pub use origin::Origin;
 pub use repair::Repaired;
 pub use residency::Residency;
 use residency::Residents;
-pub use search::{Highlights, Hit, Hits, ListPlace, Search, SearchReport};
+pub use search::{FieldHighlight, Highlights, Hit, Hits, ListPlace, Search, SearchReport};
 pub use search_batch::{Found, SearchBatch};
 pub use space_info::VectorFieldInfo;
 pub use sparse::SparseSearch;

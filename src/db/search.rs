@@ -48,6 +48,20 @@ pub struct Highlights {
     pub title: Vec<Range<usize>>,
     /// In the text.
     pub text: Vec<Range<usize>>,
+    /// In the metadata fields that the text index has; texts without any are left out.
+    pub fields: Vec<FieldHighlight>,
+}
+
+/// Where the words of a query stand in a text of a metadata field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FieldHighlight {
+    /// The field.
+    pub field: String,
+    /// Which item of its list, from 0; 0 of a field that is no list.
+    pub item: usize,
+    /// Ranges of bytes, in order and apart from each other.
+    pub ranges: Vec<Range<usize>>,
 }
 
 /// Where a list of a [`Find`](crate::Find) had a hit.
@@ -182,12 +196,16 @@ pub struct Search<'q> {
     filter: Option<Filter>,
     model: Option<String>,
     field: Option<String>,
+    aim: Option<usize>,
 }
 
 /// How far a search goes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Depth {
     pub(super) limit: usize,
+    /// Of a search that was not told how hard to try, the hits whose recall it is for, if that is
+    /// fewer.
+    pub(super) aim: Option<usize>,
     pub(super) effort: Effort,
     pub(super) exact: bool,
 }
@@ -222,6 +240,7 @@ impl<'q> Search<'q> {
             filter: None,
             model: None,
             field: None,
+            aim: None,
         }
     }
 
@@ -305,8 +324,8 @@ impl<'q> Search<'q> {
     }
 
     /// How hard it tries, for callers that have no need of the setters.
-    pub(super) fn with_effort(self, effort: Effort, exact: bool) -> Self {
-        Self { effort, exact, ..self }
+    pub(super) fn with_effort(self, effort: Effort, exact: bool, aim: Option<usize>) -> Self {
+        Self { effort, exact, aim, ..self }
     }
 
     /// The best `limit` slots, and what was done to find them.
@@ -317,7 +336,8 @@ impl<'q> Search<'q> {
         matching: &Matching,
     ) -> Result<(Vec<Neighbor>, SearchReport)> {
         let begin = Instant::now();
-        let depth = Depth { limit: self.limit, effort: self.effort, exact: self.exact };
+        let Self { limit, aim, effort, exact, .. } = *self;
+        let depth = Depth { limit, aim, effort, exact };
         let nearest = view.nearest(query, matching, depth);
         let Nearest { found, paths, steps } =
             nearest.map_err(|source| self.collection.failed(source))?;
@@ -420,13 +440,10 @@ impl View {
 }
 
 impl Depth {
-    fn params(self, segment: &Segment) -> SearchParams {
-        params(segment, self.limit, self.effort, self.exact)
+    /// How a segment is searched.
+    pub(super) fn params(self, segment: &Segment) -> SearchParams {
+        let aim = self.aim.filter(|_| self.effort == Effort::Usual).unwrap_or(self.limit);
+        let params = segment.params(aim.min(self.limit), self.effort).deepened(self.limit);
+        SearchParams { exact: self.exact || params.exact, ..params }
     }
-}
-
-/// How a segment is searched.
-pub(super) fn params(segment: &Segment, limit: usize, effort: Effort, exact: bool) -> SearchParams {
-    let params = segment.params(limit, effort);
-    SearchParams { exact: exact || params.exact, ..params }
 }

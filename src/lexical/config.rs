@@ -103,6 +103,14 @@ impl TextIndex {
         self.language
     }
 
+    /// The metadata fields whose words are indexed.
+    pub(crate) fn metadata_fields(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().filter_map(|(source, _)| match source {
+            Source::Metadata(name) => Some(name.as_str()),
+            Source::Title | Source::Text => None,
+        })
+    }
+
     /// What turns words into terms.
     pub(super) fn analyzer(&self) -> Analyzer {
         Analyzer::new(self.language, self.stop_words)

@@ -136,6 +136,6 @@ mod tests {
             let text = format!("{language} {}", list.join(" "));
             sum ^= xxhash_rust::xxh3::xxh3_64(text.as_bytes());
         }
-        assert_eq!((count, sum), (0, 0));
+        assert_eq!((count, sum), (4_700, 991_199_135_022_894_999));
     }
 }

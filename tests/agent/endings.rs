@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::docs;
 use crate::models::{Fate, WordEmbedder};
 use crate::script::{
-    Turn, call, chat, deciding, finish, ids, last, offered, overflow, raw_call, retrieve, say,
-    select, service,
+    Turn, call, chat, deciding, finish, ids, last, naive, offered, overflow, raw_call, retrieve,
+    say, select, service,
 };
 use crate::server::Server;
 
@@ -37,26 +37,6 @@ fn end(result: &AgentResult) -> (ResultSource, Option<(FailureKind, usize)>) {
 
 fn named(result: &AgentResult) -> Vec<String> {
     result.ids.iter().map(RecordId::to_string).collect()
-}
-
-/// The naive fusion: for each document the sum of 1 / (60 + rank), ranks from 1.
-fn naive(result: &AgentResult, limit: usize) -> Vec<RecordId> {
-    let lists: Vec<Vec<RecordId>> = result
-        .trace
-        .retrievals
-        .iter()
-        .map(|one| one.hits.iter().map(|hit| hit.id()).collect())
-        .collect();
-    let mut all: Vec<RecordId> = lists.concat();
-    all.sort();
-    all.dedup();
-    let score = |id: &RecordId| -> f64 {
-        let places = lists.iter().filter_map(|list| list.iter().position(|other| other == id));
-        places.map(|place| 1.0 / (60.0 + place as f64 + 1.0)).sum()
-    };
-    all.sort_by(|a, b| score(b).total_cmp(&score(a)).then(a.cmp(b)));
-    all.truncate(limit);
-    all
 }
 
 #[tokio::test]

@@ -113,7 +113,17 @@ async fn as_many_run_at_once_as_are_allowed_and_no_more() {
             total: 16,
         };
         let agent = Agent::new(&docs, &gate).limit(1);
-        let results = agent.run_many(queries(), width, |_, _| ()).await;
+        // A query is taken when there is room for it: taken less ended are under way.
+        let (ended, under_way) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let taken = queries().into_iter().enumerate().map(|(at, query)| {
+            under_way.fetch_max(at + 1 - ended.load(Ordering::SeqCst), Ordering::SeqCst);
+            query
+        });
+        let end = |_: usize, _: &_| {
+            ended.fetch_add(1, Ordering::SeqCst);
+        };
+        let results = agent.run_many(taken, width, end).await;
+        assert_eq!(under_way.load(Ordering::SeqCst), width);
         assert!(results.iter().flatten().all(|one| one.source == ResultSource::FinalResults));
         assert_eq!((results.len(), gate.most.load(Ordering::SeqCst)), (16, width));
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use portolan::RecordId;
+use portolan::agent::AgentResult;
 use portolan::nim::Chat;
 use serde_json::{Value, json};
 
@@ -135,4 +137,20 @@ pub fn last(body: &Value) -> String {
 pub fn offered(body: &Value) -> Vec<String> {
     let tools = body["tools"].as_array().expect("tools").iter();
     tools.map(|tool| tool["function"]["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+/// The fusion word by word: sums of 1 / (60 + rank) over all lists, ranks from 1.
+pub fn naive(result: &AgentResult, limit: usize) -> Vec<RecordId> {
+    let mut scores: Vec<(RecordId, f64)> = Vec::new();
+    for retrieval in &result.trace.retrievals {
+        for (place, hit) in retrieval.hits.iter().enumerate() {
+            let share = 1.0 / (60.0 + (place + 1) as f64);
+            match scores.iter_mut().find(|(id, _)| *id == hit.id()) {
+                Some((_, score)) => *score += share,
+                None => scores.push((hit.id(), share)),
+            }
+        }
+    }
+    scores.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    scores.into_iter().take(limit).map(|(id, _)| id).collect()
 }

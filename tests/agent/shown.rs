@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::docs;
-use crate::script::{call, chat, deciding, finish, ids, lines, retrieve};
+use crate::script::{call, chat, deciding, finish, ids, lines, naive, retrieve};
 
 /// Lines of the last message of a conversation, as data.
 fn last_lines(body: &Value) -> Vec<Value> {
@@ -187,22 +187,6 @@ fn run_calls(docs: &Collection, answers: Vec<Vec<ToolCall>>) -> (AgentResult, Ve
     let result = runtime.expect("a runtime").block_on(agent.run("harbor wind")).expect("a result");
     let sent = caller.sent.lock().expect("the log").clone();
     (result, sent)
-}
-
-/// The fusion word by word: sums of 1 / (60 + rank) over all lists, ranks from 1.
-fn naive(result: &AgentResult, limit: usize) -> Vec<RecordId> {
-    let mut scores: Vec<(RecordId, f64)> = Vec::new();
-    for retrieval in &result.trace.retrievals {
-        for (place, hit) in retrieval.hits.iter().enumerate() {
-            let share = 1.0 / (60.0 + (place + 1) as f64);
-            match scores.iter_mut().find(|(id, _)| *id == hit.id()) {
-                Some((_, score)) => *score += share,
-                None => scores.push((hit.id(), share)),
-            }
-        }
-    }
-    scores.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    scores.into_iter().take(limit).map(|(id, _)| id).collect()
 }
 
 fn searches() -> impl Strategy<Value = Vec<Vec<ToolCall>>> {

@@ -1,10 +1,11 @@
 //! Batches that are known by their numbers: whoever knows the number of the last one knows what
 //! the collection must hold, whatever happened to the process that committed them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portolan::{
-    Collection, CollectionOptions, Committed, Database, Metric, Originals, Record, RecordId, Value,
+    Collection, CollectionOptions, Committed, Database, FieldVector, Language, Metric, Originals,
+    Record, RecordId, TextIndex, Value, VectorField,
 };
 
 use super::Rng;
@@ -13,6 +14,9 @@ use super::oracle::{Kept, Shape};
 pub const SHAPE: Shape = Shape { dimensions: 8, metric: Metric::L2, originals: Originals::F16 };
 /// Name of the collection.
 pub const NAME: &str = "docs";
+/// The field of sparse vectors.
+const TERMS: &str = "terms";
+const WORDS: [&str; 6] = ["tide", "chart", "north", "star", "reef", "wind"];
 /// Record of this id holds the number of the last batch.
 const MARKER: i64 = -1;
 
@@ -22,6 +26,11 @@ pub type Model = BTreeMap<RecordId, (Record, Option<Kept>)>;
 enum Change {
     Upsert(Record),
     Delete(RecordId),
+}
+
+fn words(rng: &mut Rng) -> String {
+    let words = (0..rng.below(12)).map(|_| WORDS[rng.below(6) as usize]);
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A sequence of batches without end.
@@ -54,8 +63,17 @@ impl Batches {
                 continue;
             }
             let long = rng.once_in(self.long_texts);
-            let text = "y".repeat(if long { 9_000 } else { rng.below(100) as usize });
+            let mut text = words(&mut rng);
+            if long {
+                // No repeats that compression would shorten.
+                text.push(' ');
+                (0..600).for_each(|_| text.push_str(&format!("{:016x}", rng.next())));
+            }
             let mut record = Record::new(id).text(text).field("batch", number);
+            if rng.once_in(3) {
+                let weight = (1 + rng.below(16)) as f32 / 8.0;
+                record = record.named_vector(TERMS, [(rng.below(5) as u32, weight)]);
+            }
             if !rng.once_in(6) {
                 record = record.vector(rng.vector(SHAPE.dimensions));
             }
@@ -69,7 +87,8 @@ impl Batches {
         let mut pending = collection.batch();
         for change in self.changes(number) {
             match change {
-                Change::Upsert(record) => pending.upsert(record).expect("a valid record"),
+                // A vector of a named field is checked against the file.
+                Change::Upsert(record) => pending.upsert(record)?,
                 Change::Delete(id) => pending.delete(id),
             }
         }
@@ -92,7 +111,9 @@ impl Batches {
 
 /// The collection, made if it is absent.
 pub fn collection(db: &Database) -> portolan::Result<Collection> {
-    let options = CollectionOptions::new(SHAPE.dimensions, SHAPE.metric);
+    let options = CollectionOptions::new(SHAPE.dimensions, SHAPE.metric)
+        .text(TextIndex::new(Language::None))
+        .vector_field(TERMS, VectorField::sparse());
     db.collection_or_create(NAME, options.originals(SHAPE.originals))
 }
 
@@ -122,7 +143,7 @@ impl Expected {
         Self { records: records.collect(), vectors: vectors.collect() }
     }
 
-    /// Reads all records and searches once.
+    /// Reads all records, and searches by vector, by words and in the field of sparse vectors.
     ///
     /// # Errors
     /// The first difference, in words.
@@ -147,7 +168,36 @@ impl Expected {
         let mut pairs = hits.iter().zip(scores);
         match pairs.find(|(hit, score)| (f64::from(hit.score) - score).abs() >= 1e-3) {
             Some((hit, score)) => Err(format!("a score of {} is not {score}", hit.score)),
-            None => Ok(()),
+            None => self.compare_postings(docs, rng),
+        }
+    }
+
+    fn compare_postings(&self, docs: &Collection, rng: &mut Rng) -> Result<(), String> {
+        let with = |is: &dyn Fn(&Record) -> bool| -> BTreeSet<RecordId> {
+            self.records
+                .iter()
+                .filter(|record| is(record))
+                .map(|record| record.id.clone())
+                .collect()
+        };
+        let ids = |hits: portolan::Result<portolan::Hits>| -> Result<BTreeSet<RecordId>, String> {
+            let hits = hits.map_err(|error| error.to_string())?;
+            Ok(hits.iter().map(|hit| hit.id.clone()).collect())
+        };
+        let word = WORDS[rng.below(6) as usize];
+        let found = ids(docs.search_text(word).limit(usize::MAX).run())?;
+        if found != with(&|record| record.text.split(' ').any(|own| own == word)) {
+            return Err(format!("{} records with {word:?}", found.len()));
+        }
+        let index = rng.below(5) as u32;
+        let found = ids(docs.search_sparse(TERMS, &[(index, 1.0)]).limit(usize::MAX).run())?;
+        let has = |record: &Record| match record.named_vectors.get(TERMS) {
+            Some(FieldVector::Sparse(pairs)) => pairs.iter().any(|(own, _)| *own == index),
+            _ => false,
+        };
+        match found == with(&has) {
+            true => Ok(()),
+            false => Err(format!("{} records with index {index}", found.len())),
         }
     }
 }

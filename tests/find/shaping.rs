@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 
 use portolan::{
-    CollectionOptions, Database, Dense, Facet, Filter, IndexFields, Matrix, Metric, Mmr, Order,
-    Record, TextIndex, Value, VectorField,
+    CollectionOptions, Database, Dense, Facet, Filter, IndexFields, Language, Matrix, Metric, Mmr,
+    Order, Record, TextIndex, Value, VectorField,
 };
 use proptest::prelude::*;
 
@@ -35,6 +35,20 @@ pub fn items(record: &Record, field: &str) -> Vec<Value> {
     items.sort_by(compare);
     items.dedup_by(|a, b| compare(a, b).is_eq());
     items
+}
+
+/// How a field orders two records, those without it last.
+fn in_order(a: &Record, b: &Record, field: &str, order: Order) -> Ordering {
+    let key = |record: &Record| {
+        let items = items(record, field);
+        let last = order == Order::Descending;
+        if last { items.last().cloned() } else { items.first().cloned() }
+    };
+    match (key(a), key(b)) {
+        (Some(a), Some(b)) if order == Order::Descending => compare(&b, &a),
+        (Some(a), Some(b)) => compare(&a, &b),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    }
 }
 
 const FIELDS: [&str; 3] = ["lang", "year", "tags"];
@@ -71,21 +85,22 @@ proptest! {
         for order in [Order::Ascending, Order::Descending] {
             let mut expected = pool.clone();
             expected.sort_by(|a, b| {
-                let key = |at: usize| {
-                    let items = items(&world.records[at], field);
-                    let last = order == Order::Descending;
-                    if last { items.last().cloned() } else { items.first().cloned() }
-                };
-                let ordered = match (key(a.0), key(b.0)) {
-                    (Some(a), Some(b)) if order == Order::Descending => compare(&b, &a),
-                    (Some(a), Some(b)) => compare(&a, &b),
-                    (a, b) => b.is_some().cmp(&a.is_some()),
-                };
+                let ordered = in_order(&world.records[a.0], &world.records[b.0], field, order);
                 ordered.then(b.1.total_cmp(&a.1)).then(a.0.cmp(&b.0))
             });
             let expected: Vec<usize> = expected.into_iter().map(|(at, _)| at).collect();
             let found = run(find.clone().order_by(field, order));
             prop_assert_eq!(world.places(&found), expected);
+
+            // Without a list, all that match: by the index, where there is one.
+            let all = (0..world.records.len()).filter(|at| passes.of(&world.records[*at]));
+            let mut expected: Vec<usize> = all.collect();
+            expected.sort_by(|a, b| in_order(&world.records[*a], &world.records[*b], field, order));
+            for limit in [1000, depth, 1] {
+                expected.truncate(limit);
+                let listed = world.docs.find().order_by(field, order).limit(limit);
+                prop_assert_eq!(world.places(&run(passes.on(listed))), expected.clone());
+            }
         }
 
         let mut expected: Vec<(Value, Vec<usize>)> = Vec::new();
@@ -232,6 +247,25 @@ fn highlights_are_the_words_of_all_lists() {
     );
     let title = &found[0].highlights.title;
     assert_eq!((title.len(), title[0].clone()), (1, 0..5));
+}
+
+#[test]
+fn highlights_of_metadata_are_those_of_the_fields_that_have_an_index_of_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path().join("f.portolan")).unwrap();
+    let index = TextIndex::new(Language::English).field("author", 1).field("tags", 2);
+    let docs = db.create_collection("docs", CollectionOptions::new(2, Metric::Dot).text(index));
+    let docs = docs.unwrap();
+    let tags = Value::List(vec!["reefs".into(), 7.into(), "north".into()]);
+    let record = Record::new(1).field("author", "A. North").field("tags", tags);
+    docs.upsert(record.field("note", "north of the reef")).unwrap();
+    let found = run(docs.find().text("north reef").highlights());
+    let fields = &found[0].highlights.fields;
+    let told: Vec<_> = fields.iter().map(|at| (at.field.as_str(), at.item, &at.ranges)).collect();
+    assert_eq!(
+        told,
+        [("author", 0, &vec![3..8]), ("tags", 0, &vec![0..5]), ("tags", 2, &vec![0..5])]
+    );
 }
 
 #[test]

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use portolan::{CollectionOptions, Database, DatabaseOptions, Maintenance, Metric, Record, Verify};
+use portolan::{
+    CollectionOptions, Database, DatabaseOptions, Language, Maintenance, Matrix, Metric, Record,
+    TextIndex, VectorField, Verify,
+};
 
 use super::trial::{Base, Faith, caught};
 use crate::common::page_editor::{HEADER, Pages, meta, node, page, tree};
@@ -77,13 +80,26 @@ fn megabyte() -> Vec<u8> {
     let mut rng = Rng::new(61);
     let options = DatabaseOptions::new().maintenance(Maintenance::Manual);
     let db = options.open(&path).expect("a database");
-    let docs = db.create_collection("docs", CollectionOptions::new(160, Metric::Cosine));
+    let options = CollectionOptions::new(160, Metric::Cosine)
+        .text(TextIndex::new(Language::English))
+        .vector_field("image", VectorField::new(8, Metric::Dot))
+        .vector_field("tokens", VectorField::multi(4))
+        .vector_field("terms", VectorField::sparse());
+    let docs = db.create_collection("docs", options);
     let docs = docs.expect("a collection");
     for round in 0..4_i64 {
         let mut batch = docs.batch();
         for at in 0..90 {
             let length = if at == 7 { 30_000 } else { 500 + rng.below(400) };
-            let record = Record::new(round * 70 + at).text("t".repeat(length as usize));
+            // Words that compression cannot shorten by much.
+            let text: Vec<String> =
+                (0..length / 8).map(|_| format!("{:07x}", rng.below(1 << 28))).collect();
+            let record = Record::new(round * 70 + at).title("tide and chart").text(text.join(" "));
+            let record = record.named_vector("image", rng.vector(8));
+            let row = |rng: &mut Rng| rng.vector(4);
+            let rows = [row(&mut rng), row(&mut rng)];
+            let record = record.named_vector("tokens", Matrix::from_rows(rows).expect("rows"));
+            let record = record.named_vector("terms", [(at as u32 % 3, 1.5), (9, 0.25)]);
             let record = record.field("number", at % 30).field("tag", format!("t{}", at % 5));
             let record = record.field("even", at % 2 == 0);
             batch.upsert(record.vector(rng.vector(160))).expect("a valid record");

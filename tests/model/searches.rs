@@ -11,6 +11,7 @@ use portolan::{
 
 use super::common::Rng;
 use super::common::oracle::Shape;
+use super::shapes::{check_diverse, check_like, check_listed};
 use super::{Predicate, Side, with_vector};
 
 /// Words of titles and texts.
@@ -22,6 +23,11 @@ const ROW: usize = 4;
 /// Records whose order is compared in one query over several lists.
 const LIMIT: usize = 12;
 
+/// The index of words of both collections.
+pub fn text_index() -> TextIndex {
+    TextIndex::new(Language::None).title(2)
+}
+
 /// A collection of that shape with a text index, named fields, and an index of all fields or of
 /// one.
 pub fn options(shape: Shape, all_fields: bool) -> CollectionOptions {
@@ -29,7 +35,7 @@ pub fn options(shape: Shape, all_fields: bool) -> CollectionOptions {
     let image = VectorField::new(IMAGE.dimensions, IMAGE.metric).originals(IMAGE.originals);
     let options = options
         .originals(shape.originals)
-        .text(TextIndex::new(Language::None).title(2))
+        .text(text_index())
         .vector_field("image", image)
         .vector_field("tokens", VectorField::multi(ROW))
         .vector_field("terms", VectorField::sparse());
@@ -90,6 +96,9 @@ pub enum Ask {
     MaxSim,
     Sparse,
     Hybrid,
+    Listed,
+    Like,
+    Diverse,
 }
 
 /// Scores by id, with how far arithmetic may be from them.
@@ -105,7 +114,10 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 }
 
 impl Side {
-    fn passing<'s>(&'s self, filter: Option<&'s Predicate>) -> impl Iterator<Item = &'s Record> {
+    pub fn passing<'s>(
+        &'s self,
+        filter: Option<&'s Predicate>,
+    ) -> impl Iterator<Item = &'s Record> {
         let records = self.model.values().map(|(record, _)| record);
         records.filter(move |record| filter.is_none_or(|filter| filter.holds(record)))
     }
@@ -222,6 +234,9 @@ impl Ask {
                 check_best(&hits, &side.sparse(&pairs, filter), limit, side);
             }
             Self::Hybrid => check_hybrid(docs, side, rng, filter),
+            Self::Listed => check_listed(docs, side, rng, filter),
+            Self::Like => check_like(docs, side, rng, filter),
+            Self::Diverse => check_diverse(docs, side, rng, filter),
         }
     }
 }

@@ -123,11 +123,11 @@ fn run_all(args: &AgentRunArgs, out: &Output) -> Result<()> {
     };
     let results = runtime()?.block_on(agent.run_many(queries, args.parallel, ended));
     drop(progress);
+    let report = report(&asked, &results, begin.elapsed());
+    out.result(&report, |report| text(report, &collection, &results))?;
     if let Some(path) = &args.run {
         write_run(path, &asked, &results)?;
     }
-    let report = report(&asked, &results, begin.elapsed());
-    out.result(&report, |report| text(report, &collection, &results))?;
     judge(&results)
 }
 
@@ -225,8 +225,8 @@ fn report(asked: &[(Option<String>, String)], results: &Results, took: Duration)
             report.steps += result.steps();
             report.retrievals += result.retrievals();
             let (prompt, completion) = result.tokens();
-            report.prompt_tokens += prompt;
-            report.completion_tokens += completion;
+            report.prompt_tokens = report.prompt_tokens.saturating_add(prompt);
+            report.completion_tokens = report.completion_tokens.saturating_add(completion);
             if let Some(cost) = result.cost() {
                 report.cost = Some(report.cost.unwrap_or(0.0) + cost);
             }

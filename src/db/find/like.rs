@@ -27,7 +27,7 @@ pub enum LikeStrategy {
 }
 
 /// A list of records like some and unlike others, for [`Find::like_with`](crate::Find::like_with).
-/// The examples themselves are never in it.
+/// The examples themselves are never in it. Other setters are those of [`Dense`](crate::Dense).
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
@@ -76,6 +76,26 @@ impl Like {
     }
 
     /// Compares the vectors of a named field, of one vector a record. Default: the default vectors.
+    ///
+    /// ```
+    /// use portolan::{CollectionOptions, Database, Like, Metric, Record, VectorField};
+    ///
+    /// # fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("kb.portolan");
+    /// let db = Database::open(&path)?;
+    /// let options = CollectionOptions::new(2, Metric::Cosine)
+    ///     .vector_field("image", VectorField::new(3, Metric::Dot));
+    /// let docs = db.create_collection("docs", options)?;
+    /// for (id, image) in [("a", [1.0, 0.0, 0.0]), ("b", [0.9, 0.1, 0.0]), ("c", [0.0, 0.0, 1.0])] {
+    ///     docs.upsert(Record::new(id).named_vector("image", image))?;
+    /// }
+    /// let like = Like::new(["a"], ["c"]).field("image").recall(0.99);
+    /// assert_eq!(docs.find().like_with(like).run()?.hits[0].id.to_string(), "b");
+    /// let like = Like::new(["a"], ["c"]).field("image").ef(100);
+    /// assert_eq!(docs.find().like_with(like.exact()).run()?.hits.len(), 1);
+    /// # Ok(()) }
+    /// ```
     pub fn field(mut self, name: impl Into<String>) -> Self {
         self.field = Some(name.into());
         self
@@ -126,7 +146,7 @@ impl Like {
         let (mut found, mut report) = match self.strategy {
             LikeStrategy::Average => {
                 let vector = average(&positive, &negative);
-                self.nearest(&vector).run(given, wanted)?
+                self.nearest(&vector).run(given.vectors(), wanted)?
             }
             LikeStrategy::BestScore => {
                 let deeper = depth.saturating_add(wanted);
@@ -155,7 +175,7 @@ impl Like {
     ) -> Result<(Vec<Neighbor>, ListReport)> {
         let (mut near, mut report) = (BTreeSet::new(), ListReport::default());
         for (_, vector) in positive {
-            let (found, of_one) = self.nearest(vector).run(given, depth)?;
+            let (found, of_one) = self.nearest(vector).run(given.vectors(), depth)?;
             near.extend(found.into_iter().map(|found| found.slot));
             let scored = report.scored + of_one.scored;
             report = ListReport { scored, ..of_one };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::dense::Dense;
+use super::dense::{Dense, Vectors};
 use super::like::Like;
 use super::multi::Multi;
 use super::sparse::Sparse;
@@ -14,9 +14,10 @@ use crate::db::search::SearchReport;
 use crate::db::space::Space;
 use crate::db::view::View;
 use crate::error::{Error, Result};
-use crate::filter::Filter;
+use crate::filter::{Filter, Slots};
 use crate::index::{Neighbor, Passing, SearchPath, Segment};
-use crate::storage::Snapshot;
+use crate::record::Slot;
+use crate::storage::{Snapshot, Table, keys};
 
 /// One list of a query. A kind more is a variant here and a file that asks it.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,9 +78,42 @@ pub(super) struct Given<'r> {
     pub(super) view: &'r View,
     pub(super) filter: Option<&'r Filter>,
     pub(super) matching: &'r Matching,
+    /// Of one list among several, the hits whose recall a walk is for.
+    pub(super) aim: Option<usize>,
 }
 
-impl Given<'_> {
+impl<'r> Given<'r> {
+    /// What a search of vectors needs of it.
+    pub(super) fn vectors(&self) -> Vectors<'r> {
+        let Self { collection, view, matching, aim, .. } = *self;
+        Vectors { collection, view, matching, aim }
+    }
+
+    /// Slots of the first `most` records from a slot on that match and for which another condition
+    /// holds, ascending.
+    pub(super) fn slots(
+        &self,
+        first: u32,
+        also: impl Fn(u32) -> bool,
+        most: usize,
+    ) -> Result<Vec<u32>> {
+        let slots = &self.matching.slots;
+        if let Slots::Only(only) = slots {
+            return Ok(only.range(first..).filter(|slot| also(*slot)).take(most).collect());
+        }
+        let id = self.collection.id;
+        let (prefix, start) = (keys::collection(id), keys::slot(id, Slot(first)));
+        let mut listed = Vec::new();
+        for entry in self.snapshot.range(Table::Records, &prefix, &start)? {
+            let slot = keys::slot_of(entry?.0).map(|slot| slot.0);
+            listed.extend(slot.filter(|&slot| slots.contains(slot) && also(slot)));
+            if listed.len() >= most {
+                break;
+            }
+        }
+        Ok(listed)
+    }
+
     /// The view of a named field of one vector a record, and what of it passes.
     pub(super) fn in_field(&self, name: &str) -> Result<(Arc<View>, Arc<Matching>)> {
         self.in_space(self.collection.dense_space(self.snapshot, Some(name))?)
@@ -131,15 +165,24 @@ impl List {
 
     /// The best `depth` by this list.
     pub(super) fn run(&self, given: Given<'_>, depth: usize) -> Result<Ranking> {
+        self.ranked(depth, |depth| match self {
+            Self::Dense(dense) => dense.run(given.vectors(), dense.place(given)?.as_ref(), depth),
+            Self::Like(like) => like.run(given, depth),
+            Self::Text(text) => text.run(given, depth),
+            Self::Multi(multi) => multi.run(given, depth),
+            Self::Sparse(sparse) => sparse.run(given, depth),
+        })
+    }
+
+    /// A ranking with what all kinds of lists do to it.
+    pub(super) fn ranked(
+        &self,
+        depth: usize,
+        run: impl FnOnce(usize) -> Result<Ranking>,
+    ) -> Result<Ranking> {
         let begin = Instant::now();
         let depth = self.common().depth.unwrap_or(depth);
-        let mut ranking = match self {
-            Self::Dense(dense) => dense.run(given, depth)?,
-            Self::Like(like) => like.run(given, depth)?,
-            Self::Text(text) => text.run(given, depth)?,
-            Self::Multi(multi) => multi.run(given, depth)?,
-            Self::Sparse(sparse) => sparse.run(given, depth)?,
-        };
+        let mut ranking = run(depth)?;
         if let Some(least) = self.common().min_score {
             ranking.found.retain(|found| found.score >= least);
         }

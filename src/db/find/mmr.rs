@@ -56,6 +56,29 @@ impl Mmr {
 
     /// Compares the vectors of a named field, of one vector a record, by its metric. Default: the
     /// default vectors.
+    ///
+    /// ```
+    /// use portolan::{CollectionOptions, Database, Metric, Mmr, Record, VectorField};
+    ///
+    /// # fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("kb.portolan");
+    /// let db = Database::open(&path)?;
+    /// let options = CollectionOptions::new(2, Metric::Cosine)
+    ///     .vector_field("image", VectorField::new(2, Metric::Cosine));
+    /// let docs = db.create_collection("docs", options)?;
+    /// for (id, text, image) in [
+    ///     ("a", [1.0, 0.0], [1.0, 0.0]), ("b", [1.0, 0.1], [1.0, 0.1]), ("c", [1.0, 0.2], [0.0, 1.0]),
+    /// ] {
+    ///     docs.upsert(Record::new(id).vector(text).named_vector("image", image))?;
+    /// }
+    /// // Found by text, and no two that look alike.
+    /// let diverse = Mmr::new(0.3).field("image").candidates(50);
+    /// let found = docs.find().dense(&[1.0, 0.0]).diversity(diverse).limit(2).run()?;
+    /// let ids: Vec<String> = found.iter().map(|hit| hit.id.to_string()).collect();
+    /// assert_eq!(ids, ["a", "c"]);
+    /// # Ok(()) }
+    /// ```
     pub fn field(mut self, name: impl Into<String>) -> Self {
         self.field = Some(name.into());
         self

@@ -18,6 +18,7 @@ mod records;
 mod report;
 mod run;
 mod shape;
+mod side_by_side;
 mod sparse;
 mod text;
 

@@ -1,9 +1,12 @@
 //! Order by a field instead of by score.
 
+use super::list::Given;
 use super::page::by_field;
 use super::records::{Records, values};
 use super::run::Candidate;
 use crate::error::Result;
+use crate::storage::field_blocks;
+use crate::storage::field_settings::{FieldSettings, Lookup};
 
 /// Direction of [`Find::order_by`](crate::Find::order_by).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +28,25 @@ pub(super) struct OrderBy {
 impl OrderBy {
     pub(super) fn is_descending(&self) -> bool {
         self.order == Order::Descending
+    }
+
+    /// Slots that hold the first `wanted` of those that match, where the index tells them; of those
+    /// without the field, which come last, as many as are needed.
+    pub(super) fn first(&self, given: Given<'_>, wanted: usize) -> Result<Option<Vec<u32>>> {
+        let Given { collection, snapshot, matching, .. } = given;
+        let settings = FieldSettings::read(snapshot, collection.id)?;
+        if settings.lookup(&self.field) != Lookup::Blocks {
+            return Ok(None);
+        }
+        let passes = |slot| matching.slots.contains(slot);
+        let (of, down) = (collection.id, self.is_descending());
+        let found = field_blocks::first(snapshot, of, &self.field, down, wanted, passes)?;
+        let missing = wanted.saturating_sub(found.slots.len());
+        let mut slots = found.slots;
+        if missing > 0 {
+            slots.extend(given.slots(0, |slot| !found.with_value.contains(slot), missing)?);
+        }
+        Ok(Some(slots))
     }
 
     /// Gives each candidate its key and puts them in order. Records without the field come last.

@@ -8,13 +8,12 @@ use super::list::{Given, Ranking};
 use super::page::{Cursor, Place};
 use super::records::Records;
 use super::report::{FindReport, FindStage};
+use super::side_by_side::side_by_side;
 use super::{Find, Findings};
 use crate::db::matching::records_of;
 use crate::error::Result;
-use crate::filter::Slots;
 use crate::fusion::Fusion;
 use crate::storage::field_settings::{FieldSettings, Lookup};
-use crate::storage::{Table, keys as key};
 
 /// What may become a hit.
 #[derive(Debug, Clone)]
@@ -47,8 +46,9 @@ impl Find {
     ///
     /// Cost: that of its lists, and of reading the records that are returned. Grouping, ordering by
     /// a field and facets over what was found read the record of each candidate, diversity its
-    /// vector. Without lists, everything that matches is looked at where it is to be ordered or
-    /// grouped.
+    /// vector. Without lists, everything that matches is read where it is to be grouped, or ordered
+    /// by a field without an index; an order by a field that has one costs a pass over the index,
+    /// and reading the records up to the end of the page.
     ///
     /// # Errors
     /// [`Error::Query`](crate::Error::Query) for a query that asks for nothing, or what cannot go
@@ -64,7 +64,9 @@ impl Find {
         let view = collection.view(snapshot)?;
         let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
         let filter = self.filter.as_ref();
-        let given = Given { collection, snapshot, view: &view, filter, matching: &matching };
+        // Of several lists the first places count, and the deeper ones only so much.
+        let aim = (self.lists.len() > 1).then(|| self.wanted());
+        let given = Given { collection, snapshot, view: &view, filter, matching: &matching, aim };
         if let Some(after) = &self.after {
             self.check_cursor(after, snapshot.version())?;
         }
@@ -155,7 +157,7 @@ impl Run<'_> {
         let rankings: Vec<Ranking> = match find.limit {
             // Nothing is to be shown, but perhaps counted.
             0 if !find.facets.iter().any(|facet| facet.of_found) => Vec::new(),
-            _ => find.lists.iter().map(|list| list.run(given, depth)).collect::<Result<_>>()?,
+            _ => side_by_side(&find.lists, given, depth)?,
         };
         if !find.lists.is_empty() {
             let found = rankings.iter().map(|ranking| ranking.found.len() as u64).sum();
@@ -188,36 +190,30 @@ impl Run<'_> {
         Ok(fused.into_iter().map(of).collect())
     }
 
-    /// Slots of records that match, ascending; no more than are needed.
+    /// Slots of records that match; no more than are needed.
     fn listed(&self) -> Result<Vec<u32>> {
         let find = self.find;
-        let needs_all = find.order_by.is_some()
-            || find.group_by.is_some()
-            || find.facets.iter().any(|facet| facet.of_found);
-        let (first, most) = match &find.after {
-            _ if needs_all => (0, usize::MAX),
-            // The one after the last that was shown, and one more, which tells whether there is
-            // another page.
-            Some(Cursor { place: Place::Score { slot, .. }, .. }) => {
+        let all_count = find.group_by.is_some() || find.facets.iter().any(|facet| facet.of_found);
+        // The one after the last that is shown tells whether there is another page.
+        let wanted = find.wanted().saturating_add(1);
+        let (first, most) = match (&find.order_by, &find.after) {
+            _ if all_count => (0, usize::MAX),
+            (Some(order_by), after) => {
+                // In another version of the file, others may stand before the cursor.
+                let version = self.given.snapshot.version();
+                let is_same = after.as_ref().is_none_or(|after| after.version == version);
+                if is_same && let Some(slots) = order_by.first(self.given, wanted)? {
+                    return Ok(slots);
+                }
+                (0, usize::MAX)
+            }
+            (None, Some(Cursor { place: Place::Score { slot, .. }, .. })) => {
+                // The one after the last that was shown.
                 (*slot, find.offset.saturating_add(find.limit).saturating_add(2))
             }
-            _ => (0, find.wanted().saturating_add(1)),
+            (None, _) => (0, wanted),
         };
-        if let Slots::Only(slots) = &self.given.matching.slots {
-            return Ok(slots.range(first..).take(most).collect());
-        }
-        let id = self.given.collection.id;
-        let (prefix, start) = (key::collection(id), key::slot(id, crate::record::Slot(first)));
-        let mut listed = Vec::new();
-        for entry in self.given.snapshot.range(Table::Records, &prefix, &start)? {
-            let slot = key::slot_of(entry?.0);
-            listed
-                .extend(slot.map(|slot| slot.0).filter(|&s| self.given.matching.slots.contains(s)));
-            if listed.len() >= most {
-                break;
-            }
-        }
-        Ok(listed)
+        self.given.slots(first, |_| true, most)
     }
 
     fn facets(&mut self, candidates: &[Candidate]) -> Result<Vec<super::FacetCounts>> {
@@ -247,7 +243,7 @@ impl Run<'_> {
         if let Some(order_by) = &find.order_by {
             order_by.sort(&mut candidates, &mut self.records)?;
             let order = format!("{:?}", order_by.order).to_lowercase();
-            let note = format!("by {}, {order}: each was read", order_by.field);
+            let note = format!("by {}, {order}: so many were read", order_by.field);
             self.stage("order", candidates.len() as u64, note.into());
         }
         if let Some(mmr) = &find.diversity {

@@ -143,7 +143,8 @@ impl Find {
         self
     }
 
-    /// Tells of each hit which bytes of its title and text the lists of words looked for.
+    /// Tells of each hit which bytes of its title, its text and the metadata fields of the text
+    /// index the lists of words looked for.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));

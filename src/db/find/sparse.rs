@@ -38,6 +38,27 @@ impl Sparse {
     }
 
     /// Names the model that encoded the query; another than the field's is refused.
+    ///
+    /// ```
+    /// use portolan::{
+    ///     CollectionOptions, Database, Error, Metric, ModelContract, Record, Sparse, VectorField,
+    /// };
+    ///
+    /// # fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("kb.portolan");
+    /// let db = Database::open(&path)?;
+    /// let splade = VectorField::sparse().model(ModelContract::new("splade-v3"));
+    /// let options = CollectionOptions::new(2, Metric::Cosine).vector_field("terms", splade);
+    /// let docs = db.create_collection("docs", options)?;
+    /// docs.upsert(Record::new("a").named_vector("terms", [(7, 1.5)]))?;
+    /// let by = |model: &str| {
+    ///     docs.find().sparse_with(Sparse::new("terms", [(7, 1.0)]).model(model)).run()
+    /// };
+    /// assert_eq!(by("splade-v3")?.hits.len(), 1);
+    /// assert!(matches!(by("another"), Err(Error::ModelMismatch { .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn model(mut self, model: impl Into<String>) -> Self {
         self.model = Some(model.into());
         self

@@ -1,11 +1,11 @@
 //! Lists by words, and where those words stand in the hits.
 
 use super::list::{Common, Given, List, ListReport, Ranking, common_setters};
-use crate::db::search::Highlights;
+use crate::db::search::{FieldHighlight, Highlights};
 use crate::error::Result;
 use crate::index::Neighbor;
 use crate::lexical::{self, Marker, TextQuery};
-use crate::record::Record;
+use crate::record::{Record, Value};
 
 /// A list of the records with the best words, for [`Find::text_with`](crate::Find::text_with).
 ///
@@ -54,6 +54,8 @@ impl Lexical {
 /// Finds the words of a query's lists in records.
 pub(super) struct Highlighter {
     markers: Vec<Marker>,
+    /// Metadata fields with words.
+    fields: Vec<String>,
 }
 
 impl Highlighter {
@@ -68,12 +70,28 @@ impl Highlighter {
             return Ok(None);
         }
         let index = given.collection.needed_text_index(given.snapshot)?;
-        Ok(Some(Self { markers: queries.map(|query| Marker::new(&index, query)).collect() }))
+        let markers = queries.map(|query| Marker::new(&index, query)).collect();
+        Ok(Some(Self { markers, fields: index.metadata_fields().map(str::to_owned).collect() }))
     }
 
     pub(super) fn of(&self, record: &Record) -> Highlights {
         let title = record.title.as_deref().map(|title| self.ranges(title)).unwrap_or_default();
-        Highlights { title, text: self.ranges(&record.text) }
+        let mut fields = Vec::new();
+        for field in &self.fields {
+            let items = match record.metadata.get(field) {
+                Some(Value::List(items)) => items.as_slice(),
+                Some(single) => std::slice::from_ref(single),
+                None => &[],
+            };
+            for (item, value) in items.iter().enumerate() {
+                let Value::Text(text) = value else { continue };
+                let ranges = self.ranges(text);
+                if !ranges.is_empty() {
+                    fields.push(FieldHighlight { field: field.clone(), item, ranges });
+                }
+            }
+        }
+        Highlights { title, text: self.ranges(&record.text), fields }
     }
 
     fn ranges(&self, text: &str) -> Vec<std::ops::Range<usize>> {

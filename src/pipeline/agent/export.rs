@@ -92,8 +92,8 @@ impl<'e> AgentExport<'e> {
     /// at a time.
     ///
     /// # Errors
-    /// [`TraceError::Io`] when the folder cannot be read, or the output not be written. Files that
-    /// cannot be read are in the report.
+    /// [`TraceError::Io`] when the folder cannot be read, [`TraceError::Output`] when the lines
+    /// cannot be written. Files that cannot be read are in the report.
     pub fn run(self, mut out: impl Write) -> Result<ExportReport, TraceError> {
         let mut report = ExportReport::default();
         for path in files(&self.folder)? {
@@ -113,12 +113,11 @@ impl<'e> AgentExport<'e> {
                 report.filtered += 1;
             } else {
                 let line = example(&trace, self.reasoning).to_string();
-                let written = writeln!(out, "{line}");
-                written.map_err(|source| TraceError::io(&path, source))?;
+                writeln!(out, "{line}").map_err(|source| TraceError::Output { source })?;
                 report.examples += 1;
             }
         }
-        out.flush().map_err(|source| TraceError::io(&self.folder, source))?;
+        out.flush().map_err(|source| TraceError::Output { source })?;
         Ok(report)
     }
 }

@@ -190,6 +190,7 @@ impl Agent<'_> {
         let file = file_of(&self.collection);
         let all = serde_json::json!({
             "version": TRACE_VERSION,
+            "id": query.id,
             "query": query.text,
             "exclude": query.exclude.iter().map(|id| format!("{id:?}")).collect::<Vec<_>>(),
             "file": file,
@@ -220,8 +221,7 @@ impl Agent<'_> {
         // A collection that is gone meanwhile has changed, and its run is still a run.
         let changed = now.map_or(true, |now| now.mark != plan.contents.mark);
         let took_ms = begin.elapsed().as_secs_f64() * 1e3;
-        let trace = self.trace(query, plan, calls, &conversation, (retrievals, ended));
-        let mut trace = trace;
+        let mut trace = self.trace(query, plan, calls, &conversation, (retrievals, ended));
         (trace.collection.changed, trace.outcome.took_ms) = (changed, took_ms);
         tracing::debug!(
             source = trace.outcome.result_source.name(),

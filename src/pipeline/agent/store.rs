@@ -28,6 +28,12 @@ pub enum TraceError {
         /// What the system says.
         source: io::Error,
     },
+    /// What is written to: the output of an export.
+    #[error("the export cannot be written: {source}")]
+    Output {
+        /// What the system says.
+        source: io::Error,
+    },
     /// It is larger than any trace should be; nothing of it was read.
     #[error("trace {} has more than {limit} bytes: it is not read", path.display())]
     TooLarge {
@@ -160,4 +166,37 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_are_safe_whatever_the_query_is() {
+        let key = "0123456789abcdef0123456789abcdef";
+        let name = |query: &str| file_name(query, key);
+        assert_eq!(name("q1"), "q1-0123456789abcdef.json");
+        assert_eq!(name("../../etc/x"), "etc-x-0123456789abcdef.json");
+        assert_eq!(name("\u{0}\u{e4} .."), "0123456789abcdef.json");
+        assert_eq!(name(&"a".repeat(500)).len(), SLUG_CHARS + 1 + 16 + 5);
+        // A key out of a file is not trusted either.
+        assert_eq!(file_name("", "../x/0a"), "0a.json");
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("deep/er/trace.json");
+        for text in ["first", "second, longer"] {
+            replace(&path, text.as_bytes()).expect("a file");
+            assert_eq!(fs::read_to_string(&path).expect("the file"), text);
+        }
+        // A folder stands where the file should be: the new one is taken back.
+        let blocked = path.with_file_name("blocked.json");
+        fs::create_dir_all(blocked.join("x")).expect("a folder");
+        assert!(replace(&blocked, b"third").is_err());
+        let left = fs::read_dir(path.parent().expect("a folder")).expect("entries").count();
+        assert_eq!(left, 2);
+    }
 }

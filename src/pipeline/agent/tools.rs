@@ -260,3 +260,56 @@ fn think() -> Tool {
                        words, and before the end to compare the documents.";
     Tool::new(THINK, description, parameters)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, arguments: &str) -> Result<Wanted, String> {
+        Toolbox::search("exactly 10", 10, 100, true).read(&ToolCall::new("c", name, arguments))
+    }
+
+    #[test]
+    fn arguments_are_read_strictly_and_numbers_are_bounded() {
+        let wanted = |query: &str, top_k| Ok(Wanted::Retrieve { query: query.into(), top_k });
+        assert_eq!(read("retrieve", r#"{"query": "q"}"#), wanted("q", 10));
+        assert_eq!(read(" retrieve\n", r#"{"query": "q", "top_k": 100}"#), wanted("q", 100));
+        // Encoded twice, as some servers do.
+        assert_eq!(read("retrieve", r#""{\"query\": \"q\"}""#), wanted("q", 10));
+        for (arguments, words) in [
+            (r#"{"query": "q", "top_k": 0}"#, "top_k is 0, it must be from 1 to 100"),
+            (r#"{"query": "q", "top_k": -9223372036854775808}"#, "from 1 to 100"),
+            (r#"{"query": "q", "top_k": 101}"#, "from 1 to 100"),
+            (r#"{"query": "q", "top_k": 18446744073709551615}"#, "could not be parsed"),
+            (r#"{"query": "q", "top_k": 2.5}"#, "could not be parsed"),
+            (r#"{"query": "q", "query": "r"}"#, "duplicate field"),
+            (r#"{"query": "\n"}"#, "query is empty"),
+        ] {
+            let refused = read("retrieve", arguments).expect_err(arguments);
+            assert!(refused.contains(words), "{arguments}: {refused}");
+        }
+        let ends = r#"{"doc_ids": ["a", 7], "search_successful": "false"}"#;
+        let (ids, message) = (vec!["a".to_owned(), "7".to_owned()], String::new());
+        let success = SearchSuccess::False;
+        assert_eq!(read("final_results", ends), Ok(Wanted::Finish { ids, message, success }));
+        assert!(read("log_selected_documents", "{}").is_err());
+    }
+
+    #[test]
+    fn arguments_go_back_as_an_object_of_json_or_not_at_all() {
+        let sent = |arguments: &str| sendable(&ToolCall::new("c", "think", arguments)).arguments;
+        assert_eq!(sent(r#"{ "a": 1 }"#), r#"{ "a": 1 }"#);
+        assert_eq!(sent(r#""{\"a\": 1}""#), r#"{"a":1}"#);
+        for broken in ["", " ", "{", "[1]", "7", "null", "\u{0}", &"[".repeat(10_000)] {
+            assert_eq!(sent(broken), "{}", "{broken}");
+        }
+    }
+
+    #[test]
+    fn long_words_of_the_model_are_not_given_back_whole() {
+        let name = "x".repeat(100_000);
+        assert!(read(&name, "{}").expect_err("no such function").len() < 500);
+        let field = format!("{{\"{name}\": 1}}");
+        assert!(read("retrieve", &field).expect_err("no such field").len() < 600);
+    }
+}

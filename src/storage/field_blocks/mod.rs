@@ -9,6 +9,7 @@
 
 mod check;
 mod count;
+mod first;
 mod key_table;
 mod layout;
 mod probe;
@@ -19,6 +20,7 @@ use super::fields;
 
 pub(crate) use check::{Digest, check};
 pub(crate) use count::count;
+pub(crate) use first::first;
 pub(crate) use probe::probe;
 pub(crate) use query::{KeyRange, matching};
 pub(crate) use update::Changes;

@@ -1,12 +1,14 @@
 //! Which slots have a value in a range: the blocks of a field, one after the other.
 
+use std::cmp::Ordering;
+
 use roaring::RoaringBitmap;
 
 use super::key_table::KeyTable;
 use super::layout::{Directory, SLICE_BYTES, WHAT, groups_of, pair};
 use super::{GROUP, SLICES, SPAN, WORDS, directories, group_key, part_key, start_of};
 use crate::format::unseal;
-use crate::storage::{Snapshot, StorageError, Table};
+use crate::storage::{Entries, Snapshot, StorageError, Table};
 
 /// Values from `start` on and below `end`, as keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,7 @@ pub(crate) fn matching(
 ) -> Result<RoaringBitmap, StorageError> {
     let prefix = directories(collection, name);
     let mut found = Found::default();
+    let mut walk = SliceWalk::new(snapshot, &prefix);
     for entry in snapshot.range(Table::Fields, &prefix, &prefix)? {
         let (at, sealed) = entry?;
         let start = start_of(at).ok_or(StorageError::Missing { what: "the slots of a block" })?;
@@ -47,9 +50,12 @@ pub(crate) fn matching(
             }
         }
         if !numbers.is_empty() {
-            search.slots(|slots| {
-                numbers.iter().for_each(|range| found.add(start, &directory, slots, *range));
-            })?;
+            let slots = match directory.inline {
+                Some(slots) => slots,
+                None => walk.slots(at)?,
+            };
+            directory.check_slots(slots)?;
+            numbers.iter().for_each(|range| found.add(start, &directory, slots, *range));
         }
     }
     Ok(found.finish())
@@ -104,17 +110,48 @@ impl<'s> Search<'s> {
         };
         Ok((number * GROUP + group.below(group.count, key)) as u32)
     }
+}
 
-    /// Hands over what tells the slots of the values.
-    fn slots(&self, take: impl FnOnce(&[u8])) -> Result<(), StorageError> {
-        if let Some(slots) = self.directory.inline {
-            take(slots);
-            return Ok(());
+/// Entries that are passed over before the next is looked up from the root of the tree.
+const STEPS: usize = 4;
+
+/// What tells the slots of the values, block after block: their entries are neighbors, so that a
+/// step along them is cheaper than a look from the root of the tree for each.
+struct SliceWalk<'s> {
+    snapshot: &'s dyn Snapshot,
+    /// Begin of all keys of such entries.
+    prefix: Vec<u8>,
+    entries: Option<Entries<'s>>,
+}
+
+impl<'s> SliceWalk<'s> {
+    fn new(snapshot: &'s dyn Snapshot, directories: &[u8]) -> Self {
+        let mut prefix = directories.to_vec();
+        if let Some(part) = prefix.last_mut() {
+            *part = SLICES;
         }
-        let slots = read_slots(self.snapshot, self.at)?;
-        self.directory.check_slots(slots)?;
-        take(slots);
-        Ok(())
+        Self { snapshot, prefix, entries: None }
+    }
+
+    /// Those of the block of a directory, which is behind all that were asked for.
+    fn slots(&mut self, directory: &[u8]) -> Result<&'s [u8], StorageError> {
+        let wanted = part_key(directory, SLICES);
+        for _ in 0..STEPS {
+            let Some(entries) = &mut self.entries else { break };
+            let Some(entry) = entries.next() else { break };
+            let (at, sealed) = entry?;
+            match at.cmp(&wanted) {
+                Ordering::Less => {}
+                Ordering::Equal => return Ok(unseal(WHAT, Table::Fields as u8, at, sealed)?),
+                Ordering::Greater => break,
+            }
+        }
+        let entries = self.snapshot.range(Table::Fields, &self.prefix, &wanted)?;
+        let found = self.entries.insert(entries).next().transpose()?;
+        match found.filter(|(at, _)| *at == wanted) {
+            Some((at, sealed)) => Ok(unseal(WHAT, Table::Fields as u8, at, sealed)?),
+            None => Err(StorageError::Missing { what: "the slots of a field index" }),
+        }
     }
 }
 
