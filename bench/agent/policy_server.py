@@ -85,6 +85,8 @@ def answer(body):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
+    # Head and body are written apart: without this the client waits 40 ms for the second.
+    disable_nagle_algorithm = True
     delay = 0.0
 
     def log_message(self, *_):
