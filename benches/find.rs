@@ -56,12 +56,16 @@ struct Question {
 /// A kind of query, by its name.
 type Kind = (&'static str, fn(&Collection, &Question) -> Find);
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 10] = [
     ("dense", |docs, q| docs.find().dense(&q.vector)),
     ("dense, depth 100", |docs, q| docs.find().dense(&q.vector).depth(100)),
     ("words", |docs, q| docs.find().text(q.words.as_str())),
     ("hybrid", |docs, q| docs.find().dense(&q.vector).text(q.words.as_str())),
+    ("dense, filter, depth 100", |docs, q| {
+        docs.find().dense(&q.vector).filter(Filter::lt("bucket", 5)).depth(100)
+    }),
     ("hybrid, filter", hybrid),
+    ("hybrid, filter, depth 50", |docs, q| hybrid(docs, q).depth(50)),
     ("hybrid, filter, groups", |docs, q| hybrid(docs, q).group_by("group", 2)),
     ("hybrid, filter, facets", |docs, q| hybrid(docs, q).facets([Facet::new("bucket").of_found()])),
     ("hybrid, filter, MMR", |docs, q| hybrid(docs, q).diversity(Mmr::new(0.7))),

@@ -25,7 +25,7 @@ impl CollectionOptions {
     /// Indexes the words of records, for [`Collection::search_text`]. Default: they are not;
     /// [`Collection::index_text`] can do it later.
     ///
-    /// Cost: about a quarter of the bytes of the text, and about 30 us a record of 100 words
+    /// Cost: about a fifth of the bytes of the text, and about 25 us a record of 100 words
     /// when it is written.
     pub fn text(mut self, index: TextIndex) -> Self {
         self.text = Some(index);
@@ -110,7 +110,7 @@ impl Collection {
     /// the last. Until then searches by words are refused, and writers wait or are refused, as
     /// this handle's [`WriterPolicy`](crate::WriterPolicy) says of them.
     ///
-    /// Cost: reads every record; about 30 us for each of 100 words.
+    /// Cost: reads every record; about 25 us for each of 100 words.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));

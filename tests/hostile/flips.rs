@@ -82,7 +82,7 @@ fn megabyte() -> Vec<u8> {
     let db = options.open(&path).expect("a database");
     let options = CollectionOptions::new(160, Metric::Cosine)
         .text(TextIndex::new(Language::English))
-        .vector_field("image", VectorField::new(8, Metric::Dot))
+        .vector_field("image", VectorField::new(4, Metric::Dot))
         .vector_field("tokens", VectorField::multi(4))
         .vector_field("terms", VectorField::sparse());
     let docs = db.create_collection("docs", options);
@@ -94,8 +94,10 @@ fn megabyte() -> Vec<u8> {
             // Words that compression cannot shorten by much.
             let text: Vec<String> =
                 (0..length / 8).map(|_| format!("{:07x}", rng.below(1 << 28))).collect();
-            let record = Record::new(round * 70 + at).title("tide and chart").text(text.join(" "));
-            let record = record.named_vector("image", rng.vector(8));
+            let record = Record::new(round * 70 + at)
+                .title("north wind, harbor charts")
+                .text(text.join(" "));
+            let record = record.named_vector("image", rng.vector(4));
             let row = |rng: &mut Rng| rng.vector(4);
             let rows = [row(&mut rng), row(&mut rng)];
             let record = record.named_vector("tokens", Matrix::from_rows(rows).expect("rows"));

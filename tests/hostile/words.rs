@@ -162,13 +162,14 @@ fn settings(words: &mut Words<'_, '_>) {
     payloads.extend([
         ("another analysis", with(&text, 0, &[2, 0])),
         ("an unknown language", with(&text, 2, &[0xff])),
-        ("no field", with(&text, 3, &[0])),
-        ("fields without end", with(&text, 3, &[0xff])),
-        ("k1 that is no number", with(&text, 4, &f32::NAN.to_le_bytes())),
-        ("b past 1", with(&text, 8, &7.0_f32.to_le_bytes())),
-        ("a field of an unknown kind", with(&text, 12, &[9])),
-        ("a weight of nothing", with(&text, 13, &[0])),
-        ("the same field twice", with(&text, 14, &text[12..13])),
+        ("an unknown choice of stop words", with(&text, 3, &[3])),
+        ("no field", with(&text, 4, &[0])),
+        ("fields without end", with(&text, 4, &[0xff])),
+        ("k1 that is no number", with(&text, 5, &f32::NAN.to_le_bytes())),
+        ("b past 1", with(&text, 9, &7.0_f32.to_le_bytes())),
+        ("a field of an unknown kind", with(&text, 13, &[9])),
+        ("a weight of nothing", with(&text, 14, &[0])),
+        ("the same field twice", with(&text, 16, &text[13..14])),
     ]);
     words.all("setting of words", "collections", &key, &payloads);
     let other = with(&text, 2, &[0]);
