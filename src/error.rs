@@ -148,7 +148,7 @@ pub enum Error {
     /// A model (or the service behind it) failed.
     #[error("{stage} failed: {source}")]
     Model {
-        /// `embed` or `rerank`.
+        /// `embed`, `rerank` or `chat`.
         stage: &'static str,
         /// The model's own error.
         source: Box<dyn std::error::Error + Send + Sync>,

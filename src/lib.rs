@@ -90,6 +90,11 @@ pub use pipeline::{
     QueryExplanation, QueryReport, RankedPassage, RecordReranker, Rejected, Rerank, Reranked,
     Reranker, Role, StageError, StageOutcome, StageReport, StageTotal, query_all, rerank_fn,
 };
+#[cfg(feature = "nim")]
+pub use pipeline::{
+    AnswerDelta, AnswerOutcome, AnswerPrompt, AnswerReport, AnswerStream, Ask, ChatSteps, Citation,
+    CitedAnswer, LeftOut, LeftOutReason, OnNoPassages, OnOverlong, Source, UnknownCitation,
+};
 pub use record::{
     FieldVector, Matrix, MatrixError, Metadata, ModelContract, Record, RecordError, RecordId,
     Roles, Template, TemplateError, Value,

@@ -1,11 +1,14 @@
-//! What a chat model must do to drive a retrieval agent: answer a conversation with words or tool
-//! calls. The NIM client does; any server of OpenAI's form is the same client with another URL.
+//! What a chat model must do to write answers and to drive a retrieval agent: answer a conversation
+//! with words or tool calls, whole or as a stream. The NIM client does; any server of OpenAI's form
+//! is the same client with another URL.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::nim::cost;
 use super::stage::{BoxFuture, StageError};
-use crate::nim::{CallOptions, Chat, ChatAnswer, ChatRequest, NimError};
+use crate::nim::{CallOptions, Chat, ChatAnswer, ChatDelta, ChatRequest, ChatStream, NimError};
 
 /// A model that answers conversations and calls tools.
 pub trait ChatModel: Send + Sync {
@@ -27,6 +30,73 @@ pub trait ChatModel: Send + Sync {
     /// no secret.
     fn cache_key(&self) -> Cow<'_, str> {
         Cow::Borrowed(self.model())
+    }
+
+    /// As [`chat`](Self::chat), with its steps as they come. Default: asks for the whole answer,
+    /// which then comes as one step.
+    fn stream<'a>(
+        &'a self,
+        request: ChatRequest<'a>,
+        deadline: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Box<dyn ChatSteps>, ChatFailure>> {
+        Box::pin(async move {
+            let steps = Whole::new(self.chat(request, deadline).await?);
+            Ok(Box::new(steps) as Box<dyn ChatSteps>)
+        })
+    }
+}
+
+/// An answer of a [`ChatModel`] that is still coming. Dropping it gives the answer up.
+pub trait ChatSteps: Send {
+    /// The next step; none when the answer is complete. Its future may be dropped and called for
+    /// again: nothing of the answer is lost.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<ChatDelta>, ChatFailure>>;
+
+    /// The whole answer, once [`next`](Self::next) has given none.
+    ///
+    /// # Errors
+    /// [`ChatFailure`] if nothing can be made of what came.
+    fn whole(self: Box<Self>) -> Result<ChatAnswer, ChatFailure>;
+}
+
+/// An answer that came whole, as steps.
+struct Whole {
+    steps: VecDeque<ChatDelta>,
+    answer: ChatAnswer,
+}
+
+impl Whole {
+    fn new(answer: ChatAnswer) -> Self {
+        let thoughts = answer.reasoning.clone().map(ChatDelta::Reasoning);
+        let words = Some(answer.content.clone()).filter(|words| !words.is_empty());
+        let steps = thoughts.into_iter().chain(words.map(ChatDelta::Text));
+        let ending = [ChatDelta::Finished(answer.finish.clone())];
+        let steps = steps.chain(ending).chain(answer.usage.map(ChatDelta::Usage)).collect();
+        Self { steps, answer }
+    }
+}
+
+impl ChatSteps for Whole {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<ChatDelta>, ChatFailure>> {
+        let step = self.steps.pop_front();
+        Box::pin(async move { Ok(step) })
+    }
+
+    fn whole(self: Box<Self>) -> Result<ChatAnswer, ChatFailure> {
+        Ok(self.answer)
+    }
+}
+
+impl ChatSteps for ChatStream {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<ChatDelta>, ChatFailure>> {
+        Box::pin(async move {
+            let next = ChatStream::next(self).await;
+            next.map_err(|error| sorted(error, |failed| failed.cost(cost(self.cost(), None))))
+        })
+    }
+
+    fn whole(self: Box<Self>) -> Result<ChatAnswer, ChatFailure> {
+        ChatStream::whole(*self).map_err(failed)
     }
 }
 
@@ -89,17 +159,34 @@ impl ChatModel for Chat {
         })
     }
 
+    fn stream<'a>(
+        &'a self,
+        request: ChatRequest<'a>,
+        deadline: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Box<dyn ChatSteps>, ChatFailure>> {
+        Box::pin(async move {
+            let options = CallOptions::new();
+            let options = deadline.map_or(options, |at| options.deadline(at));
+            let stream = self.stream_with(request, options).await.map_err(failed)?;
+            Ok(Box::new(stream) as Box<dyn ChatSteps>)
+        })
+    }
+
     fn cache_key(&self) -> Cow<'_, str> {
         Cow::Owned(self.settings_key())
     }
 }
 
 fn failed(error: NimError) -> ChatFailure {
+    sorted(error, |failed| failed)
+}
+
+fn sorted(error: NimError, with: impl FnOnce(StageError) -> StageError) -> ChatFailure {
     let retryable = error.is_retryable();
     let sort = match error {
         NimError::ContextOverflow(_) => ChatFailure::ContextOverflow,
         NimError::ContentPolicy(_) => ChatFailure::ContentPolicy,
         _ => ChatFailure::Other,
     };
-    sort(StageError::new(error).retryable(retryable))
+    sort(with(StageError::new(error).retryable(retryable)))
 }

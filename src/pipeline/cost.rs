@@ -11,7 +11,7 @@ pub struct Cost {
     pub requests: u64,
     /// Requests sent again after a passing failure.
     pub retries: u64,
-    /// Tokens the model read; none if it never told.
+    /// Tokens the model read, and of a chat model those it wrote; none if it never told.
     pub tokens: Option<u64>,
     /// Bytes of request bodies.
     pub bytes_sent: u64,
@@ -33,7 +33,7 @@ impl Cost {
         self
     }
 
-    /// Sets how many tokens the model read, if it tells.
+    /// Sets how many tokens the model read and wrote, if it tells.
     #[must_use]
     pub fn tokens(mut self, tokens: impl Into<Option<u64>>) -> Self {
         self.tokens = tokens.into();
@@ -85,6 +85,8 @@ pub struct CostTotals {
     pub search: StageTotal,
     /// Reranking.
     pub rerank: StageTotal,
+    /// Chat models.
+    pub chat: StageTotal,
 }
 
 /// Adds up what queries and ingests cost. Clones share one sum, so that one meter can be given to
@@ -129,6 +131,7 @@ impl CostMeter {
         let total = match stage {
             "embed" => &mut totals.embed,
             "rerank" => &mut totals.rerank,
+            "chat" => &mut totals.chat,
             _ => &mut totals.search,
         };
         total.runs += 1;

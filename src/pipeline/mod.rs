@@ -2,6 +2,7 @@
 //! while a model is asked; work on the processor goes to blocking threads.
 
 pub mod agent;
+mod answer;
 mod chat_model;
 mod closure;
 mod cost;
@@ -11,7 +12,11 @@ mod nim;
 mod query;
 mod stage;
 
-pub use chat_model::{ChatFailure, ChatModel};
+pub use answer::{
+    AnswerDelta, AnswerOutcome, AnswerPrompt, AnswerReport, AnswerStream, Ask, Citation,
+    CitedAnswer, LeftOut, LeftOutReason, OnNoPassages, OnOverlong, Source, UnknownCitation,
+};
+pub use chat_model::{ChatFailure, ChatModel, ChatSteps};
 pub use closure::{Candidate, FnReranker, RecordReranker, rerank_fn};
 pub use cost::{Cost, CostMeter, CostTotals, StageTotal};
 pub use ingest::{Ingest, IngestProgress, IngestReport, Rejected};

@@ -40,7 +40,7 @@ fn failed(error: NimError, spent: CallCost) -> StageError {
     }
 }
 
-fn cost(of: CallCost, tokens: Option<u64>) -> Cost {
+pub(super) fn cost(of: CallCost, tokens: Option<u64>) -> Cost {
     let counted = Cost::new().requests(of.requests.into(), of.retries.into()).tokens(tokens);
     counted.bytes(of.bytes_sent, of.bytes_received)
 }

@@ -1,7 +1,7 @@
 //! A query over stages under one deadline: embed, search, rerank. Over one collection or several.
 
 mod blend;
-mod budget;
+pub(super) mod budget;
 mod chain;
 mod describe;
 mod embed;
@@ -389,6 +389,12 @@ impl<'q> Query<'q> {
     pub fn meter(mut self, meter: &CostMeter) -> Self {
         self.meter = Some(meter.clone());
         self
+    }
+
+    /// The question, the time for all and where costs are added up: what follows the query has
+    /// them in common with it.
+    pub(super) fn terms(&self) -> (String, Option<Duration>, Option<CostMeter>) {
+        (self.text.clone(), self.deadline, self.meter.clone())
     }
 
     fn caches_in(&self, collection: &Collection) -> bool {

@@ -6,7 +6,9 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use portolan::{Language, Metric, StopWords};
 
 use crate::agent_args::AgentArgs;
+use crate::ask_args::AskArgs;
 use crate::bench_args::{BenchChurnArgs, BenchGrowthArgs, BenchOpenArgs};
+use crate::find_args::FindArgs;
 use crate::mode::Mode;
 use crate::model_args::{EmbedArgs, RerankArgs};
 use crate::nim_args::NimArgs;
@@ -45,6 +47,8 @@ pub enum Command {
     Search(SearchArgs),
     /// Let a chat model search in many steps, or export such searches as training examples
     Agent(AgentArgs),
+    /// Answer a question by a chat model from what is found, with citations
+    Ask(AskArgs),
     /// Measure ranking quality over judged queries: nDCG@10, recall@10, recall@100, MRR@10
     Eval(EvalArgs),
     /// Tell counts, shapes and where the bytes are
@@ -265,7 +269,6 @@ pub struct IndexFieldArgs {
 }
 
 #[derive(Args)]
-#[command(group(ArgGroup::new("source").args(["vector", "embed_model"])))]
 #[command(after_help = FILTER_HELP)]
 pub struct SearchArgs {
     /// The database file
@@ -276,38 +279,11 @@ pub struct SearchArgs {
     /// Hits to print
     #[arg(short, value_name = "K", default_value = "10", value_parser = count)]
     pub k: usize,
-    /// How candidates are found [default: by vector and words; by words without a vector or model,
-    /// by vector without a text index]
-    #[arg(long, value_enum)]
-    pub mode: Option<Mode>,
     /// Tell how the candidates were found
     #[arg(long, conflicts_with_all = ["deadline_ms", "cache"])]
     pub explain: bool,
-    /// File with the vector of the question, instead of an embedding model
-    #[arg(long, value_name = "V.npy")]
-    pub vector: Option<PathBuf>,
-    /// Row of that file, from 0
-    #[arg(long, value_name = "I", default_value = "0", requires = "vector")]
-    pub row: usize,
     #[command(flatten)]
-    pub embed: EmbedArgs,
-    #[command(flatten)]
-    pub rerank: RerankArgs,
-    /// Only records whose metadata match, such as 'lang = "en" and year >= 1900'
-    #[arg(long, value_name = "EXPR")]
-    pub filter: Option<String>,
-    /// Share of the true neighbors to find, above 0 and up to 1 [default: 0.98]
-    #[arg(long, value_name = "R")]
-    pub recall: Option<f32>,
-    /// Time for all stages together; a reranker that is late is left out
-    #[arg(long, value_name = "N")]
-    pub deadline_ms: Option<u64>,
-    /// Take vectors and logits from the cache in the file, and keep them there
-    #[arg(long)]
-    pub cache: bool,
-    /// Name of the collection
-    #[arg(long, value_name = "NAME", default_value = "docs")]
-    pub collection: String,
+    pub find: FindArgs,
 }
 
 #[derive(Args)]

@@ -10,6 +10,8 @@ mod agent;
 mod agent_args;
 mod agent_export;
 mod args;
+mod ask;
+mod ask_args;
 mod bench_ann;
 mod bench_args;
 mod bench_churn;
@@ -22,6 +24,7 @@ mod documents;
 mod embed_pending;
 mod eval;
 mod failure;
+mod find_args;
 mod generate;
 mod growth_fit;
 mod growth_plot;
@@ -38,9 +41,11 @@ mod nim_doctor;
 mod open;
 mod output;
 mod progress;
+mod question;
 mod rejects;
 mod repair;
 mod search;
+mod stages;
 mod text_language;
 mod timing;
 mod trial;
@@ -92,6 +97,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::IndexText(args) => index_text::run(&args, &out),
         Command::IndexField(args) => index_field::run(&args, &out),
         Command::Search(args) => search::run(&args, &out),
+        Command::Ask(args) => ask::run(&args, &out),
         Command::Agent(args) => agent::run(&args, &out),
         Command::Eval(args) => eval::run(&args, &out),
         Command::Info(args) => inspect::info(&args, &out),

@@ -34,6 +34,21 @@ impl Output {
         if self.json { Ok(()) } else { write(text) }
     }
 
+    /// Writes a part of a line for people only, at once.
+    pub fn piece(&self, text: &str) -> Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        let mut out = std::io::stdout().lock();
+        let written = out.write_all(printable(text).as_bytes()).and_then(|()| out.flush());
+        written.map_err(|error| Failure::of_output(&error))
+    }
+
+    /// Whether scripts read it.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Tells people, on standard error, what scripts read in the result.
     pub fn warning(&self, text: &str) {
         if !self.json {

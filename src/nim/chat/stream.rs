@@ -117,6 +117,11 @@ impl ChatStream {
     /// As [`next`](Self::next), and [`ResponseFault::ToolCall`] for a call without a name.
     pub async fn finish(mut self) -> Result<ChatAnswer, NimError> {
         while self.next().await?.is_some() {}
+        self.whole()
+    }
+
+    /// The whole answer of a stream that has ended.
+    pub(crate) fn whole(self) -> Result<ChatAnswer, NimError> {
         if let Some(answer) = self.whole {
             return Ok(answer);
         }

@@ -11,8 +11,8 @@ use crate::pipeline::stage::StageError;
 
 /// When a stage must have ended.
 #[derive(Debug, Clone)]
-pub(super) struct Until {
-    pub(super) at: Option<Instant>,
+pub(in crate::pipeline) struct Until {
+    pub(in crate::pipeline) at: Option<Instant>,
     /// The time that was given, for the message.
     given: Duration,
     spent: Spent,
@@ -29,9 +29,15 @@ impl Spent {
 }
 
 impl Until {
+    /// The end of a time that began at an instant.
+    pub(in crate::pipeline) fn of(begin: Instant, time: Option<Duration>) -> Self {
+        let at = time.and_then(|time| begin.checked_add(time));
+        Self { at, given: time.unwrap_or_default(), spent: Spent::default() }
+    }
+
     /// The result, or none if the time is up first. Work that comes too late is not begun, so
     /// that no model is asked for what nobody waits for.
-    pub(super) async fn bound<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub(in crate::pipeline) async fn bound<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         match self.at {
             None => Some(work.await),
             Some(at) if at <= Instant::now() => None,
@@ -39,12 +45,12 @@ impl Until {
         }
     }
 
-    pub(super) fn late(&self, stage: &'static str) -> Error {
+    pub(in crate::pipeline) fn late(&self, stage: &'static str) -> Error {
         Error::DeadlineExceeded { stage, deadline_ms: self.given.as_millis() as u64 }
     }
 
     /// A model that gave up because the time was up is late, not broken.
-    pub(super) fn failed(&self, stage: &'static str, error: StageError) -> Error {
+    pub(in crate::pipeline) fn failed(&self, stage: &'static str, error: StageError) -> Error {
         self.spent.lock().add(error.spent());
         match self.at {
             Some(at) if Instant::now() >= at => self.late(stage),

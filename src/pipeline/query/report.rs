@@ -25,7 +25,8 @@ pub enum StageOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StageReport {
-    /// `embed`, `search` or `rerank`. A query over several models has several of them.
+    /// `embed`, `search` or `rerank`, and `chat` where a model has answered. A query over several
+    /// models has several of them.
     pub stage: &'static str,
     /// The model, or what a reranker of records is called; none for a search and for a stage
     /// that was not asked for.

@@ -1,0 +1,42 @@
+//! Options that say how a question finds its records: modes, models, filter. Does no work.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+
+use crate::mode::Mode;
+use crate::model_args::{EmbedArgs, RerankArgs};
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("source").args(["vector", "embed_model"])))]
+pub struct FindArgs {
+    /// How candidates are found [default: by vector and words; by words without a vector or model,
+    /// by vector without a text index]
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
+    /// File with the vector of the question, instead of an embedding model
+    #[arg(long, value_name = "V.npy")]
+    pub vector: Option<PathBuf>,
+    /// Row of that file, from 0
+    #[arg(long, value_name = "I", default_value = "0", requires = "vector")]
+    pub row: usize,
+    #[command(flatten)]
+    pub embed: EmbedArgs,
+    #[command(flatten)]
+    pub rerank: RerankArgs,
+    /// Only records whose metadata match, such as 'lang = "en" and year >= 1900'
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<String>,
+    /// Share of the true neighbors to find, above 0 and up to 1 [default: 0.98]
+    #[arg(long, value_name = "R")]
+    pub recall: Option<f32>,
+    /// Time for all stages together; a reranker that is late is left out
+    #[arg(long, value_name = "N")]
+    pub deadline_ms: Option<u64>,
+    /// Take vectors and logits from the cache in the file, and keep them there
+    #[arg(long)]
+    pub cache: bool,
+    /// Name of the collection
+    #[arg(long, value_name = "NAME", default_value = "docs")]
+    pub collection: String,
+}
