@@ -151,11 +151,10 @@ fn first_grades<'a>(
 }
 
 fn discounted(grades: impl Iterator<Item = i32>) -> f64 {
-    grades
-        .enumerate()
-        .filter(|(_, grade)| *grade > 0)
-        .map(|(index, grade)| f64::from(grade) / (index as f64 + 2.0).log2())
-        .sum()
+    let gains = grades.enumerate().filter(|(_, grade)| *grade > 0);
+    let discounted = gains.map(|(index, grade)| f64::from(grade) / (index as f64 + 2.0).log2());
+    // Not `sum`, which of nothing is -0.
+    discounted.fold(0.0, |sum, gain| sum + gain)
 }
 
 /// The four figures that are asked for most, of one query or as a mean; others are a
@@ -232,6 +231,7 @@ mod tests {
         assert_eq!(ndcg_at(&["a"], &judgments, 0), 0.0);
         assert_eq!(recall_at(&["a"], &judgments, 0), 0.0);
         assert_eq!(mrr_at(&["a"], &judgments, 0), 0.0);
+        assert!(ndcg_at(&["b"], &judgments, 10).is_sign_positive());
     }
 
     #[test]

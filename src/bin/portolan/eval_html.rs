@@ -119,7 +119,7 @@ fn compared(pair: &ModeComparison) -> String {
     let mut out = format!(
         "<h3>{}</h3>\n<div class=\"wide\">{}</div>\n",
         escape(&format!("{} against {}", pair.second, pair.first)),
-        eval_plots::differences(pair)
+        eval_plots::differences(pair).unwrap_or_else(|| "<p>No query differs.</p>".to_owned())
     );
     let (gains, losses) = pair.largest(LARGEST);
     let heading = ["query", "question", pair.first.as_str(), pair.second.as_str(), "difference"];

@@ -16,7 +16,7 @@ const WIDTH: f64 = 760.0;
 const LEFT: f64 = 66.0;
 const BELOW: f64 = 50.0;
 /// Width of a letter of a label in the page's font, about.
-const LETTER: f64 = 7.2;
+const LETTER: f64 = 8.4;
 
 /// The class of a mode's color, by its place.
 pub fn color(place: usize) -> String {
@@ -217,8 +217,12 @@ fn binned(scores: &[f64], low: f64, high: f64) -> Vec<f64> {
     bins
 }
 
-/// Each query's difference between two modes, from the largest gain to the largest loss.
-pub fn differences(pair: &ModeComparison) -> String {
+/// Each query's difference between two modes, from the largest gain to the largest loss; none if
+/// they are the same in all.
+pub fn differences(pair: &ModeComparison) -> Option<String> {
+    if pair.compared.wins + pair.compared.losses == 0 {
+        return None;
+    }
     let (height, top) = (260.0, 14.0);
     let values: Vec<f64> = pair.queries.iter().map(|query| query.difference()).collect();
     let (left, right) = (LEFT, WIDTH - 20.0);
@@ -245,7 +249,7 @@ pub fn differences(pair: &ModeComparison) -> String {
         svg.rect((x, y.at(0.0)), (x + wide - gap, y.at(value)), &paint, &tip);
     }
     svg.line((left, y.at(0.0)), (right, y.at(0.0)), "class=\"axis\"");
-    svg.finish()
+    Some(svg.finish())
 }
 
 #[cfg(test)]
