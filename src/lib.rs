@@ -79,7 +79,7 @@ pub use filter::{Filter, FilterError};
 pub use format::{FORMAT_VERSION, FormatError};
 pub use fusion::{Fusion, Normalization, RRF_K, fuse};
 pub use index::{GraphParams, IndexError, SearchPath};
-pub use lexical::{Language, TextError, TextIndex, TextQuery};
+pub use lexical::{Language, StopWords, TextError, TextIndex, TextQuery};
 #[cfg(feature = "nim")]
 pub use pipeline::{
     Answer, Blend, BoxFuture, CacheUse, Candidate, ChatFailure, ChatModel, CollectionReport, Cost,

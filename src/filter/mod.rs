@@ -3,6 +3,7 @@
 
 mod cache_key;
 mod evaluate;
+mod json;
 mod lexer;
 mod parse;
 mod predicate;
@@ -41,7 +42,8 @@ use crate::storage::StorageError;
 /// not (a = 1 or b = 2) and c = 3    `a name with blanks` = true
 /// ```
 ///
-/// `id` alone is the id of the record; a metadata field of that name stands in backquotes.
+/// `id` alone is the id of the record; a metadata field of that name stands in backquotes. The same
+/// as JSON is [`Filter::from_json`].
 ///
 /// ```
 /// use portolan::Filter;
@@ -264,6 +266,24 @@ pub enum FilterError {
     Refused {
         /// Byte of the text.
         at: usize,
+        /// Why.
+        error: Box<FilterError>,
+    },
+    /// The JSON of a filter is not one.
+    #[error("filter as JSON at {at:?}: expected {expected}, found {found}")]
+    Json {
+        /// JSON pointer (RFC 6901), empty for the whole.
+        at: String,
+        /// What could stand there.
+        expected: &'static str,
+        /// What stands there.
+        found: String,
+    },
+    /// The JSON of a filter reads well, but what stands there is refused.
+    #[error("filter as JSON at {at:?}: {error}")]
+    JsonRefused {
+        /// JSON pointer (RFC 6901), empty for the whole.
+        at: String,
         /// Why.
         error: Box<FilterError>,
     },

@@ -1,12 +1,14 @@
 //! Words to terms: one form for case, width and accents that are written in two ways; stop words
 //! left out; stems. What the index holds and what a query asks for both pass here.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use frostem::Stemmer;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
 use super::language::Language;
+use super::stop_words::StopWords;
 use super::words::{each_word, is_unspaced};
 use crate::format::{TERM_BYTES_MAX, fingerprint};
 
@@ -40,9 +42,10 @@ pub(super) fn each_token<'t>(text: &'t str, mut each: impl FnMut(Token<'t>)) {
     });
 }
 
-/// The terms of a text, each with the place of its word.
+/// The terms of a text, each with the place of its word, as an index of that language has them by
+/// default.
 pub(crate) fn terms(language: Language, text: &str) -> Vec<(usize, String)> {
-    let mut analyzer = Analyzer::new(language);
+    let mut analyzer = Analyzer::new(language, StopWords::default());
     let mut terms = Vec::new();
     each_token(text, |token| {
         if let Some(term) = analyzer.term(token.raw) {
@@ -56,21 +59,24 @@ pub(crate) fn terms(language: Language, text: &str) -> Vec<(usize, String)> {
 #[derive(Clone)]
 pub(super) struct Analyzer {
     language: Language,
+    stop_words: Option<&'static HashSet<String>>,
     stemmer: Option<Stemmer>,
     folded: String,
     term: Vec<u8>,
 }
 
 impl Analyzer {
-    pub(super) fn new(language: Language) -> Self {
+    pub(super) fn new(language: Language, stop_words: StopWords) -> Self {
         let (folded, term) = (String::new(), Vec::new());
-        Self { language, stemmer: language.stemmer(), folded, term }
+        let stop_words = stop_words.list(language).filter(|list| !list.is_empty());
+        Self { language, stop_words, stemmer: language.stemmer(), folded, term }
     }
 
     /// The term of a word; none for a stop word.
     pub(super) fn term(&mut self, raw: &str) -> Option<&[u8]> {
-        self.fold(raw);
-        if self.language.is_stop_word(&self.folded) {
+        self.folded.clear();
+        fold_into(self.language, raw, &mut self.folded);
+        if self.stop_words.is_some_and(|list| list.contains(&self.folded)) {
             return None;
         }
         self.term.clear();
@@ -90,28 +96,36 @@ impl Analyzer {
 
     /// The begin of a word as terms begin with it: folded, not stemmed.
     pub(super) fn prefix(&mut self, raw: &str) -> &str {
-        self.fold(raw);
+        self.folded.clear();
+        fold_into(self.language, raw, &mut self.folded);
         &self.folded
     }
+}
 
-    fn fold(&mut self, raw: &str) {
-        self.folded.clear();
-        if raw.is_ascii() && self.language != Language::Turkish {
-            self.folded.push_str(raw);
-            self.folded.make_ascii_lowercase();
-            return;
-        }
-        let one_form = |text: &str| match is_nfkc_quick(text.chars()) {
-            IsNormalized::Yes => text.to_owned(),
-            _ => text.nfkc().collect(),
-        };
-        let mut text = one_form(raw).replace('\u{2019}', "'");
-        if self.language == Language::Turkish {
-            text = text.replace('I', "\u{131}").replace('\u{130}', "i");
-        }
-        // Lower case of some letters is two characters, which have another form as one.
-        self.folded.push_str(&one_form(&text.to_lowercase()));
+/// The one form of a word for case, width and accents that are written in two ways.
+pub(super) fn fold(language: Language, raw: &str) -> String {
+    let mut folded = String::new();
+    fold_into(language, raw, &mut folded);
+    folded
+}
+
+/// Appends the folded word.
+fn fold_into(language: Language, raw: &str, folded: &mut String) {
+    if raw.is_ascii() && language != Language::Turkish {
+        folded.push_str(raw);
+        folded.make_ascii_lowercase();
+        return;
     }
+    let one_form = |text: &str| match is_nfkc_quick(text.chars()) {
+        IsNormalized::Yes => text.to_owned(),
+        _ => text.nfkc().collect(),
+    };
+    let mut text = one_form(raw).replace('\u{2019}', "'");
+    if language == Language::Turkish {
+        text = text.replace('I', "\u{131}").replace('\u{130}', "i");
+    }
+    // Lower case of some letters is two characters, which have another form as one.
+    folded.push_str(&one_form(&text.to_lowercase()));
 }
 
 /// Bytes of the hash that stands at the end of a term that was cut.
@@ -132,7 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn terms(language: Language, text: &str) -> Vec<(u32, String)> {
-        let mut analyzer = Analyzer::new(language);
+        let mut analyzer = Analyzer::new(language, StopWords::Short);
         let mut terms = Vec::new();
         each_token(text, |token| {
             if let Some(term) = analyzer.term(token.raw) {
@@ -179,16 +193,18 @@ mod tests {
         let long = "x".repeat(400);
         let a = plain(Language::None, &format!("{long}1"));
         let b = plain(Language::None, &format!("{long}2"));
-        let mut analyzer = Analyzer::new(Language::None);
+        let mut analyzer = Analyzer::new(Language::None, StopWords::Full);
         assert_eq!(analyzer.term(&long).map(<[u8]>::len), Some(TERM_BYTES_MAX));
         assert_ne!(a, b);
     }
 
     proptest! {
         #[test]
-        fn every_language_takes_any_text(text in "\\PC{0,40}", number in 0u8..21) {
+        fn every_language_takes_any_text(
+            text in "\\PC{0,40}", number in 0u8..21, stop_words in 0u8..3,
+        ) {
             let language = Language::from_u8(number).unwrap();
-            let mut analyzer = Analyzer::new(language);
+            let mut analyzer = Analyzer::new(language, StopWords::from_u8(stop_words).unwrap());
             each_token(&text, |token| {
                 assert_eq!(text.get(token.at.clone()), Some(token.raw));
                 if let Some(term) = analyzer.term(token.raw) {

@@ -1,6 +1,8 @@
 //! What is indexed of a record's text, and how it is scored: the setting of a collection.
 
+use super::analysis::Analyzer;
 use super::language::Language;
+use super::stop_words::StopWords;
 use super::text_error::TextError;
 use crate::format::{FIELD_NAME_BYTES_MAX, FormatError, read_u16};
 use crate::record::{Record, Value, check_field_name};
@@ -11,7 +13,7 @@ const ANALYSIS: u16 = 1;
 /// Most fields of one index.
 const FIELDS: usize = 64;
 /// Bytes of the encoded setting before its fields.
-const HEAD_BYTES: usize = 12;
+const HEAD_BYTES: usize = 13;
 const WHAT: &str = "text index";
 const TITLE: u8 = 0;
 const TEXT: u8 = 1;
@@ -42,6 +44,7 @@ enum Source {
 #[must_use]
 pub struct TextIndex {
     language: Language,
+    stop_words: StopWords,
     fields: Vec<(Source, u8)>,
     k1: f32,
     b: f32,
@@ -57,7 +60,13 @@ impl TextIndex {
     /// Title and text, with a weight of 1 each, k1 0.9 and b 0.4.
     pub fn new(language: Language) -> Self {
         let fields = vec![(Source::Title, 1), (Source::Text, 1)];
-        Self { language, fields, k1: 0.9, b: 0.4 }
+        Self { language, stop_words: StopWords::default(), fields, k1: 0.9, b: 0.4 }
+    }
+
+    /// Which common words are left out. Default: [`StopWords::Short`].
+    pub fn stop_words(mut self, stop_words: StopWords) -> Self {
+        self.stop_words = stop_words;
+        self
     }
 
     /// The weight of titles, 0 to leave them out.
@@ -94,6 +103,11 @@ impl TextIndex {
         self.language
     }
 
+    /// What turns words into terms.
+    pub(super) fn analyzer(&self) -> Analyzer {
+        Analyzer::new(self.language, self.stop_words)
+    }
+
     fn with(mut self, source: Source, weight: u8) -> Self {
         self.fields.retain(|(known, _)| *known != source);
         if weight > 0 {
@@ -111,6 +125,9 @@ impl TextIndex {
     pub(crate) fn check(&self) -> Result<(), TextError> {
         if !(0.0..=100.0).contains(&self.k1) || !(0.0..=1.0).contains(&self.b) {
             return Err(TextError::Saturation { k1: self.k1, b: self.b });
+        }
+        if self.stop_words.list(self.language).is_none() {
+            return Err(TextError::StopWords { language: self.language });
         }
         if self.fields.is_empty() || self.fields.len() > FIELDS {
             return Err(TextError::Fields { found: self.fields.len() });
@@ -152,7 +169,7 @@ impl TextIndex {
     /// The payload of the setting.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = ANALYSIS.to_le_bytes().to_vec();
-        bytes.extend([self.language as u8, self.fields.len() as u8]);
+        bytes.extend([self.language as u8, self.stop_words as u8, self.fields.len() as u8]);
         bytes.extend(self.k1.to_le_bytes());
         bytes.extend(self.b.to_le_bytes());
         for (source, weight) in &self.fields {
@@ -178,13 +195,16 @@ impl TextIndex {
         }
         let language = Language::from_u8(head[2]);
         let language = language.ok_or_else(|| field("language", u64::from(head[2])))?;
+        let stop_words = StopWords::from_u8(head[3]);
+        let stop_words = stop_words.ok_or_else(|| field("stop words", u64::from(head[3])))?;
         let float = |at: usize| {
             head.get(at..)
                 .and_then(<[u8]>::first_chunk)
                 .map_or(f32::NAN, |b| f32::from_le_bytes(*b))
         };
-        let mut index = Self { language, fields: Vec::new(), k1: float(4), b: float(8) };
-        for _ in 0..head[3] {
+        let (k1, b) = (float(5), float(9));
+        let mut index = Self { language, stop_words, fields: Vec::new(), k1, b };
+        for _ in 0..head[4] {
             let cut = || FormatError::Length { what: WHAT, expected: 3, found: rest.len() };
             let (&[kind, weight, length], tail) = rest.split_first_chunk().ok_or_else(cut)?;
             let length = usize::from(length);
@@ -216,13 +236,19 @@ mod tests {
     use super::*;
 
     fn full() -> TextIndex {
-        TextIndex::new(Language::German).title(3).field("author", 255).text(0).k1(1.2).b(0.75)
+        TextIndex::new(Language::German)
+            .title(3)
+            .field("author", 255)
+            .text(0)
+            .k1(1.2)
+            .b(0.75)
+            .stop_words(StopWords::Full)
     }
 
     #[test]
     fn a_setting_has_fixed_bytes_and_reads_back() {
         let bytes = full().encode();
-        let mut expected = vec![1, 0, 7, 2];
+        let mut expected = vec![1, 0, 7, 2, 2];
         expected.extend(1.2_f32.to_le_bytes());
         expected.extend(0.75_f32.to_le_bytes());
         expected.extend([0, 3, 0, 2, 255, 6]);
@@ -261,6 +287,11 @@ mod tests {
         assert!(TextIndex::default().k1(f32::NAN).check().is_err());
         assert!(TextIndex::default().b(1.5).check().is_err());
         assert!(TextIndex::default().field("a\0", 1).check().is_err());
+        let none = TextIndex::new(Language::Hindi).stop_words(StopWords::Full);
+        let language = Language::Hindi;
+        assert!(
+            matches!(none.check(), Err(TextError::StopWords { language: of }) if of == language)
+        );
     }
 
     #[test]

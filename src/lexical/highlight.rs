@@ -38,7 +38,7 @@ pub(crate) struct Marker {
 impl Marker {
     /// For the words of a query as an index knows them.
     pub(crate) fn new(index: &TextIndex, query: &TextQuery) -> Self {
-        let mut analyzer = Analyzer::new(index.language());
+        let mut analyzer = index.analyzer();
         let mut terms: HashSet<Vec<u8>> = HashSet::new();
         let mut begins: Vec<Vec<u8>> = Vec::new();
         for (_, part) in query.parts.iter().filter(|(occur, _)| *occur != Occur::Not) {

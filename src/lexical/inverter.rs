@@ -39,7 +39,7 @@ impl Inverter {
     pub(super) fn new(index: &TextIndex) -> Self {
         Self {
             index: index.clone(),
-            analyzer: Analyzer::new(index.language()),
+            analyzer: index.analyzer(),
             words: Interner::default(),
             term_of: Vec::new(),
             terms: Interner::default(),

@@ -21,7 +21,7 @@ pub enum Language {
     Danish = 2,
     /// Dutch.
     Dutch = 3,
-    /// English, without the 33 stop words of Lucene.
+    /// English.
     English = 4,
     /// Finnish.
     Finnish = 5,
@@ -58,7 +58,7 @@ pub enum Language {
 }
 
 /// Every language with its ISO 639-1 code and its stemmer, in the order of their numbers.
-const LANGUAGES: [(Language, &str, Option<Algorithm>); 21] = [
+pub(super) const LANGUAGES: [(Language, &str, Option<Algorithm>); 21] = [
     (Language::None, "none", None),
     (Language::Arabic, "ar", Some(Algorithm::Arabic)),
     (Language::Danish, "da", Some(Algorithm::Danish)),
@@ -80,13 +80,6 @@ const LANGUAGES: [(Language, &str, Option<Algorithm>); 21] = [
     (Language::Swedish, "sv", Some(Algorithm::Swedish)),
     (Language::Tamil, "ta", Some(Algorithm::Tamil)),
     (Language::Turkish, "tr", Some(Algorithm::Turkish)),
-];
-
-/// The stop words of Lucene's analyzer of English.
-const ENGLISH_STOP_WORDS: [&str; 33] = [
-    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it",
-    "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these",
-    "they", "this", "to", "was", "will", "with",
 ];
 
 impl Language {
@@ -115,11 +108,6 @@ impl Language {
 
     pub(super) fn stemmer(self) -> Option<Stemmer> {
         LANGUAGES.get(self as usize)?.2.map(Stemmer::new)
-    }
-
-    /// Whether a folded word, before it is stemmed, is left out.
-    pub(super) fn is_stop_word(self, word: &str) -> bool {
-        self == Self::English && ENGLISH_STOP_WORDS.binary_search(&word).is_ok()
     }
 }
 
@@ -154,12 +142,5 @@ mod tests {
         }
         assert_eq!(Language::from_u8(LANGUAGES.len() as u8), None);
         assert!("klingon".parse::<Language>().unwrap_err().contains("en, fi"));
-    }
-
-    #[test]
-    fn stop_words_are_in_the_order_that_they_are_searched_in() {
-        assert!(ENGLISH_STOP_WORDS.is_sorted());
-        assert!(Language::English.is_stop_word("the") && Language::English.is_stop_word("a"));
-        assert!(!Language::English.is_stop_word("sea") && !Language::German.is_stop_word("the"));
     }
 }

@@ -1,7 +1,7 @@
 //! Search by words: text to terms, postings in the same file, BM25 over weighted fields. Knows
 //! records, slots and tables; no vectors and no collections.
 //!
-//! - `language`, `words`, `analysis`: text to terms.
+//! - `language`, `stop_words`, `words`, `analysis`: text to terms.
 //! - `config`: what is indexed of a record, as the collection stores it.
 //! - `inverter`, `update`, `editor`: what a batch changes, term by term.
 //! - `query`, `syntax`: what to search for.
@@ -34,6 +34,7 @@ mod query;
 mod run;
 mod search;
 mod sparse;
+mod stop_words;
 mod syntax;
 mod text_error;
 mod update;
@@ -48,5 +49,6 @@ pub(crate) use list::decode_postings;
 pub use query::TextQuery;
 pub(crate) use search::{Scored, Searched, search};
 pub(crate) use sparse::{SparseChanges, SparseCheck, search_sparse};
+pub use stop_words::StopWords;
 pub use text_error::TextError;
 pub(crate) use update::TextChanges;

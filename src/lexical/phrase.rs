@@ -71,7 +71,7 @@ mod tests {
     use crate::lexical::Language;
 
     fn has(language: Language, phrase: &str, text: &str) -> bool {
-        let mut analyzer = Analyzer::new(language);
+        let mut analyzer = TextIndex::new(language).analyzer();
         let phrase = Phrase::new(phrase, &mut analyzer).unwrap();
         let record = Record::new(1).title("sea").text(text);
         phrase.is_in(&record, &TextIndex::new(language), &mut analyzer)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
 
-use super::analysis::{Analyzer, each_token};
+use super::analysis::each_token;
 use super::bm25::{Scoring, idf};
 use super::config::TextIndex;
 use super::cursor::{Cursor, Postings};
@@ -132,7 +132,7 @@ impl Terms {
         index: &TextIndex,
         query: &TextQuery,
     ) -> Result<Self, StorageError> {
-        let mut analyzer = Analyzer::new(index.language());
+        let mut analyzer = index.analyzer();
         let mut terms = Self::default();
         for (occur, part) in &query.parts {
             match part {

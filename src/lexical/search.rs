@@ -64,7 +64,7 @@ pub(crate) fn search(
         index,
         passes,
         plan,
-        analyzer: Analyzer::new(index.language()),
+        analyzer: index.analyzer(),
         points: vec![0; CHUNK as usize],
         touched: Mask::none(),
         bounds,

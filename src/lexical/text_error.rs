@@ -1,5 +1,6 @@
 //! Why a search by words, or the index that it reads, is refused.
 
+use super::language::Language;
 use crate::format::FormatError;
 use crate::record::RecordError;
 use crate::storage::StorageError;
@@ -42,6 +43,12 @@ pub enum TextError {
         k1: f32,
         /// b.
         b: f32,
+    },
+    /// There is no list of stop words for the language.
+    #[error("there is no full list of stop words for language {language}: use short or none")]
+    StopWords {
+        /// The language.
+        language: Language,
     },
     /// Too few or too many fields.
     #[error("a text index is of 1 to 64 fields, not {found}")]

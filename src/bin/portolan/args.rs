@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
-use portolan::{Language, Metric};
+use portolan::{Language, Metric, StopWords};
 
 use crate::bench_args::{BenchChurnArgs, BenchGrowthArgs, BenchOpenArgs};
 use crate::eval_args::EvalArgs;
@@ -80,7 +80,9 @@ Filters:
   id = \"a\"   id != 7   id in (\"a\", 7)   for the ids of records; `id` = 7 for a field
   joined by: and, or, not, ( )
   Texts stand in double quotes, escaped as in JSON; names with blanks, and those that are
-  keywords, in `backquotes`.";
+  keywords, in `backquotes`.
+  As JSON: {\"field\": \"year\", \"gte\": 1990, \"lt\": 2010}   {\"and\": [...]}   {\"id\": [\"a\", 7]}
+  (eq, ne, in, not_in, contains, exists, starts_with, gt, gte, lt, lte; and, or, not)";
 
 /// Options of `verify`.
 #[derive(Args)]
@@ -143,6 +145,10 @@ pub struct CreateArgs {
     /// are; off for no index
     #[arg(long, value_name = "CODE", default_value = "en")]
     pub language: TextLanguage,
+    /// Common words that the text index leaves out: short (33 of English), full (a list of the
+    /// language) or none
+    #[arg(long, value_name = "LIST", default_value = "short")]
+    pub stop_words: StopWords,
     /// Name of the collection
     #[arg(long, value_name = "NAME", default_value = "docs")]
     pub collection: String,
@@ -174,6 +180,10 @@ pub struct IngestArgs {
     /// off for no index
     #[arg(long, value_name = "CODE", default_value = "en")]
     pub language: TextLanguage,
+    /// Common words that the text index leaves out: short (33 of English), full (a list of the
+    /// language) or none
+    #[arg(long, value_name = "LIST", default_value = "short")]
+    pub stop_words: StopWords,
     /// Documents per commit, and texts per request [default: 1000 with vectors, 50 by model, 32 for
     /// TEI]
     #[arg(long, value_name = "N", value_parser = count)]
@@ -229,6 +239,9 @@ pub struct IndexTextArgs {
     /// Language of the words: en, de, ...; none for words as they are
     #[arg(long, value_name = "CODE", default_value = "en")]
     pub language: Language,
+    /// Common words to leave out: short (33 of English), full (a list of the language) or none
+    #[arg(long, value_name = "LIST", default_value = "short")]
+    pub stop_words: StopWords,
     /// How much a word of the title counts, to one of the text
     #[arg(long, value_name = "N", default_value = "1")]
     pub title_weight: u8,

@@ -24,7 +24,8 @@ pub fn run(args: &CreateArgs, out: &Output) -> Result<()> {
     let db = Database::open(&args.db)?;
     let options = CollectionOptions::new(args.dim, args.metric)
         .leading_dimensions(args.leading.unwrap_or(args.dim));
-    let options = index_field::declare(&args.index_field, args.language.of(options));
+    let options =
+        index_field::declare(&args.index_field, args.language.of(options, args.stop_words));
     let collection = db.create_collection(&args.collection, options)?;
     let created = Created {
         path: db.path().to_owned(),

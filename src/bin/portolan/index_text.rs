@@ -19,6 +19,7 @@ struct Indexed {
 pub fn run(args: &IndexTextArgs, out: &Output) -> Result<()> {
     let collection = open::write_collection(&args.db, &args.collection)?;
     let index = TextIndex::new(args.language).title(args.title_weight);
+    let index = index.stop_words(args.stop_words);
     let records = collection.index_text(&index)?;
     let collection = args.collection.clone();
     let indexed = Indexed { collection, language: args.language.code(), records };

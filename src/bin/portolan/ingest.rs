@@ -118,7 +118,7 @@ fn create(
     contract: Option<ModelContract>,
 ) -> Result<Collection> {
     let metric = args.metric.unwrap_or(Metric::Cosine);
-    let options = args.language.of(CollectionOptions::new(dimensions, metric));
+    let options = args.language.of(CollectionOptions::new(dimensions, metric), args.stop_words);
     let mut options = index_field::declare(&args.index_field, options);
     if let Some(contract) = contract {
         options = options.model(contract);

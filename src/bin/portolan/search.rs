@@ -129,8 +129,13 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
     out.result(&Found { hits, report, explain, words }, text)
 }
 
-/// Reads a filter; an error shows the place.
+/// Reads a filter, as JSON if it begins like that; an error shows the place.
 fn filter(text: &str) -> Result<Filter> {
+    if text.trim_start().starts_with(['{', '[']) {
+        let usage = |error: &dyn std::fmt::Display| Failure::Usage(format!("--filter: {error}"));
+        let json = serde_json::from_str(text).map_err(|error| usage(&error))?;
+        return Filter::from_json(&json).map_err(|error| usage(&error));
+    }
     text.parse().map_err(|error: FilterError| {
         let before = error.place().and_then(|at| text.get(..at));
         let place = before.map(|before| before.chars().count());

@@ -1,6 +1,6 @@
 //! The option that tells in which language the words of a new collection are indexed.
 
-use portolan::{CollectionOptions, Language, TextIndex};
+use portolan::{CollectionOptions, Language, StopWords, TextIndex};
 
 /// A language to index words in, or none to index no words.
 #[derive(Clone, Copy)]
@@ -8,9 +8,9 @@ pub struct TextLanguage(Option<Language>);
 
 impl TextLanguage {
     /// Options with the index.
-    pub fn of(self, options: CollectionOptions) -> CollectionOptions {
+    pub fn of(self, options: CollectionOptions, stop_words: StopWords) -> CollectionOptions {
         match self.0 {
-            Some(language) => options.text(TextIndex::new(language)),
+            Some(language) => options.text(TextIndex::new(language).stop_words(stop_words)),
             None => options,
         }
     }

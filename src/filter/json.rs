@@ -1,0 +1,480 @@
+//! Filters as JSON, both ways, for requests that programs write.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::{Map, Value as Json, json};
+
+use super::predicate::check_comparison;
+use super::{DEPTH_MAX, Filter, FilterError};
+use crate::record::{RecordId, Value, check_field_name, time};
+
+/// What an object may be.
+const OBJECT: &str = "\"and\", \"or\", \"not\", \"id\", or \"field\" with a comparison";
+const COMPARISONS: &str =
+    "one of eq, ne, in, not_in, contains, exists, starts_with, or some of gt, gte, lt, lte";
+
+impl Filter {
+    /// Reads a filter from JSON:
+    ///
+    /// ```json
+    /// {"and": [
+    ///   {"field": "lang", "eq": "en"},
+    ///   {"field": "year", "gte": 1990, "lt": 2010},
+    ///   {"or": [{"field": "tags", "contains": "map"}, {"field": "path", "starts_with": "docs/"}]},
+    ///   {"not": {"field": "draft", "exists": true}},
+    ///   {"field": "added", "gt": {"$timestamp": "2024-01-31"}},
+    ///   {"id": ["a", 7]},
+    ///   "price < 10.5"
+    /// ]}
+    /// ```
+    ///
+    /// A field is compared by `eq`, `ne`, `in`, `not_in`, `contains`, `exists` (true or false),
+    /// `starts_with`, or by one or two bounds. A text is a filter as text; a list is an `and`. Of a
+    /// timestamp stand the microseconds since 1970 or a text of RFC 3339. Writing it back is
+    /// [`Filter::to_json`]; `Filter` is also read and written by serde in this form.
+    ///
+    /// ```
+    /// use portolan::Filter;
+    ///
+    /// let json = serde_json::json!([
+    ///     {"field": "lang", "in": ["en", "de"]},
+    ///     {"field": "year", "gte": 1990, "lt": 2010},
+    /// ]);
+    /// let filter = Filter::from_json(&json)?;
+    /// assert_eq!(filter.to_string(), "lang in [\"en\", \"de\"] and 1990 <= year < 2010");
+    ///
+    /// let wrong = serde_json::json!({"and": [{"field": "year", "gte": [1]}]});
+    /// let wrong = Filter::from_json(&wrong).unwrap_err();
+    /// assert!(wrong.to_string().starts_with("filter as JSON at \"/and/0/gte\": expected a text,"));
+    /// # Ok::<(), portolan::FilterError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`FilterError::Json`] with the place as a JSON pointer (RFC 6901);
+    /// [`FilterError::JsonRefused`] with the place, for what a filter as text is refused for too;
+    /// [`FilterError::TooDeep`].
+    pub fn from_json(json: &Json) -> Result<Self, FilterError> {
+        read(json, &mut Vec::new())
+    }
+
+    /// The filter as JSON, which [`Filter::from_json`] reads back as the same filter.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        match self {
+            Self::Eq(field, value) => json!({"field": field, "eq": written(value)}),
+            Self::In(field, values) => {
+                let values: Vec<Json> = values.iter().map(written).collect();
+                json!({"field": field, "in": values})
+            }
+            Self::Range { field, lower, upper } => {
+                let mut object = Map::new();
+                object.insert("field".to_owned(), field.as_str().into());
+                for (bound, names) in [(lower, ["gt", "gte"]), (upper, ["lt", "lte"])] {
+                    if let Some((value, included)) = bound {
+                        object.insert(names[usize::from(*included)].to_owned(), written(value));
+                    }
+                }
+                if lower.is_none() && upper.is_none() {
+                    object.insert("exists".to_owned(), true.into());
+                }
+                object.into()
+            }
+            Self::Exists(field) => json!({"field": field, "exists": true}),
+            Self::StartsWith(field, begin) => json!({"field": field, "starts_with": begin}),
+            Self::Ids(ids) => {
+                let id = |id: &RecordId| match id {
+                    RecordId::Int(id) => Json::from(*id),
+                    RecordId::Text(id) => id.as_str().into(),
+                };
+                json!({"id": ids.iter().map(id).collect::<Vec<_>>()})
+            }
+            Self::And(all) => json!({"and": all.iter().map(Self::to_json).collect::<Vec<_>>()}),
+            Self::Or(any) => json!({"or": any.iter().map(Self::to_json).collect::<Vec<_>>()}),
+            Self::Not(inner) => json!({"not": inner.to_json()}),
+        }
+    }
+}
+
+/// The way to what is being read: names and places.
+type Place = Vec<String>;
+
+fn read(json: &Json, place: &mut Place) -> Result<Filter, FilterError> {
+    // A name and a place in its list.
+    if place.len() > 2 * DEPTH_MAX {
+        return Err(FilterError::TooDeep);
+    }
+    match json {
+        Json::String(text) => text.parse().map_err(|error| refused(place, error)),
+        Json::Array(_) => Ok(Filter::And(many(json, place)?)),
+        Json::Object(object) => match (object.len(), object.iter().next()) {
+            (1, Some((name, inner))) if ["and", "or", "not", "id"].contains(&name.as_str()) => {
+                within(place, name, |place| joined(name, inner, place))
+            }
+            _ => match object.get("field") {
+                Some(Json::String(field)) => {
+                    let filter = compared(field, object, place)?;
+                    let checked = check_field_name(field).map_err(FilterError::Field);
+                    match checked.and_then(|()| check_comparison(&filter)) {
+                        Ok(()) => Ok(filter),
+                        Err(error) => Err(refused(place, error)),
+                    }
+                }
+                Some(other) => within(place, "field", |place| {
+                    Err(wrong(place, "the name of a field", &other.to_string()))
+                }),
+                None => {
+                    let names: Vec<&str> = object.keys().map(String::as_str).collect();
+                    Err(wrong(place, OBJECT, &names.join(", ")))
+                }
+            },
+        },
+        other => Err(wrong(place, "an object, a list or a text", &other.to_string())),
+    }
+}
+
+fn joined(name: &str, inner: &Json, place: &mut Place) -> Result<Filter, FilterError> {
+    match name {
+        "and" => Ok(Filter::And(many(inner, place)?)),
+        "or" => Ok(Filter::Or(many(inner, place)?)),
+        "not" => Ok(read(inner, place)?.negate()),
+        _ => Ok(Filter::Ids(listed(inner, place, id)?)),
+    }
+}
+
+fn many(json: &Json, place: &mut Place) -> Result<Vec<Filter>, FilterError> {
+    match json {
+        Json::Array(_) => listed(json, place, read),
+        other => Err(wrong(place, "a list of filters", &other.to_string())),
+    }
+}
+
+/// What stands in a list, or a single one.
+fn listed<T>(
+    json: &Json,
+    place: &mut Place,
+    mut one: impl FnMut(&Json, &mut Place) -> Result<T, FilterError>,
+) -> Result<Vec<T>, FilterError> {
+    match json {
+        Json::Array(items) => (items.iter().enumerate())
+            .map(|(at, item)| within(place, &at.to_string(), |place| one(item, place)))
+            .collect(),
+        single => Ok(vec![one(single, place)?]),
+    }
+}
+
+fn id(json: &Json, place: &mut Place) -> Result<RecordId, FilterError> {
+    match (json, json.as_i64()) {
+        (_, Some(id)) => Ok(RecordId::Int(id)),
+        (Json::String(id), _) => Ok(RecordId::Text(id.clone())),
+        _ => Err(wrong(place, "an id: a text or an integer", &json.to_string())),
+    }
+}
+
+/// A comparison of one field.
+fn compared(
+    field: &str,
+    object: &Map<String, Json>,
+    place: &mut Place,
+) -> Result<Filter, FilterError> {
+    let others = || object.iter().filter(|(name, _)| *name != "field");
+    let is_bound = |name: &str| ["gt", "gte", "lt", "lte"].contains(&name);
+    if others().count() > 0 && others().all(|(name, _)| is_bound(name)) {
+        return range(field, object, place);
+    }
+    let mut others = others();
+    let (Some((name, given)), None) = (others.next(), others.next()) else {
+        let names: Vec<&str> = object.keys().map(String::as_str).collect();
+        return Err(wrong(place, COMPARISONS, &names.join(", ")));
+    };
+    within(place, name, |place| {
+        let shown = || given.to_string();
+        match (name.as_str(), given) {
+            ("eq" | "contains", _) => Ok(Filter::eq(field, value(given, place)?)),
+            ("ne", _) => Ok(Filter::ne(field, value(given, place)?)),
+            ("in", Json::Array(_)) => Ok(Filter::In(field.into(), listed(given, place, value)?)),
+            ("not_in", Json::Array(_)) => {
+                Ok(Filter::In(field.into(), listed(given, place, value)?).negate())
+            }
+            ("in" | "not_in", _) => Err(wrong(place, "a list of values", &shown())),
+            ("exists", Json::Bool(true)) => Ok(Filter::exists(field)),
+            ("exists", Json::Bool(false)) => Ok(Filter::exists(field).negate()),
+            ("exists", _) => Err(wrong(place, "true or false", &shown())),
+            ("starts_with", Json::String(begin)) => Ok(Filter::starts_with(field, begin.as_str())),
+            ("starts_with", _) => Err(wrong(place, "a text", &shown())),
+            _ => Err(wrong(place, COMPARISONS, name)),
+        }
+    })
+}
+
+fn range(
+    field: &str,
+    object: &Map<String, Json>,
+    place: &mut Place,
+) -> Result<Filter, FilterError> {
+    let mut bound = |names: [&str; 2]| {
+        let given = |name: &str| object.get(name);
+        match (given(names[0]), given(names[1])) {
+            (Some(_), Some(_)) => Err(wrong(place, "one bound on each side", &names.join(", "))),
+            (None, None) => Ok(None),
+            (open, closed) => {
+                let name = names[usize::from(closed.is_some())];
+                let Some(given) = open.or(closed) else { return Ok(None) };
+                let value = within(place, name, |place| value(given, place))?;
+                Ok(Some((value, closed.is_some())))
+            }
+        }
+    };
+    let (lower, upper) = (bound(["gt", "gte"])?, bound(["lt", "lte"])?);
+    Ok(Filter::Range { field: field.to_owned(), lower, upper })
+}
+
+fn value(json: &Json, place: &mut Place) -> Result<Value, FilterError> {
+    let expected = "a text, a number, true, false, null or {\"$timestamp\": ...}";
+    let found = match json {
+        Json::Null => Some(Value::Null),
+        Json::Bool(value) => Some(Value::Bool(*value)),
+        Json::String(text) => Some(Value::Text(text.clone())),
+        Json::Number(number) => match number.as_i64() {
+            Some(integer) => Some(Value::Int(integer)),
+            None => number.as_f64().map(Value::Float),
+        },
+        Json::Object(object) if object.len() == 1 => match object.get("$timestamp") {
+            Some(Json::String(text)) => time::parse(text).map(Value::Timestamp),
+            Some(micros) => micros.as_i64().map(Value::Timestamp),
+            None => None,
+        },
+        _ => None,
+    };
+    found.ok_or_else(|| wrong(place, expected, &json.to_string()))
+}
+
+/// A value as it is read; floats that no JSON number is cannot be compared with either.
+fn written(value: &Value) -> Json {
+    match value {
+        Value::Null => Json::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Int(value) => (*value).into(),
+        Value::Float(value) => (*value).into(),
+        Value::Timestamp(micros) => json!({ "$timestamp": micros }),
+        Value::Text(text) => text.as_str().into(),
+        Value::List(items) => items.iter().map(written).collect(),
+    }
+}
+
+/// Reads what stands under a name.
+fn within<T>(
+    place: &mut Place,
+    name: &str,
+    read: impl FnOnce(&mut Place) -> Result<T, FilterError>,
+) -> Result<T, FilterError> {
+    place.push(name.replace('~', "~0").replace('/', "~1"));
+    let found = read(place);
+    place.pop();
+    found
+}
+
+/// The JSON pointer to a place.
+fn pointer(place: &Place) -> String {
+    place.iter().flat_map(|name| ["/", name.as_str()]).collect()
+}
+
+fn refused(place: &Place, error: FilterError) -> FilterError {
+    FilterError::JsonRefused { at: pointer(place), error: Box::new(error) }
+}
+
+fn wrong(place: &Place, expected: &'static str, found: &str) -> FilterError {
+    let at = pointer(place);
+    let found = match found.char_indices().nth(40) {
+        Some((cut, _)) => format!("{}...", found.get(..cut).unwrap_or_default()),
+        None if found.is_empty() => "nothing".to_owned(),
+        None => found.to_owned(),
+    };
+    FilterError::Json { at, expected, found }
+}
+
+impl Serialize for Filter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_json().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Filter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Json::deserialize(deserializer)?;
+        Self::from_json(&json).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn place(json: Json) -> String {
+        match Filter::from_json(&json).unwrap_err() {
+            FilterError::Json { at, .. } | FilterError::JsonRefused { at, .. } => at,
+            other => panic!("{json}: {other}"),
+        }
+    }
+
+    #[test]
+    fn each_form_is_read_as_its_text_is() {
+        let cases = [
+            (json!({"field": "a", "eq": 1}), "a = 1"),
+            (json!({"field": "a", "ne": "x"}), "a != \"x\""),
+            (json!({"field": "a b", "in": [1.5, null, true]}), "`a b` in [1.5, null, true]"),
+            (json!({"field": "a", "not_in": []}), "a not in []"),
+            (json!({"field": "a", "contains": "x"}), "contains(a, \"x\")"),
+            (json!({"field": "a", "exists": true}), "exists(a)"),
+            (json!({"field": "a", "exists": false}), "not exists(a)"),
+            (json!({"field": "a", "starts_with": ""}), "starts_with(a, \"\")"),
+            (json!({"field": "a", "gt": 1}), "a > 1"),
+            (json!({"field": "a", "gte": 1, "lt": 2.5}), "1 <= a < 2.5"),
+            (json!({"field": "a", "lte": {"$timestamp": "1970-01-02"}}), "a <= @86400000000"),
+            (json!({"field": "a", "eq": {"$timestamp": -5}}), "a = @-5"),
+            (json!({"id": "a"}), "id = \"a\""),
+            (json!({"id": ["a", -7]}), "id in (\"a\", -7)"),
+            (json!({"not": {"id": []}}), "id not in ()"),
+            (json!({"and": []}), "true"),
+            (json!({"or": []}), "false"),
+            (json!("a = 1 or b = 2"), "a = 1 or b = 2"),
+            (
+                json!([{"or": ["a = 1", {"field": "b", "eq": 2}]}, "c = 3"]),
+                "(a = 1 or b = 2) and c = 3",
+            ),
+        ];
+        for (json, text) in cases {
+            let read = Filter::from_json(&json).unwrap_or_else(|error| panic!("{json}: {error}"));
+            assert_eq!(read, text.parse().unwrap(), "{json}");
+            let by_serde: Filter = serde_json::from_value(json).unwrap();
+            assert_eq!(serde_json::to_value(&by_serde).unwrap(), read.to_json());
+        }
+    }
+
+    #[test]
+    fn errors_point_at_the_place() {
+        for (json, at) in [
+            (json!(7), ""),
+            (json!({}), ""),
+            (json!({"nor": []}), ""),
+            (json!({"and": {}}), "/and"),
+            (json!({"and": [{"or": [{"field": "a", "eq": 1}, null]}]}), "/and/0/or/1"),
+            (json!({"not": ["a = "]}), "/not/0"),
+            (json!({"field": 1, "eq": 1}), "/field"),
+            (json!({"field": "", "eq": 1}), ""),
+            (json!({"field": "a"}), ""),
+            (json!({"field": "a", "eq": 1, "ne": 1}), ""),
+            (json!({"field": "a", "gt": 1, "gte": 1}), ""),
+            (json!({"field": "a", "gt": 1, "lt": "x"}), ""),
+            (json!({"field": "a", "gt": 1, "lt": [1]}), "/lt"),
+            (json!({"field": "a", "a/b~": 1}), "/a~1b~0"),
+            (json!({"field": "a", "in": 1}), "/in"),
+            (json!({"field": "a", "in": [1, [2]]}), "/in/1"),
+            (json!({"field": "a", "exists": 1}), "/exists"),
+            (json!({"field": "a", "eq": {"$timestamp": "soon"}}), "/eq"),
+            (json!({"id": [1.5]}), "/id/0"),
+        ] {
+            assert_eq!(place(json.clone()), at, "{json}");
+        }
+        let error = serde_json::from_str::<Filter>("{\"id\": true}").unwrap_err();
+        assert!(error.to_string().contains("\"/id\": expected an id"), "{error}");
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused_before_the_stack_ends() {
+        let deep = (0..100_000).fold(json!("a = 1"), |inner, _| Json::Array(vec![inner]));
+        assert!(matches!(Filter::from_json(&deep), Err(FilterError::TooDeep)));
+        // Dropping it takes the stack that reading it did not.
+        std::mem::forget(deep);
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Int),
+            any::<f64>().prop_filter("a number", |x| x.is_finite()).prop_map(Value::Float),
+            any::<i64>().prop_map(Value::Timestamp),
+            ".{0,9}".prop_map(Value::Text),
+        ]
+    }
+
+    fn any_filter() -> impl Strategy<Value = Filter> {
+        let field = || "[a-z/~$ ]{1,5}";
+        let id =
+            prop_oneof![any::<i64>().prop_map(RecordId::Int), ".{1,4}".prop_map(RecordId::Text)];
+        let bounds = (any::<i64>(), any::<bool>(), any::<i64>(), any::<bool>(), 0..3);
+        let leaf = prop_oneof![
+            (field(), any_value()).prop_map(|(field, value)| Filter::Eq(field, value)),
+            (field(), proptest::collection::vec(any_value(), 0..4))
+                .prop_map(|(field, values)| Filter::In(field, values)),
+            (field(), bounds).prop_map(|(field, (low, with_low, high, with_high, sides))| {
+                let lower = (sides != 1).then_some((Value::Int(low), with_low));
+                let upper = (sides != 2).then_some((Value::Int(high), with_high));
+                Filter::Range { field, lower, upper }
+            }),
+            field().prop_map(Filter::Exists),
+            (field(), ".{0,5}").prop_map(|(field, begin)| Filter::StartsWith(field, begin)),
+            proptest::collection::vec(id, 0..4).prop_map(Filter::Ids),
+        ];
+        leaf.prop_recursive(4, 16, 3, |inner| {
+            let many = proptest::collection::vec(inner.clone(), 0..3);
+            prop_oneof![
+                many.clone().prop_map(Filter::And),
+                many.prop_map(Filter::Or),
+                inner.prop_map(Filter::negate),
+            ]
+        })
+    }
+
+    fn any_json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<i64>().prop_map(Json::from),
+            any::<f64>().prop_map(Json::from),
+            "[a-z =1]{0,6}".prop_map(Json::from),
+        ];
+        let name = prop_oneof![
+            proptest::sample::select(vec![
+                "field",
+                "and",
+                "or",
+                "not",
+                "id",
+                "eq",
+                "in",
+                "gt",
+                "lte",
+                "exists",
+                "$timestamp",
+            ])
+            .prop_map(str::to_owned),
+            "[a-z]{0,3}",
+        ];
+        leaf.prop_recursive(4, 24, 4, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+                proptest::collection::vec((name.clone(), inner), 0..4)
+                    .prop_map(|pairs| Json::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(filter in any_filter()) {
+            prop_assert_eq!(Filter::from_json(&filter.to_json()).unwrap(), filter);
+        }
+
+        #[test]
+        fn any_json_is_a_filter_or_an_error_with_a_place_in_it(json in any_json()) {
+            match Filter::from_json(&json) {
+                Ok(filter) => prop_assert_eq!(Filter::from_json(&filter.to_json()).unwrap(), filter),
+                Err(FilterError::Json { at, .. } | FilterError::JsonRefused { at, .. }) => {
+                    prop_assert!(json.pointer(&at).is_some(), "{}", at);
+                }
+                Err(other) => prop_assert!(false, "{}", other),
+            }
+        }
+    }
+}
