@@ -170,15 +170,15 @@ mod tests {
             query("d", 1.0, 0.5),
         ];
         let figures: Vec<(f64, f64)> = queries.iter().map(|of| (of.first, of.second)).collect();
-        let mut report = EvalReport::default();
-        report.comparisons = vec![ModeComparison {
+        let pair = ModeComparison {
             first: "dense".to_owned(),
             second: "hybrid".to_owned(),
             measure: Measure::defaults()[0],
             compared: Comparison::of(&figures, 7),
             seed: 7,
             queries,
-        }];
+        };
+        let report = EvalReport { comparisons: vec![pair], ..EvalReport::default() };
         let shown = report.to_string();
         assert!(shown.contains("hybrid - dense  ndcg@10     +0.1875"), "{shown}");
         assert!(shown.contains("seed 7"), "{shown}");
