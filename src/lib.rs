@@ -81,6 +81,8 @@ pub use fusion::{Fusion, Normalization, RRF_K, fuse};
 pub use index::{GraphParams, IndexError, SearchPath};
 pub use lexical::{Language, StopWords, TextError, TextIndex, TextQuery};
 #[cfg(feature = "nim")]
+pub use pipeline::agent;
+#[cfg(feature = "nim")]
 pub use pipeline::{
     Answer, Blend, BoxFuture, CacheUse, Candidate, ChatFailure, ChatModel, CollectionReport, Cost,
     CostMeter, CostTotals, Embedded, Embedder, FnReranker, Ingest, IngestProgress, IngestReport,

@@ -2,6 +2,8 @@
 //! (slots). Bottom layer: no I/O.
 
 mod chunk;
+#[cfg(any(feature = "chunk", feature = "nim"))]
+mod estimate;
 mod template;
 pub(crate) mod time;
 
@@ -19,6 +21,8 @@ use crate::format::{
 };
 
 pub use chunk::chunk_position;
+#[cfg(any(feature = "chunk", feature = "nim"))]
+pub(crate) use estimate::estimated_tokens;
 pub use template::{Template, TemplateError};
 
 /// Our own number of a record in its collection. Never reused, never shown to the user.

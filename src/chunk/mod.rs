@@ -1,15 +1,13 @@
 //! Documents to chunks: pieces of text of a bounded number of tokens, cut where the text itself
 //! has a boundary. Pure: knows records, no database and no model.
 
-mod estimate;
-
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use text_splitter::{ChunkConfig, ChunkSizer, MarkdownSplitter, TextSplitter};
 
-use crate::record::Record;
+use crate::record::{Record, estimated_tokens};
 
 /// Counts the tokens of a text.
 type Counter = Arc<dyn Fn(&str) -> usize + Send + Sync>;
@@ -63,7 +61,7 @@ impl Default for Chunker {
 impl Chunker {
     /// Chunks of 256 tokens by estimate, of which 32 repeat the end of the chunk before.
     pub fn new() -> Self {
-        let counter: Counter = Arc::new(estimate::tokens);
+        let counter: Counter = Arc::new(estimated_tokens);
         Self { tokens: TOKENS, overlap: OVERLAP, markdown: false, counter }
     }
 

@@ -8,6 +8,8 @@ mod cache;
 mod check;
 mod collection;
 mod compact;
+#[cfg(feature = "nim")]
+mod contents;
 mod damage;
 mod delta;
 mod document;
@@ -51,6 +53,8 @@ pub use cache::{CacheInfo, CacheOptions};
 pub use check::{CollectionInfo, DatabaseInfo, ReaderInfo, RecallPoint, SpaceInfo};
 pub use collection::{Collection, CollectionOptions, Page, Scan};
 pub use compact::Compacted;
+#[cfg(feature = "nim")]
+pub(crate) use contents::Contents;
 pub use damage::{Damage, DamagedPart};
 pub use field_index::{DeclaredField, IndexFields};
 pub use find::{

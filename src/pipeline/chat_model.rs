@@ -1,6 +1,7 @@
 //! What a chat model must do to drive a retrieval agent: answer a conversation with words or tool
 //! calls. The NIM client does; any server of OpenAI's form is the same client with another URL.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::stage::{BoxFuture, StageError};
@@ -20,6 +21,13 @@ pub trait ChatModel: Send + Sync {
         request: ChatRequest<'a>,
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<ChatAnswer, ChatFailure>>;
+
+    /// What answers depend on besides the conversation: what a model said before is used again
+    /// only under an equal key. Default: the model's id; add settings that change the answers, and
+    /// no secret.
+    fn cache_key(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.model())
+    }
 }
 
 /// Why a chat model did not answer, as far as an agent can act on it.
@@ -79,6 +87,10 @@ impl ChatModel for Chat {
             let options = deadline.map_or(options, |at| options.deadline(at));
             self.complete_with(request, options).await.map_err(failed)
         })
+    }
+
+    fn cache_key(&self) -> Cow<'_, str> {
+        Cow::Owned(self.settings_key())
     }
 }
 

@@ -1,6 +1,7 @@
 //! From text to reranked hits: async stages over a synchronous database. No transaction is open
 //! while a model is asked; work on the processor goes to blocking threads.
 
+pub mod agent;
 mod chat_model;
 mod closure;
 mod cost;

@@ -3,6 +3,7 @@
 mod blend;
 mod budget;
 mod chain;
+mod describe;
 mod embed;
 mod explain;
 mod merge;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use portolan::{Language, Metric, StopWords};
 
+use crate::agent_args::AgentArgs;
 use crate::bench_args::{BenchChurnArgs, BenchGrowthArgs, BenchOpenArgs};
 use crate::eval_args::EvalArgs;
 use crate::mode::Mode;
@@ -43,6 +44,8 @@ pub enum Command {
     IndexField(IndexFieldArgs),
     /// Find documents by text or by vector, and rerank them
     Search(SearchArgs),
+    /// Let a chat model search in many steps, or export such searches as training examples
+    Agent(AgentArgs),
     /// Measure what modes of search find and cost over judged queries: nDCG, recall, MRR, MAP, time
     /// and calls; compare them, and write runs for trec_eval and a report with plots
     Eval(EvalArgs),
@@ -71,7 +74,7 @@ pub enum Command {
 }
 
 /// The syntax of `--filter`, as `portolan::Filter` reads it.
-const FILTER_HELP: &str = "\
+pub const FILTER_HELP: &str = "\
 Filters:
   lang = \"en\"   year != 1900   price < 10.5   1990 <= year < 2010
   lang in [\"en\", \"de\"]   lang not in [\"fr\"]   contains(tags, \"map\")

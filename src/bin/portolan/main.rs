@@ -6,6 +6,9 @@
 
 #![deny(clippy::expect_used, clippy::unwrap_used)]
 
+mod agent;
+mod agent_args;
+mod agent_export;
 mod args;
 mod bench_ann;
 mod bench_args;
@@ -13,6 +16,7 @@ mod bench_churn;
 mod bench_filter;
 mod bench_growth;
 mod bench_open;
+mod chat_args;
 mod create;
 mod documents;
 mod embed_pending;
@@ -96,6 +100,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::IndexText(args) => index_text::run(&args, &out),
         Command::IndexField(args) => index_field::run(&args, &out),
         Command::Search(args) => search::run(&args, &out),
+        Command::Agent(args) => agent::run(&args, &out),
         Command::Eval(args) => eval::run(&args, &out),
         Command::Info(args) => inspect::info(&args, &out),
         Command::Verify(args) => inspect::verify(&args, &out),

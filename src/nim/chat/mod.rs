@@ -232,6 +232,16 @@ impl Chat {
         options.bound(self.open(target, &body, options)).await
     }
 
+    /// Model and settings as they are sent with each conversation.
+    pub(crate) fn settings_key(&self) -> String {
+        let mut body = self.body(ChatRequest::new(&[]), false);
+        body.remove("messages");
+        if let Some(allow) = self.parallel_tool_calls {
+            body.insert("parallel_tool_calls".to_owned(), json!(allow));
+        }
+        Value::Object(body).to_string()
+    }
+
     async fn whole(
         &self,
         target: &Target,

@@ -1,5 +1,6 @@
 //! One stage of a cascade of rerankers, as the application describes it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::blend::Blend;
@@ -149,6 +150,27 @@ impl<'q> Rerank<'q> {
     pub fn on_failure(mut self, policy: OnRerankFailure) -> Self {
         self.on_failure = Some(policy);
         self
+    }
+
+    /// What it is set to, as data.
+    pub(super) fn describe(&self) -> serde_json::Value {
+        let settings = match self.by {
+            Orders::Texts(reranker) => reranker.cache_key(),
+            Orders::Records(_) => Cow::Borrowed(""),
+        };
+        serde_json::json!({
+            "by": self.by.name(),
+            "settings": settings,
+            "candidates": self.candidates,
+            "template": self.template.as_ref().map(ToString::to_string),
+            "blend": format!("{:?}", self.blend),
+            "within_ms": self.within.map(|time| time.as_millis() as u64),
+        })
+    }
+
+    /// Whether that tells all of it: of a closure it does not.
+    pub(super) fn is_told(&self) -> bool {
+        matches!(self.by, Orders::Texts(reranker) if reranker.is_cacheable())
     }
 
     pub(super) fn text(&self, record: &Record) -> String {

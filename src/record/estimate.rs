@@ -11,14 +11,14 @@ fn quarters(character: char) -> usize {
 }
 
 /// An estimate that is high rather than low for texts of most languages, since what a model does
-/// not read is lost. Grows with the text.
-pub fn tokens(text: &str) -> usize {
+/// not read is lost, and what it has no room for is refused. Grows with the text.
+pub fn estimated_tokens(text: &str) -> usize {
     text.chars().map(quarters).sum::<usize>().div_ceil(4)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::tokens;
+    use super::estimated_tokens as tokens;
 
     #[test]
     fn texts_of_several_scripts_are_estimated_by_their_characters() {

@@ -1,0 +1,262 @@
+//! The functions the model may call: their schemas, and their arguments out of what it wrote. What
+//! does not fit is refused in words that help it to do better.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::outcome::SearchSuccess;
+use crate::nim::{Tool, ToolCall};
+
+pub(super) const THINK: &str = "think";
+pub(super) const RETRIEVE: &str = "retrieve";
+pub(super) const FINAL_RESULTS: &str = "final_results";
+pub(super) const SELECT: &str = "log_selected_documents";
+
+/// Longest query of a call, in characters.
+pub(super) const QUERY_CHARS: usize = 4096;
+/// Longest words of the model that are given back to it in a refusal, in characters.
+const QUOTED_CHARS: usize = 300;
+
+/// What the model wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Wanted {
+    Think,
+    Retrieve { query: String, top_k: usize },
+    Finish { ids: Vec<String>, message: String, success: SearchSuccess },
+    Select { ids: Vec<String>, message: String },
+}
+
+/// An id in a list: the label as it was shown, or a number where that looks like one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Label {
+    Text(String),
+    Int(i64),
+}
+
+impl Label {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Int(number) => number.to_string(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ThinkArguments {
+    #[serde(rename = "thought")]
+    _thought: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetrieveArguments {
+    query: String,
+    top_k: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FinalArguments {
+    doc_ids: Vec<Label>,
+    #[serde(default)]
+    message: String,
+    search_successful: SearchSuccess,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SelectArguments {
+    doc_ids: Vec<Label>,
+    #[serde(default)]
+    message: String,
+}
+
+/// The functions of one conversation, and their limits.
+#[derive(Debug, Clone)]
+pub(super) struct Toolbox {
+    pub(super) tools: Vec<Tool>,
+    top_k: usize,
+    top_k_max: usize,
+}
+
+impl Toolbox {
+    /// Those of the search.
+    pub(super) fn search(count: &str, top_k: usize, top_k_max: usize, thinks: bool) -> Self {
+        let mut tools = vec![retrieve(top_k, top_k_max), final_results(count)];
+        tools.extend(thinks.then(think));
+        Self { tools, top_k, top_k_max }
+    }
+
+    /// Those of the selection.
+    pub(super) fn selection(count: &str) -> Self {
+        Self { tools: vec![think(), select(count)], top_k: 1, top_k_max: 1 }
+    }
+
+    fn offers(&self, name: &str) -> bool {
+        self.tools.iter().any(|tool| tool.name == name)
+    }
+
+    /// What a call asks for, or why it is refused, in words for the model.
+    pub(super) fn read(&self, call: &ToolCall) -> Result<Wanted, String> {
+        let name = call.name.trim();
+        if !self.offers(name) {
+            let names: Vec<&str> = self.tools.iter().map(|tool| tool.name.as_str()).collect();
+            let names = names.join(", ");
+            return Err(format!("there is no function {}: use one of {names}", quoted(name)));
+        }
+        match name {
+            THINK => parsed::<ThinkArguments>(call).map(|_| Wanted::Think),
+            RETRIEVE => self.read_retrieve(parsed(call)?),
+            FINAL_RESULTS => {
+                let FinalArguments { doc_ids, message, search_successful } = parsed(call)?;
+                let ids = doc_ids.into_iter().map(Label::text).collect();
+                Ok(Wanted::Finish { ids, message, success: search_successful })
+            }
+            _ => {
+                let SelectArguments { doc_ids, message } = parsed(call)?;
+                Ok(Wanted::Select { ids: doc_ids.into_iter().map(Label::text).collect(), message })
+            }
+        }
+    }
+
+    fn read_retrieve(&self, arguments: RetrieveArguments) -> Result<Wanted, String> {
+        let RetrieveArguments { query, top_k } = arguments;
+        if query.trim().is_empty() {
+            return Err("retrieve was not run: query is empty".to_owned());
+        }
+        let chars = query.chars().count();
+        if chars > QUERY_CHARS {
+            return Err(format!(
+                "retrieve was not run: query has {chars} characters, at most {QUERY_CHARS} are \
+                 allowed"
+            ));
+        }
+        let default = i64::try_from(self.top_k).unwrap_or(i64::MAX);
+        let asked = top_k.unwrap_or(default);
+        match usize::try_from(asked) {
+            Ok(top_k) if (1..=self.top_k_max).contains(&top_k) => {
+                Ok(Wanted::Retrieve { query, top_k })
+            }
+            _ => Err(format!(
+                "retrieve was not run: top_k is {asked}, it must be from 1 to {}",
+                self.top_k_max
+            )),
+        }
+    }
+}
+
+fn parsed<T: DeserializeOwned>(call: &ToolCall) -> Result<T, String> {
+    call.parse().map_err(|error| {
+        format!(
+            "{} was not run: its arguments could not be parsed: {}. Write one JSON object as its \
+             schema says",
+            call.name.trim(),
+            quoted(&error.detail)
+        )
+    })
+}
+
+/// The beginning of words that may be long.
+pub(super) fn quoted(text: &str) -> String {
+    let mut cut: String = text.chars().take(QUOTED_CHARS).collect();
+    if cut.len() < text.len() {
+        cut.push_str("...");
+    }
+    cut
+}
+
+/// The call as it goes into the conversation: servers decode arguments again for their chat
+/// templates, and refuse the whole conversation if these are no JSON object.
+pub(super) fn sendable(call: &ToolCall) -> ToolCall {
+    match call.parse::<serde_json::Map<String, Value>>() {
+        Ok(object) => {
+            let is_plain = serde_json::from_str::<serde_json::Map<String, Value>>(&call.arguments);
+            match is_plain {
+                Ok(_) => call.clone(),
+                Err(_) => {
+                    let arguments = Value::Object(object).to_string();
+                    ToolCall::new(call.id.as_str(), call.name.as_str(), arguments)
+                }
+            }
+        }
+        Err(_) => ToolCall::new(call.id.as_str(), call.name.as_str(), "{}"),
+    }
+}
+
+fn retrieve(top_k: usize, top_k_max: usize) -> Tool {
+    let parameters = json!({
+        "type": "object",
+        "properties": {
+            "query": {
+                "type": "string",
+                "description": "What to search for, in plain words; it stands for itself",
+            },
+            "top_k": {
+                "type": "integer", "default": top_k, "minimum": 1, "maximum": top_k_max,
+                "description": "How many documents that were not shown before",
+            },
+        },
+        "required": ["query"],
+        "additionalProperties": false,
+    });
+    let description = "Searches the collection. Gives one JSON object a line, the best match \
+                       first: id, score, title and text of a document. Documents that were shown \
+                       before come with a note instead of their text.";
+    Tool::new(RETRIEVE, description, parameters)
+}
+
+fn final_results(count: &str) -> Tool {
+    let parameters = json!({
+        "type": "object",
+        "properties": {
+            "doc_ids": doc_ids(count),
+            "message": {
+                "type": "string",
+                "description": "What was searched for, why these documents, what is missing",
+            },
+            "search_successful": {
+                "type": "string", "enum": ["true", "false", "partial"],
+                "description": "Whether the documents cover what the query needs",
+            },
+        },
+        "required": ["doc_ids", "search_successful"],
+        "additionalProperties": false,
+    });
+    let description = "Ends the search with its result. Must be called, once, at the end.";
+    Tool::new(FINAL_RESULTS, description, parameters)
+}
+
+fn select(count: &str) -> Tool {
+    let parameters = json!({
+        "type": "object",
+        "properties": {
+            "message": {"type": "string", "description": "Why these documents"},
+            "doc_ids": doc_ids(count),
+        },
+        "required": ["doc_ids"],
+        "additionalProperties": false,
+    });
+    Tool::new(SELECT, "Ends the selection with the chosen documents.", parameters)
+}
+
+fn doc_ids(count: &str) -> Value {
+    let description = format!("Ids of {count} documents, most relevant first");
+    json!({"type": "array", "items": {"type": "string"}, "description": description})
+}
+
+fn think() -> Tool {
+    let parameters = json!({
+        "type": "object",
+        "properties": {"thought": {"type": "string", "description": "The thought"}},
+        "required": ["thought"],
+        "additionalProperties": false,
+    });
+    let description = "Notes a thought and does nothing else. Use it to plan which facts are \
+                       needed and which are found, to judge what a search gave, to find other \
+                       words, and before the end to compare the documents.";
+    Tool::new(THINK, description, parameters)
+}
