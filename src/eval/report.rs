@@ -32,7 +32,9 @@ pub struct ModeCost {
     pub chat_calls: f64,
     /// Tokens that models read and wrote per query; none if no model told.
     pub tokens: Option<f64>,
-    /// Queries that failed: each scores 0.
+    /// Queries whose documents the agent did not name itself: they are fused from its searches.
+    pub fallbacks: usize,
+    /// Queries that failed: each counts with what was found until then, or scores 0.
     pub failed: usize,
 }
 
@@ -68,6 +70,7 @@ impl Serialize for ModeReport {
         map.serialize_entry("rerank_passages", &cost.rerank_passages)?;
         map.serialize_entry("chat_calls", &cost.chat_calls)?;
         map.serialize_entry("tokens", &cost.tokens)?;
+        map.serialize_entry("fallbacks", &cost.fallbacks)?;
         map.serialize_entry("failed", &cost.failed)?;
         map.end()
     }
@@ -127,7 +130,7 @@ impl EvalReport {
     #[must_use]
     pub fn cost_rows(&self) -> Vec<Vec<String>> {
         type Column = (&'static str, fn(&ModeCost) -> String);
-        let columns: [(Column, bool); 10] = [
+        let columns: [(Column, bool); 11] = [
             (("ms/query", |cost| format!("{:.3}", cost.ms_per_query)), true),
             (("median ms", |cost| format!("{:.3}", cost.median_ms)), true),
             (("p90 ms", |cost| format!("{:.3}", cost.p90_ms)), true),
@@ -149,6 +152,7 @@ impl EvalReport {
                 ("tokens", |cost| cost.tokens.map_or("-".to_owned(), |t| format!("{t:.0}"))),
                 self.any(|c| c.tokens.unwrap_or(0.0)),
             ),
+            (("fallbacks", |cost| cost.fallbacks.to_string()), self.any(|c| c.fallbacks as f64)),
             (("failed", |cost| cost.failed.to_string()), self.any(|c| c.failed as f64)),
         ];
         let shown: Vec<Column> =
@@ -283,7 +287,7 @@ mod tests {
             r#""recall@100":1.0,"mrr@10":0.125,"map@100":0.2,"p@10":0.1,"ms_per_query":1.5,"#,
             r#""queries":40,"median_ms":1.25,"p90_ms":3.0,"searches":1.0,"embed_calls":0.0,"#,
             r#""rerank_calls":0.0,"rerank_passages":0.0,"chat_calls":0.0,"tokens":null,"#,
-            r#""failed":0}]}"#
+            r#""fallbacks":0,"failed":0}]}"#
         );
         assert_eq!(json, expected);
     }

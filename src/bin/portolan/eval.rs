@@ -2,6 +2,7 @@
 //! and what it costs, and where asked for comparisons, runs for trec_eval and a report with plots.
 
 use std::path::Path;
+use std::time::Duration;
 
 use portolan::eval::measure::{Measure, MeasureKind, mean};
 use portolan::eval::report::{EfPoint, EvalReport};
@@ -32,7 +33,10 @@ pub struct Evaluated<'e> {
 
 /// Evaluates each mode that was asked for.
 pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
-    let models = Models::new(&args.embed, Some(&args.rerank))?;
+    let patience = Duration::from_millis(args.timeout_ms as u64);
+    let models = Models::with(&args.embed, Some(&args.rerank), |builder| {
+        builder.read_timeout(patience).attempt_timeout(2 * patience)
+    })?;
     let set = eval_set::read(args, out)?;
     let collection = open::read_collection(&args.db, &args.collection)?;
     let rows = rows(&Asked {
@@ -40,9 +44,15 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
         exact: args.exact,
         has_reranker: models.reranker.is_some(),
         has_words: collection.text_index()?.is_some(),
+        has_vectors: args.query_vectors.is_some() || models.embedder.is_some(),
     });
-    if models.reranker.is_none() && rows.iter().any(|row| matches!(row.way, Way::Rerank(_))) {
-        return Err(Failure::Usage("--rerank-model is missing".to_owned()));
+    let missing = rows.iter().find_map(|row| match row.way {
+        Way::Rerank(_) if models.reranker.is_none() => Some("--rerank-model is missing"),
+        Way::Agent(_) if args.chat.chat_model.is_none() => Some("--chat-model is missing"),
+        _ => None,
+    });
+    if let Some(missing) = missing {
+        return Err(Failure::Usage(missing.to_owned()));
     }
     let runtime = runtime()?;
     let judged = judged(args, &set, &rows, &models, &runtime)?;
@@ -51,7 +61,9 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
         collection: &collection,
         runtime: &runtime,
         model: models.embedder.as_ref().map(portolan::Embedder::contract),
+        embedder: models.embedder.as_ref(),
         reranker: models.reranker.as_ref(),
+        out,
         judged: &judged,
         depth: args.depth(),
     };
@@ -123,7 +135,7 @@ fn curve(course: &Course<'_>, set: &EvalSet) -> Result<Vec<EfPoint>> {
     };
     let mut points = Vec::with_capacity(course.args.ef_curve.len());
     for &ef in &course.args.ef_curve {
-        let found = ModeRun { name: format!("ef {ef}"), queries: course.with_ef(ef)? };
+        let found = ModeRun::new(format!("ef {ef}"), course.with_ef(ef)?);
         let ndcg = Measure::new(MeasureKind::Ndcg, 10).per_query(&set.qrels, &rankings(&found));
         points.push(EfPoint {
             ef,

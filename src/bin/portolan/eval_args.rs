@@ -6,7 +6,9 @@ use clap::{ArgGroup, Args};
 use portolan::eval::measure::Measure;
 use portolan::eval::set::SetForm;
 
+use crate::agent_args::LimitArgs;
 use crate::args::count;
+use crate::chat_args::ChatArgs;
 use crate::eval_mode::EvalMode;
 use crate::model_args::{EmbedArgs, RerankArgs};
 
@@ -21,9 +23,9 @@ Forms of sets, one JSON object a line:
 Two tables, what is found and what it costs:
   portolan eval kb.portolan --queries queries.jsonl --qrels qrels.tsv --query-vectors queries.npy \\
       --modes dense,lexical,hybrid --compare --runs runs --report report.html
-A row for a reranker over hybrid search:
+Rows for a reranker over hybrid search, and for an agent that searches in many steps:
   portolan eval kb.portolan --queries queries.jsonl --qrels qrels.tsv --embed-model MODEL \\
-      --rerank-model MODEL --modes hybrid,reranked";
+      --rerank-model MODEL --chat-model MODEL --modes hybrid,reranked,agentic --traces traces";
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("source").args(["query_vectors", "embed_model"])), after_help = HELP)]
@@ -94,6 +96,20 @@ pub struct EvalArgs {
     pub embed: EmbedArgs,
     #[command(flatten)]
     pub rerank: RerankArgs,
+    /// Longest silence of the embedding and the reranking service, and half the time of a request
+    #[arg(long, value_name = "N", default_value = "30000", value_parser = count)]
+    pub timeout_ms: usize,
+    #[command(flatten)]
+    pub chat: ChatArgs,
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Keep a trace of each query of the agent in this folder, and take those that are there from
+    /// it; their times and calls are those of when they were made
+    #[arg(long, value_name = "DIR", requires = "chat_model")]
+    pub traces: Option<PathBuf>,
+    /// Queries of the agent that are under way at once; the time of each grows with it
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
+    pub parallel: usize,
     /// Name of the collection
     #[arg(long, value_name = "NAME", default_value = "docs")]
     pub collection: String,

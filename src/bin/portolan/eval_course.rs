@@ -2,11 +2,11 @@
 //! them: the time of a query is what one caller waits. Questions are embedded once; that time and
 //! cost count in each mode that needs the vector.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use portolan::eval::trec_run::Run;
-use portolan::nim::RankingModel;
+use portolan::nim::{EmbeddingModel, RankingModel};
 use portolan::{
     Answer, BoxFuture, Collection, Cost, Dense, Embedded, Embedder, Hit, ModelContract,
     OnRerankFailure, Query, Role, StageError, StageOutcome,
@@ -18,6 +18,7 @@ use crate::eval_mode::{Row, Way};
 use crate::eval_set::Judged;
 use crate::failure::{Failure, Result};
 use crate::mode::Mode;
+use crate::output::Output;
 use crate::progress::Progress;
 
 /// What was found for one query, and what that took.
@@ -30,6 +31,9 @@ pub struct Ranked {
     pub scored: usize,
     pub took: Duration,
     pub calls: Calls,
+    /// Whether the agent did not name the hits itself.
+    pub is_fallback: bool,
+    pub has_failed: bool,
 }
 
 /// Whom a query asked how often.
@@ -46,7 +50,7 @@ pub struct Calls {
 }
 
 impl Calls {
-    fn add_tokens(&mut self, cost: Cost) {
+    pub fn add_tokens(&mut self, cost: Cost) {
         if let Some(tokens) = cost.tokens {
             self.tokens = Some(self.tokens.unwrap_or(0) + tokens);
         }
@@ -58,9 +62,15 @@ pub struct ModeRun {
     pub name: String,
     /// By query id.
     pub queries: BTreeMap<String, Ranked>,
+    /// Calls of all queries together that no query tells of by itself.
+    pub shared: Calls,
 }
 
 impl ModeRun {
+    pub fn new(name: impl Into<String>, queries: BTreeMap<String, Ranked>) -> Self {
+        Self { name: name.into(), queries, shared: Calls::default() }
+    }
+
     /// Rankings with scores, as trec_eval reads them.
     pub fn run(&self) -> Run {
         self.queries.iter().map(|(id, ranked)| (id.clone(), ranked.hits.clone())).collect()
@@ -96,7 +106,9 @@ pub struct Course<'c> {
     pub runtime: &'c Runtime,
     /// The model of the vectors, if it is known.
     pub model: Option<ModelContract>,
+    pub embedder: Option<&'c EmbeddingModel>,
     pub reranker: Option<&'c RankingModel>,
+    pub out: &'c Output,
     pub judged: &'c [Judged],
     /// Results per query.
     pub depth: usize,
@@ -106,23 +118,29 @@ impl Course<'_> {
     /// All queries in the mode of a row. `before` are the rows that were run.
     pub fn row(&self, row: &Row, before: &[ModeRun]) -> Result<ModeRun> {
         let by_vector = row.way.needs_vector();
+        let mut shared = Calls::default();
         let queries = match row.way {
             Way::Search(mode) => self.each(&row.name, by_vector, |one| self.searched(one, mode))?,
             Way::Exact => self.each(&row.name, by_vector, |one| self.exact(one))?,
-            Way::Rerank(mode) => {
-                let first = before.iter().find(|run| run.name == mode.name());
-                self.each(&row.name, by_vector, |one| {
-                    let mut ranked = self.reranked(one, mode)?;
-                    let known = first.and_then(|run| run.queries.get(&one.query.id));
-                    match known {
-                        Some(known) => self.fill(&mut ranked, known),
-                        None => self.fill(&mut ranked, &self.searched(one, mode)?),
+            Way::Rerank(mode) => self.each(&row.name, by_vector, |one| {
+                let mut ranked = self.reranked(one, mode)?;
+                self.fill(&mut ranked, one, mode, before)?;
+                Ok(ranked)
+            })?,
+            Way::Agent(mode) => {
+                let (mut queries, calls) = self.agentic(mode)?;
+                shared = calls;
+                for one in self.judged {
+                    let ranked =
+                        queries.get_mut(&one.query.id).filter(|found| !found.hits.is_empty());
+                    if let Some(ranked) = ranked {
+                        self.fill(ranked, one, mode, before)?;
                     }
-                    Ok(ranked)
-                })?
+                }
+                queries
             }
         };
-        Ok(ModeRun { name: row.name.clone(), queries })
+        Ok(ModeRun { name: row.name.clone(), queries, shared })
     }
 
     /// Dense search for the ten best with so many candidates, without the time of the model.
@@ -160,8 +178,8 @@ impl Course<'_> {
             None if mode.needs_vector() => query.vector(one.vector.as_slice()),
             None => query,
         };
-        if let Some(passing) = &one.passing {
-            query = query.filter(passing.clone());
+        if let Some(passing) = one.passing() {
+            query = query.filter(passing);
         }
         match (self.args.ef, self.args.recall) {
             (Some(ef), _) => query.ef(ef),
@@ -199,20 +217,30 @@ impl Course<'_> {
         let begin = Instant::now();
         let exact = Dense::new(one.vector.as_slice()).exact();
         let mut find = self.collection.find().dense_with(exact).limit(self.depth);
-        if let Some(passing) = &one.passing {
-            find = find.filter(passing.clone());
+        if let Some(passing) = one.passing() {
+            find = find.filter(passing);
         }
         let hits = find.run()?.hits;
         Ok(of_hits(&hits, begin.elapsed(), Calls { searches: 1, ..Calls::default() }))
     }
 
-    /// What the reranker was not given, behind what it was.
-    fn fill(&self, ranked: &mut Ranked, first: &Ranked) {
-        let known: std::collections::HashSet<String> =
-            ranked.hits.iter().map(|(id, _)| id.clone()).collect();
-        let rest = first.hits.iter().filter(|(id, _)| !known.contains(id)).cloned();
-        ranked.hits.extend(rest);
+    /// Puts behind the hits of a later stage what one search finds besides.
+    fn fill(
+        &self,
+        ranked: &mut Ranked,
+        one: &Judged,
+        mode: Mode,
+        before: &[ModeRun],
+    ) -> Result<()> {
+        let known = before.iter().find(|run| run.name == mode.name());
+        let first = match known.and_then(|run| run.queries.get(&one.query.id)) {
+            Some(known) => known.hits.clone(),
+            None => self.searched(one, mode)?.hits,
+        };
+        let known: HashSet<String> = ranked.hits.iter().map(|(id, _)| id.clone()).collect();
+        ranked.hits.extend(first.into_iter().filter(|(id, _)| !known.contains(id)));
         ranked.hits.truncate(self.depth);
+        Ok(())
     }
 
     /// Runs all queries; with the time and cost of their vectors if the way needs them.
@@ -243,7 +271,7 @@ fn of_hits(hits: &[Hit], took: Duration, calls: Calls) -> Ranked {
     let score = |hit: &Hit| hit.rerank_score.unwrap_or(hit.score);
     let hits: Vec<(String, f32)> =
         hits.iter().map(|hit| (hit.id.to_string(), score(hit))).collect();
-    Ranked { scored: hits.len(), hits, took, calls }
+    Ranked { scored: hits.len(), hits, took, calls, ..Ranked::default() }
 }
 
 /// What the report of a query tells of its calls.

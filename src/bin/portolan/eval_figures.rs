@@ -33,9 +33,11 @@ pub fn mode_report(run: &ModeRun, set: &EvalSet, measures: &[Measure]) -> ModeRe
 fn cost(run: &ModeRun) -> ModeCost {
     let count = run.queries.len().max(1) as f64;
     let total = |of: fn(&Calls) -> u64| {
-        run.queries.values().map(|ranked| of(&ranked.calls)).sum::<u64>() as f64 / count
+        let each = run.queries.values().map(|ranked| of(&ranked.calls));
+        each.chain([of(&run.shared)]).sum::<u64>() as f64 / count
     };
-    let told: Vec<u64> = run.queries.values().filter_map(|ranked| ranked.calls.tokens).collect();
+    let told = run.queries.values().map(|ranked| &ranked.calls).chain([&run.shared]);
+    let told: Vec<u64> = told.filter_map(|calls| calls.tokens).collect();
     let times = times(run);
     let mut cost = ModeCost::default();
     cost.ms_per_query = millis(times.iter().sum()) / count;
@@ -46,6 +48,8 @@ fn cost(run: &ModeRun) -> ModeCost {
     cost.rerank_calls = total(|calls| calls.rerank);
     cost.rerank_passages = total(|calls| calls.passages);
     cost.chat_calls = total(|calls| calls.chat);
+    cost.fallbacks = run.queries.values().filter(|ranked| ranked.is_fallback).count();
+    cost.failed = run.queries.values().filter(|ranked| ranked.has_failed).count();
     cost.tokens = (!told.is_empty()).then(|| told.iter().sum::<u64>() as f64 / count);
     cost
 }

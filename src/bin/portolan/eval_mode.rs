@@ -13,9 +13,11 @@ pub enum EvalMode {
     Lexical,
     /// By both, fused by rank
     Hybrid,
-    /// The candidates of hybrid search (of dense search without an index of words), in the order
-    /// of the reranker
+    /// The candidates of hybrid search (of what there is, without vectors or an index of words), in
+    /// the order of the reranker
     Reranked,
+    /// What a chat model finds in many steps, each a search; it names ten at most
+    Agentic,
     /// By vector, over all of them
     Exact,
 }
@@ -27,6 +29,8 @@ pub enum Way {
     Search(Mode),
     /// A search whose candidates a reranker orders.
     Rerank(Mode),
+    /// Searches that a chat model asks for; behind what it names stands one search.
+    Agent(Mode),
     /// Comparing with every vector.
     Exact,
 }
@@ -34,7 +38,7 @@ pub enum Way {
 impl Way {
     pub fn needs_vector(self) -> bool {
         match self {
-            Self::Search(mode) | Self::Rerank(mode) => mode.needs_vector(),
+            Self::Search(mode) | Self::Rerank(mode) | Self::Agent(mode) => mode.needs_vector(),
             Self::Exact => true,
         }
     }
@@ -59,18 +63,24 @@ pub struct Asked<'a> {
     pub exact: bool,
     pub has_reranker: bool,
     pub has_words: bool,
+    pub has_vectors: bool,
 }
 
 /// The rows, in the order they were asked for, each once.
 pub fn rows(asked: &Asked<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
-    let first_stage = if asked.has_words { Mode::Hybrid } else { Mode::Dense };
+    let first_stage = match (asked.has_words, asked.has_vectors) {
+        (true, true) => Mode::Hybrid,
+        (true, false) => Mode::Lexical,
+        (false, _) => Mode::Dense,
+    };
     for mode in asked.modes {
         rows.push(match mode {
             EvalMode::Dense => Row::new("dense", Way::Search(Mode::Dense)),
             EvalMode::Lexical => Row::new("lexical", Way::Search(Mode::Lexical)),
             EvalMode::Hybrid => Row::new("hybrid", Way::Search(Mode::Hybrid)),
             EvalMode::Reranked => Row::new("reranked", Way::Rerank(first_stage)),
+            EvalMode::Agentic => Row::new("agentic", Way::Agent(first_stage)),
             EvalMode::Exact => Row::new("exact", Way::Exact),
         });
     }
@@ -81,7 +91,7 @@ pub fn rows(asked: &Asked<'_>) -> Vec<Row> {
     if asked.has_reranker && !reranks {
         let searches = rows.iter().filter_map(|row| match row.way {
             Way::Search(mode) => Some(mode),
-            Way::Rerank(_) | Way::Exact => None,
+            Way::Rerank(_) | Way::Agent(_) | Way::Exact => None,
         });
         let added =
             searches.map(|mode| Row::new(format!("{}+rerank", mode.name()), Way::Rerank(mode)));
@@ -98,7 +108,7 @@ mod tests {
     use super::*;
 
     fn names(modes: &[EvalMode], exact: bool, has_reranker: bool, has_words: bool) -> Vec<String> {
-        let rows = rows(&Asked { modes, exact, has_reranker, has_words });
+        let rows = rows(&Asked { modes, exact, has_reranker, has_words, has_vectors: true });
         rows.into_iter().map(|row| row.name).collect()
     }
 
@@ -112,12 +122,15 @@ mod tests {
     }
 
     #[test]
-    fn without_an_index_of_words_dense_candidates_are_reranked() {
-        let way = |has_words| {
-            let modes = &[EvalMode::Reranked];
-            rows(&Asked { modes, exact: false, has_reranker: true, has_words })[0].way
+    fn what_is_reranked_is_found_by_all_that_there_is() {
+        let way = |has_words, has_vectors| {
+            let modes = &[EvalMode::Reranked, EvalMode::Agentic];
+            let asked = Asked { modes, exact: false, has_reranker: true, has_words, has_vectors };
+            rows(&asked).into_iter().map(|row| row.way).collect::<Vec<_>>()
         };
-        assert_eq!(way(true), Way::Rerank(Mode::Hybrid));
-        assert_eq!(way(false), Way::Rerank(Mode::Dense));
+        let both = |mode| vec![Way::Rerank(mode), Way::Agent(mode)];
+        assert_eq!(way(true, true), both(Mode::Hybrid));
+        assert_eq!(way(false, true), both(Mode::Dense));
+        assert_eq!(way(true, false), both(Mode::Lexical));
     }
 }

@@ -21,8 +21,17 @@ pub struct Judged {
     pub vector: Vec<f32>,
     /// Time that the model took for the vector, and what it cost.
     pub embedding: (Duration, Cost),
-    /// Passes all records but those that are excluded; none if nothing is.
-    pub passing: Option<Filter>,
+    /// Records that must not be found.
+    pub excluded: Vec<RecordId>,
+}
+
+impl Judged {
+    /// Passes all records but those that are excluded; none if nothing is. So they are left out
+    /// before the search cuts its results, and before a reranker sees them.
+    pub fn passing(&self) -> Option<Filter> {
+        let ids = (!self.excluded.is_empty()).then(|| Filter::ids(&self.excluded));
+        ids.map(Filter::negate)
+    }
 }
 
 /// Reads queries and judgments.
@@ -116,15 +125,13 @@ pub async fn embed(embedder: &dyn Embedder, set: &EvalSet) -> Result<Vec<Judged>
 }
 
 fn ready(set: &EvalSet, query: &Query, vector: Vec<f32>) -> Judged {
-    let passing = set.excluded.get(&query.id).filter(|ids| !ids.is_empty()).map(all_but);
+    let excluded = set.excluded.get(&query.id).map(records).unwrap_or_default();
     let embedding = (Duration::ZERO, Cost::default());
-    Judged { query: query.clone(), vector, embedding, passing }
+    Judged { query: query.clone(), vector, embedding, excluded }
 }
 
-/// All records but these: before the search cuts its results, and before a reranker sees them.
-fn all_but(excluded: &BTreeSet<String>) -> Filter {
-    // An id of digits is a text in a set, and may be a number in the collection.
-    let numbers = excluded.iter().filter_map(|id| id.parse::<i64>().ok()).map(RecordId::from);
-    let texts = excluded.iter().map(RecordId::from);
-    Filter::ids(texts.chain(numbers)).negate()
+/// An id of digits is a text in a set, and may be a number in the collection.
+fn records(ids: &BTreeSet<String>) -> Vec<RecordId> {
+    let numbers = ids.iter().filter_map(|id| id.parse::<i64>().ok()).map(RecordId::from);
+    ids.iter().map(RecordId::from).chain(numbers).collect()
 }

@@ -21,6 +21,7 @@ mod create;
 mod documents;
 mod embed_pending;
 mod eval;
+mod eval_agent;
 mod eval_args;
 mod eval_course;
 mod eval_figures;
