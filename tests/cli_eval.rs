@@ -339,6 +339,72 @@ async fn reranked_rows_count_calls_passages_and_tokens() {
     assert_eq!((asked("/embeddings"), asked("/ranking")), (2, 2));
 }
 
+/// The ids of the documents that a conversation shows, in order.
+fn shown_ids(body: &Value) -> Vec<String> {
+    let messages = body["messages"].as_array().unwrap().iter();
+    let contents = messages.filter_map(|message| message["content"].as_str());
+    let lines = contents.flat_map(str::lines).filter(|line| line.starts_with("{\"id\""));
+    let id =
+        |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().map(str::to_owned);
+    lines.filter_map(id).collect()
+}
+
+#[tokio::test]
+async fn agentic_rows_count_searches_calls_tokens_and_what_went_wrong() {
+    let server = Server::start(|_, request| {
+        let body = request.json();
+        let count = body["messages"].as_array().map_or(0, Vec::len);
+        let asked = body["messages"][1]["content"].as_str().unwrap_or_default();
+        if asked.contains("word3") {
+            return answer(401, "", "{}");
+        }
+        let (name, arguments) = match count {
+            2 => ("retrieve", json!({"query": "word60"})),
+            _ => {
+                let ids = shown_ids(&body);
+                let done = json!({"doc_ids": ids, "message": "m", "search_successful": "true"});
+                ("final_results", done)
+            }
+        };
+        let function = json!({"name": name, "arguments": arguments.to_string()});
+        let call = json!({"id": "c", "type": "function", "function": function});
+        let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+        ok(&json!({"id": "c", "object": "chat.completion", "model": "m",
+            "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}}))
+    })
+    .await;
+    let set = Set::new();
+    let lines = [
+        json!({"id": "a", "query": "word4", "gold_ids": ["d60"], "excluded_ids": ["d4"]}),
+        json!({"id": "b", "query": "word3", "gold_ids": ["d3"], "excluded_ids": ["N/A"]}),
+    ];
+    let queries = set.write("q.jsonl", &lines.map(|line| line.to_string()).join("\n"));
+    let (db, url) = (set.db.clone(), format!("{}/v1", server.url));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+    command.env("NVIDIA_API_KEY", "nvapi-canary").env_remove("NVIDIA_BASE_URL");
+    command.args(["eval", &db, "--queries", &queries, "--modes", "lexical,agentic", "--json"]);
+    command.args(["--chat-url", &url, "--chat-model", "m", "--metrics", "mrr@10"]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{message}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let figures = |mode: usize| {
+        let keys = ["mrr@10", "searches", "chat_calls", "tokens", "fallbacks", "failed"];
+        keys.map(|key| report["modes"][mode][key].as_f64())
+    };
+    assert_eq!(figures(0), [Some(0.5), Some(1.0), Some(0.0), None, Some(0.0), Some(0.0)]);
+    // The agent finds what the words of the first question do not; the second question breaks off,
+    // and counts with what its first search found.
+    assert_eq!(figures(1)[..2], [Some(1.0), Some(1.5)], "{report}");
+    assert_eq!(figures(1)[3..], [Some(110.0), Some(1.0), Some(1.0)], "{report}");
+    assert_eq!(report["modes"][1]["mode"], "agentic");
+    // What is excluded is never shown.
+    let conversations: Vec<Value> = server.requests().iter().map(|one| one.json()).collect();
+    assert!(conversations.iter().all(|body| !shown_ids(body).contains(&"d4".to_owned())));
+    assert!(shown_ids(&conversations[1]).contains(&"d60".to_owned()));
+}
+
 #[test]
 fn what_does_not_fit_together_is_refused() {
     let set = Set::new();
@@ -347,6 +413,7 @@ fn what_does_not_fit_together_is_refused() {
     let args = [&["eval", &set.db][..], &beir].concat();
     let with = |more: &[&str]| refusal(2, &[&args[..], more].concat());
     assert!(with(&["--modes", "reranked"]).contains("--rerank-model is missing"));
+    assert!(with(&["--modes", "agentic"]).contains("--chat-model is missing"));
     assert!(with(&["--modes", "magic"]).contains("magic"));
     assert!(with(&["--metrics", "ndcg@0"]).contains("expected ndcg@K"));
     assert!(with(&["--form", "csv"]).contains("expected beir, bright or vidore"));

@@ -7,7 +7,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 pub use super::comparison::{LARGEST, ModeComparison, QueryDifference};
-use crate::eval::measure::Measure;
+use crate::eval::measure::{Measure, MeasureKind};
+use crate::eval::metrics::Scores;
 use crate::eval::significance::Signs;
 
 /// What a mode costs, over all queries that were run.
@@ -50,6 +51,22 @@ pub struct ModeReport {
     pub cost: ModeCost,
     /// How many queries the means run over.
     pub queries: usize,
+}
+
+impl ModeReport {
+    /// The report of a mode from the four figures that are asked for most.
+    #[must_use]
+    pub fn new(mode: impl Into<String>, mean: Scores, ms_per_query: f64, queries: usize) -> Self {
+        use MeasureKind::{Mrr, Ndcg, Recall};
+        let quality = vec![
+            (Measure::new(Ndcg, 10), mean.ndcg_10),
+            (Measure::new(Recall, 10), mean.recall_10),
+            (Measure::new(Recall, 100), mean.recall_100),
+            (Measure::new(Mrr, 10), mean.mrr_10),
+        ];
+        let cost = ModeCost { ms_per_query, ..ModeCost::default() };
+        Self { mode: mode.into(), quality, cost, queries }
+    }
 }
 
 impl Serialize for ModeReport {
@@ -132,9 +149,9 @@ impl EvalReport {
         type Column = (&'static str, fn(&ModeCost) -> String);
         let columns: [(Column, bool); 11] = [
             (("ms/query", |cost| format!("{:.3}", cost.ms_per_query)), true),
-            (("median ms", |cost| format!("{:.3}", cost.median_ms)), true),
-            (("p90 ms", |cost| format!("{:.3}", cost.p90_ms)), true),
-            (("searches", |cost| format!("{:.1}", cost.searches)), true),
+            (("median ms", |cost| format!("{:.3}", cost.median_ms)), self.any(|c| c.median_ms)),
+            (("p90 ms", |cost| format!("{:.3}", cost.p90_ms)), self.any(|c| c.p90_ms)),
+            (("searches", |cost| format!("{:.1}", cost.searches)), self.any(|c| c.searches)),
             (
                 ("embed calls", |cost| format!("{:.1}", cost.embed_calls)),
                 self.any(|c| c.embed_calls),

@@ -48,7 +48,7 @@ pub enum Command {
     Agent(AgentArgs),
     /// Measure what modes of search find and cost over judged queries: nDCG, recall, MRR, MAP, time
     /// and calls; compare them, and write runs for trec_eval and a report with plots
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
     /// Tell counts, shapes and where the bytes are
     Info(FileArgs),
     /// Read everything and check every checksum

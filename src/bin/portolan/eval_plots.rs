@@ -133,22 +133,23 @@ pub fn curve(report: &EvalReport) -> String {
     let y = Axis::around(&padded(&shares), Scale::Linear, (height - BELOW, top), 6);
     let mut svg = Svg::new((WIDTH, height), "What dense search finds by its candidates", "");
     frame(&mut svg, &x, &y, ("candidates of the walk (ef)", "share"));
-    let lines: [(&str, fn(usize, &EvalReport) -> f64); 2] = [
-        ("of the 10 nearest found", |at, report| report.ef_curve[at].neighbors_10),
-        ("nDCG@10", |at, report| report.ef_curve[at].ndcg_10),
+    let lines = [
+        ("of the 10 nearest found", points.iter().map(|of| of.neighbors_10).collect::<Vec<_>>()),
+        ("nDCG@10", points.iter().map(|of| of.ndcg_10).collect()),
     ];
-    for (place, (name, figure)) in lines.into_iter().enumerate() {
+    for (place, (name, shares)) in lines.into_iter().enumerate() {
         let color = color(place);
-        let at = |index: usize| (x.at(points[index].ef as f64), y.at(figure(index, report)));
-        svg.polyline((0..points.len()).map(at), &format!("class=\"{color} curve\""));
-        for (index, point) in points.iter().enumerate() {
+        let drawn =
+            points.iter().zip(&shares).map(|(of, share)| (x.at(of.ef as f64), y.at(*share)));
+        let drawn: Vec<(f64, f64)> = drawn.collect();
+        svg.polyline(drawn.iter().copied(), &format!("class=\"{color} curve\""));
+        for ((point, share), at) in points.iter().zip(&shares).zip(drawn) {
             let tip = format!(
-                "ef {}: {name} {:.4}, median {} ms",
+                "ef {}: {name} {share:.4}, median {} ms",
                 point.ef,
-                figure(index, report),
                 number(point.median_ms)
             );
-            svg.circle(at(index), 4.0, &format!("class=\"{color} mark\""), &tip);
+            svg.circle(at, 4.0, &format!("class=\"{color} mark\""), &tip);
         }
         let legend = LEFT + 10.0 + 220.0 * place as f64;
         svg.circle((legend, 14.0), 5.0, &format!("class=\"{color} mark\""), "");
