@@ -151,7 +151,7 @@ fn evaluate(docs: &Collection) -> Result<EvalReport> {
         let per_query = begin.elapsed().as_secs_f64() * 1e3 / queries.len() as f64;
         modes.push(ModeReport::new(mode, mean_scores(&qrels, &runs), per_query, queries.len()));
     }
-    Ok(EvalReport { modes })
+    Ok(EvalReport { modes, ..EvalReport::default() })
 }
 
 /// The same over NIM, when the environment names a service. A service that fails is reported and

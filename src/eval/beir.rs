@@ -7,16 +7,15 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::BufReader;
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::error::{EvalError, LineProblem};
+pub use super::lines::MAX_LINE_BYTES;
+use super::lines::{Lines, identifier, object, text};
 use super::metrics::Qrels;
-
-/// The longest line a reader accepts, in bytes.
-pub const MAX_LINE_BYTES: u64 = 64 << 20;
 
 /// One document of a corpus.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,12 +107,23 @@ pub fn qrels(path: impl AsRef<Path>) -> Result<Qrels, EvalError> {
         let Some(Judgment { query, document, grade }) = judgment else {
             continue;
         };
-        let previous = qrels.entry(query.clone()).or_default().insert(document.clone(), grade);
-        if previous.is_some_and(|previous| previous != grade) {
-            return Err(lines.error(LineProblem::ConflictingJudgment { query, document }));
-        }
+        judge(&mut qrels, query, document, grade).map_err(|problem| lines.error(problem))?;
     }
     Ok(qrels)
+}
+
+/// Adds a judgment, unless it contradicts an earlier one.
+pub(super) fn judge(
+    qrels: &mut Qrels,
+    query: String,
+    document: String,
+    grade: i32,
+) -> Result<(), LineProblem> {
+    let previous = qrels.entry(query.clone()).or_default().insert(document.clone(), grade);
+    match previous.is_some_and(|previous| previous != grade) {
+        true => Err(LineProblem::ConflictingJudgment { query, document }),
+        false => Ok(()),
+    }
 }
 
 struct Judgment {
@@ -134,6 +144,9 @@ fn parse_judgment(line: &str, first: bool) -> Result<Option<Judgment>, LineProbl
         [query, _iteration, document, score] => (*query, *document, *score),
         other => return Err(LineProblem::Columns { found: other.len() }),
     };
+    if query.is_empty() || document.is_empty() {
+        return Err(LineProblem::EmptyId);
+    }
     match score.parse() {
         Ok(grade) => {
             let (query, document) = (query.to_string(), document.to_string());
@@ -151,7 +164,7 @@ fn is_header(query: &str) -> bool {
 }
 
 fn parse_document(line: &str) -> Result<Document, LineProblem> {
-    let mut object = parse_object(line)?;
+    let mut object = object(line)?;
     let id = take_id(&mut object)?;
     let title = match object.remove("title") {
         None | Some(Value::Null) => String::new(),
@@ -160,7 +173,7 @@ fn parse_document(line: &str) -> Result<Document, LineProblem> {
             return Err(LineProblem::WrongType { field: "title", expected: "a string" });
         }
     };
-    let text = take_text(&mut object)?;
+    let text = text("text", object.remove("text"))?;
     let mut metadata = object;
     match metadata.remove("metadata") {
         None | Some(Value::Null) => {}
@@ -173,103 +186,13 @@ fn parse_document(line: &str) -> Result<Document, LineProblem> {
 }
 
 fn parse_query(line: &str) -> Result<Query, LineProblem> {
-    let mut object = parse_object(line)?;
-    Ok(Query { id: take_id(&mut object)?, text: take_text(&mut object)? })
-}
-
-fn parse_object(line: &str) -> Result<Map<String, Value>, LineProblem> {
-    match serde_json::from_str(line).map_err(LineProblem::Json)? {
-        Value::Object(object) => Ok(object),
-        _ => Err(LineProblem::NotAnObject),
-    }
+    let mut object = object(line)?;
+    Ok(Query { id: take_id(&mut object)?, text: text("text", object.remove("text"))? })
 }
 
 fn take_id(object: &mut Map<String, Value>) -> Result<String, LineProblem> {
-    match object.remove("_id") {
-        None => Err(LineProblem::MissingField { field: "_id" }),
-        Some(Value::String(id)) if !id.is_empty() => Ok(id),
-        Some(Value::Number(id)) if id.is_i64() || id.is_u64() => Ok(id.to_string()),
-        Some(_) => {
-            Err(LineProblem::WrongType { field: "_id", expected: "a filled string or an integer" })
-        }
-    }
-}
-
-fn take_text(object: &mut Map<String, Value>) -> Result<String, LineProblem> {
-    match object.remove("text") {
-        None => Err(LineProblem::MissingField { field: "text" }),
-        Some(Value::String(text)) => Ok(text),
-        Some(_) => Err(LineProblem::WrongType { field: "text", expected: "a string" }),
-    }
-}
-
-/// Non-blank lines of a file with their numbers, without line end and byte order mark.
-struct Lines<R> {
-    reader: R,
-    path: PathBuf,
-    number: u64,
-    buffer: Vec<u8>,
-    ended: bool,
-}
-
-impl Lines<BufReader<File>> {
-    fn open(path: &Path) -> Result<Self, EvalError> {
-        let file = File::open(path).map_err(|source| EvalError::io(path, source))?;
-        Ok(Self::new(BufReader::new(file), path))
-    }
-}
-
-impl<R: BufRead> Lines<R> {
-    fn new(reader: R, path: &Path) -> Self {
-        Self { reader, path: path.to_path_buf(), number: 0, buffer: Vec::new(), ended: false }
-    }
-
-    fn error(&self, problem: LineProblem) -> EvalError {
-        EvalError::line(&self.path, self.number, problem)
-    }
-
-    /// Parses the next non-blank line; `None` at the end of the file.
-    fn next_parsed<T>(
-        &mut self,
-        parse: impl FnOnce(&str) -> Result<T, LineProblem>,
-    ) -> Option<Result<T, EvalError>> {
-        loop {
-            match self.advance() {
-                Ok(false) => return None,
-                Ok(true) => {}
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(error));
-                }
-            }
-            let bytes = match self.number {
-                1 => self.buffer.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&self.buffer),
-                _ => &self.buffer,
-            };
-            let parsed = match std::str::from_utf8(bytes) {
-                Ok(line) if line.trim().is_empty() => continue,
-                Ok(line) => parse(line.trim_end_matches(['\r', '\n'])),
-                Err(_) => Err(LineProblem::NotUtf8),
-            };
-            return Some(parsed.map_err(|problem| self.error(problem)));
-        }
-    }
-
-    /// Reads one line into the buffer; false at the end of the file.
-    fn advance(&mut self) -> Result<bool, EvalError> {
-        if self.ended {
-            return Ok(false);
-        }
-        self.buffer.clear();
-        let mut limited = self.reader.by_ref().take(MAX_LINE_BYTES + 1);
-        let read = limited.read_until(b'\n', &mut self.buffer);
-        let read = read.map_err(|source| EvalError::io(&self.path, source))?;
-        self.number += u64::from(read > 0);
-        if read as u64 > MAX_LINE_BYTES {
-            return Err(self.error(LineProblem::TooLong { limit: MAX_LINE_BYTES }));
-        }
-        Ok(read > 0)
-    }
+    let id = object.remove("_id").ok_or(LineProblem::MissingField { field: "_id" })?;
+    identifier("_id", id)
 }
 
 #[cfg(test)]
@@ -301,17 +224,6 @@ mod tests {
             let _ = parse_document(&line);
             let _ = parse_query(&line);
             let _ = parse_judgment(&line, first);
-        }
-
-        #[test]
-        fn random_bytes_end_every_reader(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let mut lines = Lines::new(bytes.as_slice(), Path::new("random"));
-            let newlines = bytes.iter().filter(|&&byte| byte == b'\n').count();
-            let mut items = 0;
-            while lines.next_parsed(parse_document).is_some() {
-                items += 1;
-            }
-            prop_assert!(items <= newlines + 1);
         }
     }
 }

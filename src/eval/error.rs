@@ -26,6 +26,14 @@ pub enum EvalError {
         /// What is wrong with it.
         source: LineProblem,
     },
+    /// An evaluation set as a whole is wrong.
+    #[error("{}: {source}", path.display())]
+    Set {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SetProblem,
+    },
     /// A vector file is wrong, or was asked for something it does not hold.
     #[error("{}: {source}", path.display())]
     Vectors {
@@ -45,12 +53,55 @@ impl EvalError {
         Self::Line { path: path.to_path_buf(), line, source }
     }
 
+    pub(super) fn set(path: &Path, source: SetProblem) -> Self {
+        Self::Set { path: path.to_path_buf(), source }
+    }
+
     pub(super) fn vectors(path: &Path, source: VectorProblem) -> Self {
         Self::Vectors { path: path.to_path_buf(), source }
     }
 }
 
-/// What is wrong with one line of a BEIR or TREC file.
+/// What is wrong with a set of queries and judgments as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetProblem {
+    /// The form of the set has judgments in a file of their own, and none was given.
+    #[error("a set in {form} form has its judgments in another file: give that too")]
+    NoJudgmentsFile {
+        /// The form.
+        form: &'static str,
+    },
+    /// The form of the set has the judgments with the queries, and a file of judgments was given.
+    #[error("a set in {form} form has its judgments with the queries: leave out {}", given.display())]
+    JudgmentsTwice {
+        /// The form.
+        form: &'static str,
+        /// The file of judgments.
+        given: PathBuf,
+    },
+    /// No query is judged.
+    #[error("no judgment for any query")]
+    NoJudgments,
+    /// A query is judged that is not among the queries; it would count as 0 in every mean.
+    #[error("query {query:?} is judged in {} but is not here", judgments.display())]
+    UnknownQuery {
+        /// The query id.
+        query: String,
+        /// The file of the judgments.
+        judgments: PathBuf,
+    },
+    /// No query is in the language that was asked for.
+    #[error("no query in the language {wanted:?}; there are {found:?}")]
+    NoSuchLanguage {
+        /// The language that was asked for.
+        wanted: String,
+        /// Those that the queries are in.
+        found: Vec<String>,
+    },
+}
+
+/// What is wrong with one line of a text file of an evaluation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LineProblem {
@@ -99,6 +150,50 @@ pub enum LineProblem {
     #[error("score `{found}` is not a 32-bit integer")]
     BadScore {
         /// The text in the score column.
+        found: String,
+    },
+    /// A judgment without the id of its query or of its document.
+    #[error("the id of a query or document is empty")]
+    EmptyId,
+    /// The first line of a file of queries is in no form that is read.
+    #[error(
+        "no known form of queries: expected `_id` and `text` (BEIR), `id`, `query` and `gold_ids` \
+         (BRIGHT) or `query_id` and `query` (ViDoRe)"
+    )]
+    UnknownForm,
+    /// A query that names no document as its gold.
+    #[error("`gold_ids` is empty: nothing can be found for the query")]
+    NoGold,
+    /// A document that is to be found and is excluded from what is found.
+    #[error("document `{document}` is in `gold_ids` and in `excluded_ids`")]
+    ExcludedGold {
+        /// The document id.
+        document: String,
+    },
+    /// A line of a run without six columns.
+    #[error("found {found} columns; a line of a run is `query Q0 document rank score tag`")]
+    RunColumns {
+        /// How many columns the line has.
+        found: usize,
+    },
+    /// A number of a run that is none.
+    #[error("`{found}` is not a finite number")]
+    RunNumber {
+        /// The text in its place.
+        found: String,
+    },
+    /// A document that a run lists twice for a query.
+    #[error("document `{document}` is listed twice for query `{query}`")]
+    ListedTwice {
+        /// The query id.
+        query: String,
+        /// The document id.
+        document: String,
+    },
+    /// An escape in a run that stands for no character.
+    #[error("`%` in `{found}` is not followed by two hexadecimal digits of UTF-8")]
+    BadEscape {
+        /// The id.
         found: String,
     },
     /// Two lines judge the same document for the same query differently.

@@ -1,11 +1,15 @@
-//! nDCG@k, recall@k and MRR@k, equal to trec_eval's `ndcg_cut`, `recall` and (on a ranking cut
-//! at k) `recip_rank`. Eval layer; pure, knows ids and grades, not files or databases.
+//! nDCG@k, recall@k, MRR@k, MAP@k and P@k, equal to trec_eval's `ndcg_cut`, `recall`, `map_cut`, `P`
+//! and (on a ranking cut at k) `recip_rank`. Eval layer; pure, knows ids and grades, not files or
+//! databases.
 //!
 //! Conventions, all trec_eval's (-c for the mean):
 //! - gain is the grade itself (linear), discount is log2(rank + 1), rank from 1;
 //! - a grade of zero or less gives no gain and is not relevant; unjudged is grade 0;
 //! - the ideal ranking holds every relevant document of the query, cut at k;
-//! - recall divides by all relevant documents, not by min(k, relevant);
+//! - recall and average precision divide by all relevant documents, not by min(k, relevant);
+//!   precision divides by k, also where fewer are found;
+//! - the order of a ranking is the order it is given in. trec_eval sorts a run by score and breaks ties
+//!   by id, the higher id first; a run written by [`trec_run`](super::trec_run) has no ties;
 //! - the mean runs over every judged query: one without results scores 0, and so does one without
 //!   a relevant document.
 
@@ -108,6 +112,31 @@ pub fn mrr_at(ranking: &[&str], judgments: &Judgments, k: usize) -> f64 {
         .map_or(0.0, |index| 1.0 / (index as f64 + 1.0))
 }
 
+/// The sum of the precisions at the ranks of the relevant documents among the first `k`, over the
+/// number of all relevant ones; 0 when there are none. Its mean over queries is MAP@k.
+#[must_use]
+pub fn average_precision_at(ranking: &[&str], judgments: &Judgments, k: usize) -> f64 {
+    let relevant = judgments.relevant();
+    if relevant == 0 {
+        return 0.0;
+    }
+    let (mut found, mut sum) = (0_u32, 0.0);
+    for (index, grade) in first_grades(ranking, judgments, k).enumerate() {
+        if grade > 0 {
+            found += 1;
+            sum += f64::from(found) / (index as f64 + 1.0);
+        }
+    }
+    sum / relevant as f64
+}
+
+/// Relevant documents among the first `k`, as a share of `k`; 0 when `k` is 0.
+#[must_use]
+pub fn precision_at(ranking: &[&str], judgments: &Judgments, k: usize) -> f64 {
+    let found = first_grades(ranking, judgments, k).filter(|&grade| grade > 0).count();
+    found as f64 / k.max(1) as f64
+}
+
 /// Grades of the first `k` documents; a repetition of a document grades 0.
 fn first_grades<'a>(
     ranking: &'a [&'a str],
@@ -122,14 +151,14 @@ fn first_grades<'a>(
 }
 
 fn discounted(grades: impl Iterator<Item = i32>) -> f64 {
-    grades
-        .enumerate()
-        .filter(|(_, grade)| *grade > 0)
-        .map(|(index, grade)| f64::from(grade) / (index as f64 + 2.0).log2())
-        .sum()
+    let gains = grades.enumerate().filter(|(_, grade)| *grade > 0);
+    let discounted = gains.map(|(index, grade)| f64::from(grade) / (index as f64 + 2.0).log2());
+    // Not `sum`, which of nothing is -0.
+    discounted.fold(0.0, |sum, gain| sum + gain)
 }
 
-/// The four figures an evaluation reports, of one query or as a mean.
+/// The four figures that are asked for most, of one query or as a mean; others are a
+/// [`Measure`](super::measure::Measure).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Scores {
     /// nDCG at 10.
@@ -202,6 +231,18 @@ mod tests {
         assert_eq!(ndcg_at(&["a"], &judgments, 0), 0.0);
         assert_eq!(recall_at(&["a"], &judgments, 0), 0.0);
         assert_eq!(mrr_at(&["a"], &judgments, 0), 0.0);
+        assert!(ndcg_at(&["b"], &judgments, 10).is_sign_positive());
+    }
+
+    #[test]
+    fn precision_and_average_precision_of_a_hand_computed_ranking_are_exact() {
+        let judgments: Judgments = [("a", 3), ("b", 1), ("c", 0), ("d", 1)].into_iter().collect();
+        let ranking = ["b", "x", "a", "c"];
+        assert_eq!(average_precision_at(&ranking, &judgments, 4), (1.0 + 2.0 / 3.0) / 3.0);
+        assert_eq!(average_precision_at(&ranking, &judgments, 2), 1.0 / 3.0);
+        assert_eq!(precision_at(&ranking, &judgments, 3), 2.0 / 3.0);
+        assert_eq!(precision_at(&ranking, &judgments, 10), 0.2);
+        assert_eq!(precision_at(&ranking, &judgments, 0), 0.0);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::f64::consts::TAU;
 
 use rayon::prelude::*;
 
+use super::random::Random;
+
 /// Shares of the energy (squared norm) of a vector, chosen to meet the cosines above.
 const MEAN_SHARE: f32 = 0.36;
 const CENTER_SHARE: f32 = 0.33;
@@ -75,7 +77,7 @@ impl Synthetic {
             .collect();
         let mut signs = rng(seed, Stream::Signs, 0);
         let signs = (0..dim * ROTATION_ROUNDS)
-            .map(|_| if signs.next_u64() >> 63 == 0 { 1.0 } else { -1.0 })
+            .map(|_| if signs.random.next_u64() >> 63 == 0 { 1.0 } else { -1.0 })
             .collect();
         Self { dim, seed, spectrum, mean, centers, cumulative, signs }
     }
@@ -162,40 +164,19 @@ fn rng(seed: u64, stream: Stream, index: u64) -> Rng {
     Rng::new(seed ^ (stream as u64) << 56 ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
-/// xoshiro256++ seeded by splitmix64 (Blackman and Vigna), with Box-Muller normals.
+/// Random numbers with Box-Muller normals.
 struct Rng {
-    state: [u64; 4],
+    random: Random,
     spare: Option<f32>,
 }
 
 impl Rng {
-    fn new(mut seed: u64) -> Self {
-        let state = std::array::from_fn(|_| {
-            seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut z = seed;
-            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            z ^ (z >> 31)
-        });
-        Self { state, spare: None }
+    fn new(seed: u64) -> Self {
+        Self { random: Random::new(seed), spare: None }
     }
 
-    fn next_u64(&mut self) -> u64 {
-        let [a, b, c, d] = &mut self.state;
-        let result = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);
-        let shifted = *b << 17;
-        *c ^= *a;
-        *d ^= *b;
-        *b ^= *c;
-        *a ^= *d;
-        *c ^= shifted;
-        *d = d.rotate_left(45);
-        result
-    }
-
-    /// Uniform in `[0, 1)`.
     fn uniform(&mut self) -> f64 {
-        (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+        self.random.uniform()
     }
 
     /// Standard normal.

@@ -153,7 +153,8 @@ fn filter(text: &str) -> Result<Filter> {
     text.parse().map_err(|error| Failure::Usage(format!("--filter: {error}")))
 }
 
-fn limited<'a>(mut agent: Agent<'a>, limits: &LimitArgs) -> Agent<'a> {
+/// The agent within the limits of the options.
+pub fn limited<'a>(mut agent: Agent<'a>, limits: &LimitArgs) -> Agent<'a> {
     agent = agent.max_steps(limits.max_steps);
     if let Some(tokens) = limits.max_tokens {
         agent = agent.max_tokens(tokens);

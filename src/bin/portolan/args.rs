@@ -8,9 +8,9 @@ use portolan::{Language, Metric, StopWords};
 use crate::agent_args::AgentArgs;
 use crate::ask_args::AskArgs;
 use crate::bench_args::{BenchChurnArgs, BenchGrowthArgs, BenchOpenArgs};
+use crate::eval_args::EvalArgs;
 use crate::find_args::FindArgs;
-use crate::mode::Mode;
-use crate::model_args::{EmbedArgs, RerankArgs};
+use crate::model_args::EmbedArgs;
 use crate::nim_args::NimArgs;
 use crate::text_language::TextLanguage;
 
@@ -49,8 +49,9 @@ pub enum Command {
     Agent(AgentArgs),
     /// Answer a question by a chat model from what is found, with citations
     Ask(AskArgs),
-    /// Measure ranking quality over judged queries: nDCG@10, recall@10, recall@100, MRR@10
-    Eval(EvalArgs),
+    /// Measure what modes of search find and cost over judged queries: nDCG, recall, MRR, MAP, time
+    /// and calls; compare them, and write runs for trec_eval and a report with plots
+    Eval(Box<EvalArgs>),
     /// Tell counts, shapes and where the bytes are
     Info(FileArgs),
     /// Read everything and check every checksum
@@ -284,44 +285,6 @@ pub struct SearchArgs {
     pub explain: bool,
     #[command(flatten)]
     pub find: FindArgs,
-}
-
-#[derive(Args)]
-#[command(group(ArgGroup::new("source").args(["query_vectors", "embed_model"])))]
-pub struct EvalArgs {
-    /// The database file
-    pub db: PathBuf,
-    /// One JSON object a line: _id, text
-    #[arg(long, value_name = "Q.jsonl")]
-    pub queries: PathBuf,
-    /// Judgments: query-id, corpus-id, score; or TREC's four columns
-    #[arg(long, value_name = "R.tsv")]
-    pub qrels: PathBuf,
-    /// Vectors of the queries, instead of an embedding model
-    #[arg(long, value_name = "Q.npy")]
-    pub query_vectors: Option<PathBuf>,
-    /// Query ids, one a line, in the order of the rows [default: the order of the queries file]
-    #[arg(long, value_name = "IDS.txt", requires = "query_vectors")]
-    pub query_ids: Option<PathBuf>,
-    /// How candidates are found; a line for each
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "dense")]
-    pub mode: Vec<Mode>,
-    /// Add a line for exact search, the best that any index can do
-    #[arg(long)]
-    pub exact: bool,
-    /// Candidates the graph walk keeps [default: the library's]
-    #[arg(long, value_name = "N", value_parser = count)]
-    pub ef: Option<usize>,
-    /// Share of the true neighbors to find, above 0 and up to 1, instead of --ef
-    #[arg(long, value_name = "R", conflicts_with = "ef")]
-    pub recall: Option<f32>,
-    #[command(flatten)]
-    pub embed: EmbedArgs,
-    #[command(flatten)]
-    pub rerank: RerankArgs,
-    /// Name of the collection
-    #[arg(long, value_name = "NAME", default_value = "docs")]
-    pub collection: String,
 }
 
 #[derive(Args)]

@@ -1,6 +1,6 @@
 //! The picture of `bench-growth`: time and steps per query over the logarithm of the size.
 
-use std::fmt::Write as _;
+use crate::svg::{Svg, round_up};
 
 /// One curve: its name, whether it is on the right axis, measured points, values of its fit at
 /// the same sizes.
@@ -29,87 +29,42 @@ pub fn svg(title: &str, axes: [&str; 2], curves: &[Curve]) -> String {
     let top = [false, true].map(|is_right| {
         let own = curves.iter().filter(|curve| curve.is_right == is_right);
         let most = own.flat_map(|curve| curve.points.iter().map(|point| point.1));
-        round_up(most.fold(0.0, f64::max))
+        round_up(most.fold(0.0, f64::max), TICKS)
     });
     let y =
         |is_right: bool, value: f64| BOTTOM - (BOTTOM - TOP) * value / top[usize::from(is_right)];
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n"
-    );
-    let mut text = |at: (f64, f64), anchor: &str, words: &str| {
-        let (x, y) = at;
-        // writing to a string cannot fail
-        let _ = writeln!(
-            out,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>"
-        );
-    };
-    text((WIDTH / 2.0, 20.0), "middle", title);
-    text((LEFT, TOP - 8.0), "middle", axes[0]);
-    text((RIGHT, TOP - 8.0), "middle", axes[1]);
+    let mut svg = Svg::new((WIDTH, HEIGHT), title, "font-family=\"sans-serif\" font-size=\"12\"");
+    svg.rect((0.0, 0.0), (WIDTH, HEIGHT), "fill=\"white\"", "");
+    svg.text((WIDTH / 2.0, 20.0), "middle", "", title);
+    svg.text((LEFT, TOP - 8.0), "middle", "", axes[0]);
+    svg.text((RIGHT, TOP - 8.0), "middle", "", axes[1]);
     for tick in 0..=TICKS {
         let part = tick as f64 / TICKS as f64;
         let height = BOTTOM - (BOTTOM - TOP) * part + 4.0;
-        text((LEFT - 6.0, height), "end", &format!("{:.0}", top[0] * part));
-        text((RIGHT + 6.0, height), "start", &format!("{:.0}", top[1] * part));
+        svg.text((LEFT - 6.0, height), "end", "", &format!("{:.0}", top[0] * part));
+        svg.text((RIGHT + 6.0, height), "start", "", &format!("{:.0}", top[1] * part));
     }
     if let Some(curve) = curves.first() {
         for &(n, _) in &curve.points {
-            text((x(n), BOTTOM + 18.0), "middle", &format!("{n:.0}"));
+            svg.text((x(n), BOTTOM + 18.0), "middle", "", &format!("{n:.0}"));
         }
     }
-    for (number, curve) in curves.iter().enumerate() {
-        let at = (LEFT + 20.0, TOP + 16.0 * (number as f64 + 1.0));
-        text(at, "start", &curve.name);
-    }
-    frame(&mut out);
+    svg.rect((LEFT, TOP), (RIGHT, BOTTOM), "fill=\"none\" stroke=\"#888\"", "");
     for (number, curve) in curves.iter().enumerate() {
         let color = COLORS[number % COLORS.len()];
-        let height = TOP + 16.0 * (number as f64 + 1.0) - 4.0;
-        let _ = writeln!(
-            out,
-            "<circle cx=\"{:.1}\" cy=\"{height:.1}\" r=\"4\" fill=\"{color}\"/>",
-            LEFT + 10.0
-        );
+        let fill = format!("fill=\"{color}\"");
+        let height = TOP + 16.0 * (number as f64 + 1.0);
+        svg.text((LEFT + 20.0, height), "start", "", &curve.name);
+        svg.circle((LEFT + 10.0, height - 4.0), 4.0, &fill, "");
         for &(n, value) in &curve.points {
-            let (x, y) = (x(n), y(curve.is_right, value));
-            let _ = writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{color}\"/>");
+            svg.circle((x(n), y(curve.is_right, value)), 4.0, &fill, "");
         }
         let line = curve.points.iter().zip(&curve.fitted);
-        let line =
-            line.map(|(&(n, _), &value)| format!("{:.1},{:.1}", x(n), y(curve.is_right, value)));
+        let line = line.map(|(&(n, _), &value)| (x(n), y(curve.is_right, value)));
         let dashes = if curve.is_right { " stroke-dasharray=\"5 4\"" } else { "" };
-        let _ = writeln!(
-            out,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{color}\"{dashes}/>",
-            line.collect::<Vec<_>>().join(" ")
-        );
+        svg.polyline(line, &format!("fill=\"none\" stroke=\"{color}\"{dashes}"));
     }
-    out + "</svg>\n"
-}
-
-fn frame(out: &mut String) {
-    let (width, height) = (RIGHT - LEFT, BOTTOM - TOP);
-    let _ = writeln!(
-        out,
-        "<rect x=\"{LEFT}\" y=\"{TOP}\" width=\"{width}\" height=\"{height}\" fill=\"none\" \
-         stroke=\"#888\"/>"
-    );
-}
-
-/// The next of 1, 2, 5, 10, ... times [`TICKS`] that is not below.
-fn round_up(value: f64) -> f64 {
-    let mut unit = 1.0;
-    loop {
-        for step in [1.0, 2.0, 5.0] {
-            if step * unit * TICKS as f64 >= value {
-                return step * unit * TICKS as f64;
-            }
-        }
-        unit *= 10.0;
-    }
+    svg.finish()
 }
 
 #[cfg(test)]
@@ -135,13 +90,5 @@ mod tests {
             let height: f64 = part.split('"').next().unwrap().parse().unwrap();
             assert!((TOP..=BOTTOM).contains(&height), "{height}");
         }
-    }
-
-    #[test]
-    fn an_axis_ends_at_a_round_number_above_all_values() {
-        assert_eq!(round_up(0.3), 5.0);
-        assert_eq!(round_up(61.0), 100.0);
-        assert_eq!(round_up(100.0), 100.0);
-        assert_eq!(round_up(101.0), 250.0);
     }
 }

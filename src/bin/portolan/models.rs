@@ -16,12 +16,21 @@ impl Models {
     /// Sets up the models. Sends nothing. Key and base URL come from the environment, as far as
     /// the options leave them open.
     pub fn new(embed: &EmbedArgs, rerank: Option<&RerankArgs>) -> Result<Self> {
+        Self::with(embed, rerank, |builder| builder)
+    }
+
+    /// As [`new`](Self::new), of a client that is set up further.
+    pub fn with(
+        embed: &EmbedArgs,
+        rerank: Option<&RerankArgs>,
+        set_up: impl FnOnce(NimBuilder) -> NimBuilder,
+    ) -> Result<Self> {
         let embed_model = embed.embed_model.as_ref();
         let rerank_model = rerank.and_then(|rerank| rerank.rerank_model.as_ref());
         if embed_model.is_none() && rerank_model.is_none() {
             return Ok(Self { embedder: None, reranker: None });
         }
-        let nim = client(builder(embed, rerank)?)?;
+        let nim = client(set_up(builder(embed, rerank)?))?;
         Ok(Self {
             embedder: embed_model.map(|model| embedder(nim.embedder(model), embed)),
             reranker: rerank_model.map(|model| nim.reranker(model)),

@@ -1,5 +1,6 @@
 //! Progress bars on standard error. Hidden when that is not a terminal.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,7 +15,7 @@ pub struct Progress {
 
 impl Progress {
     /// Begins at 0.
-    pub fn new(what: &'static str, total: usize) -> Self {
+    pub fn new(what: impl Into<Cow<'static, str>>, total: usize) -> Self {
         let bar = ProgressBar::new(total as u64);
         let template = "{msg:>10} [{bar:40}] {human_pos}/{human_len} {per_sec} eta {eta}";
         if let Ok(style) = ProgressStyle::with_template(template) {

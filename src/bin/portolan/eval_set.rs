@@ -1,0 +1,137 @@
+//! The set that `eval` runs on, as the options name it: judged queries with their vectors, and what
+//! must not be found.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use portolan::eval::beir::Query;
+use portolan::eval::set::EvalSet;
+use portolan::eval::vector_file::VectorFile;
+use portolan::{Cost, Embedder, Filter, RecordId, Role};
+
+use crate::eval_args::EvalArgs;
+use crate::failure::{Failure, Result};
+use crate::output::Output;
+use crate::progress::Progress;
+
+/// A judged query, ready to search with.
+pub struct Judged {
+    pub query: Query,
+    pub vector: Vec<f32>,
+    /// Time that the model took for the vector, and what it cost.
+    pub embedding: (Duration, Cost),
+    /// Records that must not be found.
+    pub excluded: Vec<RecordId>,
+}
+
+impl Judged {
+    /// Passes all records but those that are excluded; none if nothing is. So they are left out
+    /// before the search cuts its results, and before a reranker sees them.
+    pub fn passing(&self) -> Option<Filter> {
+        let ids = (!self.excluded.is_empty()).then(|| Filter::ids(&self.excluded));
+        ids.map(Filter::negate)
+    }
+}
+
+/// Reads queries and judgments.
+pub fn read(args: &EvalArgs, out: &Output) -> Result<EvalSet> {
+    let mut reader = EvalSet::reader(&args.queries);
+    if let Some(qrels) = &args.qrels {
+        reader = reader.qrels(qrels);
+    }
+    if let Some(form) = args.form {
+        reader = reader.form(form);
+    }
+    if let Some(language) = &args.language {
+        reader = reader.language(language);
+    }
+    let mut set = reader.read()?;
+    if let Some(most) = args.first {
+        set.keep_first(most);
+    }
+    if args.exclude_self {
+        for id in set.qrels.keys() {
+            set.excluded.entry(id.clone()).or_default().insert(id.clone());
+        }
+    }
+    if let Some(first) = set.unasked.first() {
+        let count = set.unasked.len();
+        out.warning(&format!(
+            "{count} judged queries have no question, each scores 0: {first:?} is the first"
+        ));
+    }
+    Ok(set)
+}
+
+/// The judged queries of the set without vectors, for searches by words alone.
+pub fn without_vectors(set: &EvalSet) -> Vec<Judged> {
+    let judged = set.queries.iter().filter(|query| set.qrels.contains_key(&query.id));
+    judged.map(|query| ready(set, query, Vec::new())).collect()
+}
+
+/// The judged queries with their rows of the vector file.
+pub fn with_vectors(args: &EvalArgs, path: &Path, set: &EvalSet) -> Result<Vec<Judged>> {
+    let vectors = VectorFile::open(path)?;
+    let (ids, source) = match &args.query_ids {
+        Some(path) => (ids(path)?, path),
+        None => (set.queries.iter().map(|query| query.id.clone()).collect(), &args.queries),
+    };
+    if ids.len() != vectors.len() {
+        return Err(Failure::new(format!(
+            "{} has {} rows but {} has {} queries: give their ids in row order with --query-ids",
+            path.display(),
+            vectors.len(),
+            source.display(),
+            ids.len()
+        )));
+    }
+    let rows: HashMap<String, usize> = ids.into_iter().enumerate().map(|(r, id)| (id, r)).collect();
+    let judged = set.queries.iter().filter(|query| set.qrels.contains_key(&query.id));
+    let judged = judged.map(|query| {
+        let row = rows.get(&query.id).ok_or_else(|| {
+            Failure::new(format!(
+                "query {:?} has no row: it is not in {}",
+                query.id,
+                source.display()
+            ))
+        })?;
+        Ok(ready(set, query, vectors.row(*row)?))
+    });
+    judged.collect()
+}
+
+/// Non-blank lines.
+fn ids(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::of_file(path, &error))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    Ok(lines.map(str::to_owned).collect())
+}
+
+/// The judged queries with the vectors that the model makes of them.
+pub async fn embed(embedder: &dyn Embedder, set: &EvalSet) -> Result<Vec<Judged>> {
+    let mut judged = without_vectors(set);
+    let progress = Progress::new("embedding", judged.len());
+    for one in &mut judged {
+        let begin = Instant::now();
+        let embedded = embedder.embed(&[one.query.text.as_str()], Role::Query, None).await?;
+        one.embedding = (begin.elapsed(), embedded.cost);
+        let vector = embedded.vectors.into_iter().next();
+        let no_vector = || Failure::new("the model returned no vector: check the model");
+        one.vector = vector.ok_or_else(no_vector)?;
+        progress.step();
+    }
+    Ok(judged)
+}
+
+fn ready(set: &EvalSet, query: &Query, vector: Vec<f32>) -> Judged {
+    let excluded = set.excluded.get(&query.id).map(records).unwrap_or_default();
+    let embedding = (Duration::ZERO, Cost::default());
+    Judged { query: query.clone(), vector, embedding, excluded }
+}
+
+/// An id of digits is a text in a set, and may be a number in the collection.
+fn records(ids: &BTreeSet<String>) -> Vec<RecordId> {
+    let numbers = ids.iter().filter_map(|id| id.parse::<i64>().ok()).map(RecordId::from);
+    ids.iter().map(RecordId::from).chain(numbers).collect()
+}
