@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
+use std::str::FromStr;
 
 /// The constant of the paper: how much a first place counts against a tenth.
 pub const RRF_K: f64 = 60.0;
@@ -157,6 +158,32 @@ impl fmt::Display for Fusion {
                 f.write_str("weighted sum of scores as they are")
             }
         }
+    }
+}
+
+/// `rrf`, `rrf:20` for another k, `minmax`, `zscore`, or `sum` for scores as they are.
+///
+/// ```
+/// use portolan::Fusion;
+///
+/// assert_eq!("rrf:20".parse(), Ok(Fusion::Rrf { k: 20.0 }));
+/// assert_eq!("minmax".parse(), Ok(Fusion::weighted()));
+/// assert!("rrf:-1".parse::<Fusion>().is_err());
+/// ```
+impl FromStr for Fusion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let k = |text: &str| text.parse().ok().filter(|k: &f64| k.is_finite() && *k >= 0.0);
+        let fusion = match text {
+            "rrf" => Some(Self::rrf()),
+            "minmax" => Some(Self::weighted()),
+            "zscore" => Some(Self::Weighted(Normalization::ZScore)),
+            "sum" => Some(Self::Weighted(Normalization::None)),
+            _ => text.strip_prefix("rrf:").and_then(k).map(|k| Self::Rrf { k }),
+        };
+        let choices = "rrf, rrf:K with a K of 0 or more, minmax, zscore or sum";
+        fusion.ok_or_else(|| format!("{text:?} is no fusion that is known: use {choices}"))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
+use portolan::Fusion;
 use portolan::eval::measure::Measure;
 use portolan::eval::set::SetForm;
 
@@ -64,6 +65,10 @@ pub struct EvalArgs {
     /// Add a row for exact search, the best that any index can do; the same as a mode exact
     #[arg(long)]
     pub exact: bool,
+    /// How the lists of hybrid search become one: rrf, rrf:K for another K than 60, minmax, zscore,
+    /// or sum of the scores as they are
+    #[arg(long, value_name = "FUSION", default_value = "rrf")]
+    pub fusion: Fusion,
     /// What is computed: ndcg@K, recall@K, mrr@K, map@K, p@K, as trec_eval does
     /// [default: ndcg@10,recall@10,recall@100,mrr@10,map@100,p@10]
     #[arg(long, value_name = "NAME@K,..", value_delimiter = ',')]

@@ -173,6 +173,8 @@ impl Course<'_> {
     ) -> Query<'q> {
         let query = self.collection.query(one.query.text.as_str());
         let mut query = query.mode(mode.of_query()).cache(false).limit(self.depth);
+        let fusion = self.args.fusion;
+        query = query.find(move |find| find.fusion(fusion));
         query = match remembered {
             Some(embedder) => query.embedder(embedder),
             None if mode.needs_vector() => query.vector(one.vector.as_slice()),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
+use portolan::Fusion;
 
 use crate::mode::Mode;
 use crate::model_args::{EmbedArgs, RerankArgs};
@@ -27,6 +28,10 @@ pub struct FindArgs {
     /// Only records whose metadata match, such as 'lang = "en" and year >= 1900'
     #[arg(long, value_name = "EXPR")]
     pub filter: Option<String>,
+    /// How the lists of hybrid search become one: rrf, rrf:K for another K than 60, minmax, zscore,
+    /// or sum of the scores as they are
+    #[arg(long, value_name = "FUSION", default_value = "rrf")]
+    pub fusion: Fusion,
     /// Share of the true neighbors to find, above 0 and up to 1 [default: 0.98]
     #[arg(long, value_name = "R")]
     pub recall: Option<f32>,

@@ -58,6 +58,8 @@ impl<'a> Question<'a> {
         if let Some(mode) = args.mode {
             query = query.mode(mode.of_query());
         }
+        let fusion = args.fusion;
+        query = query.find(move |find| find.fusion(fusion));
         if let Some(path) = &args.vector {
             query = query.vector(VectorFile::open(path)?.row(args.row)?);
         }
