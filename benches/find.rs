@@ -1,8 +1,9 @@
 //! The query over several lists beside the vector search alone: 20,000 records
 //! (`PORTOLAN_BENCH_ROWS`) of 384 dimensions with 80 words each, drawn by Zipf's law; or with the
 //! texts of a file in BEIR form (`PORTOLAN_BENCH_DOCS`) and its questions
-//! (`PORTOLAN_BENCH_QUESTIONS`), in English. Each kind of query takes its turn after the others, so that a machine whose speed drifts is as unfair to all;
-//! medians of `PORTOLAN_BENCH_QUERIES` (500) queries, and their ratio to the first.
+//! (`PORTOLAN_BENCH_QUESTIONS`), in English. Each kind of query takes its turn after the others,
+//! so that a machine whose speed drifts is as unfair to all; medians of `PORTOLAN_BENCH_QUERIES`
+//! (500) queries, and their ratio to the first.
 
 use std::error::Error;
 use std::time::Instant;

@@ -1,4 +1,5 @@
-//! Sparse vectors of thousands of records: blocks of postings that reach over windows of the search.
+//! Sparse vectors of thousands of records: blocks of postings that reach over windows of the
+//! search.
 
 use std::collections::BTreeMap;
 

@@ -87,7 +87,7 @@ Filters:
   joined by: and, or, not, ( )
   Texts stand in double quotes, escaped as in JSON; names with blanks, and those that are
   keywords, in `backquotes`.
-  As JSON: {\"field\": \"year\", \"gte\": 1990, \"lt\": 2010}   {\"and\": [...]}   {\"id\": [\"a\", 7]}
+  As JSON: {\"field\": \"year\", \"gte\": 1990, \"lt\": 2010}   {\"and\": [...]}
   (eq, ne, in, not_in, contains, exists, starts_with, gt, gte, lt, lte; and, or, not)";
 
 /// Options of `verify`.

@@ -87,7 +87,8 @@ impl Like {
     /// let options = CollectionOptions::new(2, Metric::Cosine)
     ///     .vector_field("image", VectorField::new(3, Metric::Dot));
     /// let docs = db.create_collection("docs", options)?;
-    /// for (id, image) in [("a", [1.0, 0.0, 0.0]), ("b", [0.9, 0.1, 0.0]), ("c", [0.0, 0.0, 1.0])] {
+    /// for (id, image) in [("a", [1.0, 0.0, 0.0]), ("b", [0.9, 0.1, 0.0]), ("c", [0.0, 0.0, 1.0])]
+    /// {
     ///     docs.upsert(Record::new(id).named_vector("image", image))?;
     /// }
     /// let like = Like::new(["a"], ["c"]).field("image").recall(0.99);

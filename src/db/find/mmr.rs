@@ -68,7 +68,9 @@ impl Mmr {
     ///     .vector_field("image", VectorField::new(2, Metric::Cosine));
     /// let docs = db.create_collection("docs", options)?;
     /// for (id, text, image) in [
-    ///     ("a", [1.0, 0.0], [1.0, 0.0]), ("b", [1.0, 0.1], [1.0, 0.1]), ("c", [1.0, 0.2], [0.0, 1.0]),
+    ///     ("a", [1.0, 0.0], [1.0, 0.0]),
+    ///     ("b", [1.0, 0.1], [1.0, 0.1]),
+    ///     ("c", [1.0, 0.2], [0.0, 1.0]),
     /// ] {
     ///     docs.upsert(Record::new(id).vector(text).named_vector("image", image))?;
     /// }
