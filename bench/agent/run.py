@@ -12,7 +12,7 @@ query: dense, lexical and hybrid search, then the loop. Then the loop with 1 and
 flight, by words alone and with a service that takes --delay-ms for each answer, as models do: so it
 is seen what the questions cost each other, and not what a small embedding service takes.
 """
-import argparse, collections, json, math, os, pathlib, subprocess, sys, tempfile, time
+import argparse, collections, json, math, os, pathlib, resource, subprocess, sys, tempfile, time
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -80,10 +80,16 @@ def agent(args, url, parallel, mode):
                '--max-steps', args.max_steps]
     if mode != 'lexical':
         command += ['--embed-url', args.embed_url, '--embed-model', args.embed_model]
-    begin = time.monotonic()
+    begin, before = time.monotonic(), spent()
     done = portolan(args, *command)
-    done['seconds'] = time.monotonic() - begin
+    done['seconds'], done['cpu'] = time.monotonic() - begin, spent() - before
     return done
+
+
+def spent():
+    """Seconds of processors that commands which have ended took, the service not among them."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def row(*cells):
@@ -122,8 +128,8 @@ def flights(args, url, what):
     for parallel in (1, 8):
         done = agent(args, url, parallel, 'lexical')
         each = sum(one['took_ms'] for one in done['results']) / max(1, done['queries'])
-        row(what, parallel, f"{done['seconds']:.1f}", f'{each:.0f}',
-            f"{sum(one['retrievals'] for one in done['results'])}")
+        row(what, parallel, f"{done['seconds']:.1f}", f"{done['cpu']:.1f}", f'{each:.0f}',
+            sum(one['retrievals'] for one in done['results']))
 
 
 def main():
@@ -152,8 +158,9 @@ def main():
             return
         with Rules(args, 0) as rules:
             table(args, judged, rules.url)
-        row('by words alone, all questions', 'in flight', 'seconds', 'ms per question', 'searches')
-        row('---', *['---:'] * 4)
+        row('by words alone, all questions', 'in flight', 'seconds', 'CPU seconds',
+            'ms per question', 'searches')
+        row('---', *['---:'] * 5)
         with Rules(args, 0) as rules:
             flights(args, rules.url, 'rules that answer at once')
         with Rules(args, args.delay_ms) as rules:
