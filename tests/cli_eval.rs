@@ -113,7 +113,10 @@ fn figure(mode: &Value, key: &str) -> f64 {
 fn excluded_documents_leave_the_results_before_these_are_cut() {
     let set = Set::new();
     let excluded: Vec<String> = (0..100).map(|at| format!("d{at}")).collect();
-    let line = |id: &str, excluded: &[String]| json!({"id": id, "query": "chart", "gold_ids": ["d100"], "excluded_ids": excluded});
+    let line = |id: &str, excluded: &[String]| {
+        let gold = ["d100"];
+        json!({"id": id, "query": "chart", "gold_ids": gold, "excluded_ids": excluded})
+    };
     let lines = format!(
         "{}\n{}",
         line("q", &excluded),

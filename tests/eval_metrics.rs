@@ -1,5 +1,5 @@
-//! The measures against an implementation that shares nothing with them: sets, counted prefixes, and
-//! the best of all orders for the ideal ranking.
+//! The measures against an implementation that shares nothing with them: sets, counted prefixes,
+//! and the best of all orders for the ideal ranking.
 
 use std::collections::HashMap;
 
@@ -130,8 +130,8 @@ proptest! {
         let read: HashMap<String, Vec<String>> =
             read.into_iter().map(|(query, listed)| (query, ids(listed))).collect();
         for measure in measures() {
-            let (ours, theirs) = (measure.per_query(&qrels, &runs), measure.per_query(&qrels, &read));
-            prop_assert_eq!(mean(&ours), mean(&theirs), "{}", measure);
+            let of = |runs| mean(&measure.per_query(&qrels, runs));
+            prop_assert_eq!(of(&runs), of(&read), "{}", measure);
         }
     }
 }

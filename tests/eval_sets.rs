@@ -112,7 +112,8 @@ fn errors_name_file_and_line() {
     assert!(shown("x.jsonl", &twice, None).contains("x.jsonl:2: id `1` occurs twice"));
     let message = shown("v.jsonl", VIDORE, Some("{\"query_id\":1,\"corpus_id\":2,\"score\":1.5}"));
     assert!(message.contains("qrels:1: score `1.5`"), "{message}");
-    let twice = "{\"query_id\":1,\"corpus_id\":2,\"score\":1}\n{\"query_id\":1,\"corpus_id\":2,\"score\":0}";
+    let twice = "{\"query_id\":1,\"corpus_id\":2,\"score\":1}\n\
+                 {\"query_id\":1,\"corpus_id\":2,\"score\":0}";
     assert!(
         shown("v.jsonl", VIDORE, Some(twice)).contains("qrels:2: document `2` is judged twice")
     );
@@ -139,14 +140,18 @@ proptest! {
     fn no_files_make_the_reader_panic(
         queries in prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..200),
-            "(\\{\"(id|_id|query_id|query|text|gold_ids|excluded_ids)\":(1|\"a\"|\\[\"a\"\\]|null)\\}\n?){0,4}"
-                .prop_map(String::into_bytes),
+            concat!(
+                "(\\{\"(id|_id|query_id|query|text|gold_ids|excluded_ids)\":",
+                "(1|\"a\"|\\[\"a\"\\]|null)\\}\n?){0,4}"
+            )
+            .prop_map(String::into_bytes),
         ],
         qrels in proptest::collection::vec(any::<u8>(), 0..200),
         form in 0..4_usize,
     ) {
         let files = Files::new();
-        let mut reader = EvalSet::reader(files.write("q", &queries)).qrels(files.write("r", &qrels));
+        let reader = EvalSet::reader(files.write("q", &queries));
+        let mut reader = reader.qrels(files.write("r", &qrels));
         if let Some(form) = [SetForm::Beir, SetForm::Bright, SetForm::Vidore].get(form) {
             reader = reader.form(*form);
         }

@@ -73,7 +73,10 @@ pub enum SetProblem {
         form: &'static str,
     },
     /// The form of the set has the judgments with the queries, and a file of judgments was given.
-    #[error("a set in {form} form has its judgments with the queries: leave out {}", given.display())]
+    #[error(
+        "a set in {form} form has its judgments with the queries: leave out {}",
+        given.display()
+    )]
     JudgmentsTwice {
         /// The form.
         form: &'static str,

@@ -1,6 +1,6 @@
-//! nDCG@k, recall@k, MRR@k, MAP@k and P@k, equal to trec_eval's `ndcg_cut`, `recall`, `map_cut`, `P`
-//! and (on a ranking cut at k) `recip_rank`. Eval layer; pure, knows ids and grades, not files or
-//! databases.
+//! nDCG@k, recall@k, MRR@k, MAP@k and P@k, equal to trec_eval's `ndcg_cut`, `recall`, `map_cut`,
+//! `P` and (on a ranking cut at k) `recip_rank`. Eval layer; pure, knows ids and grades, not files
+//! or databases.
 //!
 //! Conventions, all trec_eval's (-c for the mean):
 //! - gain is the grade itself (linear), discount is log2(rank + 1), rank from 1;
@@ -8,8 +8,8 @@
 //! - the ideal ranking holds every relevant document of the query, cut at k;
 //! - recall and average precision divide by all relevant documents, not by min(k, relevant);
 //!   precision divides by k, also where fewer are found;
-//! - the order of a ranking is the order it is given in. trec_eval sorts a run by score and breaks ties
-//!   by id, the higher id first; a run written by [`trec_run`](super::trec_run) has no ties;
+//! - the order of a ranking is the order it is given in. trec_eval sorts a run by score and breaks
+//! ties by id, the higher id first; a run written by [`trec_run`](super::trec_run) has no ties;
 //! - the mean runs over every judged query: one without results scores 0, and so does one without
 //!   a relevant document.
 

@@ -1,5 +1,6 @@
-//! Evaluation: sets of judged queries, ranking metrics, comparisons, runs for trec_eval, vector files
-//! and reports. Above the database, below the command line; it holds no index and runs no search.
+//! Evaluation: sets of judged queries, ranking metrics, comparisons, runs for trec_eval, vector
+//! files and reports. Above the database, below the command line; it holds no index and runs no
+//! search.
 //!
 //! - `metrics`: nDCG@k, recall@k, MRR@k, MAP@k, P@k as trec_eval computes them; `measure`: by name.
 //! - `beir`: documents, queries and judgments in BEIR form (and TREC qrels).

@@ -231,8 +231,8 @@ impl EvalReport {
         let how: Vec<String> = self.comparisons.iter().map(how).collect();
         format!(
             "p: paired randomization test, two-sided, seed {}, not corrected for several \
-             comparisons ({}). Interval: bootstrap over queries. Effect: the difference in standard \
-             deviations of it.",
+             comparisons ({}). Interval: bootstrap over queries. Effect: the difference \
+             in standard deviations of it.",
             first.seed,
             how.join("; ")
         )

@@ -1,5 +1,5 @@
-//! A set to evaluate on: queries, judgments, and what must not be found, in the form of BEIR, BRIGHT
-//! or ViDoRe. Eval layer; reads files, runs nothing.
+//! A set to evaluate on: queries, judgments, and what must not be found, in the form of BEIR,
+//! BRIGHT or ViDoRe. Eval layer; reads files, runs nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;

@@ -4,8 +4,8 @@
 //! The test is Fisher's, two-sided: were both ways the same, each query's difference could as well
 //! have had the other sign. p is the share of all choices of signs whose mean differs from 0 by at
 //! least as much as the one that was seen. With few queries all choices are made; else so many are
-//! drawn, and the one that was seen counts as drawn too (Smucker, Allan and Carterette 2007; Phipson
-//! and Smyth 2010). The interval is a percentile bootstrap over queries (Efron 1979).
+//! drawn, and the one that was seen counts as drawn too (Smucker, Allan and Carterette 2007;
+//! Phipson and Smyth 2010). The interval is a percentile bootstrap over queries (Efron 1979).
 
 use super::random::Random;
 

@@ -5,7 +5,8 @@
 //! written that decrease from line to line: one that is not below the one before it becomes the
 //! next lower `f32`. Then every tool reads the order the run has.
 //!
-//! Ids are words in these files. White space, control characters, U+FEFF and `%` in an id are written as
+//! Ids are words in these files. White space, control characters, U+FEFF and `%` in an id are
+//! written as
 //! `%` and two hexadecimal digits for each byte of UTF-8, in runs and judgments alike.
 
 use std::borrow::Cow;

@@ -1,8 +1,8 @@
 //! Queries and judgments in the form of ViDoRe, one JSON object a line: `query_id`, `query` and
 //! `language`; `query_id`, `corpus_id` and `score`. Eval layer; reads no images and no corpus.
 //!
-//! Version 2 of the benchmark writes `query-id` and `corpus-id`; both are read. Grades are integers,
-//! and any above 0 is relevant. Other fields (types, boxes, answers) are left alone.
+//! Version 2 of the benchmark writes `query-id` and `corpus-id`; both are read. Grades are
+//! integers, and any above 0 is relevant. Other fields (types, boxes, answers) are left alone.
 
 use serde_json::{Map, Value};
 

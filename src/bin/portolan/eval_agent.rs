@@ -28,8 +28,8 @@ impl Course<'_> {
             Some(embedder) => agent.embedder(embedder).mode(mode.of_query()),
             None if self.collection.text_index()?.is_some() => agent.mode(Mode::Lexical.of_query()),
             None => {
-                let reason = "the agent asks in words: give --embed-model, or make an index of words \
-                              with `portolan index-text`";
+                let reason = "the agent asks in words: give --embed-model, or make an \
+                              index of words with `portolan index-text`";
                 return Err(Failure::new(reason));
             }
         };

@@ -17,9 +17,10 @@ use crate::model_args::{EmbedArgs, RerankArgs};
 const HELP: &str = "\
 Forms of sets, one JSON object a line:
   beir    queries {\"_id\", \"text\"}; judgments query-id TAB corpus-id TAB score, or TREC's columns
-  bright  queries {\"id\", \"query\", \"gold_ids\", \"excluded_ids\"}, no --qrels; what is excluded is taken
-          out of the results before they are cut
-  vidore  queries {\"query_id\", \"query\", \"language\"}; judgments {\"query_id\", \"corpus_id\", \"score\"}
+  bright  queries {\"id\", \"query\", \"gold_ids\", \"excluded_ids\"}, no --qrels;
+          what is excluded is taken out of the results before they are cut
+  vidore  queries {\"query_id\", \"query\", \"language\"};
+          judgments {\"query_id\", \"corpus_id\", \"score\"}
 
 Two tables, what is found and what it costs:
   portolan eval kb.portolan --queries queries.jsonl --qrels qrels.tsv --query-vectors queries.npy \\

@@ -1,5 +1,5 @@
-//! Plots as SVG text: marks, words, round numbers for axes, and the frame of a plot. Everything that
-//! is written is escaped.
+//! Plots as SVG text: marks, words, round numbers for axes, and the frame of a plot. Everything
+//! that is written is escaped.
 
 use std::fmt::Write as _;
 
@@ -80,7 +80,8 @@ impl Svg {
         let (width, height) = ((from.0 - to.0).abs(), (from.1 - to.1).abs());
         let _ = write!(
             self.out,
-            "<rect x=\"{left:.2}\" y=\"{top:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" {paint}"
+            "<rect x=\"{left:.2}\" y=\"{top:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" \
+             {paint}"
         );
         self.end("rect", tip);
     }
