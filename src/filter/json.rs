@@ -57,6 +57,17 @@ impl Filter {
     }
 
     /// The filter as JSON, which [`Filter::from_json`] reads back as the same filter.
+    ///
+    /// ```
+    /// use portolan::Filter;
+    ///
+    /// let filter: Filter = "lang = \"en\" and year < 2010".parse()?;
+    /// let lang = serde_json::json!({"field": "lang", "eq": "en"});
+    /// let year = serde_json::json!({"field": "year", "lt": 2010});
+    /// assert_eq!(filter.to_json(), serde_json::json!({"and": [lang, year]}));
+    /// assert_eq!(Filter::from_json(&filter.to_json())?, filter);
+    /// # Ok::<(), portolan::FilterError>(())
+    /// ```
     #[must_use]
     pub fn to_json(&self) -> Json {
         match self {

@@ -64,6 +64,18 @@ impl Find {
     }
 
     /// Adds a list by words, with a depth or a weight of its own.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
+    /// # fn main() -> portolan::Result<()> { let (_dir, docs) = harbor()?;
+    /// use portolan::Lexical;
+    ///
+    /// let words = Lexical::new("harbor lights").weight(0.5);
+    /// let found = docs.find().dense(&[1.0, 0.1, 0.0]).text_with(words).run()?;
+    /// assert_eq!(found.report.lists[1].weight, 0.5);
+    /// assert_eq!(found.hits[0].text(), "chart of the harbor");
+    /// # Ok(()) }
+    /// ```
     pub fn text_with(mut self, text: Lexical) -> Self {
         self.lists.push(List::Text(text));
         self
@@ -71,11 +83,39 @@ impl Find {
 
     /// Adds a list of the best by MaxSim in a field of matrices
     /// ([`VectorField::multi`](crate::VectorField::multi)).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { let (_dir, docs) = harbor()?;
+    /// use portolan::{Matrix, Record, VectorField};
+    ///
+    /// docs.add_vector_field("tokens", VectorField::multi(2))?;
+    /// let tokens = Matrix::from_rows([[1.0, 0.0], [0.0, 1.0]])?;
+    /// docs.upsert(Record::new("atlas").named_vector("tokens", tokens.clone()))?;
+    /// let found = docs.find().multi("tokens", &tokens).run()?;
+    /// assert_eq!(found.hits[0].id, "atlas".into());
+    /// # Ok(()) }
+    /// ```
     pub fn multi(self, field: impl Into<String>, matrix: &Matrix) -> Self {
         self.multi_with(Multi::new(field, matrix.clone()))
     }
 
     /// Adds a list by MaxSim, with candidates, a depth or a weight of its own.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { let (_dir, docs) = harbor()?;
+    /// use portolan::{Matrix, Multi, Record, VectorField};
+    ///
+    /// docs.add_vector_field("tokens", VectorField::multi(2))?;
+    /// for (id, row) in [("east", [1.0, 0.0]), ("north", [0.0, 1.0])] {
+    ///     docs.upsert(Record::new(id).named_vector("tokens", Matrix::from_rows([row])?))?;
+    /// }
+    /// let late = Multi::new("tokens", Matrix::from_rows([[0.2, 0.9]])?).exact().depth(1);
+    /// let found = docs.find().multi_with(late).run()?;
+    /// assert_eq!((found.hits.len(), &found.hits[0].id), (1, &"north".into()));
+    /// # Ok(()) }
+    /// ```
     pub fn multi_with(mut self, multi: Multi) -> Self {
         self.lists.push(List::Multi(multi));
         self
@@ -83,11 +123,36 @@ impl Find {
 
     /// Adds a list of the best by dot product in a field of sparse vectors
     /// ([`VectorField::sparse`](crate::VectorField::sparse)).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
+    /// # fn main() -> portolan::Result<()> { let (_dir, docs) = harbor()?;
+    /// use portolan::{Record, VectorField};
+    ///
+    /// docs.add_vector_field("terms", VectorField::sparse())?;
+    /// docs.upsert(Record::new("atlas").named_vector("terms", [(7, 1.5)]))?;
+    /// let found = docs.find().sparse("terms", &[(7, 1.0), (9, 0.5)]).run()?;
+    /// assert_eq!((found.hits.len(), found.hits[0].score), (1, 1.5));
+    /// # Ok(()) }
+    /// ```
     pub fn sparse(self, field: impl Into<String>, pairs: &[(u32, f32)]) -> Self {
         self.sparse_with(Sparse::new(field, pairs))
     }
 
     /// Adds a list by sparse vectors, with a depth or a weight of its own.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
+    /// # fn main() -> portolan::Result<()> { let (_dir, docs) = harbor()?;
+    /// use portolan::{Record, Sparse, VectorField};
+    ///
+    /// docs.add_vector_field("terms", VectorField::sparse())?;
+    /// docs.upsert(Record::new("atlas").named_vector("terms", [(7, 1.5)]))?;
+    /// let learned = Sparse::new("terms", [(7, 1.0)]).weight(2.0);
+    /// let found = docs.find().text("harbor").sparse_with(learned).run()?;
+    /// assert_eq!(found.hits[0].id, "atlas".into());
+    /// # Ok(()) }
+    /// ```
     pub fn sparse_with(mut self, sparse: Sparse) -> Self {
         self.lists.push(List::Sparse(sparse));
         self
@@ -112,6 +177,18 @@ impl Find {
     }
 
     /// Adds a list by examples, with a strategy, a depth or a weight of its own.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
+    /// # fn main() -> portolan::Result<()> { let (_dir, docs) = harbor()?;
+    /// use portolan::Like;
+    ///
+    /// let like = Like::new(["pilot#0"], ["storm#0"]).depth(1);
+    /// let found = docs.find().like_with(like).run()?;
+    /// assert_eq!(found.hits.len(), 1);
+    /// assert_eq!(found.hits[0].text(), "depths of the harbor mouth");
+    /// # Ok(()) }
+    /// ```
     pub fn like_with(mut self, like: Like) -> Self {
         self.lists.push(List::Like(like));
         self

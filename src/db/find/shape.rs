@@ -24,6 +24,19 @@ impl Find {
     }
 
     /// Prefers hits that are unlike those before them. See [`Mmr`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
+    /// # fn main() -> portolan::Result<()> { let (_dir, docs) = harbor()?;
+    /// use portolan::Mmr;
+    ///
+    /// let query = docs.find().dense(&[1.0, 0.1, 0.0]).limit(2);
+    /// let alike = query.clone().run()?;
+    /// let diverse = query.diversity(Mmr::new(0.3)).run()?;
+    /// assert_eq!(alike.hits[0].id, diverse.hits[0].id);
+    /// assert_ne!(alike.hits[1].id, diverse.hits[1].id);
+    /// # Ok(()) }
+    /// ```
     pub fn diversity(mut self, mmr: Mmr) -> Self {
         self.diversity = Some(mmr);
         self
@@ -144,14 +157,22 @@ impl Find {
     }
 
     /// Tells of each hit which bytes of its title, its text and the metadata fields of the text
-    /// index the lists of words looked for.
+    /// index the lists of words looked for; of the fields as
+    /// [`FieldHighlight`](crate::FieldHighlight).
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
     /// # fn main() -> portolan::Result<()> { let (_dir, docs) = harbor()?;
+    /// use portolan::{Language, TextIndex};
+    ///
     /// let found = docs.find().text("harbors").highlights().limit(1).run()?;
     /// let hit = &found.hits[0];
     /// assert_eq!(&hit.text()[hit.highlights.text[0].clone()], "harbor");
+    /// // In a metadata field, once its words are indexed too.
+    /// docs.index_text(&TextIndex::new(Language::English).field("document", 1))?;
+    /// let found = docs.find().text("pilots").highlights().limit(1).run()?;
+    /// let mark = &found.hits[0].highlights.fields[0];
+    /// assert_eq!((mark.field.as_str(), mark.item, &mark.ranges[0]), ("document", 0, &(0..5)));
     /// # Ok(()) }
     /// ```
     pub fn highlights(mut self) -> Self {
