@@ -251,7 +251,7 @@ impl Collection {
         let step = rows.len().div_ceil(ROW_SEARCHES).max(1);
         let mut queries = vec![whole];
         queries.extend(rows.iter().step_by(step).filter_map(|row| prepare(row).ok()));
-        let depth = Depth { limit: most, aim: None, effort: Effort::default(), exact: false };
+        let depth = Depth { limit: most, effort: Effort::default(), exact: false };
         let searched = view.nearest_many(&queries, matching, depth);
         let (lists, paths) = searched.map_err(|source| self.failed(source))?;
         Ok((in_turn(&lists, most), paths))

@@ -196,16 +196,12 @@ pub struct Search<'q> {
     filter: Option<Filter>,
     model: Option<String>,
     field: Option<String>,
-    aim: Option<usize>,
 }
 
 /// How far a search goes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Depth {
     pub(super) limit: usize,
-    /// Of a search that was not told how hard to try, the hits whose recall it is for, if that is
-    /// fewer.
-    pub(super) aim: Option<usize>,
     pub(super) effort: Effort,
     pub(super) exact: bool,
 }
@@ -240,7 +236,6 @@ impl<'q> Search<'q> {
             filter: None,
             model: None,
             field: None,
-            aim: None,
         }
     }
 
@@ -324,8 +319,8 @@ impl<'q> Search<'q> {
     }
 
     /// How hard it tries, for callers that have no need of the setters.
-    pub(super) fn with_effort(self, effort: Effort, exact: bool, aim: Option<usize>) -> Self {
-        Self { effort, exact, aim, ..self }
+    pub(super) fn with_effort(self, effort: Effort, exact: bool) -> Self {
+        Self { effort, exact, ..self }
     }
 
     /// The best `limit` slots, and what was done to find them.
@@ -336,8 +331,7 @@ impl<'q> Search<'q> {
         matching: &Matching,
     ) -> Result<(Vec<Neighbor>, SearchReport)> {
         let begin = Instant::now();
-        let Self { limit, aim, effort, exact, .. } = *self;
-        let depth = Depth { limit, aim, effort, exact };
+        let depth = Depth { limit: self.limit, effort: self.effort, exact: self.exact };
         let nearest = view.nearest(query, matching, depth);
         let Nearest { found, paths, steps } =
             nearest.map_err(|source| self.collection.failed(source))?;
@@ -440,10 +434,13 @@ impl View {
 }
 
 impl Depth {
-    /// How a segment is searched.
-    pub(super) fn params(self, segment: &Segment) -> SearchParams {
-        let aim = self.aim.filter(|_| self.effort == Effort::Usual).unwrap_or(self.limit);
-        let params = segment.params(aim.min(self.limit), self.effort).deepened(self.limit);
-        SearchParams { exact: self.exact || params.exact, ..params }
+    fn params(self, segment: &Segment) -> SearchParams {
+        params(segment, self.limit, self.effort, self.exact)
     }
+}
+
+/// How a segment is searched.
+pub(super) fn params(segment: &Segment, limit: usize, effort: Effort, exact: bool) -> SearchParams {
+    let params = segment.params(limit, effort);
+    SearchParams { exact: exact || params.exact, ..params }
 }

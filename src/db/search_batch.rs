@@ -117,8 +117,7 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
         for vector in vectors {
             queries.push(prepare(vector)?);
         }
-        let Self { limit, effort, exact, .. } = *self;
-        let depth = Depth { limit, aim: None, effort, exact };
+        let depth = Depth { limit: self.limit, effort: self.effort, exact: self.exact };
         let found = view.nearest_many(&queries, matching, depth);
         Ok(found.map_err(|source| self.collection.failed(source))?.0)
     }

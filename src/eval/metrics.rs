@@ -9,7 +9,7 @@
 //! - recall and average precision divide by all relevant documents, not by min(k, relevant);
 //!   precision divides by k, also where fewer are found;
 //! - the order of a ranking is the order it is given in. trec_eval sorts a run by score and breaks
-//! ties by id, the higher id first; a run written by [`trec_run`](super::trec_run) has no ties;
+//!   ties by id, the higher id first; a run written by [`trec_run`](super::trec_run) has no ties;
 //! - the mean runs over every judged query: one without results scores 0, and so does one without
 //!   a relevant document.
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value as Json, json};
 
-use super::predicate::check_comparison;
+use super::predicate::{Predicate, check_comparison};
 use super::{DEPTH_MAX, Filter, FilterError};
 use crate::record::{RecordId, Value, check_field_name, time};
 
@@ -53,7 +53,10 @@ impl Filter {
     /// [`FilterError::JsonRefused`] with the place, for what a filter as text is refused for too;
     /// [`FilterError::TooDeep`].
     pub fn from_json(json: &Json) -> Result<Self, FilterError> {
-        read(json, &mut Vec::new())
+        let filter = read(json, &mut Vec::new())?;
+        // How deep it is with what its texts hold.
+        Predicate::of(&filter)?;
+        Ok(filter)
     }
 
     /// The filter as JSON, which [`Filter::from_json`] reads back as the same filter.
@@ -109,7 +112,7 @@ impl Filter {
 type Place = Vec<String>;
 
 fn read(json: &Json, place: &mut Place) -> Result<Filter, FilterError> {
-    // A name and a place in its list.
+    // A name and a place in its list; what is deeper is refused before the stack ends.
     if place.len() > 2 * DEPTH_MAX {
         return Err(FilterError::TooDeep);
     }
@@ -258,7 +261,7 @@ fn value(json: &Json, place: &mut Place) -> Result<Value, FilterError> {
     found.ok_or_else(|| wrong(place, expected, &json.to_string()))
 }
 
-/// A value as it is read; floats that no JSON number is cannot be compared with either.
+/// A value as it is read; floats that no JSON number is are refused in any filter.
 fn written(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,

@@ -245,6 +245,15 @@ pub enum FilterError {
         /// Field name.
         field: String,
     },
+    /// Infinity and NaN are in no record.
+    #[error(
+        "filter on {field:?} compares with a float that is infinite or no number: leave that \
+         bound out"
+    )]
+    NotFinite {
+        /// Field name.
+        field: String,
+    },
     /// The bounds of a range are of different types.
     #[error("filter on {field:?} has bounds of two types: use one type")]
     Bounds {

@@ -105,7 +105,7 @@ fn items(value: &Value) -> &[Value] {
 /// The ranges of keys that a comparison lets pass.
 ///
 /// # Errors
-/// [`FilterError::List`]; [`FilterError::Bounds`].
+/// [`FilterError::List`]; [`FilterError::NotFinite`]; [`FilterError::Bounds`].
 pub(super) fn ranges(filter: &Filter, encode: Encode) -> Result<Vec<KeyRange>, FilterError> {
     match filter {
         Filter::Eq(field, value) => Ok(vec![equal(field, value, encode)?]),
@@ -133,8 +133,18 @@ fn any_value() -> KeyRange {
     KeyRange { start: vec![start], end: Some(vec![end]) }
 }
 
+/// The key of a value to compare with.
+fn key(field: &str, value: &Value, encode: Encode) -> Result<Vec<u8>, FilterError> {
+    match value {
+        Value::Float(number) if !number.is_finite() => {
+            Err(FilterError::NotFinite { field: field.to_owned() })
+        }
+        value => encode(value).ok_or_else(|| FilterError::List { field: field.to_owned() }),
+    }
+}
+
 fn equal(field: &str, value: &Value, encode: Encode) -> Result<KeyRange, FilterError> {
-    let start = encode(value).ok_or_else(|| FilterError::List { field: field.to_owned() })?;
+    let start = key(field, value, encode)?;
     Ok(KeyRange { end: prefix_end(&start), start })
 }
 
@@ -145,8 +155,7 @@ fn between(
     encode: Encode,
 ) -> Result<KeyRange, FilterError> {
     let Some((of_class, _)) = lower.or(upper) else { return Ok(any_value()) };
-    let key =
-        |value: &Value| encode(value).ok_or_else(|| FilterError::List { field: field.to_owned() });
+    let key = |value: &Value| key(field, value, encode);
     let class = key(of_class)?.get(..1).unwrap_or_default().to_vec();
     let bound = |value: &Value| match key(value)? {
         key if key.starts_with(&class) => Ok(key),

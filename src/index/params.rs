@@ -154,15 +154,6 @@ impl SearchParams {
         params
     }
 
-    /// The same for more hits: the walk keeps no more candidates than it must, so that those after
-    /// the first are found as often as it comes by them.
-    #[must_use]
-    pub fn deepened(self, k: usize) -> Self {
-        let mut params = Self { k: self.k.max(k), ..self };
-        params.ef = params.ef.max(params.rescored());
-        params
-    }
-
     /// Candidates that a walk goes by to tell whether it is at its end: a few more than hits.
     #[must_use]
     pub fn wanted(&self) -> usize {

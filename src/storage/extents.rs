@@ -167,7 +167,8 @@ fn load_section(
     Ok(extents)
 }
 
-/// Checks the checksum of every extent of a segment, in parallel; returns the bytes read.
+/// Checks the checksum of every extent of a segment, in parallel unless on a worker of a pool;
+/// returns the bytes read.
 pub(crate) fn verify(
     snapshot: &dyn Snapshot,
     collection: u32,
@@ -177,7 +178,12 @@ pub(crate) fn verify(
     let values = snapshot.range(Table::Extents, &prefix, &prefix)?;
     let values: Vec<&[u8]> =
         values.map(|entry| entry.map(|(_, value)| value)).collect::<Result<_, _>>()?;
-    values.par_iter().try_for_each(|value| verify_extent(value))?;
+    // A worker would take up other tasks meanwhile, which may wait for what its caller holds.
+    if rayon::current_thread_index().is_some() {
+        values.iter().try_for_each(|value| verify_extent(value))?;
+    } else {
+        values.par_iter().try_for_each(|value| verify_extent(value))?;
+    }
     Ok(values.iter().map(|value| value.len() as u64).sum())
 }
 

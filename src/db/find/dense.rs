@@ -1,14 +1,10 @@
 //! Lists of vector search: the nearest to a vector.
 
-use std::sync::Arc;
-
 use super::list::{Common, Given, ListReport, Ranking, SegmentReport, common_setters};
-use crate::db::matching::Matching;
-use crate::db::search::{Depth, SearchReport, check_effort, refused_query};
-use crate::db::view::View;
-use crate::db::{Collection, Search};
+use crate::db::Search;
+use crate::db::search::{SearchReport, check_effort, params, refused_query};
 use crate::error::{Error, Result};
-use crate::index::{Effort, Neighbor, SearchParams, SearchPath};
+use crate::index::{Effort, Neighbor, SearchPath};
 use crate::vectors::PreparedQuery;
 
 /// A list of the nearest to a vector, for [`Find::dense_with`](crate::Find::dense_with).
@@ -88,48 +84,27 @@ impl Dense {
         check_effort(self.effort)
     }
 
-    /// The field to search, if it is named: that is all a list needs of the snapshot.
-    pub(super) fn place(&self, given: Given<'_>) -> Result<Option<InField>> {
-        self.field.as_deref().map(|field| given.in_field(field)).transpose()
+    pub(super) fn run(&self, given: Given<'_>, depth: usize) -> Result<Ranking> {
+        let Some(field) = &self.field else { return self.run_in(given, depth) };
+        let (view, matching) = given.in_field(field)?;
+        let mut ranking =
+            self.run_in(Given { view: &view, matching: &matching, ..given }, depth)?;
+        ranking.report.about.push_str(&format!(" of field {field:?}"));
+        Ok(ranking)
     }
 
-    pub(super) fn run(
-        &self,
-        place: Vectors<'_>,
-        in_field: Option<&InField>,
-        depth: usize,
-    ) -> Result<Ranking> {
-        let place = match in_field {
-            Some((view, matching)) => Vectors { view, matching, ..place },
-            None => place,
-        };
+    fn run_in(&self, given: Given<'_>, depth: usize) -> Result<Ranking> {
         if let Some(model) = &self.model {
-            place.collection.check_model(&place.view.manifest, model)?;
+            given.collection.check_model(&given.view.manifest, model)?;
         }
         let vector = self.vector.as_deref().unwrap_or_default();
         let field = self.field.as_deref();
         let nearest = Nearest { vector, field, effort: self.effort, exact: self.exact };
-        let (found, mut report) = nearest.run(place, depth)?;
+        let (found, mut report) = nearest.run(given, depth)?;
         report.about = format!("{} dimensions", vector.len());
-        if let Some(field) = field {
-            report.about.push_str(&format!(" of field {field:?}"));
-        }
         Ok(Ranking { found, report })
     }
 }
-
-/// The vectors that a search is in. Can be shared by threads, as a snapshot cannot.
-#[derive(Clone, Copy)]
-pub(super) struct Vectors<'r> {
-    pub(super) collection: &'r Collection,
-    pub(super) view: &'r View,
-    pub(super) matching: &'r Matching,
-    /// Of one list among several, the hits whose recall a walk is for: those of the page.
-    pub(super) aim: Option<usize>,
-}
-
-/// A named field, and what of it passes.
-pub(super) type InField = (Arc<View>, Arc<Matching>);
 
 /// A vector search on the version of a query.
 pub(super) struct Nearest<'v> {
@@ -144,48 +119,46 @@ impl Nearest<'_> {
     /// The best `depth`, and a report of a dense list.
     pub(super) fn run(
         &self,
-        place: Vectors<'_>,
-        limit: usize,
+        given: Given<'_>,
+        depth: usize,
     ) -> Result<(Vec<Neighbor>, ListReport)> {
-        let Vectors { collection, view, matching, aim } = place;
+        let Given { collection, view, matching, .. } = given;
         let query = PreparedQuery::new(&view.encoding, self.vector)
             .map_err(|source| refused_query(self.field, source))?;
-        let (effort, exact) = (self.effort, self.exact);
-        let search = Search::new(collection.clone(), self.vector).limit(limit);
-        let search = search.with_effort(effort, exact, aim);
+        let search = Search::new(collection.clone(), self.vector).limit(depth);
+        let search = search.with_effort(self.effort, self.exact);
         let (found, search) = search.nearest(view, &query, matching)?;
-        let depth = Depth { limit, aim, effort, exact };
-        Ok((found, report(view, matching, depth, search)))
+        Ok((found, self.report(given, depth, search)))
     }
-}
 
-fn report(view: &View, matching: &Matching, depth: Depth, search: SearchReport) -> ListReport {
-    let mut segments = Vec::with_capacity(search.paths.len());
-    // Unsealed vectors are scanned.
-    let in_delta = matching.delta.as_ref().map_or(view.delta.len(), Vec::len) as u64;
-    let (mut scored, mut expected) = (in_delta, in_delta as f64);
-    for ((segment, passing), &path) in
-        view.segments.iter().zip(&matching.segments).zip(&search.paths)
-    {
-        let params = depth.params(segment);
-        let (rows, count) = (segment.len(), passing.count());
-        let is_scan = matches!(path, SearchPath::Scan | SearchPath::Exact);
-        scored += u64::from(count).min(if is_scan { u64::MAX } else { params.ef as u64 });
-        let of = SearchParams { k: depth.aim.unwrap_or(params.k).min(params.k), ..params };
-        let share = if is_scan { 1.0 } else { segment.expected_recall(&of) };
-        expected += f64::from(count) * f64::from(share);
-        let has_graph = segment.has_graph();
-        segments.push(SegmentReport { rows, passing: count, has_graph, path });
-    }
-    let passing = matching.passing;
-    let share = if passing == 0 { 1.0 } else { expected / passing as f64 };
-    let expected_recall = Some(share.min(1.0) as f32);
-    ListReport {
-        kind: "dense",
-        scored,
-        search: Some(search),
-        segments,
-        expected_recall,
-        ..ListReport::default()
+    fn report(&self, given: Given<'_>, depth: usize, search: SearchReport) -> ListReport {
+        let Given { view, matching, .. } = given;
+        let mut segments = Vec::with_capacity(search.paths.len());
+        // Unsealed vectors are scanned.
+        let in_delta = matching.delta.as_ref().map_or(view.delta.len(), Vec::len) as u64;
+        let (mut scored, mut expected) = (in_delta, in_delta as f64);
+        for ((segment, passing), &path) in
+            view.segments.iter().zip(&matching.segments).zip(&search.paths)
+        {
+            let params = params(segment, depth, self.effort, self.exact);
+            let (rows, count) = (segment.len(), passing.count());
+            let is_scan = matches!(path, SearchPath::Scan | SearchPath::Exact);
+            scored += u64::from(count).min(if is_scan { u64::MAX } else { params.ef as u64 });
+            let share = if is_scan { 1.0 } else { segment.expected_recall(&params) };
+            expected += f64::from(count) * f64::from(share);
+            let has_graph = segment.has_graph();
+            segments.push(SegmentReport { rows, passing: count, has_graph, path });
+        }
+        let passing = matching.passing;
+        let share = if passing == 0 { 1.0 } else { expected / passing as f64 };
+        let expected_recall = Some(share.min(1.0) as f32);
+        ListReport {
+            kind: "dense",
+            scored,
+            search: Some(search),
+            segments,
+            expected_recall,
+            ..ListReport::default()
+        }
     }
 }

@@ -147,7 +147,7 @@ impl Like {
         let (mut found, mut report) = match self.strategy {
             LikeStrategy::Average => {
                 let vector = average(&positive, &negative);
-                self.nearest(&vector).run(given.vectors(), wanted)?
+                self.nearest(&vector).run(given, wanted)?
             }
             LikeStrategy::BestScore => {
                 let deeper = depth.saturating_add(wanted);
@@ -176,7 +176,7 @@ impl Like {
     ) -> Result<(Vec<Neighbor>, ListReport)> {
         let (mut near, mut report) = (BTreeSet::new(), ListReport::default());
         for (_, vector) in positive {
-            let (found, of_one) = self.nearest(vector).run(given.vectors(), depth)?;
+            let (found, of_one) = self.nearest(vector).run(given, depth)?;
             near.extend(found.into_iter().map(|found| found.slot));
             let scored = report.scored + of_one.scored;
             report = ListReport { scored, ..of_one };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::dense::{Dense, Vectors};
+use super::dense::Dense;
 use super::like::Like;
 use super::multi::Multi;
 use super::sparse::Sparse;
@@ -78,17 +78,9 @@ pub(super) struct Given<'r> {
     pub(super) view: &'r View,
     pub(super) filter: Option<&'r Filter>,
     pub(super) matching: &'r Matching,
-    /// Of one list among several, the hits whose recall a walk is for.
-    pub(super) aim: Option<usize>,
 }
 
-impl<'r> Given<'r> {
-    /// What a search of vectors needs of it.
-    pub(super) fn vectors(&self) -> Vectors<'r> {
-        let Self { collection, view, matching, aim, .. } = *self;
-        Vectors { collection, view, matching, aim }
-    }
-
+impl Given<'_> {
     /// Slots of the first `most` records from a slot on that match and for which another condition
     /// holds, ascending.
     pub(super) fn slots(
@@ -165,24 +157,15 @@ impl List {
 
     /// The best `depth` by this list.
     pub(super) fn run(&self, given: Given<'_>, depth: usize) -> Result<Ranking> {
-        self.ranked(depth, |depth| match self {
-            Self::Dense(dense) => dense.run(given.vectors(), dense.place(given)?.as_ref(), depth),
-            Self::Like(like) => like.run(given, depth),
-            Self::Text(text) => text.run(given, depth),
-            Self::Multi(multi) => multi.run(given, depth),
-            Self::Sparse(sparse) => sparse.run(given, depth),
-        })
-    }
-
-    /// A ranking with what all kinds of lists do to it.
-    pub(super) fn ranked(
-        &self,
-        depth: usize,
-        run: impl FnOnce(usize) -> Result<Ranking>,
-    ) -> Result<Ranking> {
         let begin = Instant::now();
         let depth = self.common().depth.unwrap_or(depth);
-        let mut ranking = run(depth)?;
+        let mut ranking = match self {
+            Self::Dense(dense) => dense.run(given, depth)?,
+            Self::Like(like) => like.run(given, depth)?,
+            Self::Text(text) => text.run(given, depth)?,
+            Self::Multi(multi) => multi.run(given, depth)?,
+            Self::Sparse(sparse) => sparse.run(given, depth)?,
+        };
         if let Some(least) = self.common().min_score {
             ranking.found.retain(|found| found.score >= least);
         }

@@ -18,7 +18,6 @@ mod records;
 mod report;
 mod run;
 mod shape;
-mod side_by_side;
 mod sparse;
 mod text;
 

@@ -8,7 +8,6 @@ use super::list::{Given, Ranking};
 use super::page::{Cursor, Place};
 use super::records::Records;
 use super::report::{FindReport, FindStage};
-use super::side_by_side::side_by_side;
 use super::{Find, Findings};
 use crate::db::matching::records_of;
 use crate::error::Result;
@@ -64,9 +63,7 @@ impl Find {
         let view = collection.view(snapshot)?;
         let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
         let filter = self.filter.as_ref();
-        // Of several lists the first places count, and the deeper ones only so much.
-        let aim = (self.lists.len() > 1).then(|| self.wanted());
-        let given = Given { collection, snapshot, view: &view, filter, matching: &matching, aim };
+        let given = Given { collection, snapshot, view: &view, filter, matching: &matching };
         if let Some(after) = &self.after {
             self.check_cursor(after, snapshot.version())?;
         }
@@ -157,7 +154,7 @@ impl Run<'_> {
         let rankings: Vec<Ranking> = match find.limit {
             // Nothing is to be shown, but perhaps counted.
             0 if !find.facets.iter().any(|facet| facet.of_found) => Vec::new(),
-            _ => side_by_side(&find.lists, given, depth)?,
+            _ => find.lists.iter().map(|list| list.run(given, depth)).collect::<Result<_>>()?,
         };
         if !find.lists.is_empty() {
             let found = rankings.iter().map(|ranking| ranking.found.len() as u64).sum();
@@ -238,8 +235,29 @@ impl Run<'_> {
         Ok(counted)
     }
 
+    /// Warns where everything that matches is read for the want of an index.
+    fn warn_of_reads(&mut self) -> Result<()> {
+        let find = self.find;
+        if !find.lists.is_empty() {
+            return Ok(());
+        }
+        let settings = FieldSettings::read(self.given.snapshot, self.given.collection.id)?;
+        let ordered = find.order_by.as_ref().map(|by| ("order", &by.field));
+        let grouped = find.group_by.as_ref().map(|by| ("grouping", &by.field));
+        for (what, field) in ordered.into_iter().chain(grouped) {
+            if settings.lookup(field) == Lookup::Scan {
+                self.warnings.push(format!(
+                    "the field {field:?} has no index: its {what} read each record that matches; \
+                     declare it with Collection::declare_field"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn ordered(&mut self, mut candidates: Vec<Candidate>) -> Result<Vec<Candidate>> {
         let find = self.find;
+        self.warn_of_reads()?;
         if let Some(order_by) = &find.order_by {
             order_by.sort(&mut candidates, &mut self.records)?;
             let order = format!("{:?}", order_by.order).to_lowercase();

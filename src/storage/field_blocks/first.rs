@@ -5,15 +5,17 @@ use std::collections::BinaryHeap;
 
 use roaring::RoaringBitmap;
 
+use super::layout::{Block, Directory, WHAT, groups_of};
 use super::update::read;
-use super::{directories, start_of};
+use super::{SPAN, WORDS, directories, start_of};
+use crate::format::unseal;
 use crate::storage::{Snapshot, StorageError, Table};
 
-/// The first slots of those that pass, and all that have a value.
+/// The first slots of those that pass, and those that have a value.
 pub(crate) struct First {
     /// In no order; fewer than were wanted if no more have a value.
     pub(crate) slots: Vec<u32>,
-    /// Slots that pass and have a value.
+    /// Slots that pass and have a value: all, if there are fewer of them than were wanted.
     pub(crate) with_value: RoaringBitmap,
 }
 
@@ -44,8 +46,8 @@ impl PartialOrd for Last {
 }
 
 /// The first `wanted` slots of those that pass, by their least value or, descending, by their
-/// greatest; of equal ones the lower slots. Costs the blocks of the field, whose values are
-/// compared until one is behind all that are wanted.
+/// greatest; of equal ones the lower slots. Costs a look at each block of the field; one whose
+/// best value is behind all that are wanted is not decoded.
 ///
 /// # Errors
 /// Storage; damaged blocks.
@@ -58,43 +60,94 @@ pub(crate) fn first(
     passes: impl Fn(u32) -> bool,
 ) -> Result<First, StorageError> {
     let prefix = directories(collection, name);
-    let mut heap: BinaryHeap<Last> = BinaryHeap::new();
-    let mut with_value = RoaringBitmap::new();
+    let mut picked =
+        Picked { wanted, descending, heap: BinaryHeap::new(), with_value: RoaringBitmap::new() };
+    let mut value = Vec::new();
     for entry in snapshot.range(Table::Fields, &prefix, &prefix)? {
         let (at, sealed) = entry?;
         let start = start_of(at).ok_or(StorageError::Missing { what: "the slots of a block" })?;
-        let block = read(snapshot, at, sealed)?.block;
-        let slot_of = |offset: u16| start.wrapping_add(u32::from(offset));
-        let own: RoaringBitmap =
-            block.pairs.iter().map(|(_, offset)| slot_of(*offset)).filter(|s| passes(*s)).collect();
-        // Slots of this block whose deciding value is still to come.
-        let mut open = own.clone();
-        with_value |= own;
-        let mut offer = |(number, offset): (u32, u16)| {
-            let slot = slot_of(offset);
-            if !open.remove(slot) {
-                return true;
+        if let Some(last) = picked.last() {
+            let directory = Directory::read(unseal(WHAT, Table::Fields as u8, at, sealed)?)?;
+            value.clear();
+            copy_best(&directory, descending, &mut value);
+            // Slots ascend from block to block: an equal value comes too late.
+            if order((&value, start), (&last.value, last.slot), descending).is_gt() {
+                continue;
             }
-            let value = block.value(number as usize);
-            if heap.len() >= wanted {
-                let is_before = |last: &Last| {
-                    order((value, slot), (&last.value, last.slot), descending).is_lt()
-                };
-                if !heap.peek().is_some_and(is_before) {
-                    // Of equal values a lower slot may follow.
-                    return heap.peek().is_some_and(|last| last.value == value);
-                }
-                heap.pop();
-            }
-            heap.push(Last { value: value.to_vec(), slot, descending });
-            true
-        };
-        // Pairs are in order of value, then of slot.
-        if descending {
-            let _ = block.pairs.iter().rev().all(|pair| offer(*pair));
-        } else {
-            let _ = block.pairs.iter().all(|pair| offer(*pair));
         }
+        picked.take(&read(snapshot, at, sealed)?.block, start, &passes);
     }
-    Ok(First { slots: heap.into_iter().map(|last| last.slot).collect(), with_value })
+    let slots = picked.heap.into_iter().map(|last| last.slot).collect();
+    Ok(First { slots, with_value: picked.with_value })
+}
+
+/// The least value of a block or, descending, its greatest.
+fn copy_best(directory: &Directory<'_>, descending: bool, to: &mut Vec<u8>) {
+    // Of several groups the table has the first value of each, and then the last of all.
+    let entries = match groups_of(directory.values) {
+        0 => directory.values as usize,
+        groups => groups + 1,
+    };
+    directory.table.copy(if descending { entries.saturating_sub(1) } else { 0 }, to);
+}
+
+/// What was picked so far.
+struct Picked {
+    wanted: usize,
+    descending: bool,
+    heap: BinaryHeap<Last>,
+    with_value: RoaringBitmap,
+}
+
+impl Picked {
+    /// The last of those that are wanted, if there are so many.
+    fn last(&self) -> Option<&Last> {
+        self.heap.peek().filter(|_| self.heap.len() >= self.wanted)
+    }
+
+    /// Takes what is wanted of a block.
+    fn take(&mut self, block: &Block, start: u32, passes: &impl Fn(u32) -> bool) {
+        // Offsets whose deciding value is still to come.
+        let mut open = [0_u64; WORDS];
+        for &(_, offset) in &block.pairs {
+            if u32::from(offset) < SPAN && passes(start.wrapping_add(u32::from(offset))) {
+                open[usize::from(offset / 64)] |= 1 << (offset % 64);
+            }
+        }
+        if self.heap.len() < self.wanted {
+            let offsets = (0..SPAN).filter(|at| open[*at as usize / 64] >> (at % 64) & 1 == 1);
+            // Ascending, as blocks are.
+            self.with_value.extend(offsets.map(|at| start.wrapping_add(at)));
+        }
+        let descending = self.descending;
+        // Pairs are in order of value, then of slot.
+        let mut offer = |&(number, offset): &(u32, u16)| {
+            let word = open.get_mut(usize::from(offset / 64));
+            let bit = 1_u64 << (offset % 64);
+            match word {
+                Some(word) if *word & bit != 0 => *word &= !bit,
+                _ => return true,
+            }
+            let slot = start.wrapping_add(u32::from(offset));
+            self.offer(block.value(number as usize), slot)
+        };
+        let _ = match descending {
+            true => block.pairs.iter().rev().all(&mut offer),
+            false => block.pairs.iter().all(&mut offer),
+        };
+    }
+
+    /// Takes a slot if it is before the last that is wanted; whether later values can be.
+    fn offer(&mut self, value: &[u8], slot: u32) -> bool {
+        let descending = self.descending;
+        if let Some(last) = self.last() {
+            if !order((value, slot), (&last.value, last.slot), descending).is_lt() {
+                // Of equal values a lower slot may follow.
+                return last.value == value;
+            }
+            self.heap.pop();
+        }
+        self.heap.push(Last { value: value.to_vec(), slot, descending });
+        true
+    }
 }
