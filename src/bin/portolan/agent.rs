@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use portolan::agent::{Agent, AgentPrompts, AgentQuery, AgentResult, Price, TraceUse};
 use portolan::eval::beir;
-use portolan::{Collection, Filter, RecordId};
+use portolan::{Collection, RecordId};
 use serde::Serialize;
 
 use crate::agent_args::{AgentArgs, AgentCommand, AgentRunArgs, LimitArgs};
@@ -17,6 +17,7 @@ use crate::models::{Models, runtime};
 use crate::open;
 use crate::output::{Output, printable, snippet};
 use crate::progress::Progress;
+use crate::question::filter;
 use crate::timing::millis;
 
 /// The name of our runs in files of TREC form.
@@ -147,10 +148,6 @@ fn asked(args: &AgentRunArgs) -> Result<Vec<(Option<String>, String)>> {
         }
         None => Ok(asked),
     }
-}
-
-fn filter(text: &str) -> Result<Filter> {
-    text.parse().map_err(|error| Failure::Usage(format!("--filter: {error}")))
 }
 
 /// The agent within the limits of the options.

@@ -86,7 +86,7 @@ impl<'a> Question<'a> {
 }
 
 /// Reads a filter, as JSON if it begins like that; an error shows the place.
-fn filter(text: &str) -> Result<Filter> {
+pub fn filter(text: &str) -> Result<Filter> {
     if text.trim_start().starts_with(['{', '[']) {
         let usage = |error: &dyn std::fmt::Display| Failure::Usage(format!("--filter: {error}"));
         let json = serde_json::from_str(text).map_err(|error| usage(&error))?;
