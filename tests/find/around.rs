@@ -195,7 +195,8 @@ proptest! {
         batch.commit().unwrap();
         // The list of vectors finds all, so that records without the words are looked at too.
         let find = docs.find().dense_with(Dense::new([1.0, 0.0]));
-        let find = find.text_with(Lexical::new(query(&first))).text_with(Lexical::new(query(&second)));
+        let find = find.text_with(Lexical::new(query(&first)));
+        let find = find.text_with(Lexical::new(query(&second)));
         let found = run(find.highlights());
         prop_assert_eq!(found.hits.len(), records.len());
         let parts = [first.clone(), second].concat();
