@@ -2,10 +2,16 @@
 //! orders, groups, facets, diversity, examples and pages, on random collections with deleted and
 //! replaced records, and what is refused.
 
+#[path = "find/around.rs"]
+mod around;
+#[path = "common/mod.rs"]
+mod common;
 #[path = "find/fusing.rs"]
 mod fusing;
 #[path = "find/older.rs"]
 mod older;
+#[path = "find/ordering.rs"]
+mod ordering;
 #[path = "find/paging.rs"]
 mod paging;
 #[path = "find/refusals.rs"]

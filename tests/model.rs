@@ -5,19 +5,25 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "model/filters.rs"]
+mod filters;
+#[path = "model/hybrid.rs"]
+mod hybrid;
 #[path = "model/searches.rs"]
 mod searches;
 #[path = "model/shapes.rs"]
 mod shapes;
+#[path = "model/words.rs"]
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use common::oracle::{Kept, Shape};
 use common::{Content, Rng, content, depth, everything};
+use filters::{Predicate, predicate};
 use portolan::{
-    Collection, Database, DatabaseOptions, Filter, Maintenance, Metric, Originals, Record,
-    RecordId, Value,
+    Collection, Database, DatabaseOptions, Filter, Maintenance, Metric, Originals, Record, RecordId,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
@@ -79,6 +85,11 @@ enum Change {
         vector: bool,
     },
     Delete(u8),
+    /// One chunk of a document, so that its neighbors have a gap between them.
+    DeleteChunk {
+        id: u8,
+        chunk: u8,
+    },
     /// A document as a whole, in so many chunks.
     Document {
         id: u8,
@@ -87,46 +98,13 @@ enum Change {
     },
 }
 
-#[derive(Debug, Clone)]
-enum Predicate {
-    Number(i64),
-    NotNumber(i64),
-    Between(i64, i64),
-    Tag(u8),
-    Tags(u8, u8),
-    HasTag,
-    Listed(i64),
-    And(Box<Predicate>, Box<Predicate>),
-    Or(Box<Predicate>, Box<Predicate>),
-    Not(Box<Predicate>),
-}
-
-fn predicate() -> impl Strategy<Value = Predicate> {
-    let leaf = prop_oneof![
-        (0..8_i64).prop_map(Predicate::Number),
-        (0..8_i64).prop_map(Predicate::NotNumber),
-        (0..8_i64, 0..8_i64).prop_map(|(low, high)| Predicate::Between(low, high)),
-        (0..4_u8).prop_map(Predicate::Tag),
-        (0..4_u8, 0..4_u8).prop_map(|(a, b)| Predicate::Tags(a, b)),
-        Just(Predicate::HasTag),
-        (0..4_i64).prop_map(Predicate::Listed),
-    ];
-    leaf.prop_recursive(3, 8, 2, |inner| {
-        let pair = (inner.clone(), inner.clone()).prop_map(|(a, b)| (Box::new(a), Box::new(b)));
-        prop_oneof![
-            pair.clone().prop_map(|(a, b)| Predicate::And(a, b)),
-            pair.prop_map(|(a, b)| Predicate::Or(a, b)),
-            inner.prop_map(|a| Predicate::Not(Box::new(a))),
-        ]
-    })
-}
-
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
-        5 => (any::<u8>(), any::<u64>(), prop::bool::weighted(0.85))
+        10 => (any::<u8>(), any::<u64>(), prop::bool::weighted(0.85))
             .prop_map(|(id, seed, vector)| Change::Upsert { id, seed, vector }),
-        2 => any::<u8>().prop_map(Change::Delete),
-        1 => (0..6_u8, any::<u64>(), 0..5_u8)
+        4 => any::<u8>().prop_map(Change::Delete),
+        1 => (0..6_u8, 0..5_u8).prop_map(|(id, chunk)| Change::DeleteChunk { id, chunk }),
+        2 => (0..6_u8, any::<u64>(), 0..5_u8)
             .prop_map(|(id, seed, chunks)| Change::Document { id, seed, chunks }),
     ]
 }
@@ -139,11 +117,12 @@ fn op() -> impl Strategy<Value = Op> {
         prop::option::of(predicate()),
     );
     let ask = prop_oneof![
-        3 => Just(Ask::Words),
+        4 => Just(Ask::Words),
         2 => Just(Ask::Image),
         2 => Just(Ask::MaxSim),
         2 => Just(Ask::Sparse),
         3 => Just(Ask::Hybrid),
+        3 => Just(Ask::Pages),
         2 => Just(Ask::Listed),
         1 => Just(Ask::Like),
         1 => Just(Ask::Diverse),
@@ -168,55 +147,6 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Switch),
         1 => Just(Op::Recreate),
     ]
-}
-
-impl Predicate {
-    fn filter(&self) -> Filter {
-        let tag = |tag: &u8| format!("tag {tag}");
-        match self {
-            Self::Number(n) => Filter::eq("number", *n),
-            Self::NotNumber(n) => Filter::ne("number", *n),
-            // A float bound compares with integers by value.
-            Self::Between(low, high) => {
-                let below = Filter::lte("number", *high as f64 + 0.5);
-                Filter::gt("number", *low).and(below)
-            }
-            Self::Tag(t) => Filter::eq("tag", tag(t)),
-            Self::Tags(a, b) => Filter::any_of("tag", [tag(a), tag(b)]),
-            Self::HasTag => Filter::exists("tag"),
-            Self::Listed(n) => Filter::eq("list", *n),
-            Self::And(a, b) => a.filter().and(b.filter()),
-            Self::Or(a, b) => a.filter().or(b.filter()),
-            Self::Not(a) => !a.filter(),
-        }
-    }
-
-    fn holds(&self, record: &Record) -> bool {
-        let number = match record.metadata.get("number") {
-            Some(Value::Int(number)) => Some(*number),
-            _ => None,
-        };
-        let tag = match record.metadata.get("tag") {
-            Some(Value::Text(tag)) => Some(tag.as_str()),
-            _ => None,
-        };
-        let is = |wanted: &u8| tag == Some(format!("tag {wanted}").as_str());
-        match self {
-            Self::Number(n) => number == Some(*n),
-            Self::NotNumber(n) => number != Some(*n),
-            Self::Between(low, high) => number.is_some_and(|n| *low < n && n <= *high),
-            Self::Tag(t) => is(t),
-            Self::Tags(a, b) => is(a) || is(b),
-            Self::HasTag => tag.is_some(),
-            Self::Listed(n) => match record.metadata.get("list") {
-                Some(Value::List(items)) => items.contains(&Value::Int(*n)),
-                _ => false,
-            },
-            Self::And(a, b) => a.holds(record) && b.holds(record),
-            Self::Or(a, b) => a.holds(record) || b.holds(record),
-            Self::Not(a) => !a.holds(record),
-        }
-    }
 }
 
 /// Even ids are integers, some below zero, odd ones strings.
@@ -405,6 +335,11 @@ impl Run {
                     batch.delete(id_of(*id));
                     deleted += usize::from(side.model.remove(&id_of(*id)).is_some());
                 }
+                Change::DeleteChunk { id, chunk } => {
+                    let id = RecordId::from(document(*id)).chunk((*chunk).into());
+                    batch.delete(id.clone());
+                    deleted += usize::from(side.model.remove(&id).is_some());
+                }
                 Change::Document { id, seed, chunks } => {
                     let chunks = chunks_of(*id, *seed, *chunks, side.shape.dimensions);
                     batch.replace_document(document(*id), chunks.clone()).expect("valid chunks");
@@ -451,7 +386,7 @@ impl Run {
             search = search.ef(24);
         }
         if let Some(filter) = filter {
-            search = search.filter(filter.filter());
+            search = search.filter(filter.filter(&mut Rng::new(seed)));
         }
         let hits = search.run().expect("a search").hits;
 

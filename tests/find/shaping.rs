@@ -38,7 +38,7 @@ pub fn items(record: &Record, field: &str) -> Vec<Value> {
 }
 
 /// How a field orders two records, those without it last.
-fn in_order(a: &Record, b: &Record, field: &str, order: Order) -> Ordering {
+pub fn in_order(a: &Record, b: &Record, field: &str, order: Order) -> Ordering {
     let key = |record: &Record| {
         let items = items(record, field);
         let last = order == Order::Descending;

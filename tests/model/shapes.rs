@@ -28,9 +28,9 @@ fn deciding(record: &Record, field: &str, order: Order) -> Option<Key> {
     if order == Order::Descending { keys.last().cloned() } else { keys.first().cloned() }
 }
 
-fn filtered(find: Find, filter: Option<&Predicate>) -> Find {
+pub fn filtered(find: Find, filter: Option<&Predicate>, rng: &mut Rng) -> Find {
     match filter {
-        Some(filter) => find.filter(filter.filter()),
+        Some(filter) => find.filter(filter.filter(rng)),
         None => find,
     }
 }
@@ -40,7 +40,7 @@ pub fn check_listed(docs: &Collection, side: &Side, rng: &mut Rng, filter: Optio
     let field = ["number", "tag", "list"][rng.below(3) as usize];
     let order = if rng.once_in(2) { Order::Descending } else { Order::Ascending };
     let limit = 1 + rng.below(400) as usize;
-    let find = filtered(docs.find().order_by(field, order).limit(limit), filter);
+    let find = filtered(docs.find().order_by(field, order).limit(limit), filter, rng);
     let mut listed: Vec<RecordId> = Vec::new();
     let mut page = find.clone().run().expect("a query");
     loop {
@@ -73,7 +73,7 @@ pub fn check_like(docs: &Collection, side: &Side, rng: &mut Rng, filter: Option<
     let limit = 1 + rng.below(30) as usize;
     let strategy = if rng.once_in(2) { LikeStrategy::Average } else { LikeStrategy::BestScore };
     let like = Like::new(examples.clone(), negative.clone()).strategy(strategy).exact();
-    let found = filtered(docs.find().like_with(like).limit(limit), filter).run();
+    let found = filtered(docs.find().like_with(like).limit(limit), filter, rng).run();
     let hits = match found {
         Ok(found) => found.hits,
         // Examples that cancel each other out are no direction.
@@ -96,9 +96,10 @@ pub fn check_diverse(docs: &Collection, side: &Side, rng: &mut Rng, filter: Opti
     let vector = side.query(rng.next());
     let (pool, limit) = (1 + rng.below(40) as usize, 1 + rng.below(40) as usize);
     let dense = || docs.find().dense_with(Dense::new(vector.clone()).exact()).depth(pool);
-    let best = filtered(dense().limit(pool), filter).run().expect("a query").hits;
+    let best = filtered(dense().limit(pool), filter, rng).run().expect("a query").hits;
     let mmr = Mmr::new(rng.below(5) as f32 / 4.0).candidates(pool);
-    let diverse = filtered(dense().diversity(mmr).limit(limit), filter).run().expect("a query");
+    let diverse =
+        filtered(dense().diversity(mmr).limit(limit), filter, rng).run().expect("a query");
     let of_pool: BTreeSet<&RecordId> = best.iter().map(|hit| &hit.id).collect();
     let found: BTreeSet<&RecordId> = diverse.hits.iter().map(|hit| &hit.id).collect();
     assert_eq!(found.len(), diverse.hits.len(), "a record twice");
