@@ -83,7 +83,8 @@ impl Find {
         let mut candidates = run.candidates(&rankings)?;
         let found = candidates.len();
         if let Some(least) = self.min_score {
-            candidates.retain(|candidate| candidate.score >= f64::from(least));
+            // By the score that the hit has, so that its own never leaves it out.
+            candidates.retain(|candidate| candidate.score as f32 >= least);
             run.stage("threshold", candidates.len() as u64, format!("score >= {least}").into());
         }
         let facets = run.facets(&candidates)?;
