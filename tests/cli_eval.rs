@@ -179,7 +179,8 @@ fn a_query_of_vidore_that_is_not_asked_scores_zero_and_languages_are_told_apart(
     let (_, message) = shown(&args);
     assert!(message.contains("warning: 1 judged queries have no question, each scores 0: \"3\""));
     let french = json_of(&[&args[..], &["--language", "french"]].concat());
-    assert_eq!(french["modes"][0]["queries"], 2);
+    let french = &french["modes"][0];
+    assert_eq!((&french["queries"], figure(french, "ndcg@10")), (&json!(1), 1.0));
     let first = json_of(&[&args[..], &["--first", "1"]].concat());
     assert_eq!(
         (&first["modes"][0]["queries"], figure(&first["modes"][0], "p@10")),
@@ -356,6 +357,11 @@ fn shown_ids(body: &Value) -> Vec<String> {
 async fn agentic_rows_count_searches_calls_tokens_and_what_went_wrong() {
     let server = Server::start(|_, request| {
         let body = request.json();
+        if request.line.contains("/ranking") {
+            let passages = body["passages"].as_array().map_or(0, Vec::len);
+            let ranked = (0..passages).map(|at| json!({"index": at, "logit": 0.5}));
+            return ok(&json!({"rankings": ranked.collect::<Vec<_>>()}));
+        }
         let count = body["messages"].as_array().map_or(0, Vec::len);
         let asked = body["messages"][1]["content"].as_str().unwrap_or_default();
         if asked.contains("word3") {
@@ -384,14 +390,18 @@ async fn agentic_rows_count_searches_calls_tokens_and_what_went_wrong() {
     ];
     let queries = set.write("q.jsonl", &lines.map(|line| line.to_string()).join("\n"));
     let (db, url) = (set.db.clone(), format!("{}/v1", server.url));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
-    command.env("NVIDIA_API_KEY", "nvapi-canary").env_remove("NVIDIA_BASE_URL");
-    command.args(["eval", &db, "--queries", &queries, "--modes", "lexical,agentic", "--json"]);
-    command.args(["--chat-url", &url, "--chat-model", "m", "--metrics", "mrr@10"]);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let message = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{message}");
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let root = server.url.clone();
+    let run = async |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+        command.env("NVIDIA_API_KEY", "nvapi-canary").env("NVIDIA_BASE_URL", &root);
+        command.args(["eval", &db, "--queries", &queries, "--json", "--chat-url", &url]);
+        command.args(["--chat-model", "m", "--metrics", "mrr@10"]).args(more);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{message}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let report = run(&["--modes", "lexical,agentic"]).await;
     let figures = |mode: usize| {
         let keys = ["mrr@10", "searches", "chat_calls", "tokens", "fallbacks", "failed"];
         keys.map(|key| report["modes"][mode][key].as_f64())
@@ -406,6 +416,24 @@ async fn agentic_rows_count_searches_calls_tokens_and_what_went_wrong() {
     let conversations: Vec<Value> = server.requests().iter().map(|one| one.json()).collect();
     assert!(conversations.iter().all(|body| !shown_ids(body).contains(&"d4".to_owned())));
     assert!(shown_ids(&conversations[1]).contains(&"d60".to_owned()));
+    // Its searches are reranked and fused as those of the other rows, and traced with that.
+    let traces = set.path("traces");
+    let more = ["--modes", "agentic", "--rerank-model", "r", "--candidates", "5"];
+    let more = [&more[..], &["--fusion", "minmax", "--traces", &traces]].concat();
+    let (ef, recall) = ([&more[..], &["--ef", "64"]].concat(), ["--recall", "0.9"]);
+    let asked = |line: &str| server.requests().iter().filter(|one| one.line.contains(line)).count();
+    let (chats, before) = (asked("/chat"), figures(1));
+    let reranked = run(&ef).await;
+    let row = &reranked["modes"][0];
+    assert_eq!((figure(row, "mrr@10"), figure(row, "searches")), (1.0, 1.5), "{reranked}");
+    assert_eq!((figure(row, "rerank_calls"), figure(row, "rerank_passages")), (1.5, 1.5));
+    assert_eq!((asked("/ranking"), Some(figure(row, "chat_calls"))), (3, before[2]));
+    // All but the query that broke off comes from the traces, under the same options alone.
+    let calls = asked("/chat");
+    let again = run(&ef).await;
+    assert_eq!((asked("/chat"), figure(&again["modes"][0], "mrr@10")), (calls + 1, 1.0));
+    run(&[&more[..], &recall].concat()).await;
+    assert_eq!(asked("/chat") - calls - 1, calls - chats);
 }
 
 #[test]
@@ -428,6 +456,40 @@ fn what_does_not_fit_together_is_refused() {
     );
     let message = refusal(1, &["eval", &set.db, "--queries", &both, "--modes", "lexical"]);
     assert!(message.contains("x.jsonl:1: document `a` is in `gold_ids`"), "{message}");
-    let message = refusal(1, &[&args[..], &["--report", "/no/such/folder/a.html"]].concat());
-    assert!(message.contains("/no/such/folder/a.html"), "{message}");
+}
+
+#[test]
+fn files_that_cannot_be_made_are_refused_before_the_first_query() {
+    let set = Set::new();
+    let beir = set.beir();
+    let beir: Vec<&str> = beir.iter().map(String::as_str).collect();
+    let args = [&["eval", &set.db][..], &beir].concat();
+    // Below a file there is no folder.
+    let page = format!("{}/below/a.html", set.db);
+    let message = refusal(1, &[&args[..], &["--report", &page]].concat());
+    assert!(message.contains(&page), "{message}");
+    std::fs::create_dir_all(set.path("runs/lexical.run")).unwrap();
+    let (runs, page) = (set.path("runs"), set.path("new/a.html"));
+    let more = ["--modes", "dense,lexical", "--runs", &runs, "--report", &page];
+    let message = refusal(1, &[&args[..], &more].concat());
+    assert!(message.contains("lexical.run"), "{message}");
+    // No query was run.
+    assert_eq!(std::fs::read_to_string(set.path("runs/dense.run")).unwrap(), "");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn figures_are_shown_also_if_a_file_cannot_be_written_at_the_end() {
+    let set = Set::new();
+    let beir = set.beir();
+    let beir: Vec<&str> = beir.iter().map(String::as_str).collect();
+    let runs = set.path("runs");
+    let more = ["--report", "/dev/full", "--runs", &runs, "--json"];
+    let output = portolan(&[&["eval", &set.db][..], &beir, &more].concat());
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("cannot access /dev/full"), "{message}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["modes"][0]["queries"], 3);
+    assert_eq!(trec_run::read(set.path("runs/dense.run")).unwrap().len(), 3);
 }

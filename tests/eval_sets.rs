@@ -63,10 +63,12 @@ fn the_form_is_told_by_the_first_query() {
 fn a_language_keeps_its_queries_and_their_judgments_alone() {
     let files = Files::new();
     let queries = files.write("v.jsonl", VIDORE);
-    let qrels = files.write("r.tsv", "query-id\tcorpus-id\tscore\n1\ta\t1\n2\tb\t1\n");
+    let qrels = files.write("r.tsv", "query-id\tcorpus-id\tscore\n1\ta\t1\n2\tb\t1\n3\tc\t1\n");
     let reader = EvalSet::reader(&queries).qrels(&qrels);
     let set = reader.clone().language("french").read().unwrap();
+    // What has no question has no language.
     assert_eq!(set.qrels.keys().collect::<Vec<_>>(), ["2"]);
+    assert!(set.unasked.is_empty());
     // The rows of a file of vectors belong to all of them.
     assert_eq!(set.queries.len(), 2);
     let error = reader.language("german").read().unwrap_err();

@@ -67,7 +67,8 @@ pub struct EvalSet {
     /// Documents that are taken out of the results of a query before these are cut.
     pub excluded: BTreeMap<String, BTreeSet<String>>,
     /// Judged queries that are not among the queries: each scores 0, as the evaluator of ViDoRe
-    /// has it. Always empty in the other forms, where such a query is an error.
+    /// has it. Empty where a language is asked for, as theirs is not known, and in the other forms,
+    /// where such a query is an error.
     pub unasked: Vec<String>,
 }
 
@@ -203,7 +204,7 @@ impl SetReader {
         let form = SetForm::Vidore;
         let judgments = self.judgments_file(form)?;
         let mut lines = Lines::open(&self.queries)?;
-        let (mut queries, mut left_out) = (Vec::new(), HashSet::new());
+        let (mut queries, mut kept) = (Vec::new(), HashSet::new());
         let mut languages = BTreeMap::new();
         while let Some(query) = lines.next_parsed(vidore::query) {
             let (query, language) = query?;
@@ -211,16 +212,17 @@ impl SetReader {
             if languages.insert(id.clone(), language.clone()).is_some() {
                 return Err(lines.error(LineProblem::DuplicateId { id }));
             }
-            if self.language.is_some() && self.language != language {
-                left_out.insert(id);
+            if self.language.is_none() || self.language == language {
+                kept.insert(id);
             }
             queries.push(query);
         }
-        if left_out.len() == queries.len() && !queries.is_empty() {
+        if kept.is_empty() && !queries.is_empty() {
             return Err(self.no_such_language(languages.into_values().flatten().collect()));
         }
         let mut qrels = qrels(judgments)?;
-        qrels.retain(|id, _| !left_out.contains(id));
+        // Nobody tells the language of a query that is not there: it belongs to all of them alone.
+        qrels.retain(|id, _| self.language.is_none() || kept.contains(id));
         let unasked = qrels.keys().filter(|id| !languages.contains_key(*id)).cloned().collect();
         Ok(EvalSet { form, queries, qrels, excluded: BTreeMap::new(), unasked })
     }

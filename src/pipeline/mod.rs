@@ -11,6 +11,7 @@ mod maxsim;
 mod nim;
 mod query;
 mod stage;
+mod template_tokens;
 
 pub use answer::{
     AnswerDelta, AnswerOutcome, AnswerPrompt, AnswerReport, AnswerStream, Ask, Citation,

@@ -51,7 +51,7 @@ async fn questions_are_run_resumed_judged_and_exported() {
     .await;
     let path = |name: &str| text(&dir.path().join(name));
     let (queries, run, traces) = (path("q.jsonl"), path("run.txt"), path("traces"));
-    let lines = [("1", "harbor"), ("2", "wind"), ("3", "star")]
+    let lines = [("1", "harbor"), ("2", "wind"), ("3 %", "star")]
         .map(|(id, text)| json!({"_id": id, "text": text}).to_string());
     fs::write(&queries, lines.join("\n")).expect("a file");
     let url = format!("{}/v1", server.url);
@@ -92,7 +92,16 @@ async fn questions_are_run_resumed_judged_and_exported() {
     let written = fs::read_to_string(&run).expect("the run");
     assert_eq!(written.lines().count(), 30);
     let line: Vec<&str> = written.lines().next().expect("a line").split(' ').collect();
-    assert_eq!(line, ["1", "Q0", good[0].as_str(), "1", "10", "portolan-agent"]);
+    assert_eq!(line, ["1", "Q0", good[0].as_str(), "1", "10.0", "portolan-agent"]);
+    // An id with a blank is one word, and no reason to lose what was paid for.
+    assert_eq!(written.matches("\n3%20%25 Q0 ").count(), 10, "{written}");
+    // A file that cannot be made is told before anything is asked: below a file is no folder.
+    let nowhere = format!("{file}/run.txt");
+    let blocked = args.map(|arg| if arg == run { &*nowhere } else { arg });
+    let blocked = portolan(&[&blocked[..], &["--no-reuse"]].concat()).await;
+    let message = String::from_utf8_lossy(&blocked.stderr);
+    assert!(message.contains("run.txt"), "{message}");
+    assert_eq!((blocked.status.code(), server.requests().len()), (Some(1), calls + 2));
     for entry in fs::read_dir(&traces).expect("traces") {
         let held = fs::read_to_string(entry.expect("an entry").path()).expect("a trace");
         assert!(!held.contains("canary"));
@@ -112,6 +121,13 @@ async fn questions_are_run_resumed_judged_and_exported() {
     let lines = fs::read_to_string(&out).expect("the examples");
     let example: Value = serde_json::from_str(lines.trim()).expect("one line of JSON");
     assert!(example["messages"][1]["content"].as_str().expect("words").contains("harbor"));
+    // An export that fails leaves the one before it, and nothing beside it.
+    let none = portolan(&["agent", "export", &path("none"), "-o", &out]).await;
+    assert_eq!(none.status.code(), Some(1));
+    assert_eq!(fs::read_to_string(&out).expect("the examples"), lines);
+    let entries = fs::read_dir(dir.path()).expect("the folder");
+    let names = entries.map(|entry| entry.expect("an entry").file_name());
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().ends_with(".tmp")));
     let wrong = portolan(&[&export[..], &["--source", "nowhere"]].concat()).await;
     assert_eq!(wrong.status.code(), Some(2));
     assert_ne!(good, bad);

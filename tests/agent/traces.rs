@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use portolan::agent::{
-    Agent, AgentExport, AgentQuery, AgentTrace, FailureKind, ResultSource, TraceError, TraceUse,
+    Agent, AgentExport, AgentQuery, AgentTrace, Cancel, FailureKind, ResultSource, TraceError,
+    TraceUse,
 };
 use portolan::{Collection, Database, Record};
 use serde_json::{Value, json};
@@ -125,6 +127,56 @@ async fn runs_that_broke_off_are_traced_but_run_again() {
     assert_eq!(first.failure.map(|failure| failure.kind), Some(FailureKind::MaxSteps));
     assert!(agent.run(QUERY).await.expect("a result").is_reused());
     assert_eq!(ended.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_selection_that_broke_off_is_the_end_of_its_run_and_run_again() {
+    for (broken, kind) in [
+        (Turn::Refuse(401, "{}".to_owned()), FailureKind::LlmCallFailed),
+        (Turn::Hang, FailureKind::TimeLimit),
+        (Turn::Hang, FailureKind::Cancelled),
+    ] {
+        let (dir, _db, docs) = docs(60);
+        let traces = dir.path().join("t");
+        let cancel = Cancel::new();
+        let flag = cancel.clone();
+        let server = deciding(move |at, body| match (at, offered(body).len()) {
+            // The only step of the search, then the selection.
+            (0, _) | (_, 3) => retrieve("wind"),
+            (1, _) => {
+                if kind == FailureKind::Cancelled {
+                    flag.cancel();
+                }
+                broken.clone()
+            }
+            _ => select(&first(body, 10)),
+        })
+        .await;
+        let model = chat(&server);
+        let agent = |cancel: &Cancel| {
+            let agent = Agent::new(&docs, &model).traces(&traces).max_steps(1).cancel(cancel);
+            if kind == FailureKind::TimeLimit {
+                return agent.deadline(Duration::from_secs(5));
+            }
+            agent
+        };
+        let ended = agent(&cancel).run(QUERY).await.expect("a result");
+        assert_eq!(ended.source, ResultSource::Rrf);
+        let failure = ended.failure.expect("a failure");
+        assert_eq!((failure.kind, failure.step), (kind, 2));
+        let held = ended.trace.selection.expect("a selection").failure;
+        assert_eq!(held, Some(failure));
+        // A trace that has it in the selection alone is not used either.
+        let path = files(&traces)[0].clone();
+        let mut old = AgentTrace::read(&path).expect("a trace");
+        let lasting = old.outcome.failure.as_mut().expect("a failure");
+        lasting.kind = FailureKind::MaxSteps;
+        old.write(&path).expect("a file");
+        let whole = agent(&Cancel::new()).run(QUERY).await.expect("a result");
+        assert_eq!((whole.source, whole.is_reused()), (ResultSource::SelectionAgent, false));
+        assert_eq!(whole.failure.map(|failure| failure.kind), Some(FailureKind::MaxSteps));
+        assert!(agent(&Cancel::new()).run(QUERY).await.expect("a result").is_reused());
+    }
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::library::{events, library, saying, told};
-use crate::server::Server;
+use crate::library::{completion, events, library, saying, told};
+use crate::server::{Server, ok};
 
 /// Runs the command on another thread: the server lives in this runtime.
 async fn ask(url: &str, args: &[&str]) -> Output {
@@ -76,6 +76,32 @@ async fn scripts_get_the_answer_as_json() {
     let sent = server.requests()[0].json();
     assert_eq!((&sent["temperature"], &sent["max_tokens"]), (&0.5.into(), &64.into()));
     assert_eq!(sent["reasoning_effort"], "low");
+}
+
+#[tokio::test]
+async fn an_end_that_is_not_the_model_s_own_is_warned_of() {
+    let library = library();
+    let db = library.folder.path().join("kb.portolan").display().to_string();
+    for (reason, words, warning) in [
+        (json!("stop"), "Twice [1].", None),
+        (json!("length"), "Twice [1].", Some("the limit of tokens was reached")),
+        (json!("content_filter"), "Twice [1].", Some("a content filter stopped the model")),
+        (json!("tool_calls"), "Twice [1].", Some("stopped for \"tool_calls\"")),
+        (json!("abort"), "Twice [1].", Some("stopped for \"abort\"")),
+        (json!("stop"), " ", Some("the model answered with no words")),
+    ] {
+        let mut body = completion(words);
+        body["choices"][0]["finish_reason"] = reason.clone();
+        let server = Server::start(move |_, _| ok(&body)).await;
+        let args = [&db, "tide", "--chat-model", "m", "--no-stream"];
+        let output = ask(&server.url, &args).await;
+        let warned = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{reason}: {warned}");
+        match warning {
+            Some(warning) => assert!(warned.contains(warning), "{reason}: {warned}"),
+            None => assert_eq!(warned, ""),
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use portolan::agent::{Agent, AgentPrompts, AgentQuery, AgentResult, Price, TraceUse};
-use portolan::eval::beir;
+use portolan::eval::{beir, trec_run};
 use portolan::{Collection, RecordId};
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::chat_args::chat;
 use crate::failure::{Failure, Result};
 use crate::models::{Models, runtime};
 use crate::open;
-use crate::output::{Output, printable, snippet};
+use crate::output::{Output, printable, snippet, writable};
 use crate::progress::Progress;
 use crate::question::filter;
 use crate::timing::millis;
@@ -109,6 +109,9 @@ fn run_all(args: &AgentRunArgs, out: &Output) -> Result<()> {
     }
     if let Some(filter) = filter {
         agent = agent.filter(filter);
+    }
+    if let Some(path) = &args.run {
+        writable(path)?;
     }
     let begin = Instant::now();
     let progress = Progress::new("asking", asked.len());
@@ -309,23 +312,13 @@ fn text(report: &Report, collection: &Collection, results: &Results) -> String {
 
 /// Six columns a line, as trec_eval reads them.
 fn write_run(path: &Path, asked: &[(Option<String>, String)], results: &Results) -> Result<()> {
-    let mut lines = String::new();
-    let column = |text: &str| {
-        let is_one = !text.is_empty() && !text.contains(char::is_whitespace);
-        let refused = || Failure::new(format!("id {text:?} cannot stand in a run file: blanks"));
-        if is_one { Ok(()) } else { Err(refused()) }
-    };
+    let mut run = trec_run::Run::new();
     for ((id, _), result) in asked.iter().zip(results) {
         let (Some(query), Ok(result)) = (id, result) else { continue };
-        column(query)?;
-        for (rank, (id, score)) in result.scored().enumerate() {
-            let id = id.to_string();
-            column(&id)?;
-            // Writing to a string cannot fail.
-            let _ = writeln!(lines, "{query} Q0 {id} {} {score} {TAG}", rank + 1);
-        }
+        let scored = result.scored().map(|(id, score)| (id.to_string(), score as f32));
+        run.insert(query.clone(), scored.collect());
     }
-    std::fs::write(path, lines).map_err(|error| Failure::of_file(path, &error))
+    Ok(trec_run::write(path, &run, TAG)?)
 }
 
 /// A run that something broken kept from its end is no success, although it has a result.

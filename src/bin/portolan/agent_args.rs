@@ -55,7 +55,7 @@ pub struct AgentRunArgs {
     pub parallel: usize,
     #[command(flatten)]
     pub limits: LimitArgs,
-    /// Documents of a search unless the model says
+    /// Passages (records) of a search unless the model says
     #[arg(long, value_name = "N", default_value = "10", value_parser = count)]
     pub top_k: usize,
     /// Let the model name fewer than K documents

@@ -160,8 +160,13 @@ fn prompt(args: &AskArgs) -> Result<AnswerPrompt> {
 
 /// Tells people what an answer lacks.
 fn warn(answer: &CitedAnswer, out: &Output) {
-    if answer.is_cut() {
-        out.warning("the limit of tokens was reached: the end of the answer is missing");
+    if answer.outcome == AnswerOutcome::Answered {
+        if answer.text.trim().is_empty() {
+            out.warning("the model answered with no words");
+        }
+        if let Some(reason) = ended(answer.finish.clone()) {
+            out.warning(&reason);
+        }
     }
     if !answer.unknown.is_empty() {
         let markers: Vec<&str> = answer.unknown.iter().map(|of| of.marker.as_str()).collect();
@@ -171,6 +176,24 @@ fn warn(answer: &CitedAnswer, out: &Output) {
     let uncited = answer.uncited_sentences().len();
     if uncited > 0 {
         out.warning(&format!("sentences that cite nothing: {uncited}"));
+    }
+}
+
+/// What is to be said of an end that is not the model's own.
+fn ended(reason: Option<FinishReason>) -> Option<String> {
+    match reason {
+        Some(FinishReason::Stop) => None,
+        Some(FinishReason::Length) => {
+            Some("the limit of tokens was reached: the end of the answer is missing".to_owned())
+        }
+        Some(FinishReason::ContentFilter) => {
+            Some("a content filter stopped the model: the answer may lack its end".to_owned())
+        }
+        Some(reason) => {
+            let reason = finish(reason);
+            Some(format!("the model stopped for {reason:?}: the answer may lack its end"))
+        }
+        None => Some("nobody told why the model stopped: the answer may lack its end".to_owned()),
     }
 }
 

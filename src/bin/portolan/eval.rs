@@ -1,7 +1,7 @@
 //! `portolan eval`: judged queries through one or more modes of search, to tables of what is found
 //! and what it costs, and where asked for comparisons, runs for trec_eval and a report with plots.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portolan::eval::measure::{Measure, MeasureKind, mean};
@@ -19,7 +19,10 @@ use crate::eval_set::{self, Judged};
 use crate::failure::{Failure, Result};
 use crate::models::{Models, runtime};
 use crate::open;
-use crate::output::Output;
+use crate::output::{Output, writable};
+
+/// The judgments, in the folder of the runs.
+const JUDGMENTS: &str = "qrels.txt";
 
 /// All that an evaluation came to.
 pub struct Evaluated<'e> {
@@ -54,6 +57,7 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
     if let Some(missing) = missing {
         return Err(Failure::Usage(missing.to_owned()));
     }
+    outputs(args, &rows)?;
     let runtime = runtime()?;
     let judged = judged(args, &set, &rows, &models, &runtime)?;
     let course = Course {
@@ -82,19 +86,34 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
     report.ef_curve = curve(&course, &set)?;
     let records = collection.count()?;
     let evaluated = Evaluated { args, set: &set, runs, report, records };
-    if let Some(folder) = &args.runs {
-        export(folder, &evaluated)?;
-    }
-    if let Some(path) = &args.report {
-        let page = eval_html::page(&evaluated);
-        std::fs::write(path, page).map_err(|error| Failure::of_file(path, &error))?;
-    }
+    let written = files(&evaluated);
     let mut report = evaluated.report;
     if args.compare.is_none() {
         // They were made for the page alone.
         report.comparisons.clear();
     }
-    out.result(&report, ToString::to_string)
+    // Figures that were paid for are shown, whatever became of the files.
+    out.result(&report, ToString::to_string)?;
+    written
+}
+
+/// Makes the files that are written at the end, before the first query costs anything.
+fn outputs(args: &EvalArgs, rows: &[Row]) -> Result<()> {
+    if let Some(folder) = &args.runs {
+        writable(&folder.join(JUDGMENTS))?;
+        rows.iter().try_for_each(|row| writable(&run_file(folder, &row.name)))?;
+    }
+    args.report.as_deref().map_or(Ok(()), writable)
+}
+
+/// Writes all of them that can be written; the first that cannot is the failure.
+fn files(evaluated: &Evaluated<'_>) -> Result<()> {
+    let runs = evaluated.args.runs.as_deref().map_or(Ok(()), |folder| export(folder, evaluated));
+    let page = evaluated.args.report.as_deref().map_or(Ok(()), |path| {
+        let page = eval_html::page(evaluated);
+        std::fs::write(path, page).map_err(|error| Failure::of_file(path, &error))
+    });
+    runs.and(page)
 }
 
 /// The judged queries with what the rows need of them.
@@ -149,10 +168,13 @@ fn curve(course: &Course<'_>, set: &EvalSet) -> Result<Vec<EfPoint>> {
 
 /// A run of each mode, and the judgments.
 fn export(folder: &Path, evaluated: &Evaluated<'_>) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|error| Failure::of_file(folder, &error))?;
     for run in &evaluated.runs {
-        let path = folder.join(format!("{}.run", run.name));
+        let path = run_file(folder, &run.name);
         trec_run::write(path, &run.run(), &format!("portolan-{}", run.name))?;
     }
-    Ok(trec_run::write_qrels(folder.join("qrels.txt"), &evaluated.set.qrels)?)
+    Ok(trec_run::write_qrels(folder.join(JUDGMENTS), &evaluated.set.qrels)?)
+}
+
+fn run_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.run"))
 }

@@ -1,10 +1,16 @@
 //! The agentic rows of `eval`: a chat model searches for the documents of each query, over the same
-//! collection and by the same modes as the other rows.
+//! collection, by the same modes and with the same fusion, candidates and reranker as the other rows.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use portolan::agent::{Agent, AgentQuery, AgentResult, ResultSource, TraceUse};
-use portolan::{CostMeter, Error};
+use portolan::nim::RankingModel;
+use portolan::{
+    BoxFuture, CostMeter, Error, Fusion, OnRerankFailure, Reranked, Reranker, StageError,
+};
 
 use crate::agent::limited;
 use crate::chat_args::chat;
@@ -17,11 +23,12 @@ use crate::progress::Progress;
 const NAMED: usize = 10;
 
 impl Course<'_> {
-    /// All queries, each as a run of the agent; and what the embedding model was asked for all of
-    /// them together.
+    /// All queries, each as a run of the agent; and what the models of its searches were asked for
+    /// all of them together.
     pub fn agentic(&self, mode: Mode) -> Result<(BTreeMap<String, Ranked>, Calls)> {
         let chat = chat(&self.args.chat, self.args.embed.allow_http)?;
         let meter = CostMeter::new();
+        let counted = self.reranker.map(Counted::new);
         let mut agent = limited(Agent::new(self.collection, &chat), &self.args.limits).limit(NAMED);
         // Its searches are its own words: the vectors of the set are of no use to them.
         agent = match self.embedder {
@@ -33,7 +40,14 @@ impl Course<'_> {
                 return Err(Failure::new(reason));
             }
         };
-        agent = agent.query(|query| query.meter(&meter));
+        agent = self.searching(agent).query(|query| query.meter(&meter));
+        if let Some(reranker) = &counted {
+            let candidates = self.args.rerank.candidates;
+            agent = agent.query(move |query| {
+                let query = query.reranker(reranker).candidates(candidates);
+                query.on_rerank_failure(OnRerankFailure::Fail)
+            });
+        }
         if let Some(folder) = &self.args.traces {
             agent = agent.traces(folder).reuse(true);
         }
@@ -58,10 +72,73 @@ impl Course<'_> {
         }
         let ranked = self.judged.iter().zip(&results);
         let ranked = ranked.map(|(one, result)| (one.query.id.clone(), of_result(result)));
-        let embed = meter.totals().embed.cost;
-        let mut shared = Calls { embed: embed.requests, ..Calls::default() };
+        let (embed, rerank) = (meter.totals().embed.cost, meter.totals().rerank.cost);
+        let mut shared = Calls {
+            embed: embed.requests,
+            rerank: rerank.requests,
+            passages: counted
+                .as_ref()
+                .map_or(0, |counted| counted.passages.load(Ordering::Relaxed)),
+            ..Calls::default()
+        };
         shared.add_tokens(embed);
+        shared.add_tokens(rerank);
         Ok((ranked.collect(), shared))
+    }
+
+    /// Its searches as those of the other rows.
+    fn searching<'a>(&self, mut agent: Agent<'a>) -> Agent<'a> {
+        let fusion = self.args.fusion;
+        if fusion != Fusion::default() {
+            // No trace tells what a closure does; the label does.
+            agent = agent.query(move |query| query.find(move |find| find.fusion(fusion)));
+            agent = agent.label(format!("eval: {fusion}"));
+        }
+        match (self.args.ef, self.args.recall) {
+            (Some(ef), _) => agent.query(move |query| query.ef(ef)),
+            (None, Some(recall)) => agent.query(move |query| query.recall(recall)),
+            (None, None) => agent,
+        }
+    }
+}
+
+/// A reranker, and how many passages it was asked for.
+struct Counted<'r> {
+    inner: &'r RankingModel,
+    passages: AtomicU64,
+}
+
+impl<'r> Counted<'r> {
+    fn new(inner: &'r RankingModel) -> Self {
+        Self { inner, passages: AtomicU64::new(0) }
+    }
+}
+
+impl Reranker for Counted<'_> {
+    fn model(&self) -> &str {
+        Reranker::model(self.inner)
+    }
+
+    fn rank<'a>(
+        &'a self,
+        query: &'a str,
+        passages: &'a [&'a str],
+        deadline: Option<Instant>,
+    ) -> BoxFuture<'a, std::result::Result<Reranked, StageError>> {
+        self.passages.fetch_add(passages.len() as u64, Ordering::Relaxed);
+        Reranker::rank(self.inner, query, passages, deadline)
+    }
+
+    fn cache_key(&self) -> Cow<'_, str> {
+        Reranker::cache_key(self.inner)
+    }
+
+    fn is_pointwise(&self) -> bool {
+        self.inner.is_pointwise()
+    }
+
+    fn is_cacheable(&self) -> bool {
+        self.inner.is_cacheable()
     }
 }
 

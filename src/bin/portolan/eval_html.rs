@@ -27,9 +27,12 @@ pub fn page(evaluated: &Evaluated<'_>) -> String {
                 best of a column is bold. A query without results scores 0.</p>";
     body.push_str(note);
     section(&mut body, "What it costs", &[&table(&report.cost_rows(), false)]);
-    body.push_str(
-        "<p>Queries ran one after the other; times are wall time, embedding the question included. \
-         Calls, passages and tokens are per query.</p>",
+    let has_agent = evaluated.runs.iter().any(|run| run.name == "agentic");
+    let order = order(has_agent.then_some(args.parallel), args.traces.is_some());
+    let _ = writeln!(
+        body,
+        "<p>{order} Times are wall time, embedding the question included. Calls, passages and \
+         tokens are per query.</p>"
     );
     section(&mut body, "Quality against time", &[&eval_plots::quality_by_time(report)]);
     if !report.comparisons.is_empty() {
@@ -53,6 +56,25 @@ pub fn page(evaluated: &Evaluated<'_>) -> String {
          <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n",
         escape(&title)
     )
+}
+
+/// How queries came one after the other; `agents` of those of an agent, if there is one, were under
+/// way at once.
+fn order(agents: Option<usize>, has_traces: bool) -> String {
+    let mut text = match agents {
+        Some(agents) if agents > 1 => format!(
+            "Queries ran one after the other, but those of the agent {agents} at once, which makes \
+             the time of each longer."
+        ),
+        _ => "Queries ran one after the other.".to_owned(),
+    };
+    if agents.is_some() && has_traces {
+        text.push_str(
+            " Queries of the agent that were taken from traces have times and calls of when these \
+             were made.",
+        );
+    }
+    text
 }
 
 fn file_name(path: &std::path::Path) -> String {
@@ -191,7 +213,7 @@ fn settings(body: &mut String, evaluated: &Evaluated<'_>) {
     body.push_str("</table>\n");
 }
 
-/// The command as a shell takes it, addresses without user and password.
+/// The command as a shell takes it, addresses without user, password and query.
 fn command_line(words: impl Iterator<Item = String>) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
     let quoted = |word: String| {
@@ -206,13 +228,15 @@ fn command_line(words: impl Iterator<Item = String>) -> String {
     first.into_iter().chain(words.map(quoted)).collect::<Vec<_>>().join(" ")
 }
 
-/// `http://user:password@host/` without what stands before the host.
+/// `http://user:password@host/path?key=...` without what stands before the host and behind the
+/// path, which may both be secret.
 fn without_password(word: &str) -> String {
     let Some((before, after)) = word.split_once("://") else { return word.to_owned() };
-    let host_end = after.find(['/', '?', '#']).unwrap_or(after.len());
+    let after = after.split('?').next().unwrap_or_default();
+    let host_end = after.find(['/', '#']).unwrap_or(after.len());
     match after.get(..host_end).and_then(|authority| authority.rfind(SECRET)) {
         Some(at) => format!("{before}://{}", after.get(at + 1..).unwrap_or_default()),
-        None => word.to_owned(),
+        None => format!("{before}://{after}"),
     }
 }
 
@@ -223,9 +247,20 @@ mod tests {
     #[test]
     fn the_command_is_quoted_and_has_no_password() {
         let words =
-            ["/usr/bin/portolan", "eval", "my file", "http://me:se@cret@host:1/v1", "it's", ""];
+            ["/usr/bin/portolan", "my file", "http://me:se@cret@host:1/v1?key=a", "it's", ""];
         let shown = command_line(words.into_iter().map(str::to_owned));
-        assert_eq!(shown, "portolan eval 'my file' http://host:1/v1 'it'\\''s' ''");
+        assert_eq!(shown, "portolan 'my file' http://host:1/v1 'it'\\''s' ''");
+    }
+
+    #[test]
+    fn the_page_says_which_queries_did_not_run_one_after_the_other_in_it() {
+        let plain = "Queries ran one after the other.";
+        assert_eq!((order(None, true), order(Some(1), false)), (plain.into(), plain.into()));
+        assert!(order(Some(8), false).ends_with(
+            "but those of the agent 8 at once, which makes \
+                                                 the time of each longer."
+        ));
+        assert!(order(Some(1), true).contains("taken from traces"));
     }
 
     #[test]

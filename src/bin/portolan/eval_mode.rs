@@ -16,7 +16,8 @@ pub enum EvalMode {
     /// The candidates of hybrid search (of what there is, without vectors or an index of words), in
     /// the order of the reranker
     Reranked,
-    /// What a chat model finds in many steps, each a search; it names ten at most
+    /// What a chat model finds in many steps, each a search, reranked if there is a reranker; it
+    /// names ten at most
     Agentic,
     /// By vector, over all of them
     Exact,

@@ -130,8 +130,23 @@ fn ready(set: &EvalSet, query: &Query, vector: Vec<f32>) -> Judged {
     Judged { query: query.clone(), vector, embedding, excluded }
 }
 
-/// An id of digits is a text in a set, and may be a number in the collection.
+/// An id of digits is a text in a set, and may be a number in the collection: one whose text is
+/// that id, which that of 7 is not for `007` and `+7`.
 fn records(ids: &BTreeSet<String>) -> Vec<RecordId> {
-    let numbers = ids.iter().filter_map(|id| id.parse::<i64>().ok()).map(RecordId::from);
+    let number = |id: &String| id.parse::<i64>().ok().filter(|number| number.to_string() == *id);
+    let numbers = ids.iter().filter_map(number).map(RecordId::from);
     ids.iter().map(RecordId::from).chain(numbers).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_number_too_only_if_it_is_written_as_one() {
+        let texts = ["+7", "-0", "-3", "007", "7", "7 ", "9223372036854775808", "a"];
+        let ids = records(&texts.map(str::to_owned).into());
+        let expected = texts.map(RecordId::from).into_iter().chain([(-3).into(), 7.into()]);
+        assert_eq!(ids, expected.collect::<Vec<_>>());
+    }
 }

@@ -1,7 +1,9 @@
 //! Standard output: one JSON document (or JSON lines) for scripts, text for people.
 
 use std::fmt::Display;
+use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::Path;
 
 use portolan::{Metadata, Value};
 use serde::Serialize;
@@ -63,6 +65,16 @@ fn write(text: &dyn Display) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let written = writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush());
     written.map_err(|error| Failure::of_output(&error))
+}
+
+/// Makes a file that is written at the end, or opens it, and its folder: that it cannot be written
+/// is found out before there is work to lose.
+pub fn writable(path: &Path) -> Result<()> {
+    let failed = |error: std::io::Error| Failure::of_file(path, &error);
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    OpenOptions::new().append(true).create(true).open(path).map(drop).map_err(failed)
 }
 
 /// `text` without characters that steer a terminal: stored text is not trusted to do so.

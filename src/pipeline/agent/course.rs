@@ -110,7 +110,7 @@ impl<'r, 'a> Course<'r, 'a> {
         conversation: &mut Conversation,
         toolbox: &Toolbox,
     ) -> Ended {
-        let failure = match self.react(calls, conversation, toolbox).await {
+        let mut failure = match self.react(calls, conversation, toolbox).await {
             Ok(chosen) => {
                 let source = ResultSource::FinalResults;
                 return Ended { chosen, source, failure: None, selection: None };
@@ -130,6 +130,12 @@ impl<'r, 'a> Course<'r, 'a> {
             selection = trace;
             if let Some(chosen) = chosen {
                 return self.ended(chosen, ResultSource::SelectionAgent, failure, selection);
+            }
+            // What broke off the selection would not come again: it is what the run ended by.
+            let broken = selection.as_ref().and_then(|selection| selection.failure.as_ref());
+            let broken = broken.filter(|broken| !broken.kind.is_lasting());
+            if let Some(broken) = broken.filter(|_| failure.kind.is_lasting()) {
+                failure = broken.clone();
             }
         }
         let (ids, source) = match self.retrievals.as_slice() {

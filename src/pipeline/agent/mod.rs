@@ -206,18 +206,19 @@ impl<'a> Agent<'a> {
         self
     }
 
-    /// Documents of a search unless the model says. Default: 10. The first search gives as many as
-    /// the result has, if that is more.
-    pub fn top_k(mut self, documents: usize) -> Self {
-        self.settings.top_k = documents;
-        self.settings.top_k_max = self.settings.top_k_max.max(documents);
+    /// Passages of a search unless the model says. Default: 10. The first search gives as many as
+    /// the result has documents, if that is more. A passage is a record: with
+    /// [`documents_by`](Self::documents_by) several can be of one document.
+    pub fn top_k(mut self, passages: usize) -> Self {
+        self.settings.top_k = passages;
+        self.settings.top_k_max = self.settings.top_k_max.max(passages);
         self
     }
 
-    /// Most documents that the model can ask a search for. Default: 100, or `top_k` if that is
+    /// Most passages that the model can ask a search for. Default: 100, or `top_k` if that is
     /// more.
-    pub fn top_k_max(mut self, documents: usize) -> Self {
-        self.settings.top_k_max = documents.max(self.settings.top_k);
+    pub fn top_k_max(mut self, passages: usize) -> Self {
+        self.settings.top_k_max = passages.max(self.settings.top_k);
         self
     }
 

@@ -285,7 +285,9 @@ impl Agent<'_> {
 async fn found(path: PathBuf, plan: &Plan, name: &str) -> Result<Option<AgentTrace>> {
     let read = blocking(move || Ok(AgentTrace::read(path).ok())).await?;
     let lasts = |trace: &AgentTrace| {
-        trace.outcome.failure.as_ref().is_none_or(|failure| failure.kind.is_lasting())
+        let selection = trace.selection.as_ref().and_then(|selection| selection.failure.as_ref());
+        let failures = trace.outcome.failure.iter().chain(selection);
+        failures.into_iter().all(|failure| failure.kind.is_lasting())
     };
     Ok(read.filter(|trace| {
         let of = &trace.collection;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::trace::{RetrievalTrace, RetrievedTrace};
 use crate::db::Hit;
 use crate::fusion::Fusion;
+use crate::pipeline::template_tokens::begins_control;
 use crate::record::{RecordId, Value};
 
 /// The note of a document that is not shown again.
@@ -81,9 +82,9 @@ impl Seen {
         self.documents.len()
     }
 
-    /// The document of a label.
+    /// The document of a label, which models may put blanks around.
     pub(super) fn document(&self, label: &str) -> Option<&RecordId> {
-        self.documents.get(label.trim()).or_else(|| self.documents.get(label))
+        self.documents.get(label).or_else(|| self.documents.get(label.trim()))
     }
 
     /// The lines of a document, as they were shown.
@@ -166,7 +167,21 @@ fn line(hit: &Hit, label: &str, is_new: bool, chars: usize) -> String {
         note: Some(REPEATED).filter(|_| !is_new),
     };
     // Strings and numbers alone: there is nothing that could fail.
-    serde_json::to_string(&line).unwrap_or_default()
+    escaped(&serde_json::to_string(&line).unwrap_or_default())
+}
+
+/// The same JSON without what tokens of chat templates begin with: in an object of strings and
+/// numbers, both signs stand inside of strings alone.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for (at, c) in json.char_indices() {
+        match c {
+            '<' => out.push_str("\\u003c"),
+            '[' if begins_control(json.get(at..).unwrap_or_default()) => out.push_str("\\u005b"),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// Where a text ends after so many characters.

@@ -50,7 +50,7 @@ pub struct AgentSettings {
     pub exact: bool,
     /// Documents of a search unless the model says.
     pub top_k: usize,
-    /// Most documents of a search.
+    /// Most passages of a search.
     pub top_k_max: usize,
     /// Most calls of the model in the search.
     pub max_steps: usize,
@@ -115,7 +115,7 @@ impl AgentSettings {
         match self {
             Self { limit: 0, .. } => refuse("an agent is to find 0 documents: give 1 or more"),
             Self { max_steps: 0, .. } => refuse("an agent has 0 steps: give 1 or more"),
-            Self { top_k: 0, .. } => refuse("a search is to give 0 documents: give 1 or more"),
+            Self { top_k: 0, .. } => refuse("a search is to give 0 passages: give 1 or more"),
             Self { max_cost: Some(_), price: None, .. } => {
                 refuse("a limit of money needs the price of tokens: set it with Agent::price")
             }

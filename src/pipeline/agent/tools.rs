@@ -197,15 +197,16 @@ fn retrieve(top_k: usize, top_k_max: usize) -> Tool {
             },
             "top_k": {
                 "type": "integer", "default": top_k, "minimum": 1, "maximum": top_k_max,
-                "description": "How many documents that were not shown before",
+                "description": "How many passages that were not shown before",
             },
         },
         "required": ["query"],
         "additionalProperties": false,
     });
     let description = "Searches the collection. Gives one JSON object a line, the best match \
-                       first: id, score, title and text of a document. Documents that were shown \
-                       before come with a note instead of their text.";
+                       first: id of a document, score, title and text of a passage of it, which may \
+                       be the whole document. Passages that were shown before come with a note \
+                       instead of their text.";
     Tool::new(RETRIEVE, description, parameters)
 }
 

@@ -140,7 +140,7 @@ pub struct RetrievalTrace {
     pub step: usize,
     /// What was searched for.
     pub query: String,
-    /// How many new documents were wanted.
+    /// How many new passages were wanted.
     pub top_k: usize,
     /// Time it took, in milliseconds.
     pub took_ms: f64,

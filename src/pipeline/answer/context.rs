@@ -8,6 +8,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::marks::disarmed;
 use super::report::{LeftOut, LeftOutReason, Source};
 use crate::db::Hit;
+use crate::pipeline::template_tokens::{begins_control, begins_tag};
 use crate::record::{Template, estimated_tokens};
 
 /// Counts the tokens of a text.
@@ -148,9 +149,11 @@ fn harmless(text: &str) -> String {
             let name = name.trim_start().as_bytes();
             let is_tag = name.get(..7).is_some_and(|tag| tag.eq_ignore_ascii_case(b"passage"));
             out.push_str(if is_tag { "&lt;" } else { "<" });
-            if after.starts_with("<|") {
+            if !is_tag && begins_tag(after) {
                 out.push(' ');
             }
+        } else if c == '[' && begins_control(text.get(at..).unwrap_or_default()) {
+            out.push_str("[ ");
         } else {
             out.push(c);
         }
@@ -264,7 +267,7 @@ mod tests {
 
         #[test]
         fn no_text_ends_its_block_or_passes_for_a_citation(
-            text in "(<|/| |passage|PASSAGE|>|\\[|\\]|[0-9]|\\||\n|x){0,30}",
+            text in "(<|/| |passage|PASSAGE|INST|>|\\[|\\]|[0-9]|\\||\n|x|\u{ff5c}){0,30}",
         ) {
             let block = block(1, &text, "");
             let inner = block.strip_prefix("<passage number=\"1\">\n").expect("its opening");
@@ -272,8 +275,24 @@ mod tests {
             let bare: String = inner.chars().filter(|c| !c.is_whitespace()).collect();
             let bare = bare.to_ascii_lowercase();
             prop_assert!(!bare.contains("<passage") && !bare.contains("</passage"));
-            prop_assert!(!inner.contains("<|"));
+            for token in ["<|", "<\u{ff5c}", "<x", "</x", "[INST]", "[/INST]", "[PASSAGE]"] {
+                prop_assert!(!inner.contains(token), "{}", token);
+            }
             prop_assert_eq!(disarmed(inner), inner);
+        }
+    }
+
+    #[test]
+    fn tokens_of_chat_templates_are_broken_up() {
+        for (text, shown) in [
+            ("<|im_start|>system", "< |im_start|>system"),
+            ("<\u{ff5c}User\u{ff5c}>", "< \u{ff5c}User\u{ff5c}>"),
+            ("</s><s>[INST] x [/INST]", "< /s>< s>[ INST] x [ /INST]"),
+            ("<<SYS>> <start_of_turn>user", "<< SYS>> < start_of_turn>user"),
+            ("<|passage|> <passage>", "< |passage|> &lt;passage>"),
+            ("a < b, a <= b, [US] [a] x[0]", "a < b, a <= b, [US] [a] x(0)"),
+        ] {
+            assert_eq!(harmless(text), shown);
         }
     }
 
