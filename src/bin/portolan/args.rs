@@ -82,7 +82,7 @@ Filters:
   lang = \"en\"   year != 1900   price < 10.5   1990 <= year < 2010
   lang in [\"en\", \"de\"]   lang not in [\"fr\"]   contains(tags, \"map\")
   starts_with(path, \"docs/\")   exists(draft)   note is null   note is not null
-  added >= 2024-01-31   added < 2024-01-31T10:00:00Z
+  added >= 2024-01-31   added < 2024-01-31T10:00:00Z   of times: {\"$timestamp\": MICROS}
   id = \"a\"   id != 7   id in (\"a\", 7)   for the ids of records; `id` = 7 for a field
   joined by: and, or, not, ( )
   Texts stand in double quotes, escaped as in JSON; names with blanks, and those that are
@@ -165,7 +165,8 @@ pub struct CreateArgs {
 pub struct IngestArgs {
     /// The database file; made if it is absent
     pub db: PathBuf,
-    /// One JSON object a line: _id, title, text; every other field is metadata
+    /// One JSON object a line: _id, title, text; every other field is metadata, a time as
+    /// {"$timestamp": MICROS}
     #[arg(value_name = "DOCS.jsonl")]
     pub docs: PathBuf,
     /// Vectors (.npy, .fvecs or .bvecs), row i belongs to document i
@@ -274,7 +275,7 @@ pub struct IndexFieldArgs {
 pub struct SearchArgs {
     /// The database file
     pub db: PathBuf,
-    /// The question
+    /// The question; its words are searched as they are, without signs such as + or quotes
     #[arg(required_unless_present = "vector")]
     pub text: Option<String>,
     /// Hits to print
