@@ -1,5 +1,6 @@
 //! The agentic rows of `eval`: a chat model searches for the documents of each query, over the same
-//! collection, by the same modes and with the same fusion, candidates and reranker as the other rows.
+//! collection, by the same modes and with the same fusion, candidates and reranker as the other
+//! rows.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -204,9 +204,9 @@ fn retrieve(top_k: usize, top_k_max: usize) -> Tool {
         "additionalProperties": false,
     });
     let description = "Searches the collection. Gives one JSON object a line, the best match \
-                       first: id of a document, score, title and text of a passage of it, which may \
-                       be the whole document. Passages that were shown before come with a note \
-                       instead of their text.";
+                       first: id of a document, score, title and text of a passage of it, which \
+                       may be the whole document. Passages that were shown before come with a \
+                       note instead of their text.";
     Tool::new(RETRIEVE, description, parameters)
 }
 
