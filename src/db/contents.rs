@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Collection;
+use super::text::text_index;
 use crate::error::{Error, Result};
 use crate::storage::{Table, keys as key, tables};
 
@@ -18,19 +19,21 @@ pub(crate) struct Contents {
 }
 
 impl Collection {
-    /// The contents as they are now. Reads two entries.
+    /// The contents at one version of the file, the newest. Reads the manifest and the setting of
+    /// the text index.
     ///
     /// # Errors
     /// Storage; the collection was deleted.
     pub(crate) fn contents(&self) -> Result<Contents> {
-        let words = self.text_index()?;
         let snapshot = self.inner.snapshot()?;
+        let snapshot = snapshot.as_ref();
+        let words = text_index(snapshot, self.id)?;
         let entry = snapshot.get(Table::Collections, &key::manifest(self.id))?;
         let deleted = || Error::CollectionNotFound { name: self.name.to_string() };
         let mut hasher = Xxh3::new();
         hasher.update(entry.ok_or_else(deleted)?);
         hasher.update(format!("{words:?}").as_bytes());
-        let records = tables::manifest(snapshot.as_ref(), self.id)?.records;
+        let records = tables::manifest(snapshot, self.id)?.records;
         Ok(Contents { commit: snapshot.version(), records, mark: hasher.digest() })
     }
 }

@@ -6,9 +6,9 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::nim::cost;
+use super::nim::{cost, options};
 use super::stage::{BoxFuture, StageError};
-use crate::nim::{CallOptions, Chat, ChatAnswer, ChatDelta, ChatRequest, ChatStream, NimError};
+use crate::nim::{Chat, ChatAnswer, ChatDelta, ChatRequest, ChatStream, NimError};
 
 /// A model that answers conversations and calls tools.
 pub trait ChatModel: Send + Sync {
@@ -152,11 +152,9 @@ impl ChatModel for Chat {
         request: ChatRequest<'a>,
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<ChatAnswer, ChatFailure>> {
-        Box::pin(async move {
-            let options = CallOptions::new();
-            let options = deadline.map_or(options, |at| options.deadline(at));
-            self.complete_with(request, options).await.map_err(failed)
-        })
+        Box::pin(
+            async move { self.complete_with(request, options(deadline)).await.map_err(failed) },
+        )
     }
 
     fn stream<'a>(
@@ -165,9 +163,7 @@ impl ChatModel for Chat {
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<Box<dyn ChatSteps>, ChatFailure>> {
         Box::pin(async move {
-            let options = CallOptions::new();
-            let options = deadline.map_or(options, |at| options.deadline(at));
-            let stream = self.stream_with(request, options).await.map_err(failed)?;
+            let stream = self.stream_with(request, options(deadline)).await.map_err(failed)?;
             Ok(Box::new(stream) as Box<dyn ChatSteps>)
         })
     }

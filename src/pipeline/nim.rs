@@ -12,7 +12,8 @@ use crate::nim::{
 };
 use crate::record::{ModelContract, Roles};
 
-fn options(deadline: Option<Instant>) -> CallOptions {
+/// The options of a call that gives up at a deadline.
+pub(super) fn options(deadline: Option<Instant>) -> CallOptions {
     let options = CallOptions::new();
     deadline.map_or(options, |at| options.deadline(at))
 }

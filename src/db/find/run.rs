@@ -239,12 +239,12 @@ impl Run<'_> {
     /// Warns where everything that matches is read for the want of an index.
     fn warn_of_reads(&mut self) -> Result<()> {
         let find = self.find;
-        if !find.lists.is_empty() {
+        let ordered = find.order_by.as_ref().map(|by| ("order", &by.field));
+        let grouped = find.group_by.as_ref().map(|by| ("grouping", &by.field));
+        if !find.lists.is_empty() || (ordered.is_none() && grouped.is_none()) {
             return Ok(());
         }
         let settings = FieldSettings::read(self.given.snapshot, self.given.collection.id)?;
-        let ordered = find.order_by.as_ref().map(|by| ("order", &by.field));
-        let grouped = find.group_by.as_ref().map(|by| ("grouping", &by.field));
         for (what, field) in ordered.into_iter().chain(grouped) {
             if settings.lookup(field) == Lookup::Scan {
                 self.warnings.push(format!(
