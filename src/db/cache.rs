@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::{Database, Inner};
 use crate::error::Result;
@@ -65,6 +65,8 @@ pub struct CacheInfo {
 pub(super) struct Cache {
     pub(super) options: Option<CacheOptions>,
     waiting: Mutex<Waiting>,
+    /// Held from taking what waits until it is in the file or waits again.
+    writing: Mutex<()>,
 }
 
 /// What is to be written.
@@ -106,7 +108,7 @@ impl Waiting {
 
 impl Cache {
     pub(super) fn new(options: Option<CacheOptions>) -> Self {
-        Self { options, waiting: Mutex::default() }
+        Self { options, waiting: Mutex::default(), writing: Mutex::default() }
     }
 
     pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -120,9 +122,25 @@ impl Cache {
 }
 
 impl Inner {
-    /// Writes what waits; how much that was.
-    pub(crate) fn write_cache(&self, policy: WriterPolicy) -> Result<usize> {
-        // In a statement of its own: nothing is locked while the file is written.
+    /// Writes what waits, after a write that is under way: what that one could not store waits
+    /// again, and is not overlooked. How much was written.
+    fn write_cache(&self, policy: WriterPolicy) -> Result<usize> {
+        let _writing = self.cache.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_waiting(policy)
+    }
+
+    /// Writes what waits, unless any writer is at work, one of the cache included.
+    pub(crate) fn try_write_cache(&self) -> Result<usize> {
+        let _writing = match self.cache.writing.try_lock() {
+            Ok(writing) => writing,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(0),
+        };
+        self.write_waiting(WriterPolicy::Refuse)
+    }
+
+    fn write_waiting(&self, policy: WriterPolicy) -> Result<usize> {
+        // In a statement of its own: queries add to what waits while the file is written.
         let taken = self.cache.waiting().take();
         taken.map_or(Ok(0), |taken| self.write_taken(policy, taken))
     }
@@ -164,7 +182,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         // Nobody is left to tell; what is not written is asked for again.
-        let _ = self.write_cache(WriterPolicy::Refuse);
+        let _ = self.try_write_cache();
     }
 }
 
@@ -240,5 +258,32 @@ mod tests {
         let seed = cache::state(db.inner.snapshot().expect("a snapshot").as_ref());
         keep(seed.expect("a state").expect("a cache").seed);
         assert_eq!((db.write_cache().expect("a commit"), entries()), (1, 1));
+    }
+
+    #[test]
+    fn what_another_write_could_not_store_is_written_by_the_next() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("p.portolan");
+        let db = DatabaseOptions::new().cache(CacheOptions::new()).open(&path).expect("a file");
+        let cache = &db.inner.cache;
+        {
+            let mut waiting = cache.waiting();
+            waiting.seed = Some(7);
+            let change = Change { said: Said::Vector(vec![1.0]), merge: false };
+            waiting.changes.insert(Subject::logits("model", "a question"), change);
+        }
+        // A write is under way, and has taken what waits.
+        let under_way = cache.writing.lock().expect("nobody writes");
+        let taken = cache.waiting().take().expect("a change");
+        assert_eq!(db.inner.try_write_cache().expect("left to the other"), 0);
+        let next = std::thread::spawn({
+            let db = db.clone();
+            move || db.write_cache().expect("a commit")
+        });
+        // It finds the file busy, and gives back what it took.
+        cache.waiting().changes.extend(taken.changes);
+        drop(under_way);
+        assert_eq!(next.join().expect("a thread"), 1);
+        assert_eq!(db.info().expect("the counts").cache.entries, 1);
     }
 }

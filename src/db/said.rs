@@ -7,7 +7,6 @@ use super::cache::{Waiting, new_seed};
 use super::{Collection, StoreKind};
 use crate::error::Result;
 use crate::record::{ModelContract, Roles};
-use crate::storage::WriterPolicy;
 use crate::storage::cache::{self, Change, Said, State, Subject};
 
 /// Changes that wait before they are written.
@@ -165,7 +164,7 @@ impl Collection {
     /// Writes what waits, unless another writer is at work.
     pub(crate) fn try_write_cache(&self) {
         // What is not written is asked for again, and counted.
-        let _ = self.inner.write_cache(WriterPolicy::Refuse);
+        let _ = self.inner.try_write_cache();
     }
 
     /// Changes that were dropped because the file could not be written.
