@@ -9,6 +9,9 @@ mod common;
 mod filters;
 #[path = "model/hybrid.rs"]
 mod hybrid;
+#[cfg(feature = "nim")]
+#[path = "model/reranked.rs"]
+mod reranked;
 #[path = "model/searches.rs"]
 mod searches;
 #[path = "model/shapes.rs"]
@@ -126,6 +129,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Ask::Listed),
         1 => Just(Ask::Like),
         1 => Just(Ask::Diverse),
+        2 => Just(Ask::Reranked),
     ];
     let ask = (ask, any::<u64>(), prop::option::of(predicate()));
     prop_oneof![

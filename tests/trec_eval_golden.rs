@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use portolan::eval::metrics::{Judgments, Qrels, mean_scores, mrr_at, ndcg_at, recall_at};
+use portolan::eval::metrics::{
+    Judgments, Qrels, average_precision_at, mean_scores, mrr_at, ndcg_at, precision_at, recall_at,
+};
 use serde_json::Value;
 
 /// trec_eval sums in another order; both are exact to about 1e-16 per term.
@@ -62,6 +64,11 @@ fn every_query_scores_as_trec_eval_scores_it() {
             ("recall_10", recall_at(&ranking, judgments, 10)),
             ("recall_100", recall_at(&ranking, judgments, 100)),
             ("mrr_10", mrr_at(&ranking, judgments, 10)),
+            ("map_cut_10", average_precision_at(&ranking, judgments, 10)),
+            ("map_cut_100", average_precision_at(&ranking, judgments, 100)),
+            ("P_1", precision_at(&ranking, judgments, 1)),
+            ("P_10", precision_at(&ranking, judgments, 10)),
+            ("P_100", precision_at(&ranking, judgments, 100)),
         ];
         assert_eq!(actual.len(), golden.expected.len());
         for (name, figure) in actual {

@@ -164,6 +164,19 @@ fn an_index_that_is_built_of_many_records_later_orders_them_as_well() {
 }
 
 #[test]
+fn an_explanation_tells_whether_an_index_gave_the_order() {
+    for (indexed, told) in [
+        (IndexFields::All, "listing: 8 records, the first by the index of few,"),
+        (IndexFields::Declared, "records listed,"),
+    ] {
+        let long = Long::new(indexed);
+        let found = run(long.docs.find().order_by("few", Order::Ascending).limit(7));
+        let words = found.explain().to_string();
+        assert!(words.contains(told), "{words}");
+    }
+}
+
+#[test]
 fn a_walk_goes_on_at_its_place_when_records_come_and_go_in_other_blocks() {
     for indexed in [IndexFields::All, IndexFields::Declared] {
         let mut long = Long::new(indexed);

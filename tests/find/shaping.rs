@@ -308,6 +308,7 @@ fn an_explanation_tells_lists_paths_stages_and_what_recall_to_expect() {
         "filter: half = 0: 451 records pass, 451 with",
         "by indexes alone",
         "list 1: dense",
+        "expected recall of the 100 nearest",
         "list 2: text",
         "fusion:",
         "total:",

@@ -100,6 +100,8 @@ pub enum Ask {
     Listed,
     Like,
     Diverse,
+    /// Without the pipeline it is left out.
+    Reranked,
 }
 
 /// Scores by id, with how far arithmetic may be from them.
@@ -221,6 +223,10 @@ impl Ask {
             Self::Listed => check_listed(docs, side, rng, filter),
             Self::Like => check_like(docs, side, rng, filter),
             Self::Diverse => check_diverse(docs, side, rng, filter),
+            #[cfg(feature = "nim")]
+            Self::Reranked => super::reranked::check_reranked(docs, side, rng, filter),
+            #[cfg(not(feature = "nim"))]
+            Self::Reranked => {}
         }
     }
 }
