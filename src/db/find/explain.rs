@@ -130,7 +130,9 @@ impl fmt::Display for Explanation<'_> {
             write!(f, "depth {}, weight {}: ", list.depth, list.weight)?;
             write!(f, "{} of {} scored, {:.3} ms", list.found, list.scored, millis(list.took))?;
             match list.expected_recall {
-                Some(recall) => writeln!(f, ", expected recall {recall:.3}")?,
+                Some(recall) => {
+                    writeln!(f, ", expected recall of the {} nearest {recall:.3}", list.depth)?;
+                }
                 None => writeln!(f)?,
             }
             for segment in &list.segments {

@@ -198,8 +198,8 @@ pub struct ListReport {
     pub search: Option<SearchReport>,
     /// How each segment was searched, in their order; vectors only.
     pub segments: Vec<SegmentReport>,
-    /// The share of the true neighbors that the walks of graphs are expected to find, from what was
-    /// measured when the graphs were built; none for lists that are not of vectors.
+    /// The share of the `depth` true neighbors that the walks of graphs are expected to find, from
+    /// what was measured when the graphs were built; none for lists that are not of vectors.
     pub expected_recall: Option<f32>,
 }
 

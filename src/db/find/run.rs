@@ -168,8 +168,8 @@ impl Run<'_> {
     fn candidates(&mut self, rankings: &[Ranking]) -> Result<Vec<Candidate>> {
         let of = |(slot, score)| Candidate { slot, score, key: None };
         if self.find.lists.is_empty() {
-            let listed = self.listed()?;
-            self.stage("listing", listed.len() as u64, Cow::Borrowed("records listed"));
+            let (listed, note) = self.listed()?;
+            self.stage("listing", listed.len() as u64, note);
             return Ok(listed.into_iter().map(|slot| of((slot, 0.0))).collect());
         }
         if let [ranking] = rankings {
@@ -188,8 +188,8 @@ impl Run<'_> {
         Ok(fused.into_iter().map(of).collect())
     }
 
-    /// Slots of records that match; no more than are needed.
-    fn listed(&self) -> Result<Vec<u32>> {
+    /// Slots of records that match, no more than are needed, and how they were found.
+    fn listed(&self) -> Result<(Vec<u32>, Cow<'static, str>)> {
         let find = self.find;
         let all_count = find.group_by.is_some() || find.facets.iter().any(|facet| facet.of_found);
         // The one after the last that is shown tells whether there is another page.
@@ -201,7 +201,11 @@ impl Run<'_> {
                 let version = self.given.snapshot.version();
                 let is_same = after.as_ref().is_none_or(|after| after.version == version);
                 if is_same && let Some(slots) = order_by.first(self.given, wanted)? {
-                    return Ok(slots);
+                    let field = &order_by.field;
+                    return Ok((
+                        slots,
+                        format!("records, the first by the index of {field}").into(),
+                    ));
                 }
                 (0, usize::MAX)
             }
@@ -211,7 +215,7 @@ impl Run<'_> {
             }
             (None, _) => (0, wanted),
         };
-        self.given.slots(first, |_| true, most)
+        Ok((self.given.slots(first, |_| true, most)?, Cow::Borrowed("records listed")))
     }
 
     fn facets(&mut self, candidates: &[Candidate]) -> Result<Vec<super::FacetCounts>> {
