@@ -2,17 +2,19 @@
 """The retrieval agent beside single searches, on a set of questions that need several documents.
 
   python bench/agent/run.py --portolan target/release/portolan --set FOLDER \
-      --embed-url http://127.0.0.1:8080/v1 --embed-model MODEL [--db FILE] [--delay-ms 500]
+      --embed-url http://127.0.0.1:8080/v1 --embed-model MODEL [--db FILE] [--delay-ms 200]
 
 FOLDER holds docs.jsonl, queries.jsonl and qrels.tsv in BEIR's form (MuSiQue, 200 questions, for the
 figures in docs/agent.md). The documents are ingested into FILE unless it is there. The agent is
 driven by policy_server.py, rules instead of a model; --chat-url and --chat-model take a real one
 instead. Prints a table of recall and nDCG at 10, searches, calls of the model, tokens and time per
-query: dense, lexical and hybrid search, then the loop. Then the loop with 1 and with 8 questions in
-flight, by words alone and with a service that takes --delay-ms for each answer, as models do: so it
-is seen what the questions cost each other, and not what a small embedding service takes.
+query: dense, lexical and hybrid search, then the loop. Then the loop with --parallel 1, 2, 8 and 16
+questions in flight, by words alone, with a service that answers at once and with one that takes
+--delay-ms for each answer, as models do: so it is seen what the questions cost each other, and not
+what a small embedding service takes. Medians of --rounds, one after the other of each.
 """
-import argparse, collections, json, math, os, pathlib, resource, subprocess, sys, tempfile, time
+import argparse, collections, json, math, os, pathlib, resource, statistics, subprocess, sys
+import tempfile, time
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -125,11 +127,19 @@ def table(args, judged, url):
 
 
 def flights(args, url, what):
-    for parallel in (1, 8):
-        done = agent(args, url, parallel, 'lexical')
-        each = sum(one['took_ms'] for one in done['results']) / max(1, done['queries'])
-        row(what, parallel, f"{done['seconds']:.1f}", f"{done['cpu']:.1f}", f'{each:.0f}',
-            sum(one['retrievals'] for one in done['results']))
+    """So many questions in flight, in turn, so that a machine whose speed drifts is as unfair to
+    all; medians over the rounds."""
+    runs = collections.defaultdict(list)
+    for _ in range(args.rounds):
+        for parallel in args.parallel:
+            done = agent(args, url, parallel, 'lexical')
+            each = sum(one['took_ms'] for one in done['results']) / max(1, done['queries'])
+            searches = sum(one['retrievals'] for one in done['results'])
+            runs[parallel].append((done['seconds'], done['cpu'], each, searches))
+    for parallel, rounds in runs.items():
+        seconds, cpu, each, searches = map(statistics.median, zip(*rounds))
+        spread = f'{min(rounds)[0]:.1f} to {max(rounds)[0]:.1f}'
+        row(what, parallel, f'{seconds:.1f} ({spread})', f'{cpu:.1f}', f'{each:.0f}', searches)
 
 
 def main():
@@ -145,7 +155,11 @@ def main():
     parser.add_argument('--chat-port', type=int, default=8200)
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--max-steps', type=int, default=12)
-    parser.add_argument('--delay-ms', type=int, default=500)
+    parser.add_argument('--delay-ms', type=int, default=200)
+    parser.add_argument('--parallel', type=lambda text: [int(one) for one in text.split(',')],
+                        default=[1, 2, 8, 16])
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--only-table', action='store_true')
     args = parser.parse_args()
     judged = judgments(args.set / 'qrels.tsv')
     with tempfile.TemporaryDirectory() as folder:
@@ -158,7 +172,9 @@ def main():
             return
         with Rules(args, 0) as rules:
             table(args, judged, rules.url)
-        row('by words alone, all questions', 'in flight', 'seconds', 'CPU seconds',
+        if args.only_table:
+            return
+        row('by words alone, all questions', 'in flight', 'seconds', 'CPU seconds of portolan',
             'ms per question', 'searches')
         row('---', *['---:'] * 5)
         with Rules(args, 0) as rules:
