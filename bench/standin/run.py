@@ -2,7 +2,7 @@
 """Ingest and search against a stand-in for the model services that fails on purpose.
 
   python bench/standin/run.py --portolan target/release/portolan --server server.py \
-      --docs docs.jsonl --queries queries.jsonl [--count 1000] [--python PYTHON] [--only clean,key]
+      --docs docs.jsonl --queries queries.jsonl [--count 5183] [--python PYTHON] [--only clean,key]
 
 The server takes --port, --fault STATUS:EVERY, --delay-ms, --unsorted and --key, and serves
 /v1/embeddings and /v1/ranking. For each way to fail the script ingests the same documents into a
@@ -18,6 +18,8 @@ RUNS = {
     'clean': [],
     '503:3': ['--fault', '503:3'],
     '429:4': ['--fault', '429:4'],
+    # Without a word about when to come back.
+    '500:3': ['--fault', '500:3'],
     'delay 200': ['--delay-ms', '200'],
     'unsorted': ['--unsorted'],
     'key': ['--key', KEY],
@@ -92,6 +94,8 @@ def run(args, name, flags, folder, docs, questions, clean):
             refused = portolan(args, *ingest, ok=False)
             check('api key' in str(refused), 'without the key the service refuses by name')
         done = portolan(args, *ingest, key=key)
+        if '--fault' in flags:
+            check(done['retries'] > 0, 'the faults of the server are met')
         check(done['embedded'] == args.count, f"{done['embedded']} of {args.count} are embedded")
         again = portolan(args, *ingest, key=key)
         check(again['unchanged'] == args.count, 'nothing is embedded twice')
@@ -130,7 +134,7 @@ def main():
     parser.add_argument('--server', required=True, type=pathlib.Path)
     parser.add_argument('--docs', required=True, type=pathlib.Path)
     parser.add_argument('--queries', required=True, type=pathlib.Path)
-    parser.add_argument('--count', type=int, default=1000)
+    parser.add_argument('--count', type=int, default=5183, help='documents; SciFact has 5183')
     parser.add_argument('--batch-size', type=int, default=50)
     parser.add_argument('--questions', type=int, default=5)
     parser.add_argument('--python', default=sys.executable)

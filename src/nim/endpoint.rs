@@ -104,7 +104,7 @@ impl Endpoint {
             if version == "v1" {
                 pop_segment(&mut url);
             }
-        } else if !matches!(version.as_str(), "v1" | "v2") && how.append_version {
+        } else if !is_version(&version) && how.append_version {
             push_segments(&mut url, &["v1"]);
         }
         Ok(Self { service, api, root: url, exact })
@@ -136,7 +136,7 @@ impl Endpoint {
     pub(super) fn health(&self) -> Target {
         let (path, below_version) = self.api.health();
         let mut url = self.root.clone();
-        if !below_version && last_segment(&url).starts_with('v') {
+        if !below_version && is_version(&last_segment(&url)) {
             pop_segment(&mut url);
         }
         push_segments(&mut url, path);
@@ -259,6 +259,10 @@ fn is_loopback(url: &Url) -> bool {
         Ok(address) => address.to_canonical().is_loopback(),
         Err(_) => host == "localhost",
     }
+}
+
+fn is_version(segment: &str) -> bool {
+    matches!(segment, "v1" | "v2")
 }
 
 fn last_segment(url: &Url) -> String {

@@ -96,6 +96,7 @@ impl Transport {
             let status = self.status_target(target, response.headers())?;
             drop(response);
             tokio::time::sleep(wait).await;
+            ledger.paused(wait);
             wait = wait.saturating_mul(2).min(POLL_WAITS.1);
             self.turn(end, ledger).await?;
             ledger.sent(0);

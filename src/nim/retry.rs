@@ -19,11 +19,11 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// 4 tries, 250 ms to 10 s, Retry-After up to 60 s.
+    /// 5 tries, 1 s to 10 s, Retry-After up to 60 s.
     fn default() -> Self {
         Self {
-            tries: 4,
-            base: Duration::from_millis(250),
+            tries: 5,
+            base: Duration::from_secs(1),
             cap: Duration::from_secs(10),
             retry_after_cap: Duration::from_secs(60),
         }
@@ -31,7 +31,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The defaults: 4 tries, 250 ms to 10 s, Retry-After up to 60 s.
+    /// The defaults: 5 tries, 1 s to 10 s, Retry-After up to 60 s.
     pub fn new() -> Self {
         Self::default()
     }
@@ -102,14 +102,14 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_cap_and_end_with_the_tries() {
         let policy = RetryPolicy::new();
-        for (failed, most) in [(1, 250), (2, 500), (3, 1000)] {
+        for (failed, most) in [(1, 1_000), (2, 2_000), (3, 4_000), (4, 8_000)] {
             let waits: Vec<_> = (0..200).filter_map(|_| policy.wait(failed, None)).collect();
             assert_eq!(waits.len(), 200);
             assert!(waits.iter().all(|w| *w < Duration::from_millis(most)));
             assert!(waits.iter().any(|w| *w > Duration::from_millis(most / 2)));
             assert!(waits.iter().any(|w| *w < Duration::from_millis(most / 2)));
         }
-        assert_eq!(policy.wait(4, None), None);
+        assert_eq!(policy.wait(5, None), None);
         let endless = policy.tries(u32::MAX);
         let late = endless.wait(1000, None).expect("a wait");
         assert!(late <= Duration::from_secs(10));

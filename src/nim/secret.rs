@@ -64,6 +64,19 @@ impl Secrets {
         }
         clean
     }
+
+    /// Where the end of a text begins that may be the beginning of a secret; its length if none.
+    pub(super) fn open_end(&self, text: &str) -> usize {
+        let secrets = || self.0.iter().map(SecretString::expose_secret);
+        let longest = secrets().map(str::len).max().unwrap_or(0);
+        let from = text.len().saturating_sub(longest.saturating_sub(1));
+        let begins = |at: &usize| {
+            text.get(*at..).is_some_and(|end| {
+                secrets().any(|secret| secret.len() > end.len() && secret.starts_with(end))
+            })
+        };
+        (from..text.len()).find(begins).unwrap_or(text.len())
+    }
 }
 
 impl fmt::Debug for Secrets {
@@ -138,6 +151,24 @@ mod tests {
         let text = "EMPTY seven-7 eightby8-and-more eightby8!";
         assert_eq!(redact(text, &secrets), "EMPTY seven-7 [redacted] [redacted]!");
         assert_eq!(format!("{secrets:?}"), "[redacted]");
+    }
+
+    #[test]
+    fn an_end_that_may_go_on_as_a_secret_is_found_at_its_earliest() {
+        let mut secrets = Secrets::default();
+        assert_eq!(secrets.open_end("EMPTY"), 5);
+        secrets.extend(&["aba-ababab", "secret-2"].map(SecretString::from));
+        for (text, at) in [
+            ("", 0),
+            ("x", 1),
+            ("x aba-aba", 2),
+            ("x aba-ababab", 10),
+            ("\u{e4}s", 2),
+            ("secret-", 0),
+            ("secret-2", 8),
+        ] {
+            assert_eq!(secrets.open_end(text), at, "{text}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod commit;
 mod engine;
 mod flight;
+mod patience;
 mod progress;
 mod sort;
 mod source;

@@ -20,7 +20,7 @@ pub(super) fn options(deadline: Option<Instant>) -> CallOptions {
 
 fn failed(error: NimError, spent: CallCost) -> StageError {
     let is_slow = matches!(error, NimError::Timeout { .. });
-    let retryable = error.is_retryable();
+    let (retryable, wait) = (error.is_retryable(), error.retry_after());
     let (named, unnamed) = match &error {
         NimError::EmptyInput { index }
         | NimError::InputTooLong { index, .. }
@@ -32,7 +32,8 @@ fn failed(error: NimError, spent: CallCost) -> StageError {
         NimError::BadRequest(reply) => (None, matches!(reply.status, 400 | 413 | 422)),
         _ => (None, false),
     };
-    let failed = StageError::new(error).retryable(retryable).cost(cost(spent, None));
+    let failed = StageError::new(error).retryable(retryable).retry_after(wait);
+    let failed = failed.cost(cost(spent, None));
     match named {
         Some(index) => failed.input(index),
         None if unnamed => failed.some_input(),
@@ -83,7 +84,9 @@ impl Embedder for EmbeddingModel {
             let answer = self.embed_counted(texts, role, options(deadline), &mut spent).await;
             let answer = answer.map_err(|error| failed(error, spent))?;
             let cost = cost(answer.cost, answer.prompt_tokens);
-            Ok(Embedded::new(answer.vectors).cost(cost))
+            let embedded = Embedded::new(answer.vectors).cost(cost);
+            let embedded = embedded.likely_truncated(answer.likely_truncated);
+            Ok(embedded.served_model(answer.served_model))
         })
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::cost::Cost;
 use crate::record::ModelContract;
@@ -26,6 +26,7 @@ pub enum Role {
 pub struct StageError {
     source: Box<dyn std::error::Error + Send + Sync>,
     retryable: bool,
+    retry_after: Option<Duration>,
     blame: Blame,
     cost: Cost,
 }
@@ -47,13 +48,22 @@ impl StageError {
     /// Wraps the model's own error.
     #[must_use]
     pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { source: source.into(), retryable: false, blame: Blame::Call, cost: Cost::new() }
+        let (retryable, retry_after, blame, cost) = (false, None, Blame::Call, Cost::new());
+        Self { source: source.into(), retryable, retry_after, blame, cost }
     }
 
-    /// Says whether the same call can succeed later.
+    /// Says whether the same call can succeed later: an ingest waits for a model that has answered
+    /// before, about two minutes.
     #[must_use]
     pub fn retryable(mut self, retryable: bool) -> Self {
         self.retryable = retryable;
+        self
+    }
+
+    /// Says how long to wait before the same call can succeed.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
         self
     }
 
@@ -94,6 +104,14 @@ impl StageError {
         self.cost
     }
 
+    pub(super) fn can_pass(&self) -> bool {
+        self.retryable
+    }
+
+    pub(super) fn asked_wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     pub(super) fn blame(&self) -> Blame {
         self.blame
     }
@@ -123,13 +141,31 @@ pub struct Embedded {
     pub vectors: Vec<Vec<f32>>,
     /// What it took.
     pub cost: Cost,
+    /// Texts that are probably longer than the model reads, so that their ends do not count.
+    pub likely_truncated: usize,
+    /// The model that answered, if it names itself otherwise than it was asked for.
+    pub served_model: Option<String>,
 }
 
 impl Embedded {
     /// One vector per text, in the order of the texts.
     #[must_use]
     pub fn new(vectors: Vec<Vec<f32>>) -> Self {
-        Self { vectors, cost: Cost::default() }
+        Self { vectors, ..Self::default() }
+    }
+
+    /// Tells how many of the texts are probably longer than the model reads.
+    #[must_use]
+    pub fn likely_truncated(mut self, texts: usize) -> Self {
+        self.likely_truncated = texts;
+        self
+    }
+
+    /// Tells the model that answered, where it is another than was asked for.
+    #[must_use]
+    pub fn served_model(mut self, model: Option<String>) -> Self {
+        self.served_model = model;
+        self
     }
 
     /// Tells what it took.

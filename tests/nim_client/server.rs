@@ -105,9 +105,10 @@ impl Server {
         self.log.lock().expect("the log").clone()
     }
 
-    /// A builder for this server whose waits are a few milliseconds at most.
+    /// A builder for this server, of four tries whose waits are a few milliseconds at most.
     pub fn builder(&self) -> NimBuilder {
-        Nim::builder().base_url(&self.url).retry(RetryPolicy::new().base(Duration::from_millis(1)))
+        let retry = RetryPolicy::new().tries(4).base(Duration::from_millis(1));
+        Nim::builder().base_url(&self.url).retry(retry)
     }
 
     pub fn nim(&self) -> Nim {

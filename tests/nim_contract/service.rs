@@ -11,6 +11,8 @@ pub const RANK: &str = "nvidia/llama-nemotron-rerank-1b-v2";
 pub const EMBED_VL: &str = "nvidia/llama-nemotron-embed-vl-1b-v2";
 pub const RANK_VL: &str = "nvidia/llama-nemotron-rerank-vl-1b-v2";
 pub const KEY: &str = "nvapi-contract";
+/// Where the hosted catalog ranks, by the model's name.
+const HOSTED_RANK: &str = "/v1/retrieval/nvidia/llama-nemotron-rerank-1b-v2/reranking";
 /// Longest input of both models, a word being a token here.
 pub const MAX_TOKENS: usize = 8192;
 const DIMENSIONS: u64 = 2048;
@@ -33,7 +35,13 @@ impl Generation {
     /// A client with what this generation needs.
     pub fn client(self, server: &Server) -> portolan::nim::Nim {
         let builder = server.builder();
-        let builder = if self == Self::Hosted { builder.api_key(KEY) } else { builder };
+        let builder = match self {
+            Self::Hosted => {
+                let rank = format!("{}{HOSTED_RANK}", server.url);
+                builder.api_key(KEY).rerank_url(rank)
+            }
+            _ => builder,
+        };
         builder.build().expect("a client")
     }
 
@@ -43,10 +51,12 @@ impl Generation {
             let body = json!({"type": "urn:x", "title": "Unauthorized", "status": 401});
             return answer(401, "content-type: application/problem+json\r\n", body.to_string());
         }
-        let done = match request.line.as_str() {
-            "POST /v1/embeddings HTTP/1.1" => self.embed(&request.json()),
-            "POST /v1/ranking HTTP/1.1" => self.rank(&request.json()),
-            "POST /v1/chat/completions HTTP/1.1" => return chat::serve(self, &request.json()),
+        let path = request.line.strip_prefix("POST ").and_then(|l| l.strip_suffix(" HTTP/1.1"));
+        let done = match path.unwrap_or_default() {
+            "/v1/embeddings" => self.embed(&request.json()),
+            "/v1/ranking" if self != Self::Hosted => self.rank(&request.json()),
+            HOSTED_RANK if self == Self::Hosted => self.rank(&request.json()),
+            "/v1/chat/completions" => return chat::serve(self, &request.json()),
             _ => Err(answer(404, "", r#"{"detail":"Not Found"}"#)),
         };
         done.map_or_else(|refusal| refusal, |body| ok(&body))

@@ -18,7 +18,7 @@ async fn embed(nim: &Nim) -> Result<Embeddings, NimError> {
 }
 
 fn instant() -> RetryPolicy {
-    RetryPolicy::new().base(Duration::ZERO)
+    RetryPolicy::new().tries(4).base(Duration::ZERO)
 }
 
 #[tokio::test]

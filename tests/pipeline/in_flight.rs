@@ -171,7 +171,7 @@ async fn calls_that_failed_are_paid_too() {
     let spent = || Cost::new().requests(3, 2).bytes(7, 11);
     let model = Scripted::new(move |call, _| match call {
         0 => Ok(()),
-        1 => Err(StageError::new("overload").retryable(true).cost(spent())),
+        1 => Err(StageError::new("overload").cost(spent())),
         2 => Ok(()),
         _ => Err(StageError::new("gone").cost(spent())),
     });
@@ -211,7 +211,7 @@ async fn calls_that_failed_are_paid_too() {
     assert_eq!(meter.totals().rerank.cost.retries, 4);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_model_that_is_too_slow_for_large_batches_gets_smaller_ones() {
     let (_dir, db, docs) = empty(DIMENSIONS);
     // It never takes more than three texts in its time.
@@ -222,10 +222,64 @@ async fn a_model_that_is_too_slow_for_large_batches_gets_smaller_ones() {
     let report = docs.ingest(records(40)).embedder(&slow).in_flight(1).run().await;
     let report = report.expect("an ingest");
     assert_eq!((report.progress.embedded, report.progress.rejected), (40, 0));
-    // Eight at once, then four: the run learns it once, and asks for two from then on.
-    assert_eq!(slow.calls(), 2 + 40 / 2);
+    // Eight at once, then four, and two from then on; after eight answers of two it tries four.
+    assert_eq!(slow.calls(), 2 + 8 + 1 + 8 + 1 + 4);
     for record in records(40) {
         assert_eq!(slow.times(&record.text), 1);
     }
     db.verify().expect("an undamaged file");
+}
+
+fn out_of_order() -> StageError {
+    StageError::new("overload").retryable(true)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_has_answered_before_is_waited_for() {
+    let (_dir, db, docs) = empty(DIMENSIONS);
+    // Of three calls one fails, as one of a service that says no time to wait.
+    let model = Scripted::new(|call, _| match call % 3 {
+        1 => Err(out_of_order().retry_after(Some(Duration::from_millis(1)))),
+        _ => Ok(()),
+    });
+    let report = docs.ingest(records(80)).embedder(&model).run().await.expect("an ingest");
+    assert_eq!((report.progress.embedded, report.progress.rejected), (80, 0));
+    for record in records(80) {
+        assert_eq!(model.times(&record.text), 1);
+    }
+    db.verify().expect("an undamaged file");
+    // One that has never answered may not be there at all: that is told at once.
+    let model = Scripted::new(|_, _| Err(out_of_order()));
+    let ingest = docs.ingest([Record::new(99).text("more")]).embedder(&model);
+    let error = ingest.run().await.expect_err("it is out of order");
+    assert!(matches!(error, Error::Model { retryable: true, .. }), "{error}");
+    assert_eq!(model.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_never_comes_to_an_answer_is_set_aside_if_others_do() {
+    let (_dir, db, docs) = empty(DIMENSIONS);
+    let stalls = |texts: &[&str]| match texts.iter().any(|text| text.ends_with(" 5")) {
+        true => Err(StageError::new("no answer in time").retryable(true).timed_out()),
+        false => Ok(()),
+    };
+    let model = Scripted::new(move |_, texts| stalls(texts));
+    let ingest = docs.ingest(records(24)).embedder(&model).batch_size(2);
+    let report = ingest.run().await.expect("a report");
+    assert_eq!(rejected(&report), [RecordId::from(5)]);
+    assert_eq!((report.progress.embedded, docs.count().expect("a count")), (23, 23));
+    db.verify().expect("an undamaged file");
+    // Where nothing else is answered it is the model.
+    let alone = Record::new("alone").text("again 5");
+    let error = docs.ingest([alone]).embedder(&model).run().await.expect_err("no answer");
+    assert!(matches!(error, Error::Model { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_report_tells_of_texts_that_were_cut_and_of_another_model() {
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let model = Scripted::new(|_, _| Ok(())).cutting("another/model");
+    let report = docs.ingest(records(24)).embedder(&model).run().await.expect("a report");
+    assert_eq!(report.likely_truncated, 3);
+    assert_eq!(report.served_model.as_deref(), Some("another/model"));
 }

@@ -23,6 +23,8 @@ pub struct Scripted {
     pub embedded: Mutex<Vec<String>>,
     /// Deadlines that were given.
     pub deadlines: Mutex<Vec<Option<Instant>>>,
+    /// The name under which it answers, if it cuts a text of each call.
+    cutting: Option<&'static str>,
 }
 
 impl Scripted {
@@ -36,7 +38,14 @@ impl Scripted {
             under_way: Mutex::default(),
             embedded: Mutex::default(),
             deadlines: Mutex::default(),
+            cutting: None,
         }
+    }
+
+    /// Answers under another name, and tells that one text of each call was cut.
+    pub fn cutting(mut self, model: &'static str) -> Self {
+        self.cutting = Some(model);
+        self
     }
 
     /// Answers the call of a number only when this is false; it gets how many have begun.
@@ -91,7 +100,9 @@ impl Embedder for Scripted {
             self.embedded.lock().expect("the log").extend(seen);
             let vectors = texts.iter().map(|text| bag_of_words(text)).collect();
             let cost = Cost::new().requests(2, 1).tokens(texts.len() as u64).bytes(10, 20);
-            Ok(Embedded::new(vectors).cost(cost))
+            let served = self.cutting.map(str::to_owned);
+            let cut = usize::from(served.is_some());
+            Ok(Embedded::new(vectors).cost(cost).likely_truncated(cut).served_model(served))
         })
     }
 

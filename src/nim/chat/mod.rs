@@ -6,6 +6,7 @@
 mod answer;
 mod message;
 mod pieces;
+mod redaction;
 mod refusal;
 mod stream;
 pub(crate) mod think;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::answer::ChatAnswer;
 use super::pieces::{ChatDelta, Pieces};
+use super::redaction::Redaction;
 use super::refusal::chat_error;
 use super::{Chat, clean};
 use crate::nim::client::CallOptions;
@@ -47,6 +48,7 @@ pub struct ChatStream {
     incoming: Option<Box<Incoming>>,
     pieces: Pieces,
     deltas: VecDeque<ChatDelta>,
+    redaction: Redaction,
     /// The answer of a server that does not stream.
     whole: Option<ChatAnswer>,
     failed: bool,
@@ -67,6 +69,7 @@ impl ChatStream {
             incoming,
             pieces: Pieces::default(),
             deltas: VecDeque::new(),
+            redaction: Redaction::default(),
             whole: None,
             failed: false,
             cost: CallCost::default(),
@@ -84,8 +87,10 @@ impl ChatStream {
     /// its end mark, [`NimError::DeadlineExceeded`], and those of the connection. Each is final.
     pub async fn next(&mut self) -> Result<Option<ChatDelta>, NimError> {
         loop {
-            if let Some(delta) = self.deltas.pop_front() {
-                return Ok(Some(self.clean_delta(delta)));
+            let (has_ended, secrets) =
+                (self.incoming.is_none(), &self.chat.nim.transport().secrets);
+            if let Some(delta) = self.redaction.next(&mut self.deltas, has_ended, secrets) {
+                return Ok(Some(delta));
             }
             if self.failed {
                 return Err(invalid(&self.target, ResponseFault::StreamEnded));
@@ -105,6 +110,7 @@ impl ChatStream {
                 self.incoming = None;
                 self.failed = true;
                 self.deltas.clear();
+                self.redaction = Redaction::default();
                 return Err(error);
             }
         }
@@ -183,21 +189,6 @@ impl ChatStream {
         }
         let taken = self.pieces.take(chunk, &mut self.deltas);
         taken.map_err(|what| invalid(&self.target, what))
-    }
-
-    fn clean_delta(&self, delta: ChatDelta) -> ChatDelta {
-        let redact = |text: String| self.chat.nim.transport().redact(&text);
-        match delta {
-            ChatDelta::Text(text) => ChatDelta::Text(redact(text)),
-            ChatDelta::Reasoning(text) => ChatDelta::Reasoning(redact(text)),
-            ChatDelta::ToolCall { index, id, name, arguments } => ChatDelta::ToolCall {
-                index,
-                id: id.map(redact),
-                name: name.map(redact),
-                arguments: redact(arguments),
-            },
-            other => other,
-        }
     }
 }
 

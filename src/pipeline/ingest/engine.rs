@@ -7,6 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::Instrument;
 
 use super::commit::{Committed, commit};
-use super::flight::{ALL_REFUSED, Ceiling, Flight, Landed, embed};
+use super::flight::{ALL_REFUSED, Flight, Landed, embed};
+use super::patience::Learned;
 use super::progress::{IngestProgress, IngestReport, Rejected};
 use super::sort::{Parcel, Sorted, Work};
 use super::source::{Next, Reading, Source};
@@ -68,7 +70,7 @@ pub(super) struct Engine<'e> {
     /// Texts that the model refused one by one without naming them.
     unnamed: usize,
     model_busy_since: Option<Instant>,
-    ceiling: Ceiling,
+    learned: Arc<Learned>,
 }
 
 struct Commit {
@@ -97,7 +99,7 @@ impl<'e> Engine<'e> {
             collection,
             embedder,
             contract: embedder.map(Embedder::contract),
-            ceiling: Ceiling::new(bounds.batch),
+            learned: Arc::new(Learned::new(bounds.batch)),
             bounds,
             listeners,
             begin: Instant::now(),
@@ -230,7 +232,8 @@ impl<'e> Engine<'e> {
             let texts = parcel.new.len();
             let model = self.contract.as_ref().map(|contract| contract.model.as_str());
             let span = tracing::debug_span!("embed", model, texts, bytes);
-            let call = Box::pin(embed(embedder, parcel, self.ceiling.clone()).instrument(span));
+            let call =
+                Box::pin(embed(embedder, parcel, Arc::clone(&self.learned)).instrument(span));
             self.line.push_back(Flight::start(ids, bytes.max(1), call));
             self.model_busy_since.get_or_insert_with(Instant::now);
         }
@@ -243,9 +246,13 @@ impl<'e> Engine<'e> {
         }
         let Some(landed) = self.line.front_mut().and_then(Flight::take) else { return };
         let Some(flight) = self.line.pop_front() else { return };
-        let Landed { work, rejected, unnamed, failure, cost, took } = landed;
+        let Landed { work, rejected, unnamed, failure, cost, likely_truncated, .. } = landed;
         self.report.cost.add(cost);
-        if let (Some(meter), Some(took)) = (&self.listeners.meter, took) {
+        self.report.likely_truncated += likely_truncated;
+        if landed.served_model.is_some() {
+            self.report.served_model = landed.served_model;
+        }
+        if let (Some(meter), Some(took)) = (&self.listeners.meter, landed.took) {
             let ended = if failure.is_some() { Ended::Failed } else { Ended::Done };
             meter.note("embed", ended, took, cost);
         }

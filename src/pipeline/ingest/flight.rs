@@ -2,44 +2,19 @@
 //! text, sent again without that text. Not the order of commits (see `engine`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::patience::{ALONE_MAX, Learned, WAITS_MAX, wait};
 use super::progress::Rejected;
 use super::sort::{Item, Parcel, Work};
 use crate::error::Error;
 use crate::pipeline::cost::Cost;
-use crate::pipeline::stage::{Blame, BoxFuture, Embedder, Role, StageError};
+use crate::pipeline::stage::{Blame, BoxFuture, Embedded, Embedder, Role, StageError};
 use crate::record::RecordId;
 
 /// So many texts in a row, refused one by one without being named, are not the texts' fault.
 pub(super) const ALL_REFUSED: usize = 8;
-
-/// So many calls in a row that came to no answer in time end the run.
-const TIMEOUTS_MAX: u32 = 8;
-/// Waits after a call that came to no answer in time: the first, and the longest of those that
-/// double. The model may still be at work on what was given up.
-const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
-/// The most texts that a model takes in its time, as far as the run has learned.
-#[derive(Debug, Clone)]
-pub(super) struct Ceiling(Arc<AtomicUsize>);
-
-impl Ceiling {
-    /// To begin with.
-    pub(super) fn new(texts: usize) -> Self {
-        Self(Arc::new(AtomicUsize::new(texts.max(1))))
-    }
-
-    fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn lower(&self, texts: usize) {
-        self.0.fetch_min(texts.max(1), Ordering::Relaxed);
-    }
-}
 
 /// A batch between its reading and its commit.
 pub(super) struct Flight<'e> {
@@ -63,6 +38,10 @@ pub(super) struct Landed {
     pub(super) unnamed: usize,
     pub(super) failure: Option<Error>,
     pub(super) cost: Cost,
+    /// Texts that the model has probably cut.
+    pub(super) likely_truncated: usize,
+    /// The model that answered, if that is another than was asked.
+    pub(super) served_model: Option<String>,
     /// Time with the model, if it was there.
     pub(super) took: Option<Duration>,
 }
@@ -114,81 +93,87 @@ impl<'e> Flight<'e> {
 ///
 /// A text that the error names costs one call more. Otherwise the batch is halved until the text
 /// is found, in about `2 log2 n` calls more for one bad text among `n`. Calls have as many texts as
-/// the ceiling allows: a document that has more takes several. After a call that came to no
-/// answer in time it waits, then goes on with halves, and so do later batches.
-pub(super) async fn embed(embedder: &dyn Embedder, parcel: Parcel, ceiling: Ceiling) -> Landed {
+/// the run has learned: a document that has more takes several. After a call that came to no
+/// answer in time it waits, then goes on with halves, and so do later batches. A single text that
+/// never comes to an answer is set aside if others do. A service that has answered before and is
+/// out of order, or wants fewer requests, is waited for.
+pub(super) async fn embed(
+    embedder: &dyn Embedder,
+    parcel: Parcel,
+    learned: Arc<Learned>,
+) -> Landed {
     let begin = Instant::now();
     let Parcel { new, work } = parcel;
     let passages: Vec<String> = new.iter().map(|item| item.record.passage()).collect();
     let landed = Landed { work, ..Landed::default() };
     let mut batch = Batch { landed, slots: new.into_iter().map(Some).collect() };
     let mut rest: Vec<Vec<usize>> = vec![(0..passages.len()).collect()];
-    let mut late = 0;
+    let mut stalled = Stalled::default();
+    let mut waits = 0;
     while let Some(mut part) = rest.pop() {
-        if part.len() > ceiling.get() {
-            rest.push(part.split_off(ceiling.get()));
+        if part.len() > learned.ceiling() {
+            rest.push(part.split_off(learned.ceiling()));
         }
         let texts: Vec<&str> = part.iter().map(|&at| passages[at].as_str()).collect();
         if texts.is_empty() {
             continue;
         }
-        match embedder.embed(&texts, Role::Passage, None).await {
+        let error = match embedder.embed(&texts, Role::Passage, None).await {
             Ok(answer) if answer.vectors.len() == part.len() => {
-                batch.landed.cost.add(answer.cost);
-                late = 0;
-                for (&at, vector) in part.iter().zip(answer.vectors) {
-                    batch.embedded(at, vector);
-                }
+                learned.answer();
+                waits = 0;
+                batch.answered(&part, answer);
+                continue;
             }
             Ok(_) => {
                 let reason = "the embedder did not return one vector per text: check the model";
                 batch.landed.failure = Some(Error::Query { reason });
                 break;
             }
-            Err(error) if error.blame() == Blame::Size && late < TIMEOUTS_MAX => {
-                batch.landed.cost.add(error.spent());
-                ceiling.lower(part.len() / 2);
-                rest.push(part);
-                tokio::time::sleep(WAITS.0.saturating_mul(1 << late).min(WAITS.1)).await;
-                late += 1;
+            Err(error) => error,
+        };
+        batch.landed.cost.add(error.spent());
+        match (error.blame(), part.as_slice()) {
+            (Blame::Size, &[only]) if waits + 1 >= ALONE_MAX => {
+                stalled.texts.push((only, error));
+                stalled.before.get_or_insert(learned.answered());
+                waits = 0;
             }
-            Err(error) => {
-                batch.landed.cost.add(error.spent());
-                match (error.blame(), part.as_slice()) {
-                    (Blame::Input(named), _) if named < part.len() => {
-                        let mut others = part;
-                        batch.refused(others.remove(named), &error);
-                        rest.push(others);
-                    }
-                    (Blame::SomeInput, [only]) => {
-                        batch.landed.unnamed += 1;
-                        let unnamed = batch.landed.unnamed;
-                        if batch.landed.work.embedded.is_empty() && unnamed >= ALL_REFUSED {
-                            batch.landed.rejected.clear();
-                            batch.landed.failure = Some(error.into_error("embed"));
-                            break;
-                        }
-                        batch.refused(*only, &error);
-                    }
-                    (Blame::SomeInput, part) => {
-                        let (left, right) = part.split_at(part.len() / 2);
-                        rest.push(right.to_vec());
-                        rest.push(left.to_vec());
-                    }
-                    _ => {
-                        batch.landed.failure = Some(error.into_error("embed"));
-                        break;
-                    }
+            (Blame::Size, _) if waits < WAITS_MAX => {
+                learned.late(part.len());
+                rest.push(part);
+                tokio::time::sleep(wait(waits, None)).await;
+                waits += 1;
+            }
+            // What has never answered may be the wrong address, or closed: that is told at once.
+            (Blame::Call, _) if error.can_pass() && learned.answered() > 0 && waits < WAITS_MAX => {
+                rest.push(part);
+                tokio::time::sleep(wait(waits, error.asked_wait())).await;
+                waits += 1;
+            }
+            _ => {
+                if let Err(failure) = batch.without(part, error, &mut rest) {
+                    batch.landed.failure = Some(failure);
+                    break;
                 }
             }
         }
     }
+    batch.settle(stalled, &learned);
     if batch.landed.failure.is_some() {
         let missing = batch.slots.iter().flatten().map(|item| item.record.id.clone()).collect();
         batch.landed.work.without_documents_of(&missing);
     }
     batch.landed.took = Some(begin.elapsed());
     batch.landed
+}
+
+/// Single texts that came to no answer in time.
+#[derive(Default)]
+struct Stalled {
+    texts: Vec<(usize, StageError)>,
+    /// Answers of the run when the first of them was passed over.
+    before: Option<u64>,
 }
 
 struct Batch {
@@ -200,6 +185,68 @@ struct Batch {
 impl Batch {
     fn take(&mut self, at: usize) -> Option<Item> {
         self.slots.get_mut(at).and_then(Option::take)
+    }
+
+    fn answered(&mut self, part: &[usize], answer: Embedded) {
+        self.landed.cost.add(answer.cost);
+        self.landed.likely_truncated += answer.likely_truncated;
+        if answer.served_model.is_some() {
+            self.landed.served_model = answer.served_model;
+        }
+        for (&at, vector) in part.iter().zip(answer.vectors) {
+            self.embedded(at, vector);
+        }
+    }
+
+    /// What is left of a part of which a text was refused.
+    ///
+    /// # Errors
+    /// It was not the texts' fault.
+    fn without(
+        &mut self,
+        part: Vec<usize>,
+        error: StageError,
+        rest: &mut Vec<Vec<usize>>,
+    ) -> Result<(), Error> {
+        match (error.blame(), part.as_slice()) {
+            (Blame::Input(named), _) if named < part.len() => {
+                let mut others = part;
+                self.refused(others.remove(named), &error);
+                rest.push(others);
+            }
+            (Blame::SomeInput, [only]) => {
+                self.landed.unnamed += 1;
+                if self.landed.work.embedded.is_empty() && self.landed.unnamed >= ALL_REFUSED {
+                    self.landed.rejected.clear();
+                    return Err(error.into_error("embed"));
+                }
+                self.refused(*only, &error);
+            }
+            (Blame::SomeInput, part) => {
+                let (left, right) = part.split_at(part.len() / 2);
+                rest.push(right.to_vec());
+                rest.push(left.to_vec());
+            }
+            _ => return Err(error.into_error("embed")),
+        }
+        Ok(())
+    }
+
+    /// Sets aside the texts that came to no answer, if the model has answered others since; else it
+    /// is the model that does not answer.
+    fn settle(&mut self, stalled: Stalled, learned: &Learned) {
+        let has_answered = stalled.before.is_some_and(|before| learned.answered() > before);
+        if self.landed.failure.is_some() {
+            return;
+        }
+        for (at, error) in stalled.texts {
+            if has_answered {
+                self.refused(at, &error);
+            } else {
+                self.landed.failure = Some(error.into_error("embed"));
+                return;
+            }
+        }
     }
 
     fn embedded(&mut self, at: usize, vector: Vec<f32>) {

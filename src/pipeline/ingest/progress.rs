@@ -97,6 +97,11 @@ pub struct IngestReport {
     /// Under [`Ingest::pending`](crate::Ingest::pending): why the model gave no more vectors.
     /// The texts are stored then, and wait.
     pub model_failure: Option<String>,
+    /// Texts that are probably longer than the model reads: their ends do not count. Cut them into
+    /// chunks ([`Ingest::split`](crate::Ingest::split)).
+    pub likely_truncated: usize,
+    /// The model that answered, if it names itself otherwise than it was asked for.
+    pub served_model: Option<String>,
     /// What the calls of the model took.
     pub cost: Cost,
     /// Wall time.

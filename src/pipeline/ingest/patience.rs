@@ -1,0 +1,107 @@
+//! What a run has learned of its model: how many texts it takes in its time, and whether it is worth
+//! waiting for. Shared by the batches of a run.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Waits in a row after which a call is given up: about two minutes.
+pub(super) const WAITS_MAX: u32 = 8;
+/// A single text that came to no answer so often is passed over.
+pub(super) const ALONE_MAX: u32 = 3;
+/// The first wait, and the longest of those that double. After a call that came to no answer in
+/// time the model may still be at work on what was given up.
+const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The longest wait that a service can ask for.
+const ASKED_MAX: Duration = Duration::from_secs(120);
+/// Answers in a row after which more texts are tried at once.
+const RISE_AFTER: usize = 8;
+
+/// What a run has learned of its model.
+#[derive(Debug)]
+pub(super) struct Learned {
+    /// The most texts that it takes in its time.
+    texts: AtomicUsize,
+    /// What it began with.
+    most: usize,
+    /// Answers since that was changed.
+    streak: AtomicUsize,
+    /// Answers of the run.
+    answered: AtomicU64,
+}
+
+impl Learned {
+    /// Nothing yet, of a model that is sent at most so many texts at once.
+    pub(super) fn new(most: usize) -> Self {
+        let most = most.max(1);
+        let (streak, answered) = Default::default();
+        Self { texts: AtomicUsize::new(most), most, streak, answered }
+    }
+
+    /// How many texts a call may have.
+    pub(super) fn ceiling(&self) -> usize {
+        self.texts.load(Ordering::Relaxed)
+    }
+
+    /// How many calls were answered so far.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// A call was answered: after some of them, later ones have more texts again.
+    pub(super) fn answer(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        let texts = self.ceiling();
+        if texts < self.most && self.streak.fetch_add(1, Ordering::Relaxed) + 1 >= RISE_AFTER {
+            self.streak.store(0, Ordering::Relaxed);
+            let more = texts.saturating_mul(2).min(self.most);
+            // Unless it was lowered meanwhile.
+            let order = Ordering::Relaxed;
+            let _ = self.texts.compare_exchange(texts, more, order, order);
+        }
+    }
+
+    /// So many texts came to no answer in time: later calls have half of them.
+    pub(super) fn late(&self, texts: usize) {
+        self.streak.store(0, Ordering::Relaxed);
+        self.texts.fetch_min((texts / 2).max(1), Ordering::Relaxed);
+    }
+}
+
+/// How long to wait after so many waits in a row, if the service did not say.
+pub(super) fn wait(before: u32, asked: Option<Duration>) -> Duration {
+    let own = WAITS.0.saturating_mul(1 << before.min(16)).min(WAITS.1);
+    asked.map_or(own, |asked| asked.min(ASKED_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ceiling_falls_at_once_and_rises_after_answers_to_where_it_began() {
+        let learned = Learned::new(50);
+        learned.late(50);
+        assert_eq!(learned.ceiling(), 25);
+        learned.late(3);
+        learned.late(1);
+        assert_eq!(learned.ceiling(), 1);
+        let mut seen = vec![learned.ceiling()];
+        for _ in 0..7 * RISE_AFTER {
+            learned.answer();
+            seen.push(learned.ceiling());
+        }
+        seen.dedup();
+        assert_eq!(seen, [1, 2, 4, 8, 16, 32, 50]);
+        assert_eq!(learned.answered(), 7 * RISE_AFTER as u64);
+    }
+
+    #[test]
+    fn waits_double_to_half_a_minute_and_asked_ones_are_bounded() {
+        let seconds =
+            |before, asked: Option<u64>| wait(before, asked.map(Duration::from_secs)).as_secs();
+        let own: Vec<u64> = (0..WAITS_MAX).map(|before| seconds(before, None)).collect();
+        assert_eq!(own, [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!((seconds(0, Some(7)), seconds(9, Some(3_600))), (7, 120));
+        assert_eq!(seconds(u32::MAX, None), 30);
+    }
+}
