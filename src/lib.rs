@@ -74,7 +74,7 @@ pub use db::{
     FindStage, Findings, Group, Highlights, Lexical, Like, LikeStrategy, ListPlace, ListReport,
     Mmr, Multi, Order, SegmentReport, Sparse,
 };
-pub use error::{Error, Result};
+pub use error::{Error, OptionDifference, Result};
 pub use filter::{Filter, FilterError};
 pub use format::{FORMAT_VERSION, FormatError};
 pub use fusion::{Fusion, Normalization, RRF_K, fuse};
