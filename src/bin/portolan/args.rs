@@ -35,7 +35,8 @@ pub struct Cli {
 pub enum Command {
     /// Make an empty collection, and the file if it is absent
     Create(CreateArgs),
-    /// Store the documents of a JSON lines file, with their vectors or embedded by a model
+    /// Store the documents of a JSON lines file, with their vectors, embedded by a model, or to be
+    /// found by their words alone
     Ingest(IngestArgs),
     /// Embed the documents that `ingest --pending` stored without their vectors
     EmbedPending(EmbedPendingArgs),
@@ -161,19 +162,26 @@ pub struct CreateArgs {
 }
 
 #[derive(Args)]
-#[command(group(ArgGroup::new("source").required(true).args(["vectors", "embed_model"])))]
+#[command(group(ArgGroup::new("source").required(true).args(["vectors", "embed_model", "no_vectors"])))]
 pub struct IngestArgs {
     /// The database file; made if it is absent
     pub db: PathBuf,
     /// One JSON object a line: _id, title, text; every other field is metadata, a time as
-    /// {"$timestamp": MICROS}
+    /// {"$timestamp": MICROS} or as --timestamp-field says
     #[arg(value_name = "DOCS.jsonl")]
     pub docs: PathBuf,
     /// Vectors (.npy, .fvecs or .bvecs), row i belongs to document i
     #[arg(long, value_name = "V.npy")]
     pub vectors: Option<PathBuf>,
+    /// Store no vectors: the documents are found by their words
+    #[arg(long, conflicts_with_all = ["metric", "pending"])]
+    pub no_vectors: bool,
     #[command(flatten)]
     pub embed: EmbedArgs,
+    /// The texts of this metadata field are times, such as 2024-01-31 or 2024-01-31T10:00:00Z; can
+    /// be repeated
+    #[arg(long, value_name = "NAME")]
+    pub timestamp_field: Vec<String>,
     /// Name of the collection; made if it is absent
     #[arg(long, value_name = "NAME", default_value = "docs")]
     pub collection: String,
@@ -191,8 +199,8 @@ pub struct IngestArgs {
     /// language) or none
     #[arg(long, value_name = "LIST", default_value = "short")]
     pub stop_words: StopWords,
-    /// Documents per commit, and texts per request [default: 1000 with vectors, 50 by model, 32 for
-    /// TEI]
+    /// Documents per commit, and texts per request [default: 1000 without a model, 50 by model, 32
+    /// for TEI]
     #[arg(long, value_name = "N", value_parser = count)]
     pub batch_size: Option<usize>,
     /// Batches that are with the model at once
@@ -275,8 +283,9 @@ pub struct IndexFieldArgs {
 pub struct SearchArgs {
     /// The database file
     pub db: PathBuf,
-    /// The question; its words are searched as they are, without signs such as + or quotes
-    #[arg(required_unless_present = "vector")]
+    /// The question; its words are searched as they are, without signs such as + or quotes, which
+    /// --words knows
+    #[arg(required_unless_present_any = ["vector", "words"])]
     pub text: Option<String>,
     /// Hits to print
     #[arg(short, value_name = "K", default_value = "10", value_parser = count)]
