@@ -199,3 +199,27 @@ fn ids_that_come_again_in_a_file_are_told_with_their_number_and_the_first() {
     let done = json_of(&["ingest", &db, &docs, "--no-vectors"]);
     assert_eq!((&done["repeated_ids"], &done["records"]), (&json!(3), &json!(3)), "{done}");
 }
+
+#[test]
+fn judgments_of_documents_that_are_not_there_are_told_of_and_are_no_zeros() {
+    let files = Files::new();
+    let (db, _) = files.with_words();
+    let queries = files.write("q.jsonl", "{\"_id\": \"q\", \"text\": \"spring\"}\n");
+    let eval = |qrels: &str| {
+        let qrels = files.write("qrels.tsv", qrels);
+        portolan(&["eval", &db, "--queries", &queries, "--qrels", &qrels])
+    };
+    // A document of grade 0 is none that should be found.
+    let none = eval("q\tx\t1\nq\ty\t2\nq\ta\t0\n");
+    assert_eq!((none.status.code(), text(&none.stdout)), (Some(1), String::new()));
+    let told = text(&none.stderr);
+    assert!(told.contains("none of the 2 documents") && told.contains("\"x\""), "{told}");
+    let some = eval("q\ta\t1\nq\ty\t2\n");
+    assert_eq!(some.status.code(), Some(0));
+    let told = text(&some.stderr);
+    assert!(told.contains("1 of 2 documents") && told.contains("\"y\""), "{told}");
+    let all = eval("q\ta\t1\n");
+    assert_eq!((all.status.code(), text(&all.stderr)), (Some(0), String::new()));
+    // Without vectors, models and modes the row is that of words.
+    assert!(text(&all.stdout).contains("\nlexical "), "{}", text(&all.stdout));
+}

@@ -191,7 +191,7 @@ pub struct IngestArgs {
     /// Index this metadata field of a new collection alone; can be repeated [default: all fields]
     #[arg(long, value_name = "NAME")]
     pub index_field: Vec<String>,
-    /// Language of the text index of a new collection: en, de, ...; none for words as they are;
+    /// Language of the text index of a new collection: en or english, de, ...; none for words as they are;
     /// off for no index
     #[arg(long, value_name = "CODE", default_value = "en")]
     pub language: TextLanguage,
