@@ -223,3 +223,35 @@ fn judgments_of_documents_that_are_not_there_are_told_of_and_are_no_zeros() {
     // Without vectors, models and modes the row is that of words.
     assert!(text(&all.stdout).contains("\nlexical "), "{}", text(&all.stdout));
 }
+
+#[test]
+fn a_damaged_file_is_named_with_the_commands_that_tell_of_it_and_save_it() {
+    let files = Files::new();
+    let (db, docs) = files.with_words();
+    let mut bytes = std::fs::read(&db).unwrap();
+    // The text of a record, wherever it lies: the pages around it stay whole.
+    let begin = b"spring tide is high";
+    let places: Vec<usize> =
+        (0..bytes.len() - begin.len()).filter(|at| bytes[*at..].starts_with(begin)).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|at| bytes[at] ^= 0x55);
+    std::fs::write(&db, &bytes).unwrap();
+    let (verify, repair) =
+        (format!("`portolan verify {db}`"), format!("`portolan repair {db} NEW`"));
+    for args in [&["search", &db, "tide harbor"][..], &["ingest", &db, &docs, "--no-vectors"]] {
+        let told = refusal(1, args);
+        assert!(told.starts_with(&format!("error: {db}: ")), "{told}");
+        assert!(told.contains(&verify) && told.contains(&repair), "{told}");
+    }
+    let told = refusal(1, &["verify", &db]);
+    assert!(told.contains(&repair) && !told.contains(&verify), "{told}");
+    // Advice is for whoever types commands.
+    let other = files.path("other.portolan");
+    json_of(&["ingest", &other, &docs, "--no-vectors", "--language", "off"]);
+    for mode in [&[][..], &["--mode", "lexical"]] {
+        let told = refusal(1, &[&["search", &other, "tide"][..], mode].concat());
+        assert!(told.contains("`portolan index-text`") && !told.contains("::"), "{told}");
+    }
+    let told = refusal(1, &["create", &other, "--dim", "3"]);
+    assert!(told.contains("--collection") && !told.contains("::"), "{told}");
+}

@@ -1,6 +1,6 @@
 //! The command line as types: commands, options, their limits and defaults. Does no work.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use portolan::{Language, Metric, StopWords};
@@ -75,6 +75,28 @@ pub enum Command {
     Nim(NimArgs),
     /// Write embedding-like vectors from a seed, to measure with
     GenerateVectors(GenerateArgs),
+}
+
+impl Command {
+    /// The database file that the command is about.
+    pub fn database(&self) -> Option<&Path> {
+        Some(match self {
+            Self::Create(args) => &args.db,
+            Self::Ingest(args) => &args.db,
+            Self::EmbedPending(args) => &args.db,
+            Self::IndexText(args) => &args.db,
+            Self::IndexField(args) => &args.db,
+            Self::Search(args) => &args.db,
+            Self::Ask(args) => &args.db,
+            Self::Eval(args) => &args.db,
+            Self::Info(args) => &args.db,
+            Self::Verify(args) => &args.file.db,
+            Self::Repair(args) => &args.db,
+            Self::Compact(args) => &args.db,
+            Self::Agent(args) => return args.database(),
+            _ => return None,
+        })
+    }
 }
 
 /// The syntax of `--filter`, as `portolan::Filter` reads it.
