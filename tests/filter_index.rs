@@ -89,7 +89,9 @@ fn is_unmet(model: &Model, filter: &Filter) -> Option<bool> {
         Filter::In(field, values) => (field, values.iter().map(kind).collect()),
         Filter::StartsWith(field, _) => (field, vec![4]),
         Filter::Range { field, lower: Some((value, _)), upper: None }
-        | Filter::Range { field, lower: None, upper: Some((value, _)) } => (field, vec![kind(value)]),
+        | Filter::Range { field, lower: None, upper: Some((value, _)) } => {
+            (field, vec![kind(value)])
+        }
         _ => return None,
     };
     let has = |value: &Value| asked.contains(&kind(value));
@@ -356,7 +358,7 @@ fn a_range_is_met_by_one_item_of_a_list_and_ids_in_words_are_those_of_records() 
         docs.upsert(record(2, list(&[1, 7]))).unwrap();
         docs.upsert(record(3, list(&[]))).unwrap();
         docs.upsert(Record::new("a").field("id", 1).vector([1.0])).unwrap();
-        let ids = |filter: Filter| found(&docs, &filter).0.into_iter().collect::<Vec<_>>();
+        let ids = |filter: Filter| found(&docs, &filter).ids.into_iter().collect::<Vec<_>>();
         assert_eq!(ids(Filter::range("n", 5..10)), [2.into()]);
         assert_eq!(ids(Filter::gte("n", 5).and(Filter::lt("n", 10))), [1.into(), 2.into()]);
         assert_eq!(ids(Filter::exists("n")), [1.into(), 2.into()]);
@@ -462,8 +464,10 @@ fn a_filter_that_nothing_can_meet_says_why() {
     );
     assert_eq!(
         warnings("added >= 2024-01-01"),
-        ["the filter compares the field \"added\" with times, and it has only texts: values match \
-          within their type alone"]
+        [
+            "the filter compares the field \"added\" with times, and it has only texts: values match \
+          within their type alone"
+        ]
     );
     assert_eq!(warnings("not year = \"1\"").len(), 1);
     assert_eq!(warnings("year in [\"1\", true]").len(), 1);

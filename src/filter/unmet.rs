@@ -58,9 +58,8 @@ impl fmt::Display for Unmet {
         if has.is_empty() {
             return write!(f, "no record has the field {field:?} of the filter: check its name");
         }
-        let names = |kinds: &[Kind]| {
-            kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or ")
-        };
+        let names =
+            |kinds: &[Kind]| kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or ");
         write!(
             f,
             "the filter compares the field {field:?} with {}, and it has only {}: values match \

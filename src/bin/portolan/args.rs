@@ -184,7 +184,9 @@ pub struct CreateArgs {
 }
 
 #[derive(Args)]
-#[command(group(ArgGroup::new("source").required(true).args(["vectors", "embed_model", "no_vectors"])))]
+#[command(group(
+    ArgGroup::new("source").required(true).args(["vectors", "embed_model", "no_vectors"])
+))]
 pub struct IngestArgs {
     /// The database file; made if it is absent
     pub db: PathBuf,
@@ -213,8 +215,8 @@ pub struct IngestArgs {
     /// Index this metadata field of a new collection alone; can be repeated [default: all fields]
     #[arg(long, value_name = "NAME")]
     pub index_field: Vec<String>,
-    /// Language of the text index of a new collection: en or english, de, ...; none for words as they are;
-    /// off for no index
+    /// Language of the text index of a new collection: en or english, de, ...; none for words as
+    /// they are; off for no index
     #[arg(long, value_name = "CODE", default_value = "en")]
     pub language: TextLanguage,
     /// Common words that the text index leaves out: short (33 of English), full (a list of the
