@@ -87,8 +87,8 @@ pub fn check_documents(set: &EvalSet, collection: &Collection, out: &Output) -> 
     };
     if missing == count {
         return Err(Failure::new(format!(
-            "none of the {count} documents that are judged relevant is in collection {name:?}, such \
-             as {first:?}: take the judgments of its documents (those that were ingested with \
+            "none of the {count} documents that are judged relevant is in collection {name:?}, \
+             such as {first:?}: take the judgments of its documents (those that were ingested with \
              --chunk-tokens have the ids of their chunks, ID#0 and so on)"
         )));
     }

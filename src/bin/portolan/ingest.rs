@@ -242,7 +242,8 @@ fn by_model(args: &IngestArgs, survey: &Survey) -> Result<(Collection, Ingested)
     let collection = match existing(args, maintenance)? {
         Some(collection) if open::has_no_vectors(&collection)? => {
             return Err(Failure::new(format!(
-                "collection {:?} was made with --no-vectors: use that again, or another --collection",
+                "collection {:?} was made with --no-vectors: use that again, or another \
+                 --collection",
                 args.collection
             )));
         }

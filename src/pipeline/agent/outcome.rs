@@ -66,10 +66,14 @@ impl std::str::FromStr for ResultSource {
 /// A text that names no [`ResultSource`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-#[error("{text:?} is no result source: use one of {}", ResultSource::ALL.map(ResultSource::name).join(", "))]
+#[error("{text:?} is no result source: use one of {}", names())]
 pub struct ParseResultSourceError {
     /// The text.
     pub text: String,
+}
+
+fn names() -> String {
+    ResultSource::ALL.map(ResultSource::name).join(", ")
 }
 
 /// What kept the model from calling `final_results` in order.

@@ -35,8 +35,9 @@ impl Query<'_> {
     /// # async fn main() -> portolan::Result<()> {
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let db = Database::open(dir.path().join("kb.portolan"))?;
-    /// # let words = TextIndex::new(Language::English);
-    /// # let docs = db.create_collection("docs", CollectionOptions::without_vectors().text(words))?;
+    /// # let index = TextIndex::new(Language::English);
+    /// # let options = CollectionOptions::without_vectors().text(index);
+    /// # let docs = db.create_collection("docs", options)?;
     /// docs.upsert(Record::new("a").text("a spring tide"))?;
     /// docs.upsert(Record::new("b").text("tides in spring"))?;
     /// let words = TextQuery::parse("\"spring tide\" neap*");
