@@ -109,6 +109,18 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The collection exists, and is not what the options say.
+    #[error(
+        "collection {name:?} exists and is not what the options say ({}): open it with \
+         Database::collection, which takes it as it is, or choose another name",
+        listed(.differences)
+    )]
+    CollectionDiffers {
+        /// The name.
+        name: String,
+        /// All that differs.
+        differences: Vec<OptionDifference>,
+    },
     /// A collection's options break the limits.
     #[error("collection {name:?} cannot be created: {reason}")]
     CollectionOptions {
@@ -194,6 +206,30 @@ pub enum Error {
     },
 }
 
+/// Something that a collection has and that options want otherwise. Part of
+/// [`Error::CollectionDiffers`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OptionDifference {
+    /// What differs, such as `dimensions`, or `metric of vector field "image"`.
+    pub option: String,
+    /// What the collection has.
+    pub has: String,
+    /// What the options say.
+    pub asked: String,
+}
+
+impl std::fmt::Display for OptionDifference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: it has {}, the options say {}", self.option, self.has, self.asked)
+    }
+}
+
+fn listed(differences: &[OptionDifference]) -> String {
+    let each: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    each.join("; ")
+}
+
 fn of_record(id: Option<&RecordId>) -> String {
     id.map_or_else(String::new, |id| format!(" of record {id}"))
 }
@@ -262,6 +298,7 @@ impl Error {
                         | TextError::Name(_)
                 )
                 | Self::CollectionOptions { .. }
+                | Self::CollectionDiffers { .. }
                 | Self::ModelMismatch { .. }
                 | Self::ModelId { .. }
                 | Self::RecallTarget { .. }

@@ -171,9 +171,9 @@ impl fmt::Display for Fusion {
 /// assert!("rrf:-1".parse::<Fusion>().is_err());
 /// ```
 impl FromStr for Fusion {
-    type Err = String;
+    type Err = ParseFusionError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ParseFusionError> {
         let k = |text: &str| text.parse().ok().filter(|k: &f64| k.is_finite() && *k >= 0.0);
         let fusion = match text {
             "rrf" => Some(Self::rrf()),
@@ -182,9 +182,20 @@ impl FromStr for Fusion {
             "sum" => Some(Self::Weighted(Normalization::None)),
             _ => text.strip_prefix("rrf:").and_then(k).map(|k| Self::Rrf { k }),
         };
-        let choices = "rrf, rrf:K with a K of 0 or more, minmax, zscore or sum";
-        fusion.ok_or_else(|| format!("{text:?} is no fusion that is known: use {choices}"))
+        fusion.ok_or_else(|| ParseFusionError { text: text.to_owned() })
     }
+}
+
+/// A text that names no [`Fusion`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error(
+    "{text:?} is no fusion that is known: use rrf, rrf:K with a K of 0 or more, minmax, zscore or \
+     sum"
+)]
+pub struct ParseFusionError {
+    /// The text.
+    pub text: String,
 }
 
 /// What a place of a ranking, from 0, is worth: `weight / (k + rank)`, rank from 1.

@@ -74,12 +74,14 @@ pub use db::{
     FindStage, Findings, Group, Highlights, Lexical, Like, LikeStrategy, ListPlace, ListReport,
     Mmr, Multi, Order, SegmentReport, Sparse,
 };
-pub use error::{Error, Result};
+pub use error::{Error, OptionDifference, Result};
 pub use filter::{Filter, FilterError};
 pub use format::{FORMAT_VERSION, FormatError};
-pub use fusion::{Fusion, Normalization, RRF_K, fuse};
+pub use fusion::{Fusion, Normalization, ParseFusionError, RRF_K, fuse};
 pub use index::{GraphParams, IndexError, SearchPath};
-pub use lexical::{Language, StopWords, TextError, TextIndex, TextQuery};
+pub use lexical::{
+    Language, ParseLanguageError, ParseStopWordsError, StopWords, TextError, TextIndex, TextQuery,
+};
 #[cfg(feature = "nim")]
 pub use pipeline::agent;
 #[cfg(feature = "nim")]

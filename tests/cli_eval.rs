@@ -210,9 +210,15 @@ fn tables_show_quality_cost_and_each_difference() {
     assert_eq!((&pair["p"], &pair["permutations"]), (&json!(0.5), &json!(4)));
     assert_eq!(report["modes"][0]["searches"], 1.0);
     assert_eq!(report["modes"][0]["tokens"], Value::Null);
-    // The same without --mode: one row and no comparison.
+    // The same without --mode: a row for each that can be had, and no comparison.
     let report = json_of(&[&["eval", &set.db][..], &beir].concat());
-    assert_eq!(report["modes"].as_array().map(Vec::len), Some(1));
+    let names = |report: &Value| {
+        let modes = report["modes"].as_array().unwrap().iter();
+        modes.map(|mode| mode["mode"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&report), ["dense", "lexical", "hybrid"]);
+    let by_words = json_of(&[&["eval", &set.db][..], &beir[..4]].concat());
+    assert_eq!(names(&by_words), ["lexical"]);
     assert!(report.get("comparisons").is_none() && report.get("ef_curve").is_none());
 }
 
@@ -446,8 +452,8 @@ fn what_does_not_fit_together_is_refused() {
     assert!(with(&["--modes", "reranked"]).contains("--rerank-model is missing"));
     assert!(with(&["--modes", "agentic"]).contains("--chat-model is missing"));
     assert!(with(&["--modes", "magic"]).contains("magic"));
-    assert!(with(&["--metrics", "ndcg@0"]).contains("expected ndcg@K"));
-    assert!(with(&["--form", "csv"]).contains("expected beir, bright or vidore"));
+    assert!(with(&["--metrics", "ndcg@0"]).contains("use ndcg@K"));
+    assert!(with(&["--form", "csv"]).contains("use beir, bright or vidore"));
     let message = refusal(1, &["eval", &set.db, "--queries", beir[1], "--modes", "lexical"]);
     assert!(message.contains("beir form has its judgments in another file"), "{message}");
     let both = set.write(

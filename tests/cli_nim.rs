@@ -222,7 +222,7 @@ async fn eval_asks_the_models_as_queries_do_and_reranks_as_many_as_it_was_told()
         })
         .collect();
     let third = 1.0 / 3.0;
-    assert_eq!(modes, [("dense", third, 1.0), ("exact", third, 1.0), ("dense+rerank", 1.0, 1.0)]);
+    assert_eq!(modes, [("dense", third, 1.0), ("reranked", 1.0, 1.0), ("exact", third, 1.0)]);
     let requests = server.requests();
     let asked = |line: &str| requests.iter().filter(|one| one.line.contains(line)).count();
     assert_eq!((asked("/embeddings"), asked("/ranking")), (1, 1));

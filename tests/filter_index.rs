@@ -70,23 +70,70 @@ fn holds(filter: &Filter, record: &Record) -> bool {
     }
 }
 
-/// The ids that a filter finds, and whether it had to read records.
-fn found(docs: &Collection, filter: &Filter) -> (BTreeSet<RecordId>, u64, bool) {
+fn kind(value: &Value) -> u8 {
+    match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::Int(_) | Value::Float(_) => 2,
+        Value::Timestamp(_) => 3,
+        Value::Text(_) => 4,
+        other => panic!("compared with a {other:?}"),
+    }
+}
+
+/// Whether one comparison asks for kinds of values that no record has in its field; none for
+/// filters of other forms.
+fn is_unmet(model: &Model, filter: &Filter) -> Option<bool> {
+    let (field, asked): (_, Vec<u8>) = match filter {
+        Filter::Eq(field, value) => (field, vec![kind(value)]),
+        Filter::In(field, values) => (field, values.iter().map(kind).collect()),
+        Filter::StartsWith(field, _) => (field, vec![4]),
+        Filter::Range { field, lower: Some((value, _)), upper: None }
+        | Filter::Range { field, lower: None, upper: Some((value, _)) } => {
+            (field, vec![kind(value)])
+        }
+        _ => return None,
+    };
+    let has = |value: &Value| asked.contains(&kind(value));
+    let meets = model.values().any(|record| match record.metadata.get(field) {
+        None => false,
+        Some(Value::List(items)) => items.iter().any(has),
+        Some(single) => has(single),
+    });
+    Some(!asked.is_empty() && !asked.contains(&0) && !meets)
+}
+
+/// What a filter finds.
+struct Found {
+    ids: BTreeSet<RecordId>,
+    count: u64,
+    /// Whether it had to read records, and was told that something in it cannot be met.
+    scanned: bool,
+    unmet: bool,
+}
+
+fn found(docs: &Collection, filter: &Filter) -> Found {
     let all = docs.count().unwrap() as usize;
     let hits = docs.search(&[1.0]).exact().limit(all).filter(filter.clone()).run().unwrap();
     let ids = hits.iter().map(|hit| hit.id.clone()).collect();
     let counted = docs.count_where(filter).unwrap();
     assert_eq!(counted.warnings.len(), hits.report.warnings.len());
-    (ids, counted.records, !counted.warnings.is_empty())
+    let (scans, others): (Vec<&String>, Vec<_>) =
+        counted.warnings.iter().partition(|warning| warning.contains("has no index"));
+    let (scanned, unmet) = (!scans.is_empty(), !others.is_empty());
+    Found { ids, count: counted.records, scanned, unmet }
 }
 
 fn check(docs: &Collection, model: &Model, filter: &Filter) -> Result<bool, TestCaseError> {
     let matching = || model.values().filter(|record| holds(filter, record));
     let with_vector = matching().filter(|record| record.vector.is_some());
     let expected: BTreeSet<RecordId> = with_vector.map(|record| record.id.clone()).collect();
-    let (ids, count, scanned) = found(docs, filter);
+    let Found { ids, count, scanned, unmet } = found(docs, filter);
     prop_assert_eq!(ids, expected, "{}", filter);
     prop_assert_eq!(count, matching().count() as u64, "{}", filter);
+    if let Some(expected) = is_unmet(model, filter).filter(|_| !scanned) {
+        prop_assert_eq!(unmet, expected, "{}", filter);
+    }
     Ok(scanned)
 }
 
@@ -311,7 +358,7 @@ fn a_range_is_met_by_one_item_of_a_list_and_ids_in_words_are_those_of_records() 
         docs.upsert(record(2, list(&[1, 7]))).unwrap();
         docs.upsert(record(3, list(&[]))).unwrap();
         docs.upsert(Record::new("a").field("id", 1).vector([1.0])).unwrap();
-        let ids = |filter: Filter| found(&docs, &filter).0.into_iter().collect::<Vec<_>>();
+        let ids = |filter: Filter| found(&docs, &filter).ids.into_iter().collect::<Vec<_>>();
         assert_eq!(ids(Filter::range("n", 5..10)), [2.into()]);
         assert_eq!(ids(Filter::gte("n", 5).and(Filter::lt("n", 10))), [1.into(), 2.into()]);
         assert_eq!(ids(Filter::exists("n")), [1.into(), 2.into()]);
@@ -392,5 +439,42 @@ fn filters_over_many_blocks_find_what_a_predicate_finds_while_records_are_replac
             let scanned = check(&docs, &model, &text.parse().unwrap()).unwrap();
             assert!(!scanned, "{text}");
         }
+    }
+}
+
+#[test]
+fn a_filter_that_nothing_can_meet_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path().join("kb.portolan")).unwrap();
+    let docs = db.create_collection("docs", CollectionOptions::new(1, Metric::Dot)).unwrap();
+    let record = |id: i64| Record::new(id).field("year", id).field("added", "2024-01-31");
+    docs.upsert(record(1)).unwrap();
+    docs.upsert(record(2).field("note", Value::Null)).unwrap();
+    let warnings = |filter: &str| {
+        let filter: Filter = filter.parse().unwrap();
+        let counted = docs.count_where(&filter).unwrap();
+        let explained = docs.find().filter(filter).run().unwrap();
+        assert_eq!(explained.report.warnings, counted.warnings);
+        assert!(counted.warnings.iter().all(|one| explained.explain().to_string().contains(one)));
+        counted.warnings
+    };
+    assert_eq!(
+        warnings("yaer = 1 or year = 1"),
+        ["no record has the field \"yaer\" of the filter: check its name"]
+    );
+    assert_eq!(
+        warnings("added >= 2024-01-01"),
+        [
+            "the filter compares the field \"added\" with times, and it has only texts: values \
+             match within their type alone"
+        ]
+    );
+    assert_eq!(warnings("not year = \"1\"").len(), 1);
+    assert_eq!(warnings("year in [\"1\", true]").len(), 1);
+    assert_eq!(warnings("a = 1 and b = 2").len(), 1, "nothing is left to ask b for");
+    assert_eq!(warnings("a = 1 or a = 2").len(), 1, "the same is said once");
+    // Values that are not there, and questions for what may be absent.
+    for met in ["year = 99", "exists(draft)", "draft is null", "note is not null", "year in []"] {
+        assert_eq!(warnings(met), [""; 0], "{met}");
     }
 }

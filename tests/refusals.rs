@@ -12,6 +12,8 @@ mod files;
 mod limits;
 #[path = "refusals/locks.rs"]
 mod locks;
+#[path = "refusals/options.rs"]
+mod options;
 
 use std::path::{Path, PathBuf};
 

@@ -23,6 +23,8 @@ use crate::vectors::{Encoding, Metric, Originals};
 #[must_use]
 pub struct CollectionOptions {
     vectors: VectorField,
+    /// Whether the application said what default vectors are like.
+    states_vectors: bool,
     fields: Vec<(String, VectorField)>,
     pub(super) text: Option<TextIndex>,
     indexed: IndexFields,
@@ -34,11 +36,32 @@ impl CollectionOptions {
     pub fn new(dimensions: usize, metric: Metric) -> Self {
         Self {
             vectors: VectorField::new(dimensions, metric),
+            states_vectors: true,
             fields: Vec::new(),
             text: None,
             indexed: IndexFields::default(),
             declared: Vec::new(),
         }
+    }
+
+    /// A collection whose records have no default vector: to be searched by words, once it has a
+    /// [text index](CollectionOptions::text), or in named vector fields. The format wants a shape
+    /// of default vectors all the same, which is 1 component, compared by dot product.
+    ///
+    /// ```
+    /// use portolan::{CollectionOptions, Database, Language, Record, TextIndex};
+    ///
+    /// # fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// let words = TextIndex::new(Language::English);
+    /// let docs = db.create_collection("docs", CollectionOptions::without_vectors().text(words))?;
+    /// docs.upsert(Record::new("a").text("A chart of the harbor."))?;
+    /// assert_eq!(docs.search_text("charts").run()?[0].id, "a".into());
+    /// # Ok(()) }
+    /// ```
+    pub fn without_vectors() -> Self {
+        Self { states_vectors: false, ..Self::new(1, Metric::Dot) }
     }
 
     /// How the full vectors are kept beside their int8 codes. Default: f16.
@@ -119,6 +142,10 @@ impl CollectionOptions {
             field_settings::put_progress(txn, id, name, Progress::Complete)?;
         }
         Ok(())
+    }
+
+    pub(super) fn states_vectors(&self) -> bool {
+        self.states_vectors
     }
 
     /// What the default vectors are like.

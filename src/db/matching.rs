@@ -143,7 +143,7 @@ impl View {
             let Some(filter) = filter else { return Ok(Matching::new(self, Slots::all())) };
             let selected = filter::evaluate(filter, snapshot, collection)?;
             let warnings = warnings(&selected);
-            let Selected { slots, scanned, records_read } = selected;
+            let Selected { slots, scanned, records_read, .. } = selected;
             let looked = Looked { scanned: scanned.into_iter().collect(), records_read };
             Ok(Matching { looked, warnings, ..Matching::new(self, slots) })
         })
@@ -189,7 +189,7 @@ impl View {
     }
 }
 
-/// What to do about the fields that were looked for in records.
+/// What to do about the fields that were looked for in records, and about those that cannot match.
 fn warnings(selected: &Selected) -> Vec<String> {
     let of = |field: &String| {
         format!(
@@ -198,7 +198,8 @@ fn warnings(selected: &Selected) -> Vec<String> {
             selected.records_read
         )
     };
-    selected.scanned.iter().map(of).collect()
+    let unmet = selected.unmet.iter().map(ToString::to_string);
+    selected.scanned.iter().map(of).chain(unmet).collect()
 }
 
 /// How many records some slots are, of so many: indexes and records know live slots alone.
@@ -217,7 +218,8 @@ pub struct Counted {
     pub records: u64,
     /// Wall time.
     pub took: Duration,
-    /// What made it slower than it need be, and what to do about it: fields without an index.
+    /// What made it slower than it need be, and what to do about it: fields without an index. And
+    /// comparisons that no record can meet, as of a field that none has.
     pub warnings: Vec<String>,
 }
 

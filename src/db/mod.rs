@@ -12,6 +12,7 @@ mod compact;
 mod contents;
 mod damage;
 mod delta;
+mod differences;
 mod document;
 mod field_index;
 mod find;
@@ -274,23 +275,52 @@ impl Database {
         Collection::open(Arc::clone(&self.inner), name, definition)
     }
 
-    /// Opens a collection, or makes it if it is absent. The options of an existing one stay.
+    /// Opens a collection, or makes it if it is absent.
+    ///
+    /// One that exists must not contradict the options in what can no longer be changed: dimensions
+    /// and metric, and whatever they say other than by default of leading dimensions, originals,
+    /// graph and model; the same in named vector fields that both have. All else stays as it is,
+    /// whatever the options say: the text index, which metadata fields are indexed, vector fields
+    /// that it has not. [`Collection::index_text`], [`Collection::declare_field`] and
+    /// [`Collection::add_vector_field`] change these.
+    ///
+    /// ```
+    /// use portolan::{CollectionOptions, Database, Error, Language, Metric, TextIndex};
+    ///
+    /// # fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// let options = |dimensions| CollectionOptions::new(dimensions, Metric::Cosine);
+    /// db.collection_or_create("docs", options(384))?;
+    /// let other = db.collection_or_create("docs", options(768)).unwrap_err();
+    /// let Error::CollectionDiffers { differences, .. } = other else { panic!() };
+    /// assert_eq!(differences[0].to_string(), "dimensions: it has 384, the options say 768");
+    /// // An index can be added later: that of the options is not made.
+    /// let words = options(384).text(TextIndex::new(Language::English));
+    /// assert!(db.collection_or_create("docs", words)?.text_index()?.is_none());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// Those of [`Database::create_collection`] and [`Database::collection`].
+    /// [`Error::CollectionDiffers`]; those of [`Database::create_collection`] and
+    /// [`Database::collection`].
     pub fn collection_or_create(
         &self,
         name: &str,
         options: CollectionOptions,
     ) -> Result<Collection> {
-        match self.collection(name) {
-            Err(Error::CollectionNotFound { .. }) => match self.create_collection(name, options) {
-                // Another thread or process was faster.
-                Err(Error::CollectionExists { .. }) => self.collection(name),
-                created => created,
-            },
-            found => found,
-        }
+        let found = match self.collection(name) {
+            Err(Error::CollectionNotFound { .. }) => {
+                match self.create_collection(name, options.clone()) {
+                    // Another thread or process was faster.
+                    Err(Error::CollectionExists { .. }) => self.collection(name)?,
+                    created => return created,
+                }
+            }
+            found => found?,
+        };
+        found.check_options(&options)?;
+        Ok(found)
     }
 
     /// Names of the collections, sorted bytewise.

@@ -144,7 +144,7 @@ pub struct SearchReport {
     /// How each segment was searched, in their order.
     pub paths: Vec<SearchPath>,
     /// What made it slower than it need be, and what to do about it: fields of the filter without
-    /// an index.
+    /// an index. And comparisons that no record can meet, as of a field that none has.
     pub warnings: Vec<String>,
 }
 

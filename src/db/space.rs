@@ -76,11 +76,7 @@ impl Field {
 
     /// What it takes of each record, for messages.
     pub(super) fn kind(&self) -> &'static str {
-        match self.kind {
-            FieldKind::Dense => "one vector a record",
-            FieldKind::Multi => "a matrix a record",
-            FieldKind::Sparse => "a sparse vector a record",
-        }
+        self.kind.name()
     }
 
     /// Refuses a field of another kind than a query is for.

@@ -2,8 +2,9 @@
 //! that come and go.
 
 use super::Collection;
+use super::differences::Differences;
 use super::space::graph_params;
-use crate::error::{Error, Result};
+use crate::error::{Error, OptionDifference, Result};
 use crate::format::{DIMENSIONS_MAX, ID_BYTES_MAX, MATRIX_DIMENSIONS_MAX, VECTOR_FIELDS_MAX};
 use crate::index::GraphParams;
 use crate::record::{ModelContract, check_field_name};
@@ -163,6 +164,47 @@ impl VectorField {
             _ => MatrixCodec::default(),
         };
         Some(Self { kind: entry.kind, codec, ..Self::of(&entry.definition)? })
+    }
+
+    /// What a field that is there, with vectors of that model, has otherwise and can no longer
+    /// change. Options that are as they are by default want nothing.
+    pub(super) fn differs(
+        &self,
+        has: &Self,
+        contract: Option<&ModelContract>,
+    ) -> Vec<OptionDifference> {
+        let mut found = Differences::default();
+        found.of("kind", &has.kind, &self.kind, |kind| kind.name().to_owned());
+        if self.kind == has.kind && self.kind != FieldKind::Sparse {
+            let default = match self.kind {
+                FieldKind::Multi => Self::multi(self.dimensions),
+                _ => Self::new(self.dimensions, self.metric),
+            };
+            found.of("dimensions", &has.dimensions, &self.dimensions, usize::to_string);
+            found.of("metric", &has.metric, &self.metric, Metric::to_string);
+            let (is, asked) = (&has.leading, &self.leading);
+            found.unless_default(
+                "leading dimensions",
+                &default.leading,
+                is,
+                asked,
+                usize::to_string,
+            );
+            let (is, asked) = (&has.originals, &self.originals);
+            let name = |of: &Originals| of.name().to_owned();
+            found.unless_default("originals", &default.originals, is, asked, name);
+            let (is, asked) = (&has.codec, &self.codec);
+            found.unless_default("codec", &default.codec, is, asked, MatrixCodec::to_string);
+            let graph = |of: &GraphParams| {
+                format!("m {}, ef_construction {}, seed {}", of.m, of.ef_construction, of.seed)
+            };
+            found.unless_default("graph", &default.graph, &has.graph, &self.graph, graph);
+        }
+        // A field without a model takes that of its first batch.
+        if let (Some(has), Some(asked)) = (contract, &self.contract) {
+            found.of("model", has, asked, |of| format!("{} with {}", of.model, of.roles));
+        }
+        found.0
     }
 
     pub(super) fn first_manifest(&self) -> Manifest {

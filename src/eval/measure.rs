@@ -106,19 +106,26 @@ impl fmt::Display for Measure {
 }
 
 impl FromStr for Measure {
-    type Err = String;
+    type Err = ParseMeasureError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ParseMeasureError> {
         let parsed = text.trim().split_once('@').and_then(|(name, cut)| {
             let name = name.to_ascii_lowercase();
             let (kind, _) = KINDS.iter().find(|(_, known)| *known == name)?;
             let cut = cut.parse().ok().filter(|cut| (1..=CUT_MAX).contains(cut))?;
             Some(Self::new(*kind, cut))
         });
-        parsed.ok_or_else(|| {
-            format!("expected ndcg@K, recall@K, mrr@K, map@K or p@K, K from 1 to {CUT_MAX}")
-        })
+        parsed.ok_or_else(|| ParseMeasureError { text: text.to_owned() })
     }
+}
+
+/// A text that names no [`Measure`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error("{text:?} is no measure: use ndcg@K, recall@K, mrr@K, map@K or p@K, K from 1 to {CUT_MAX}")]
+pub struct ParseMeasureError {
+    /// The text.
+    pub text: String,
 }
 
 /// The mean of figures; 0 of none.

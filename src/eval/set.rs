@@ -44,13 +44,22 @@ impl fmt::Display for SetForm {
 }
 
 impl FromStr for SetForm {
-    type Err = String;
+    type Err = ParseSetFormError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ParseSetFormError> {
         let forms = [Self::Beir, Self::Bright, Self::Vidore];
         let found = forms.into_iter().find(|form| form.name() == text);
-        found.ok_or_else(|| "expected beir, bright or vidore".to_owned())
+        found.ok_or_else(|| ParseSetFormError { text: text.to_owned() })
     }
+}
+
+/// A text that names no [`SetForm`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error("{text:?} is no form of a set: use beir, bright or vidore")]
+pub struct ParseSetFormError {
+    /// The text.
+    pub text: String,
 }
 
 /// Queries with their judgments.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use roaring::RoaringBitmap;
 
 use super::predicate::{Predicate, ranges};
+use super::unmet::Unmet;
 use super::{Filter, FilterError, Slots};
 use crate::record::Slot;
 use crate::storage::field_blocks::{self, KeyRange};
@@ -20,6 +21,8 @@ pub(crate) struct Selected {
     pub(crate) scanned: BTreeSet<String>,
     /// Records that were read.
     pub(crate) records_read: u64,
+    /// Comparisons that nothing can meet.
+    pub(crate) unmet: Vec<Unmet>,
 }
 
 /// The slots of a collection that match. Slots of deleted records may be among them where the
@@ -34,16 +37,17 @@ pub(crate) fn evaluate(
 ) -> Result<Selected, FilterError> {
     let predicate = Predicate::of(filter)?;
     let settings = FieldSettings::read(snapshot, collection)?;
-    let mut evaluation = Evaluation { snapshot, collection, settings, scanned: BTreeSet::new() };
+    let (scanned, unmet) = (BTreeSet::new(), Vec::new());
+    let mut evaluation = Evaluation { snapshot, collection, settings, scanned, unmet };
     let Known { sure, open } = evaluation.known(&predicate)?;
+    let Evaluation { scanned, unmet, .. } = evaluation;
     let Some(open) = open else {
-        return Ok(Selected { slots: sure, scanned: BTreeSet::new(), records_read: 0 });
+        return Ok(Selected { slots: sure, scanned: BTreeSet::new(), records_read: 0, unmet });
     };
-    let Evaluation { scanned, .. } = evaluation;
     let mut scan = Scan { snapshot, collection, predicate: &predicate, read: 0 };
     let found = scan.run(&open)?;
     let slots = sure.union(Slots::Only(found));
-    Ok(Selected { slots, scanned, records_read: scan.read })
+    Ok(Selected { slots, scanned, records_read: scan.read, unmet })
 }
 
 /// What can be said of a predicate without reading records.
@@ -105,6 +109,7 @@ struct Evaluation<'s> {
     collection: u32,
     settings: FieldSettings,
     scanned: BTreeSet<String>,
+    unmet: Vec<Unmet>,
 }
 
 impl Evaluation<'_> {
@@ -172,8 +177,17 @@ impl Evaluation<'_> {
         Known { sure: Slots::none(), open: Some(Slots::all()) }
     }
 
-    fn in_blocks(&self, field: &str, ranges: &[KeyRange]) -> Result<RoaringBitmap, StorageError> {
-        field_blocks::matching(self.snapshot, self.collection, field, ranges)
+    fn in_blocks(
+        &mut self,
+        field: &str,
+        ranges: &[KeyRange],
+    ) -> Result<RoaringBitmap, StorageError> {
+        let found = field_blocks::matching(self.snapshot, self.collection, field, ranges)?;
+        if found.is_empty() {
+            let unmet = Unmet::of(self.snapshot, self.collection, field, ranges)?;
+            self.unmet.extend(unmet.filter(|unmet| !self.unmet.contains(unmet)));
+        }
+        Ok(found)
     }
 
     /// By the entries of files of before version 3: one for each value of each record.

@@ -9,6 +9,7 @@ mod parse;
 mod predicate;
 mod slots;
 mod text;
+mod unmet;
 
 pub use cache_key::FilterKey;
 pub(crate) use evaluate::{Selected, evaluate};

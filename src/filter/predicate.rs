@@ -115,7 +115,7 @@ pub(super) fn ranges(filter: &Filter, encode: Encode) -> Result<Vec<KeyRange>, F
         Filter::Range { field, lower, upper } => {
             Ok(vec![between(field, lower.as_ref(), upper.as_ref(), encode)?])
         }
-        Filter::Exists(_) => Ok(vec![any_value()]),
+        Filter::Exists(_) => Ok(vec![fields::any_value()]),
         _ => Ok(Vec::new()),
     }
 }
@@ -126,11 +126,6 @@ pub(super) fn ranges(filter: &Filter, encode: Encode) -> Result<Vec<KeyRange>, F
 /// [`FilterError::List`]; [`FilterError::Bounds`].
 pub(super) fn check_comparison(filter: &Filter) -> Result<(), FilterError> {
     ranges(filter, fields::block_value).map(drop)
-}
-
-fn any_value() -> KeyRange {
-    let (start, end) = fields::class_bounds();
-    KeyRange { start: vec![start], end: Some(vec![end]) }
 }
 
 /// The key of a value to compare with.
@@ -154,7 +149,7 @@ fn between(
     upper: Option<&(Value, bool)>,
     encode: Encode,
 ) -> Result<KeyRange, FilterError> {
-    let Some((of_class, _)) = lower.or(upper) else { return Ok(any_value()) };
+    let Some((of_class, _)) = lower.or(upper) else { return Ok(fields::any_value()) };
     let key = |value: &Value| key(field, value, encode);
     let class = key(of_class)?.get(..1).unwrap_or_default().to_vec();
     let bound = |value: &Value| match key(value)? {

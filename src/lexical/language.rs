@@ -118,14 +118,28 @@ impl std::fmt::Display for Language {
 }
 
 impl std::str::FromStr for Language {
-    type Err = String;
+    type Err = ParseLanguageError;
 
-    fn from_str(code: &str) -> Result<Self, String> {
-        Self::from_code(code).ok_or_else(|| {
-            let known: Vec<&str> = Self::codes().collect();
-            format!("{code:?} is no language that is known: use one of {}", known.join(", "))
-        })
+    /// A code as of [`Language::from_code`], or the language's English name.
+    fn from_str(text: &str) -> Result<Self, ParseLanguageError> {
+        let is_named = |language: &Self| format!("{language:?}").eq_ignore_ascii_case(text);
+        let all = || LANGUAGES.iter().map(|(language, ..)| *language);
+        let found = Self::from_code(text).or_else(|| all().find(is_named));
+        found.ok_or_else(|| ParseLanguageError { text: text.to_owned() })
     }
+}
+
+/// A text that names no [`Language`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error("{text:?} is no language that is known: use one of {}", known())]
+pub struct ParseLanguageError {
+    /// The text.
+    pub text: String,
+}
+
+fn known() -> String {
+    Language::codes().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -141,6 +155,9 @@ mod tests {
             assert_eq!(language.code(), *code);
         }
         assert_eq!(Language::from_u8(LANGUAGES.len() as u8), None);
-        assert!("klingon".parse::<Language>().unwrap_err().contains("en, fi"));
+        assert_eq!("German".parse(), Ok(Language::German));
+        assert_eq!("english".parse(), Ok(Language::English));
+        let error = "klingon".parse::<Language>().unwrap_err().to_string();
+        assert!(error.contains("\"klingon\"") && error.contains("en, fi"), "{error}");
     }
 }

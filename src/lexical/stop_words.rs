@@ -80,13 +80,22 @@ impl std::fmt::Display for StopWords {
 }
 
 impl std::str::FromStr for StopWords {
-    type Err = String;
+    type Err = ParseStopWordsError;
 
-    fn from_str(name: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self, ParseStopWordsError> {
         let found = ALL.iter().find(|(_, known)| *known == name);
-        let wrong = || format!("{name:?} is no choice of stop words: use none, short or full");
+        let wrong = || ParseStopWordsError { text: name.to_owned() };
         found.map(|(choice, _)| *choice).ok_or_else(wrong)
     }
+}
+
+/// A text that names no choice of [`StopWords`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error("{text:?} is no choice of stop words: use none, short or full")]
+pub struct ParseStopWordsError {
+    /// The text.
+    pub text: String,
 }
 
 #[cfg(test)]

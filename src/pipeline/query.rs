@@ -29,6 +29,7 @@ use crate::db::{Collection, Find};
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::fusion::Fusion;
+use crate::lexical::TextQuery;
 use budget::Run;
 use report::Shape;
 
@@ -40,6 +41,7 @@ type Shaping<'q> = Box<dyn Fn(Find) -> Find + Send + Sync + 'q>;
 pub struct Query<'q> {
     collections: Vec<Collection>,
     text: String,
+    words: Option<TextQuery>,
     vector: Option<Vec<f32>>,
     embedders: Vec<&'q dyn Embedder>,
     stages: Vec<Rerank<'q>>,
@@ -106,6 +108,7 @@ impl<'q> Query<'q> {
         Self {
             collections,
             text,
+            words: None,
             vector: None,
             embedders: Vec::new(),
             stages: Vec::new(),

@@ -2,8 +2,28 @@
 //! written. The calendar is the proleptic Gregorian one; days are counted as in "chrono-Compatible
 //! Low-Level Date Algorithms" (Hinnant, 2013).
 
+use super::Value;
+
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
+
+impl Value {
+    /// A timestamp that is written as in RFC 3339, `2024-01-31T10:00:00.5+01:00`, or a date alone
+    /// for its midnight in UTC. Years 0000 to 9999; digits beyond microseconds are cut off. None
+    /// if it is not of that form.
+    ///
+    /// ```
+    /// use portolan::Value;
+    ///
+    /// assert_eq!(Value::timestamp("1970-01-01T00:00:01Z"), Some(Value::Timestamp(1_000_000)));
+    /// assert_eq!(Value::timestamp("1970-01-02"), Some(Value::Timestamp(86_400_000_000)));
+    /// assert_eq!(Value::timestamp("yesterday"), None);
+    /// ```
+    #[must_use]
+    pub fn timestamp(text: &str) -> Option<Self> {
+        parse(text).map(Self::Timestamp)
+    }
+}
 
 /// Microseconds since 1970, of `2024-01-31` or `2024-01-31T10:00:00.5+01:00`; digits beyond
 /// microseconds are cut off. None if it is not of that form.

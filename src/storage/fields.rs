@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 
+use super::field_blocks::KeyRange;
 use super::keys as key;
 use crate::format::{FIELD_KEY_TEXT_BYTES, fingerprint};
 use crate::record::{Metadata, Slot, Value};
@@ -49,9 +50,48 @@ pub(crate) fn of_record(collection: u32, metadata: &Metadata, slot: Slot) -> Vec
     keys
 }
 
-/// First class, and the first number behind all classes.
-pub(crate) fn class_bounds() -> (u8, u8) {
-    (NULL, TEXT + 1)
+/// Values that compare with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Null,
+    Bool,
+    Number,
+    Timestamp,
+    Text,
+}
+
+/// All kinds, in key order.
+pub(crate) const KINDS: [Kind; 5] =
+    [Kind::Null, Kind::Bool, Kind::Number, Kind::Timestamp, Kind::Text];
+
+impl Kind {
+    /// For messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool => "true and false",
+            Self::Number => "numbers",
+            Self::Timestamp => "times",
+            Self::Text => "texts",
+        }
+    }
+
+    /// The keys of all its values, in entries and in blocks.
+    pub(crate) fn range(self) -> KeyRange {
+        let (first, last) = match self {
+            Self::Null => (NULL, NULL),
+            Self::Bool => (FALSE, TRUE),
+            Self::Number => (NUMBER, NUMBER),
+            Self::Timestamp => (TIMESTAMP, TIMESTAMP),
+            Self::Text => (TEXT, TEXT),
+        };
+        KeyRange { start: vec![first], end: Some(vec![last + 1]) }
+    }
+}
+
+/// The keys of all values.
+pub(crate) fn any_value() -> KeyRange {
+    KeyRange { start: vec![NULL], end: Some(vec![TEXT + 1]) }
 }
 
 /// Begin of the values of all texts that begin so, in entries and in blocks; unless

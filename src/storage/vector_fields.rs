@@ -20,6 +20,17 @@ pub(crate) enum FieldKind {
     Sparse = 3,
 }
 
+impl FieldKind {
+    /// For messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Dense => "one vector a record",
+            Self::Multi => "a matrix a record",
+            Self::Sparse => "a sparse vector a record",
+        }
+    }
+}
+
 /// The definition of a vector field.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct VectorFieldEntry {

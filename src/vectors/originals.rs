@@ -33,6 +33,15 @@ impl Originals {
         }
     }
 
+    /// For messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+        }
+    }
+
     /// The number stored in files.
     #[must_use]
     pub fn to_u8(self) -> u8 {

@@ -1,6 +1,6 @@
 //! The options of `portolan agent`. Does no work.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, Subcommand};
 use portolan::agent::ResultSource;
@@ -14,6 +14,16 @@ use crate::model_args::{EmbedArgs, RerankArgs};
 pub struct AgentArgs {
     #[command(subcommand)]
     pub command: AgentCommand,
+}
+
+impl AgentArgs {
+    /// The database file that the command is about.
+    pub fn database(&self) -> Option<&Path> {
+        match &self.command {
+            AgentCommand::Run(args) => Some(&args.db),
+            AgentCommand::Export(_) => None,
+        }
+    }
 }
 
 /// What to do with the agent.

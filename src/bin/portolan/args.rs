@@ -1,6 +1,6 @@
 //! The command line as types: commands, options, their limits and defaults. Does no work.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use portolan::{Language, Metric, StopWords};
@@ -35,7 +35,8 @@ pub struct Cli {
 pub enum Command {
     /// Make an empty collection, and the file if it is absent
     Create(CreateArgs),
-    /// Store the documents of a JSON lines file, with their vectors or embedded by a model
+    /// Store the documents of a JSON lines file, with their vectors, embedded by a model, or to be
+    /// found by their words alone
     Ingest(IngestArgs),
     /// Embed the documents that `ingest --pending` stored without their vectors
     EmbedPending(EmbedPendingArgs),
@@ -74,6 +75,28 @@ pub enum Command {
     Nim(NimArgs),
     /// Write embedding-like vectors from a seed, to measure with
     GenerateVectors(GenerateArgs),
+}
+
+impl Command {
+    /// The database file that the command is about.
+    pub fn database(&self) -> Option<&Path> {
+        Some(match self {
+            Self::Create(args) => &args.db,
+            Self::Ingest(args) => &args.db,
+            Self::EmbedPending(args) => &args.db,
+            Self::IndexText(args) => &args.db,
+            Self::IndexField(args) => &args.db,
+            Self::Search(args) => &args.db,
+            Self::Ask(args) => &args.db,
+            Self::Eval(args) => &args.db,
+            Self::Info(args) => &args.db,
+            Self::Verify(args) => &args.file.db,
+            Self::Repair(args) => &args.db,
+            Self::Compact(args) => &args.db,
+            Self::Agent(args) => return args.database(),
+            _ => return None,
+        })
+    }
 }
 
 /// The syntax of `--filter`, as `portolan::Filter` reads it.
@@ -161,19 +184,28 @@ pub struct CreateArgs {
 }
 
 #[derive(Args)]
-#[command(group(ArgGroup::new("source").required(true).args(["vectors", "embed_model"])))]
+#[command(group(
+    ArgGroup::new("source").required(true).args(["vectors", "embed_model", "no_vectors"])
+))]
 pub struct IngestArgs {
     /// The database file; made if it is absent
     pub db: PathBuf,
     /// One JSON object a line: _id, title, text; every other field is metadata, a time as
-    /// {"$timestamp": MICROS}
+    /// {"$timestamp": MICROS} or as --timestamp-field says
     #[arg(value_name = "DOCS.jsonl")]
     pub docs: PathBuf,
     /// Vectors (.npy, .fvecs or .bvecs), row i belongs to document i
     #[arg(long, value_name = "V.npy")]
     pub vectors: Option<PathBuf>,
+    /// Store no vectors: the documents are found by their words
+    #[arg(long, conflicts_with_all = ["metric", "pending"])]
+    pub no_vectors: bool,
     #[command(flatten)]
     pub embed: EmbedArgs,
+    /// The texts of this metadata field are times, such as 2024-01-31 or 2024-01-31T10:00:00Z; can
+    /// be repeated
+    #[arg(long, value_name = "NAME")]
+    pub timestamp_field: Vec<String>,
     /// Name of the collection; made if it is absent
     #[arg(long, value_name = "NAME", default_value = "docs")]
     pub collection: String,
@@ -183,16 +215,16 @@ pub struct IngestArgs {
     /// Index this metadata field of a new collection alone; can be repeated [default: all fields]
     #[arg(long, value_name = "NAME")]
     pub index_field: Vec<String>,
-    /// Language of the text index of a new collection: en, de, ...; none for words as they are;
-    /// off for no index
+    /// Language of the text index of a new collection: en or english, de, ...; none for words as
+    /// they are; off for no index
     #[arg(long, value_name = "CODE", default_value = "en")]
     pub language: TextLanguage,
     /// Common words that the text index leaves out: short (33 of English), full (a list of the
     /// language) or none
     #[arg(long, value_name = "LIST", default_value = "short")]
     pub stop_words: StopWords,
-    /// Documents per commit, and texts per request [default: 1000 with vectors, 50 by model, 32 for
-    /// TEI]
+    /// Documents per commit, and texts per request [default: 1000 without a model, 50 by model, 32
+    /// for TEI]
     #[arg(long, value_name = "N", value_parser = count)]
     pub batch_size: Option<usize>,
     /// Batches that are with the model at once
@@ -275,8 +307,9 @@ pub struct IndexFieldArgs {
 pub struct SearchArgs {
     /// The database file
     pub db: PathBuf,
-    /// The question; its words are searched as they are, without signs such as + or quotes
-    #[arg(required_unless_present = "vector")]
+    /// The question; its words are searched as they are, without signs such as + or quotes, which
+    /// --words knows
+    #[arg(required_unless_present_any = ["vector", "words"])]
     pub text: Option<String>,
     /// Hits to print
     #[arg(short, value_name = "K", default_value = "10", value_parser = count)]

@@ -1,5 +1,7 @@
 //! Lines of a JSON lines file as records: typed metadata, nested objects flattened with dots.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use portolan::eval::beir::{self, Document};
@@ -8,13 +10,20 @@ use portolan::{Metadata, Record, Value};
 use serde_json::Map;
 
 use crate::failure::{Failure, Result};
+use crate::output::snippet;
 
 /// What a first reading of the whole file has shown.
+#[derive(Default)]
 pub struct Survey {
     /// Documents in the file.
     pub documents: usize,
     /// The first passage that a model could embed.
     pub first_passage: Option<String>,
+    /// Documents with the id of one before them, and the first such id.
+    pub repeated: usize,
+    pub first_repeated: Option<String>,
+    /// Fields of times that no document has.
+    pub absent: Vec<String>,
 }
 
 /// A line that makes no record.
@@ -31,83 +40,126 @@ pub enum Line {
     Bad(Bad),
 }
 
-/// Reads the file once, so that a mistake in any line is found before anything is written. Unless
-/// it is strict, bad lines and records that break a limit pass: the ingest sets them aside.
-pub fn survey(path: &Path, strict: bool) -> Result<Survey> {
-    if path.metadata().is_ok_and(|about| !about.is_file()) {
-        return Err(Failure::new(format!(
-            "{} is no file: documents are read twice, so write them to a file first",
-            path.display()
-        )));
-    }
-    let mut survey = Survey { documents: 0, first_passage: None };
-    for line in lines(path)? {
-        let record = match line? {
-            Line::Record(record) => record,
-            Line::Bad(bad) if strict => return Err(Failure::new(bad.problem)),
-            Line::Bad(_) => {
-                survey.documents += 1;
-                continue;
-            }
-        };
-        if let Err(error) = record.check()
-            && strict
-        {
-            let id = record.id.to_string();
-            return Err(Failure::new(located(path, &id, &error.to_string())));
+/// A file of documents, and how it is read.
+#[derive(Clone, Copy)]
+pub struct Documents<'a> {
+    pub path: &'a Path,
+    /// Fields whose texts are times.
+    pub timestamp_fields: &'a [String],
+}
+
+impl<'a> Documents<'a> {
+    /// Reads the file once, so that a mistake in any line is found before anything is written.
+    /// Unless it is strict, bad lines and records that break a limit pass: the ingest sets them
+    /// aside.
+    pub fn survey(self, strict: bool) -> Result<Survey> {
+        let path = self.path;
+        if path.metadata().is_ok_and(|about| !about.is_file()) {
+            return Err(Failure::new(format!(
+                "{} is no file: documents are read twice, so write them to a file first",
+                path.display()
+            )));
         }
-        survey.documents += 1;
-        let passage = record.passage();
-        if survey.first_passage.is_none() && !passage.trim().is_empty() {
-            survey.first_passage = Some(passage);
-        }
-    }
-    Ok(survey)
-}
-
-/// The records of the file, in its order, without vectors; a bad line is a failure.
-pub fn records(path: &Path) -> Result<impl Iterator<Item = Result<Record>> + '_> {
-    let strict = |line| match line {
-        Line::Record(record) => Ok(record),
-        Line::Bad(bad) => Err(Failure::new(bad.problem)),
-    };
-    Ok(lines(path)?.map(move |line| line.and_then(strict)))
-}
-
-/// The lines of the file, in its order. Only what ends the reading is a failure.
-pub fn lines(path: &Path) -> Result<impl Iterator<Item = Result<Line>> + '_> {
-    let mut documents = beir::documents(path)?;
-    Ok(std::iter::from_fn(move || {
-        let problem = match documents.next()? {
-            Ok(document) => match record(path, document) {
-                Ok(record) => return Some(Ok(Line::Record(record))),
-                Err(problem) => problem,
-            },
-            Err(error @ EvalError::Line { source: LineProblem::TooLong { .. }, .. }) => {
-                return Some(Err(error.into()));
+        let mut survey = Survey { absent: self.timestamp_fields.to_vec(), ..Survey::default() };
+        // Of each id 64 bits, by a key of this process: two of a billion ids are hardly ever equal.
+        let (mut ids, keyed) = (HashSet::new(), RandomState::new());
+        for line in self.lines()? {
+            survey.documents += 1;
+            let record = match line? {
+                Line::Record(record) => record,
+                Line::Bad(bad) if strict => return Err(Failure::new(bad.problem)),
+                Line::Bad(_) => continue,
+            };
+            if let Err(error) = record.check()
+                && strict
+            {
+                let id = record.id.to_string();
+                return Err(Failure::new(located(path, &id, &error.to_string())));
             }
-            Err(error @ EvalError::Line { .. }) => error.to_string(),
-            Err(error) => return Some(Err(error.into())),
-        };
-        let (line, text) = documents.line();
-        Some(Ok(Line::Bad(Bad { line, text: text.to_vec(), problem })))
-    }))
-}
-
-fn record(path: &Path, document: Document) -> std::result::Result<Record, String> {
-    let mut metadata = Metadata::new();
-    flatten(&mut metadata, "", document.metadata)
-        .map_err(|problem| located(path, &document.id, &problem))?;
-    let mut record = Record::new(document.id).text(document.text);
-    if !document.title.is_empty() {
-        record = record.title(document.title);
+            if !ids.insert(keyed.hash_one(&record.id)) {
+                survey.repeated += 1;
+                survey.first_repeated.get_or_insert_with(|| record.id.to_string());
+            }
+            survey.absent.retain(|name| !record.metadata.contains_key(name));
+            let passage = record.passage();
+            if survey.first_passage.is_none() && !passage.trim().is_empty() {
+                survey.first_passage = Some(passage);
+            }
+        }
+        Ok(survey)
     }
-    record.metadata = metadata;
-    Ok(record)
+
+    /// The records of the file, in its order, without vectors; a bad line is a failure.
+    pub fn records(self) -> Result<impl Iterator<Item = Result<Record>> + 'a> {
+        let strict = |line| match line {
+            Line::Record(record) => Ok(record),
+            Line::Bad(bad) => Err(Failure::new(bad.problem)),
+        };
+        Ok(self.lines()?.map(move |line| line.and_then(strict)))
+    }
+
+    /// The lines of the file, in its order. Only what ends the reading is a failure.
+    pub fn lines(self) -> Result<impl Iterator<Item = Result<Line>> + 'a> {
+        let mut documents = beir::documents(self.path)?;
+        Ok(std::iter::from_fn(move || {
+            let problem = match documents.next()? {
+                Ok(document) => match self.record(document) {
+                    Ok(record) => return Some(Ok(Line::Record(record))),
+                    Err(problem) => problem,
+                },
+                Err(error @ EvalError::Line { source: LineProblem::TooLong { .. }, .. }) => {
+                    return Some(Err(error.into()));
+                }
+                Err(error @ EvalError::Line { .. }) => error.to_string(),
+                Err(error) => return Some(Err(error.into())),
+            };
+            let (line, text) = documents.line();
+            Some(Ok(Line::Bad(Bad { line, text: text.to_vec(), problem })))
+        }))
+    }
+
+    fn record(self, document: Document) -> std::result::Result<Record, String> {
+        let mut metadata = Metadata::new();
+        let id = document.id;
+        let read = flatten(&mut metadata, "", document.metadata)
+            .and_then(|()| self.read_times(&mut metadata));
+        read.map_err(|problem| located(self.path, &id, &problem))?;
+        let mut record = Record::new(id).text(document.text);
+        if !document.title.is_empty() {
+            record = record.title(document.title);
+        }
+        record.metadata = metadata;
+        Ok(record)
+    }
+
+    fn read_times(self, metadata: &mut Metadata) -> std::result::Result<(), String> {
+        for name in self.timestamp_fields {
+            if let Some(value) = metadata.get_mut(name) {
+                *value = time(name, std::mem::replace(value, Value::Null))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn located(path: &Path, id: &str, problem: &str) -> String {
     format!("{}: document {id:?}: {problem}", path.display())
+}
+
+/// A text as the time that it is; of a list each item.
+fn time(name: &str, value: Value) -> std::result::Result<Value, String> {
+    let wanted = "write it as 2024-01-31 or 2024-01-31T10:00:00Z";
+    match value {
+        Value::Text(text) => Value::timestamp(&text).ok_or_else(|| {
+            format!("field {name:?} is {:?}, no time: {wanted}", snippet(&text, 40))
+        }),
+        Value::List(items) => {
+            let items = items.into_iter().map(|item| time(name, item));
+            Ok(Value::List(items.collect::<std::result::Result<_, _>>()?))
+        }
+        Value::Null | Value::Timestamp(_) => Ok(value),
+        _ => Err(format!("field {name:?} is no time: {wanted}")),
+    }
 }
 
 /// Adds the fields of `object`, those of nested objects as `outer.inner`. Recursion is bounded by
@@ -201,6 +253,25 @@ mod tests {
         ];
         let expected: Metadata = expected.map(|(name, value)| (name.to_owned(), value)).into();
         assert_eq!(found, Ok(expected));
+    }
+
+    #[test]
+    fn texts_of_fields_of_times_become_timestamps_and_what_is_none_is_refused() {
+        let second = Value::Timestamp(1_000_000);
+        let read = |value: &str| time("added", value.into());
+        assert_eq!(read("1970-01-01T00:00:01Z"), Ok(second.clone()));
+        assert_eq!(read("1970-01-01T01:00:01+01:00"), Ok(second.clone()));
+        assert_eq!(read("1970-01-02"), Ok(Value::Timestamp(86_400_000_000)));
+        for value in [Value::Null, second.clone()] {
+            assert_eq!(time("added", value.clone()), Ok(value));
+        }
+        let list = Value::List(vec!["1970-01-01T00:00:01Z".into(), Value::Null]);
+        assert_eq!(time("added", list), Ok(Value::List(vec![second, Value::Null])));
+        for (value, told) in [("noon".into(), "\"noon\""), (12.into(), "no time")] {
+            let problem = time("added", value).unwrap_err();
+            assert!(problem.contains("\"added\"") && problem.contains(told), "{problem}");
+        }
+        assert!(time("added", Value::List(vec!["noon".into()])).is_err());
     }
 
     #[test]

@@ -42,12 +42,14 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
     })?;
     let set = eval_set::read(args, out)?;
     let collection = open::read_collection(&args.db, &args.collection)?;
+    eval_set::check_documents(&set, &collection, out)?;
+    let has_query_vectors = args.query_vectors.is_some() || models.embedder.is_some();
     let rows = rows(&Asked {
         modes: &args.modes,
         exact: args.exact,
         has_reranker: models.reranker.is_some(),
         has_words: collection.text_index()?.is_some(),
-        has_vectors: args.query_vectors.is_some() || models.embedder.is_some(),
+        has_vectors: has_query_vectors && !open::has_no_vectors(&collection)?,
     });
     let missing = rows.iter().find_map(|row| match row.way {
         Way::Rerank(_) if models.reranker.is_none() => Some("--rerank-model is missing"),
@@ -130,7 +132,8 @@ fn judged(
         (Some(path), _) => eval_set::with_vectors(args, path, set),
         (None, Some(embedder)) => runtime.block_on(eval_set::embed(embedder, set)),
         (None, None) => {
-            let reason = "--query-vectors or --embed-model is missing";
+            let reason = "--query-vectors or --embed-model is missing (searches by words need \
+                          none, but an index: `portolan index-text`)";
             Err(Failure::Usage(reason.to_owned()))
         }
     }

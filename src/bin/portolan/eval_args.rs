@@ -59,9 +59,10 @@ pub struct EvalArgs {
     #[arg(long, value_name = "IDS.txt", requires = "query_vectors")]
     pub query_ids: Option<PathBuf>,
     /// How documents are found; a row for each, in this order. With --rerank-model and no mode
-    /// that reranks, a row +rerank is added for each
-    #[arg(long, visible_alias = "mode", value_enum, value_name = "MODE,..")]
-    #[arg(value_delimiter = ',', default_value = "dense")]
+    /// that reranks, a row +rerank is added for each [default: dense with --query-vectors or
+    /// --embed-model, lexical with an index of words, hybrid with both, reranked with
+    /// --rerank-model]
+    #[arg(long, visible_alias = "mode", value_enum, value_name = "MODE,..", value_delimiter = ',')]
     pub modes: Vec<EvalMode>,
     /// Add a row for exact search, the best that any index can do; the same as a mode exact
     #[arg(long)]

@@ -67,6 +67,23 @@ pub struct Asked<'a> {
     pub has_vectors: bool,
 }
 
+impl Asked<'_> {
+    /// The modes that were asked for, or all that can be had without a service that was not given.
+    fn chosen(&self) -> Vec<EvalMode> {
+        if !self.modes.is_empty() {
+            return self.modes.to_vec();
+        }
+        let mut chosen = match (self.has_words, self.has_vectors) {
+            (true, true) => vec![EvalMode::Dense, EvalMode::Lexical, EvalMode::Hybrid],
+            (true, false) => vec![EvalMode::Lexical],
+            // Without vectors too: that tells what is missing.
+            (false, _) => vec![EvalMode::Dense],
+        };
+        chosen.extend(self.has_reranker.then_some(EvalMode::Reranked));
+        chosen
+    }
+}
+
 /// The rows, in the order they were asked for, each once.
 pub fn rows(asked: &Asked<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -75,7 +92,7 @@ pub fn rows(asked: &Asked<'_>) -> Vec<Row> {
         (true, false) => Mode::Lexical,
         (false, _) => Mode::Dense,
     };
-    for mode in asked.modes {
+    for mode in asked.chosen() {
         rows.push(match mode {
             EvalMode::Dense => Row::new("dense", Way::Search(Mode::Dense)),
             EvalMode::Lexical => Row::new("lexical", Way::Search(Mode::Lexical)),
@@ -120,6 +137,21 @@ mod tests {
         assert_eq!(names(&[Dense, Hybrid], true, true, true), added);
         assert_eq!(names(&[Reranked, Dense], false, true, true), ["reranked", "dense"]);
         assert_eq!(names(&[Exact, Dense, Dense], true, false, true), ["exact", "dense"]);
+    }
+
+    #[test]
+    fn without_modes_there_is_a_row_for_all_that_can_be_had() {
+        let names = |has_words, has_vectors, has_reranker| {
+            let asked = Asked { modes: &[], exact: false, has_reranker, has_words, has_vectors };
+            let names: Vec<String> = rows(&asked).into_iter().map(|row| row.name).collect();
+            names.join(",")
+        };
+        assert_eq!(names(true, true, false), "dense,lexical,hybrid");
+        assert_eq!(names(true, true, true), "dense,lexical,hybrid,reranked");
+        assert_eq!(names(true, false, false), "lexical");
+        assert_eq!(names(true, false, true), "lexical,reranked");
+        assert_eq!(names(false, true, true), "dense,reranked");
+        assert_eq!(names(false, false, false), "dense");
     }
 
     #[test]

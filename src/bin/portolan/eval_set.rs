@@ -6,9 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use portolan::eval::beir::Query;
+use portolan::eval::metrics::Judgments;
 use portolan::eval::set::EvalSet;
 use portolan::eval::vector_file::VectorFile;
-use portolan::{Cost, Embedder, Filter, RecordId, Role};
+use portolan::{Collection, Cost, Embedder, Filter, RecordId, Role};
 
 use crate::eval_args::EvalArgs;
 use crate::failure::{Failure, Result};
@@ -62,6 +63,40 @@ pub fn read(args: &EvalArgs, out: &Output) -> Result<EvalSet> {
         ));
     }
     Ok(set)
+}
+
+/// Refuses judgments of documents that the collection has not, none of which could be found; some
+/// that it has not are told of.
+pub fn check_documents(set: &EvalSet, collection: &Collection, out: &Output) -> Result<()> {
+    let relevant = set.qrels.values().flat_map(Judgments::iter).filter(|(_, grade)| *grade > 0);
+    let relevant: BTreeSet<&str> = relevant.map(|(id, _)| id).collect();
+    let mut missing = 0;
+    let mut first = None;
+    for id in &relevant {
+        let mut is_there = false;
+        for record in record_ids(id) {
+            is_there |= collection.contains(record)?;
+        }
+        if !is_there {
+            missing += 1;
+            first.get_or_insert(*id);
+        }
+    }
+    let (Some(first), count, name) = (first, relevant.len(), collection.name()) else {
+        return Ok(());
+    };
+    if missing == count {
+        return Err(Failure::new(format!(
+            "none of the {count} documents that are judged relevant is in collection {name:?}, \
+             such as {first:?}: take the judgments of its documents (those that were ingested with \
+             --chunk-tokens have the ids of their chunks, ID#0 and so on)"
+        )));
+    }
+    out.warning(&format!(
+        "{missing} of {count} documents that are judged relevant are not in collection {name:?}, \
+         and count as not found: {first:?} is the first"
+    ));
+    Ok(())
 }
 
 /// The judged queries of the set without vectors, for searches by words alone.
@@ -125,17 +160,19 @@ pub async fn embed(embedder: &dyn Embedder, set: &EvalSet) -> Result<Vec<Judged>
 }
 
 fn ready(set: &EvalSet, query: &Query, vector: Vec<f32>) -> Judged {
-    let excluded = set.excluded.get(&query.id).map(records).unwrap_or_default();
+    let excluded = set
+        .excluded
+        .get(&query.id)
+        .map_or_else(Vec::new, |ids| ids.iter().flat_map(|id| record_ids(id)).collect());
     let embedding = (Duration::ZERO, Cost::default());
     Judged { query: query.clone(), vector, embedding, excluded }
 }
 
 /// An id of digits is a text in a set, and may be a number in the collection: one whose text is
 /// that id, which that of 7 is not for `007` and `+7`.
-fn records(ids: &BTreeSet<String>) -> Vec<RecordId> {
-    let number = |id: &String| id.parse::<i64>().ok().filter(|number| number.to_string() == *id);
-    let numbers = ids.iter().filter_map(number).map(RecordId::from);
-    ids.iter().map(RecordId::from).chain(numbers).collect()
+fn record_ids(id: &str) -> impl Iterator<Item = RecordId> {
+    let number = id.parse::<i64>().ok().filter(|number| number.to_string() == id);
+    [RecordId::from(id)].into_iter().chain(number.map(RecordId::from))
 }
 
 #[cfg(test)]
@@ -145,8 +182,11 @@ mod tests {
     #[test]
     fn an_id_is_a_number_too_only_if_it_is_written_as_one() {
         let texts = ["+7", "-0", "-3", "007", "7", "7 ", "9223372036854775808", "a"];
-        let ids = records(&texts.map(str::to_owned).into());
-        let expected = texts.map(RecordId::from).into_iter().chain([(-3).into(), 7.into()]);
-        assert_eq!(ids, expected.collect::<Vec<_>>());
+        for text in texts {
+            let ids: Vec<RecordId> = record_ids(text).collect();
+            let number = [("-3", -3), ("7", 7)].into_iter().find(|(of, _)| *of == text);
+            let expected = [text.into()].into_iter().chain(number.map(|(_, id)| id.into()));
+            assert_eq!(ids, expected.collect::<Vec<_>>());
+        }
     }
 }

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io;
 
+use portolan::StorageError;
+
 /// `Result` of a command.
 pub type Result<T> = std::result::Result<T, Failure>;
 
@@ -13,6 +15,8 @@ pub enum Failure {
     Usage(String),
     /// The work failed: exit code 1.
     Failed(String),
+    /// As [`Failed`](Self::Failed), because the database file is damaged.
+    Damaged(String),
     /// Nobody reads standard output any more: no failure at all.
     OutputClosed,
 }
@@ -40,6 +44,7 @@ impl Failure {
     pub fn hint(self, hint: &str) -> Self {
         match self {
             Self::Failed(reason) => Self::Failed(format!("{reason}; {hint}")),
+            Self::Damaged(reason) => Self::Damaged(format!("{reason}; {hint}")),
             other => other,
         }
     }
@@ -61,13 +66,83 @@ fn chain(error: &dyn Error) -> String {
 
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Failed(chain(&error))
+        let reason = in_commands(&chain(&error));
+        if is_damage(&error) { Self::Damaged(reason) } else { Self::Failed(reason) }
     }
+}
+
+/// Whether it tells of damage in the database file, and not of a file that is none.
+fn is_damage(error: &(dyn Error + 'static)) -> bool {
+    match error.downcast_ref() {
+        Some(portolan::Error::Storage(StorageError::NotADatabase { .. })) => false,
+        Some(error) => portolan::Error::is_corruption(error),
+        None => false,
+    }
+}
+
+/// What the library advises an application to do, and how it is done by a command.
+const ADVICE: [(&str, &str); 7] = [
+    (
+        "create it with `CollectionOptions::text`, or build one with `Collection::index_text`",
+        "make one with `portolan index-text`",
+    ),
+    ("with `Collection::index_text`", "with `portolan index-text`"),
+    ("declare it with Collection::declare_field", "index it with `portolan index-field`"),
+    ("call `Database::compact` on it (or `portolan compact`), which", "`portolan compact`"),
+    ("use Database::collection to open it", "choose another --collection"),
+    (
+        "open it with Database::collection, which takes it as it is, or choose another name",
+        "choose another --collection",
+    ),
+    ("try again, or open with WriterPolicy::Wait", "try again once it has ended"),
+];
+
+/// A message of the library with the advice for somebody who types commands.
+pub fn in_commands(text: &str) -> String {
+    let replace = |text: String, (library, command): &(&str, &str)| text.replace(library, command);
+    ADVICE.iter().fold(text.to_owned(), replace)
 }
 
 #[cfg(test)]
 mod tests {
+    use portolan::{CollectionOptions, Metric, TextError};
+
     use super::*;
+
+    #[test]
+    fn advice_to_applications_becomes_that_of_a_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = portolan::Database::open(folder.path().join("kb.portolan")).unwrap();
+        let options = |dimensions| CollectionOptions::new(dimensions, Metric::Dot);
+        let docs = db.create_collection("docs", options(2)).unwrap();
+        let older = StorageError::Older { found: 2, needed: 3 };
+        let disagrees = TextError::Disagrees { slot: 1 };
+        let errors: [(portolan::Error, &str); 6] = [
+            (docs.search_text("sea").run().unwrap_err(), "`portolan index-text`"),
+            (disagrees.into(), "`portolan index-text`"),
+            (db.create_collection("docs", options(2)).unwrap_err(), "--collection"),
+            (db.collection_or_create("docs", options(3)).unwrap_err(), "--collection"),
+            (older.into(), "`portolan compact`"),
+            (StorageError::WriterBusy.into(), "once it has ended"),
+        ];
+        for (error, command) in errors {
+            let (Failure::Failed(text) | Failure::Damaged(text)) = Failure::from(error) else {
+                panic!("another failure");
+            };
+            assert!(text.contains(command), "{text}");
+            assert!(!text.contains("::"), "{text}");
+        }
+    }
+
+    #[test]
+    fn damage_is_told_from_files_that_are_none() {
+        let of = |error: StorageError| Failure::from(portolan::Error::from(error));
+        let missing = StorageError::Missing { what: "a slot" };
+        assert!(matches!(of(missing), Failure::Damaged(_)));
+        let (path, reason) = ("x".into(), "magic".to_owned());
+        let foreign = StorageError::NotADatabase { path, reason };
+        assert!(matches!(of(foreign), Failure::Failed(_)));
+    }
 
     #[test]
     fn a_cause_is_added_once() {

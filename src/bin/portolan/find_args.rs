@@ -1,12 +1,18 @@
 //! Options that say how a question finds its records: modes, models, filter. Does no work.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
-use portolan::Fusion;
+use portolan::{Fusion, TextQuery};
 
 use crate::mode::Mode;
 use crate::model_args::{EmbedArgs, RerankArgs};
+
+/// Not as text becomes a query by itself, which is to look for words alone.
+fn words(text: &str) -> Result<TextQuery, Infallible> {
+    Ok(TextQuery::parse(text))
+}
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("source").args(["vector", "embed_model"])))]
@@ -15,6 +21,11 @@ pub struct FindArgs {
     /// by vector without a text index]
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
+    /// What is searched by words, instead of the words of the question: word, "a phrase", begin*,
+    /// +required, -excluded; signs can stand before phrases and begins as well
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    #[arg(value_parser = words)]
+    pub words: Option<TextQuery>,
     /// File with the vector of the question, instead of an embedding model
     #[arg(long, value_name = "V.npy")]
     pub vector: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! `portolan ingest`: documents with their vectors, or embedded by a model.
+//! `portolan ingest`: documents with their vectors, embedded by a model, or without.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,14 +8,15 @@ use portolan::eval::vector_file::VectorFile;
 use portolan::nim::EmbeddingModel;
 use portolan::{
     Batch, Chunker, Collection, CollectionOptions, Database, Embedder, Error, IngestProgress,
-    Maintenance, Metric, ModelContract, Role,
+    Maintenance, Metric, Role,
 };
 use serde::Serialize;
 
 use crate::args::IngestArgs;
-use crate::documents::{self, Line, Survey};
+use crate::documents::{Documents, Line, Survey};
 use crate::failure::{Failure, Result};
 use crate::index_field;
+use crate::ingest_words;
 use crate::models::{self, runtime};
 use crate::open;
 use crate::output::{Output, printable};
@@ -23,25 +24,30 @@ use crate::progress::{Progress, maintain};
 use crate::rejects::Rejects;
 use crate::timing::seconds;
 
-/// Documents per commit when vectors are given.
-const BATCH_WITH_VECTORS: usize = 1000;
+/// Documents per commit where no model is asked.
+pub const BATCH_WITHOUT_MODEL: usize = 1000;
 /// Characters of the passage that tells a model's dimensions.
 const PROBE_CHARS: usize = 200;
 
+/// What an ingest came to.
 #[derive(Default, Serialize)]
-struct Ingested {
+pub struct Ingested {
     collection: String,
-    read: usize,
+    pub read: usize,
     embedded: usize,
-    unchanged: usize,
+    pub unchanged: usize,
     updated: usize,
     without_text: usize,
     with_vector: usize,
+    /// Stored without one, with `--no-vectors`.
+    pub without_vector: usize,
     pending: usize,
-    rejected: usize,
+    pub rejected: usize,
+    /// Documents with the id of one before them, of which the last of each is kept.
+    repeated_ids: usize,
     /// Documents whose chunks are stored, with `--chunk-tokens`; other counts are of chunks then.
-    chunked: usize,
-    removed: usize,
+    pub chunked: usize,
+    pub removed: usize,
     requests: u64,
     retries: u64,
     tokens: Option<u64>,
@@ -52,16 +58,32 @@ struct Ingested {
     records: u64,
 }
 
+impl IngestArgs {
+    /// The file of documents.
+    pub fn documents(&self) -> Documents<'_> {
+        Documents { path: &self.docs, timestamp_fields: &self.timestamp_field }
+    }
+
+    /// What cuts documents into chunks, if they are to be cut.
+    pub fn chunker(&self) -> Option<Chunker> {
+        let chunker = Chunker::new().tokens(self.chunk_tokens?).overlap(self.chunk_overlap);
+        Some(chunker.markdown(self.chunk_markdown))
+    }
+}
+
 /// Checks everything that can be checked, then stores the documents and indexes them.
 pub fn run(args: &IngestArgs, out: &Output) -> Result<()> {
     // Rows of vectors belong to lines, so none of these may be left out.
     let strict = args.rejects.is_none() || args.vectors.is_some();
-    let survey = documents::survey(&args.docs, strict)?;
+    let survey = args.documents().survey(strict)?;
+    warn(args, &survey, out);
     let begin = Instant::now();
     let (collection, mut done) = match &args.vectors {
         Some(vectors) => with_vectors(args, vectors, &survey)?,
+        None if args.no_vectors => ingest_words::store(args, &survey)?,
         None => by_model(args, &survey)?,
     };
+    done.repeated_ids = survey.repeated;
     let maintained = maintain(&collection, |maintain| maintain)?;
     done.indexing_s = seconds(maintained.took);
     done.graph = collection.info()?.graphs > 0;
@@ -71,10 +93,26 @@ pub fn run(args: &IngestArgs, out: &Output) -> Result<()> {
     out.result(&done, summary)
 }
 
+/// Tells what is no mistake, but hardly meant.
+fn warn(args: &IngestArgs, survey: &Survey, out: &Output) {
+    let path = args.docs.display();
+    if let Some(first) = &survey.first_repeated {
+        out.warning(&format!(
+            "{path}: {} documents have the _id of one before them, of which the last is kept; the \
+             first is {first:?}",
+            survey.repeated
+        ));
+    }
+    for name in &survey.absent {
+        out.warning(&format!("{path}: no document has the field {name:?} of --timestamp-field"));
+    }
+}
+
 fn summary(done: &Ingested) -> String {
     let counts = [
         ("embedded", done.embedded),
         ("with their vectors", done.with_vector),
+        ("without vectors", done.without_vector),
         ("unchanged", done.unchanged),
         ("updated", done.updated),
         ("without text", done.without_text),
@@ -101,7 +139,7 @@ fn summary(done: &Ingested) -> String {
 }
 
 /// The collection that is there already, in a file that is there already.
-fn existing(args: &IngestArgs, maintenance: Maintenance) -> Result<Option<Collection>> {
+pub fn existing(args: &IngestArgs, maintenance: Maintenance) -> Result<Option<Collection>> {
     if !args.db.exists() {
         return Ok(None);
     }
@@ -111,18 +149,19 @@ fn existing(args: &IngestArgs, maintenance: Maintenance) -> Result<Option<Collec
     }
 }
 
-fn create(
+/// Options of a new collection for vectors of so many dimensions.
+fn shaped(args: &IngestArgs, dimensions: usize) -> CollectionOptions {
+    CollectionOptions::new(dimensions, args.metric.unwrap_or(Metric::Cosine))
+}
+
+/// Makes the collection, with the indexes that were asked for.
+pub fn create(
     args: &IngestArgs,
     maintenance: Maintenance,
-    dimensions: usize,
-    contract: Option<ModelContract>,
+    options: CollectionOptions,
 ) -> Result<Collection> {
-    let metric = args.metric.unwrap_or(Metric::Cosine);
-    let options = args.language.of(CollectionOptions::new(dimensions, metric), args.stop_words);
-    let mut options = index_field::declare(&args.index_field, options);
-    if let Some(contract) = contract {
-        options = options.model(contract);
-    }
+    let options = args.language.of(options, args.stop_words);
+    let options = index_field::declare(&args.index_field, options);
     let db: Database = open::write(&args.db, maintenance)?;
     Ok(db.collection_or_create(&args.collection, options)?)
 }
@@ -155,7 +194,7 @@ fn with_vectors(
     }
     let collection = match existing(args, Maintenance::Manual)? {
         Some(collection) => collection,
-        None => create(args, Maintenance::Manual, vectors_file.dim(), None)?,
+        None => create(args, Maintenance::Manual, shaped(args, vectors_file.dim()))?,
     };
     check_metric(args, &collection)?;
     if collection.dimensions() != vectors_file.dim() {
@@ -178,11 +217,11 @@ fn store(
     survey: &Survey,
     collection: &Collection,
 ) -> Result<usize> {
-    let size = args.batch_size.unwrap_or(BATCH_WITH_VECTORS);
+    let size = args.batch_size.unwrap_or(BATCH_WITHOUT_MODEL);
     let progress = Progress::new("storing", survey.documents);
     let mut batch: Batch = collection.batch();
     let mut row = 0;
-    for record in documents::records(&args.docs)? {
+    for record in args.documents().records()? {
         batch.upsert(record?.vector(vectors.row(row)?))?;
         row += 1;
         if batch.len() >= size {
@@ -201,10 +240,18 @@ fn by_model(args: &IngestArgs, survey: &Survey) -> Result<(Collection, Ingested)
     let runtime = runtime()?;
     let maintenance = Maintenance::default();
     let collection = match existing(args, maintenance)? {
+        Some(collection) if open::has_no_vectors(&collection)? => {
+            return Err(Failure::new(format!(
+                "collection {:?} was made with --no-vectors: use that again, or another \
+                 --collection",
+                args.collection
+            )));
+        }
         Some(collection) => collection,
         None => {
             let dimensions = runtime.block_on(first_dimensions(&embedder, args, survey))?;
-            create(args, maintenance, dimensions, Some(embedder.contract()))?
+            let options = shaped(args, dimensions).model(embedder.contract());
+            create(args, maintenance, options)?
         }
     };
     check_metric(args, &collection)?;
@@ -246,7 +293,7 @@ async fn embed(
     };
     // Lines and records are set aside on two threads.
     let (rejects, mut failed) = (Mutex::new(rejects), None);
-    let mut lines = documents::lines(&args.docs)?;
+    let mut lines = args.documents().lines()?;
     let records = std::iter::from_fn(|| {
         loop {
             match lines.next()? {
@@ -263,11 +310,8 @@ async fn embed(
     let size = embedder.texts_per_request();
     let ingest = collection.ingest(records).embedder(embedder).batch_size(size).progress(told);
     let ingest = ingest.in_flight(args.in_flight).pending(args.pending);
-    let ingest = match args.chunk_tokens {
-        Some(tokens) => {
-            let chunker = Chunker::new().tokens(tokens).overlap(args.chunk_overlap);
-            ingest.chunker(chunker.markdown(args.chunk_markdown))
-        }
+    let ingest = match args.chunker() {
+        Some(chunker) => ingest.chunker(chunker),
         None => ingest,
     };
     let run = ingest.on_reject(|one| locked(&rejects).add(one)).run().await;

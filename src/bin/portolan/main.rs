@@ -39,6 +39,7 @@ mod growth_plot;
 mod index_field;
 mod index_text;
 mod ingest;
+mod ingest_words;
 mod inspect;
 mod mode;
 mod model_args;
@@ -60,6 +61,7 @@ mod timing;
 mod trial;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -77,6 +79,12 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2));
         }
     };
+    let database = cli.command.database().map(Path::to_owned);
+    let knows = match cli.command {
+        Command::Repair(_) => Known::Cure,
+        Command::Verify(_) => Known::Damage,
+        _ => Known::Nothing,
+    };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         // whoever read the output has seen enough, as with `| head`
@@ -89,6 +97,31 @@ fn main() -> ExitCode {
             report(&printable(&reason));
             ExitCode::FAILURE
         }
+        Err(Failure::Damaged(reason)) => {
+            report(&printable(&damage(&reason, database.as_deref(), knows)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is known of a damaged file already, so that no command advises what it does itself.
+#[derive(Clone, Copy)]
+enum Known {
+    Nothing,
+    Damage,
+    Cure,
+}
+
+/// What is damaged, and what can be done.
+fn damage(reason: &str, database: Option<&Path>, knows: Known) -> String {
+    let Some(path) = database.map(Path::display) else { return reason.to_owned() };
+    let cure = format!("`portolan repair {path} NEW` saves what is whole");
+    match knows {
+        Known::Nothing => {
+            format!("{path}: {reason}; `portolan verify {path}` lists what is damaged, {cure}")
+        }
+        Known::Damage => format!("{path}: {reason}; {cure}"),
+        Known::Cure => format!("{path}: {reason}"),
     }
 }
 

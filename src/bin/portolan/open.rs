@@ -39,6 +39,11 @@ fn named(path: &Path, db: &Database, name: &str) -> Result<Collection> {
     }
 }
 
+/// Whether a collection has the shape of those that `ingest --no-vectors` makes, and no vectors.
+pub fn has_no_vectors(collection: &Collection) -> Result<bool> {
+    Ok(collection.dimensions() == 1 && collection.info()?.vectors == 0)
+}
+
 /// For writing; makes the file if it is absent.
 pub fn write(path: &Path, maintenance: Maintenance) -> Result<Database> {
     Ok(DatabaseOptions::new().maintenance(maintenance).open(path)?)

@@ -16,6 +16,8 @@ use crate::output::printable;
 /// What is needed to ask.
 pub struct Question<'a> {
     args: &'a FindArgs,
+    /// None where the library is to choose.
+    mode: Option<Mode>,
     text: &'a str,
     filter: Option<Filter>,
     models: Models,
@@ -27,6 +29,9 @@ impl<'a> Question<'a> {
     pub fn new(db: &Path, text: Option<&'a str>, args: &'a FindArgs) -> Result<Self> {
         if args.rerank.rerank_model.is_some() && text.is_none() {
             return Err(Failure::Usage("a reranker needs the question: give TEXT too".to_owned()));
+        }
+        if args.words.is_some() && args.mode == Some(Mode::Dense) {
+            return Err(Failure::Usage("--words is not for --mode dense".to_owned()));
         }
         let has_vector = args.vector.is_some() || args.embed.embed_model.is_some();
         if args.mode.is_some_and(Mode::needs_vector) && !has_vector {
@@ -40,23 +45,36 @@ impl<'a> Question<'a> {
             open::read_collection(db, &args.collection)?
         };
         let has_text = text.is_some_and(|text| !text.trim().is_empty());
-        if args.mode.map_or(!has_vector, Mode::needs_words) && !has_text {
-            return Err(Failure::Usage("words are searched for: give TEXT".to_owned()));
+        let has_words = has_text || args.words.is_some();
+        if args.mode.map_or(!has_vector, Mode::needs_words) && !has_words {
+            return Err(Failure::Usage("words are searched for: give TEXT or --words".to_owned()));
         }
-        if args.mode.is_none() && !has_vector && collection.text_index()?.is_none() {
+        if args.embed.embed_model.is_some() && args.mode != Some(Mode::Lexical) && !has_text {
+            return Err(Failure::Usage("a model needs the question: give TEXT too".to_owned()));
+        }
+        let mode = match args.mode {
+            // Where there are no vectors, the question need not become one.
+            None if has_words && open::has_no_vectors(&collection)? => Some(Mode::Lexical),
+            asked => asked,
+        };
+        let by_words = mode.map_or(!has_vector, |mode| mode == Mode::Lexical);
+        if args.mode.is_none() && by_words && collection.text_index()?.is_none() {
             let reason = "the collection has no index of words: give --vector or --embed-model, \
                           or make one with `portolan index-text`";
             return Err(Failure::new(reason));
         }
-        Ok(Self { args, text: text.unwrap_or_default(), filter, models, collection })
+        Ok(Self { args, mode, text: text.unwrap_or_default(), filter, models, collection })
     }
 
     /// The query, but for its limit.
     pub fn query(&self) -> Result<Query<'_>> {
         let args = self.args;
         let mut query = self.collection.query(self.text);
-        if let Some(mode) = args.mode {
+        if let Some(mode) = self.mode {
             query = query.mode(mode.of_query());
+        }
+        if let Some(words) = &args.words {
+            query = query.words(words);
         }
         let fusion = args.fusion;
         query = query.find(move |find| find.fusion(fusion));

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use portolan::{IngestReport, Rejected};
+use portolan::{IngestReport, RecordId, Rejected};
 use serde_json::json;
 
 use crate::documents::Bad;
@@ -38,7 +38,12 @@ impl Rejects {
 
     /// Adds a document.
     pub fn add(&mut self, rejected: &Rejected) {
-        let line = json!({ "_id": rejected.id.to_string(), "error": rejected.reason });
+        self.add_document(&rejected.id, &rejected.reason);
+    }
+
+    /// As [`add`](Self::add), of a document that no [`Rejected`] tells of.
+    pub fn add_document(&mut self, id: &RecordId, reason: &str) {
+        let line = json!({ "_id": id.to_string(), "error": reason });
         self.write(&line.to_string());
     }
 
@@ -76,7 +81,15 @@ impl Rejects {
 
     /// Writes the rest of the file; a failure if there are rejected documents and no file.
     pub fn finish(self, report: &IngestReport) -> Result<()> {
-        let Some(path) = self.path else { return refuse(report) };
+        match self.path {
+            Some(_) => self.close(),
+            None => refuse(report),
+        }
+    }
+
+    /// Writes the rest of the file, if there is one.
+    pub fn close(self) -> Result<()> {
+        let Some(path) = self.path else { return Ok(()) };
         let mut file = self.file;
         let flush = || file.as_mut().map_or(Ok(()), BufWriter::flush);
         let written = self.failed.map_or_else(flush, Err);

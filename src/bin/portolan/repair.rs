@@ -94,5 +94,9 @@ pub fn tell_damage(path: &Path, failure: Failure, out: &Output) -> Result<()> {
         return Err(failure);
     }
     out.result(&Damaged { ok: false, damage: parts(&damage) }, |_| list(&damage))?;
-    Err(failure.hint("`portolan repair FILE NEW` saves what is whole"))
+    Err(match failure {
+        // Whoever prints it tells what to do.
+        Failure::Damaged(_) => failure,
+        other => other.hint("`portolan repair FILE NEW` saves what is whole"),
+    })
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Map;
 
 use crate::args::SearchArgs;
-use crate::failure::Result;
+use crate::failure::{Result, in_commands};
 use crate::models::runtime;
 use crate::output::{Output, metadata_json, printable, snippet};
 use crate::question::Question;
@@ -83,7 +83,7 @@ fn hit(hit: Hit) -> FoundHit {
 fn warnings(report: &QueryReport) -> Vec<String> {
     let of_lists = report.collections.iter().flat_map(|one| &one.find.warnings);
     let once: BTreeSet<&String> = report.search.warnings.iter().chain(of_lists).collect();
-    once.into_iter().cloned().collect()
+    once.into_iter().map(|warning| in_commands(warning)).collect()
 }
 
 fn report(report: QueryReport) -> Report {

@@ -1,6 +1,6 @@
 //! The option that tells in which language the words of a new collection are indexed.
 
-use portolan::{CollectionOptions, Language, StopWords, TextIndex};
+use portolan::{CollectionOptions, Language, ParseLanguageError, StopWords, TextIndex};
 
 /// A language to index words in, or none to index no words.
 #[derive(Clone, Copy)]
@@ -17,9 +17,9 @@ impl TextLanguage {
 }
 
 impl std::str::FromStr for TextLanguage {
-    type Err = String;
+    type Err = ParseLanguageError;
 
-    fn from_str(code: &str) -> Result<Self, String> {
+    fn from_str(code: &str) -> Result<Self, ParseLanguageError> {
         if code == "off" { Ok(Self(None)) } else { code.parse().map(|of| Self(Some(of))) }
     }
 }

@@ -75,7 +75,7 @@ use std::time::Duration;
 
 pub use cancel::Cancel;
 pub use export::{AgentExport, ExportReport};
-pub use outcome::{AgentFailure, FailureKind, ResultSource, SearchSuccess};
+pub use outcome::{AgentFailure, FailureKind, ParseResultSourceError, ResultSource, SearchSuccess};
 pub use prompts::AgentPrompts;
 pub use run::{AgentResult, TraceUse};
 pub use settings::{AgentSettings, Price};

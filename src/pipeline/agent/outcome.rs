@@ -54,16 +54,26 @@ impl fmt::Display for ResultSource {
 }
 
 impl std::str::FromStr for ResultSource {
-    type Err = String;
+    type Err = ParseResultSourceError;
 
     /// Its name; the error tells the names there are.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ParseResultSourceError> {
         let found = Self::ALL.into_iter().find(|source| source.name() == text);
-        found.ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            format!("{text:?} is no result source: use one of {names}")
-        })
+        found.ok_or_else(|| ParseResultSourceError { text: text.to_owned() })
     }
+}
+
+/// A text that names no [`ResultSource`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error("{text:?} is no result source: use one of {}", names())]
+pub struct ParseResultSourceError {
+    /// The text.
+    pub text: String,
+}
+
+fn names() -> String {
+    ResultSource::ALL.map(ResultSource::name).join(", ")
 }
 
 /// What kept the model from calling `final_results` in order.

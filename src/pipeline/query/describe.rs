@@ -32,11 +32,17 @@ impl Query<'_> {
         (told, is_all)
     }
 
-    /// Refuses a query that has its vector already, which belongs to one text alone.
+    /// Refuses a query that has its vector or words already, which belong to one text alone.
     pub(in crate::pipeline) fn check_repeatable(&self) -> Result<()> {
-        let reason = "a query that is asked with other texts cannot have a vector of its own: \
-                      give it an embedder";
-        if self.vector.is_some() { Err(Error::Query { reason }) } else { Ok(()) }
+        let reason = if self.vector.is_some() {
+            "a query that is asked with other texts cannot have a vector of its own: give it an \
+             embedder"
+        } else if self.words.is_some() {
+            "a query that is asked with other texts cannot have words of its own: leave them out"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Query { reason })
     }
 
     /// Ends after that time at the latest.

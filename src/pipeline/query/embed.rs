@@ -174,6 +174,7 @@ impl Query<'_> {
         let contracts: Vec<(String, ModelContract)> = self.embedders.iter().map(known).collect();
         let asks = Asks {
             mode: self.mode,
+            has_words: self.words.is_some(),
             has_vector: self.vector.is_some(),
             contracts,
             text: self.text.clone(),
@@ -190,6 +191,8 @@ impl Query<'_> {
 /// What decides on what a collection is asked.
 struct Asks {
     mode: Option<Mode>,
+    /// Whether it says which words are searched for.
+    has_words: bool,
     has_vector: bool,
     /// Of each embedder, with what the cache knows it by.
     contracts: Vec<(String, ModelContract)>,
@@ -202,6 +205,7 @@ impl Asks {
         let words = match self.mode {
             Some(Mode::Dense) => false,
             Some(Mode::Lexical | Mode::Hybrid) => true,
+            None if self.has_words => true,
             None => has_text && collection.text_index()?.is_some(),
         };
         let by_itself = Choice { words, embedder: None, known: None };

@@ -13,6 +13,7 @@ use super::report::{Shape, StageOutcome};
 use super::{OnCollectionFailure, Query};
 use crate::db::{Collection, Dense, Find, Findings, Hit};
 use crate::error::{Error, Result};
+use crate::lexical::TextQuery;
 use crate::pipeline::cost::Cost;
 use crate::pipeline::joined;
 use crate::record::ModelContract;
@@ -22,6 +23,33 @@ type Found = (Findings, Option<ModelContract>);
 type Searching = JoinHandle<Result<Found>>;
 
 impl Query<'_> {
+    /// What is searched by words, in place of the words of the text: with phrases, prefixes, words
+    /// that are required or excluded. Models are given the text, which can be empty where none is
+    /// asked. Collections without a text index fail.
+    ///
+    /// ```
+    /// # use portolan::{CollectionOptions, Database, Language, Record, TextIndex};
+    /// use portolan::TextQuery;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> portolan::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let db = Database::open(dir.path().join("kb.portolan"))?;
+    /// # let index = TextIndex::new(Language::English);
+    /// # let options = CollectionOptions::without_vectors().text(index);
+    /// # let docs = db.create_collection("docs", options)?;
+    /// docs.upsert(Record::new("a").text("a spring tide"))?;
+    /// docs.upsert(Record::new("b").text("tides in spring"))?;
+    /// let words = TextQuery::parse("\"spring tide\" neap*");
+    /// let answer = docs.query("How high is a spring tide?").words(words).run().await?;
+    /// assert_eq!((answer.hits.len(), &answer.hits[0].id), (1, &"a".into()));
+    /// # Ok(()) }
+    /// ```
+    pub fn words(mut self, words: impl Into<TextQuery>) -> Self {
+        self.words = Some(words.into());
+        self
+    }
+
     /// What all collections give to the first reranker, best first.
     pub(super) async fn search(
         &self,
@@ -100,7 +128,10 @@ impl Query<'_> {
             find = find.dense_with(dense);
         }
         if words {
-            find = find.text(self.text.as_str());
+            find = match &self.words {
+                Some(words) => find.text(words),
+                None => find.text(self.text.as_str()),
+            };
         }
         if let Some(filter) = &self.filter {
             find = find.filter(filter.clone());

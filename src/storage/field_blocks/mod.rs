@@ -22,7 +22,7 @@ pub(crate) use check::{Digest, check};
 pub(crate) use count::count;
 pub(crate) use first::first;
 pub(crate) use probe::probe;
-pub(crate) use query::{KeyRange, matching};
+pub(crate) use query::{KeyRange, has_value, matching};
 pub(crate) use update::Changes;
 
 /// Words of 64 slots that a block may span: with its seal, a block of up to 15 values then fits a

@@ -61,6 +61,29 @@ pub(crate) fn matching(
     Ok(found.finish())
 }
 
+/// Whether some slot has a value in the range. Costs a look at the directories of blocks up to the
+/// first that has one.
+///
+/// # Errors
+/// Storage; damaged blocks.
+pub(crate) fn has_value(
+    snapshot: &dyn Snapshot,
+    collection: u32,
+    name: &str,
+    range: &KeyRange,
+) -> Result<bool, StorageError> {
+    let prefix = directories(collection, name);
+    for entry in snapshot.range(Table::Fields, &prefix, &prefix)? {
+        let (at, sealed) = entry?;
+        let directory = Directory::read(unseal(WHAT, Table::Fields as u8, at, sealed)?)?;
+        let (low, high) = Search { snapshot, at, directory: &directory }.numbers(range)?;
+        if low < high {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// A search of one block.
 struct Search<'s> {
     snapshot: &'s dyn Snapshot,
