@@ -84,7 +84,7 @@ pub fn run(args: &AgentArgs, out: &Output) -> Result<()> {
 fn run_all(args: &AgentRunArgs, out: &Output) -> Result<()> {
     let asked = asked(args)?;
     let filter = args.filter.as_deref().map(filter).transpose()?;
-    let chat = chat(&args.chat, args.embed.allow_http)?;
+    let chat = chat(&args.chat, &args.embed.reach)?;
     let models = Models::new(&args.embed, Some(&args.rerank))?;
     if args.mode.is_some_and(|mode| mode.needs_vector()) && models.embedder.is_none() {
         return Err(Failure::Usage("--embed-model is missing".to_owned()));

@@ -102,7 +102,7 @@ pub fn run(args: &AskArgs, out: &Output) -> Result<()> {
         return Err(Failure::Usage("QUESTION is empty".to_owned()));
     }
     let prompt = prompt(args)?;
-    let chat = chat(&args.chat, args.find.embed.allow_http)?;
+    let chat = chat(&args.chat, &args.find.embed.reach)?;
     let question = Question::new(&args.db, Some(&args.question), &args.find)?;
     let mut ask = question.query()?.limit(args.k).answer(&chat).prompt(prompt);
     ask = ask.context_tokens(args.context_tokens);

@@ -8,7 +8,8 @@ use portolan::nim::{Chat, Nim};
 
 use crate::args::count;
 use crate::failure::{Failure, Result};
-use crate::models::client;
+use crate::model_args::ReachArgs;
+use crate::models::{client, reached};
 
 /// The chat service: NIMs for language models, and any server of OpenAI's form.
 #[derive(Args)]
@@ -42,13 +43,13 @@ fn millis(text: &str) -> std::result::Result<u64, String> {
 
 /// The chat model that a command cannot do without. Sends nothing. Key and base URL come from the
 /// environment, as far as the options leave them open.
-pub fn chat(args: &ChatArgs, allow_http: bool) -> Result<Chat> {
+pub fn chat(args: &ChatArgs, reach: &ReachArgs) -> Result<Chat> {
     let Some(model) = &args.chat_model else {
         return Err(Failure::Usage("--chat-model is missing".to_owned()));
     };
     // A client of its own: its requests take longer than those of embedding and reranking, and a
     // server that answers whole is silent until it has thought.
-    let builder = Nim::builder().env()?.allow_insecure_http(allow_http);
+    let builder = reached(Nim::builder().env()?, reach)?;
     let patience = Duration::from_millis(args.chat_timeout_ms);
     let mut builder = builder.attempt_timeout(patience).read_timeout(patience);
     if let Some(url) = &args.chat_url {

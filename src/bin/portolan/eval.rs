@@ -2,7 +2,6 @@
 //! and what it costs, and where asked for comparisons, runs for trec_eval and a report with plots.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use portolan::eval::measure::{Measure, MeasureKind, mean};
 use portolan::eval::report::{EfPoint, EvalReport};
@@ -36,10 +35,7 @@ pub struct Evaluated<'e> {
 
 /// Evaluates each mode that was asked for.
 pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
-    let patience = Duration::from_millis(args.timeout_ms as u64);
-    let models = Models::with(&args.embed, Some(&args.rerank), |builder| {
-        builder.read_timeout(patience).attempt_timeout(2 * patience)
-    })?;
+    let models = Models::new(&args.embed, Some(&args.rerank))?;
     let set = eval_set::read(args, out)?;
     let collection = open::read_collection(&args.db, &args.collection)?;
     eval_set::check_documents(&set, &collection, out)?;

@@ -27,7 +27,7 @@ impl Course<'_> {
     /// All queries, each as a run of the agent; and what the models of its searches were asked for
     /// all of them together.
     pub fn agentic(&self, mode: Mode) -> Result<(BTreeMap<String, Ranked>, Calls)> {
-        let chat = chat(&self.args.chat, self.args.embed.allow_http)?;
+        let chat = chat(&self.args.chat, &self.args.embed.reach)?;
         let meter = CostMeter::new();
         let counted = self.reranker.map(Counted::new);
         let mut agent = limited(Agent::new(self.collection, &chat), &self.args.limits).limit(NAMED);

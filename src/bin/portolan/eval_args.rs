@@ -103,9 +103,6 @@ pub struct EvalArgs {
     pub embed: EmbedArgs,
     #[command(flatten)]
     pub rerank: RerankArgs,
-    /// Longest silence of the embedding and the reranking service, and half the time of a request
-    #[arg(long, value_name = "N", default_value = "30000", value_parser = count)]
-    pub timeout_ms: usize,
     #[command(flatten)]
     pub chat: ChatArgs,
     #[command(flatten)]

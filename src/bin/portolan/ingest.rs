@@ -51,6 +51,9 @@ pub struct Ingested {
     requests: u64,
     retries: u64,
     tokens: Option<u64>,
+    likely_truncated: usize,
+    /// The model that answered, if it names itself otherwise than it was asked for.
+    served_model: Option<String>,
     embedding_s: f64,
     took_s: f64,
     indexing_s: f64,
@@ -83,6 +86,7 @@ pub fn run(args: &IngestArgs, out: &Output) -> Result<()> {
         None if args.no_vectors => ingest_words::store(args, &survey)?,
         None => by_model(args, &survey)?,
     };
+    warn_of_model(&done, out);
     done.repeated_ids = survey.repeated;
     let maintained = maintain(&collection, |maintain| maintain)?;
     done.indexing_s = seconds(maintained.took);
@@ -105,6 +109,20 @@ fn warn(args: &IngestArgs, survey: &Survey, out: &Output) {
     }
     for name in &survey.absent {
         out.warning(&format!("{path}: no document has the field {name:?} of --timestamp-field"));
+    }
+}
+
+/// Tells what the model did otherwise than it was asked.
+fn warn_of_model(done: &Ingested, out: &Output) {
+    if done.likely_truncated > 0 {
+        out.warning(&format!(
+            "{} texts are probably longer than the model reads, and their ends are not in their \
+             vectors: --chunk-tokens cuts documents into pieces",
+            done.likely_truncated
+        ));
+    }
+    if let Some(model) = &done.served_model {
+        out.warning(&format!("the service answers as {model:?}: check --embed-model"));
     }
 }
 
@@ -342,6 +360,8 @@ async fn embed(
     let counts = Ingested { read, embedded, unchanged, updated, ..Ingested::default() };
     let counts = Ingested { without_text, with_vector, pending, rejected, ..counts };
     let counts = Ingested { chunked, removed, ..counts };
+    let (likely_truncated, served_model) = (report.likely_truncated, report.served_model);
+    let counts = Ingested { likely_truncated, served_model, ..counts };
     Ok(Ingested { requests, retries, tokens, embedding_s, ..counts })
 }
 

@@ -1,5 +1,8 @@
 //! Options that name model services: where they are, what they speak, which model. Does no work.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 use portolan::nim::{Api, Truncate};
 
@@ -30,9 +33,33 @@ pub struct EmbedArgs {
     /// What the service does with a text that is too long: refuse it, or drop its start or end
     #[arg(long, value_enum, default_value = "end")]
     pub truncate: TruncateArg,
+    #[command(flatten)]
+    pub reach: ReachArgs,
+}
+
+/// How services are reached.
+#[derive(Args)]
+pub struct ReachArgs {
     /// Allow plain http to other machines: texts and key travel unencrypted
     #[arg(long)]
     pub allow_http: bool,
+    /// Trust the certificates of this PEM file too, for services with an authority of their own
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Most requests in any minute; calls wait for their turn. The hosted trial is said to allow 40
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub requests_per_minute: Option<usize>,
+    /// Time for each request to embed or to rank [default: 60000, of it 30000 of silence]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub timeout_ms: Option<usize>,
+}
+
+impl ReachArgs {
+    /// The time for a request, if it was set.
+    pub fn timeout(&self) -> Option<Duration> {
+        let millis = self.timeout_ms.map(|millis| millis.try_into().unwrap_or(u64::MAX));
+        millis.map(Duration::from_millis)
+    }
 }
 
 /// The reranking service.

@@ -1,10 +1,12 @@
 //! The model services that the options and the environment name, and the runtime to call them.
 
+use std::fs;
+
 use portolan::nim::{EmbeddingModel, Nim, NimBuilder, RankingModel};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::{Failure, Result};
-use crate::model_args::{EmbedArgs, RerankArgs};
+use crate::model_args::{EmbedArgs, ReachArgs, RerankArgs};
 
 /// The models of one command; none where none was asked for.
 pub struct Models {
@@ -16,21 +18,12 @@ impl Models {
     /// Sets up the models. Sends nothing. Key and base URL come from the environment, as far as
     /// the options leave them open.
     pub fn new(embed: &EmbedArgs, rerank: Option<&RerankArgs>) -> Result<Self> {
-        Self::with(embed, rerank, |builder| builder)
-    }
-
-    /// As [`new`](Self::new), of a client that is set up further.
-    pub fn with(
-        embed: &EmbedArgs,
-        rerank: Option<&RerankArgs>,
-        set_up: impl FnOnce(NimBuilder) -> NimBuilder,
-    ) -> Result<Self> {
         let embed_model = embed.embed_model.as_ref();
         let rerank_model = rerank.and_then(|rerank| rerank.rerank_model.as_ref());
         if embed_model.is_none() && rerank_model.is_none() {
             return Ok(Self { embedder: None, reranker: None });
         }
-        let nim = client(set_up(builder(embed, rerank)?))?;
+        let nim = client(builder(embed, rerank)?)?;
         Ok(Self {
             embedder: embed_model.map(|model| embedder(nim.embedder(model), embed)),
             reranker: rerank_model.map(|model| nim.reranker(model)),
@@ -50,7 +43,10 @@ pub fn required(args: &EmbedArgs, batch_size: Option<usize>) -> Result<Embedding
 
 /// A client that is set up as the options and the environment say, but for its models.
 pub fn builder(embed: &EmbedArgs, rerank: Option<&RerankArgs>) -> Result<NimBuilder> {
-    let mut builder = Nim::builder().env()?.allow_insecure_http(embed.allow_http);
+    let mut builder = reached(Nim::builder().env()?, &embed.reach)?;
+    if let Some(patience) = embed.reach.timeout() {
+        builder = builder.attempt_timeout(patience).read_timeout(patience);
+    }
     builder = builder.embed_api(embed.embed_api.into());
     if let Some(url) = &embed.embed_url {
         builder = builder.embed_url(url);
@@ -62,6 +58,21 @@ pub fn builder(embed: &EmbedArgs, rerank: Option<&RerankArgs>) -> Result<NimBuil
         builder = builder.rerank_api(api.into());
     }
     Ok(builder)
+}
+
+/// A client that reaches services as the options say, but for its time.
+pub fn reached(mut builder: NimBuilder, reach: &ReachArgs) -> Result<NimBuilder> {
+    builder = builder.allow_insecure_http(reach.allow_http);
+    if let Some(path) = &reach.ca_file {
+        let pem = fs::read(path);
+        let unread = |error| Failure::new(format!("--ca-file {}: {error}", path.display()));
+        builder = builder.add_root_certificates(&pem.map_err(unread)?);
+    }
+    let limit = reach.requests_per_minute.and_then(|limit| u32::try_from(limit).ok());
+    Ok(match limit {
+        Some(limit) => builder.requests_per_minute(limit),
+        None => builder,
+    })
 }
 
 /// Makes the client, with a hint where an option would have helped.

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
-use crate::args::count;
 use crate::model_args::{EmbedArgs, RerankArgs};
 
 #[derive(Args)]
@@ -41,7 +40,4 @@ pub struct DoctorArgs {
     /// Chat model to check, with a tool call
     #[arg(long, value_name = "MODEL")]
     pub chat_model: Option<String>,
-    /// Time for each request
-    #[arg(long, value_name = "N", default_value = "30000", value_parser = count)]
-    pub timeout_ms: usize,
 }

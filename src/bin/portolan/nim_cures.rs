@@ -68,7 +68,7 @@ pub fn cure(error: &NimError) -> String {
         },
         NimError::Tls { .. } => {
             "the certificate is not trusted, or the server speaks no TLS: use http:// for a local \
-             container, or have its authority trusted"
+             container, or name its authority with --ca-file"
         }
         NimError::Timeout { .. } | NimError::DeadlineExceeded => {
             "it accepts connections but does not answer: it may still be loading, or be \

@@ -18,6 +18,9 @@ use crate::nim_args::{DoctorArgs, NimArgs, NimCommand};
 use crate::nim_cures::{Problem, cure};
 use crate::output::{Output, printable};
 
+/// Time for each request, unless it is set.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// How one check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -67,6 +70,7 @@ impl fmt::Display for Report {
 /// What is being checked, and what was found so far.
 struct Doctor {
     nim: Nim,
+    /// Of each check.
     patience: Duration,
     checks: Vec<Check>,
 }
@@ -108,9 +112,10 @@ fn expected(args: &DoctorArgs) -> Result<Option<(usize, Option<ModelContract>)>>
 
 impl Doctor {
     fn new(args: &DoctorArgs) -> Result<Self> {
-        let patience = Duration::from_millis(args.timeout_ms.try_into().unwrap_or(u64::MAX));
+        let patience = args.embed.reach.timeout().unwrap_or(PATIENCE);
         let builder = builder(&args.embed, Some(&args.rerank))?;
-        let mut builder = builder.attempt_timeout(patience).retry(RetryPolicy::new().tries(1));
+        let mut builder = builder.attempt_timeout(patience).read_timeout(patience);
+        builder = builder.retry(RetryPolicy::new().tries(1));
         if let Some(url) = &args.chat_url {
             builder = builder.chat_url(url);
         }
