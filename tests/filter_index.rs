@@ -464,10 +464,8 @@ fn a_filter_that_nothing_can_meet_says_why() {
     );
     assert_eq!(
         warnings("added >= 2024-01-01"),
-        [
-            "the filter compares the field \"added\" with times, and it has only texts: values \
-             match within their type alone"
-        ]
+        ["the filter compares the field \"added\" with times, and it has only texts: values \
+             match within their type alone"]
     );
     assert_eq!(warnings("not year = \"1\"").len(), 1);
     assert_eq!(warnings("year in [\"1\", true]").len(), 1);
