@@ -44,8 +44,8 @@ async fn an_ingest_that_fails_half_way_is_resumed_without_embedding_anything_twi
         let embedder = WordEmbedder::new(Fate::FailAt(fail_at));
         let error = docs.ingest(records(COUNT)).embedder(&embedder).run().await;
         let error = error.expect_err("the model fails");
-        assert!(matches!(error, Error::Model { stage: "embed", retryable: true, .. }), "{error}");
-        assert!(error.is_retryable());
+        assert!(matches!(error, Error::Model { stage: "embed", retryable: false, .. }), "{error}");
+        assert!(!error.is_retryable());
         // What was with the model beside the call that failed is kept.
         let stored = docs.count().expect("a count") as usize;
         assert!((fail_at * 8..=(fail_at + 3) * 8).contains(&stored), "{stored} at {fail_at}");

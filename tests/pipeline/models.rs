@@ -110,7 +110,7 @@ impl Embedder for WordEmbedder {
             assert!(texts.len() <= self.batch_size, "{} texts", texts.len());
             match self.fate {
                 Fate::FailAt(at) if at == call => {
-                    return Err(StageError::new("the words ran out").retryable(true));
+                    return Err(StageError::new("the words ran out"));
                 }
                 Fate::HangAt(at) if at == call => std::future::pending().await,
                 _ => {}

@@ -28,7 +28,7 @@ async fn texts_are_stored_though_the_model_is_down_and_get_their_vectors_later()
     let (_dir, db, docs) = empty(DIMENSIONS);
     let down = Scripted::new(|call, _| match call {
         0..3 => Ok(()),
-        _ => Err(StageError::new("nobody there").retryable(true)),
+        _ => Err(StageError::new("nobody there")),
     });
     let report = docs.ingest(records(60)).embedder(&down).pending(true).in_flight(1).run().await;
     let report = report.expect("the texts are stored");
@@ -151,7 +151,7 @@ async fn any_sequence_of_failures_ends_with_every_vector_and_none_embedded_after
                     .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
                 match left {
                     Ok(_) => Ok(()),
-                    Err(_) => Err(StageError::new("down").retryable(true)),
+                    Err(_) => Err(StageError::new("down")),
                 }
             });
             let ingest = docs.ingest(records(count)).embedder(&model).pending(pending);

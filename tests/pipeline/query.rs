@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use portolan::{
     Answer, Collection, Error, Filter, OnRerankFailure, RankedPassage, Record, RecordId,
-    StageOutcome,
+    StageError, StageOutcome,
 };
 
 use super::models::{DIMENSIONS, Fate, OverlapReranker, WordEmbedder, overlap};
+use super::scripted::Scripted;
 use super::{empty, records};
 
 const QUESTION: &str = "compass wind rose";
@@ -191,9 +192,12 @@ async fn an_embedder_that_is_late_or_fails_fails_the_query() {
     let error = error.expect_err("it is late");
     assert!(matches!(error, Error::DeadlineExceeded { stage: "embed", deadline_ms: 300 }));
     assert!(error.is_retryable());
-    let failing = WordEmbedder::new(Fate::FailAt(0));
-    let error = docs.query(QUESTION).embedder(&failing).run().await.expect_err("it fails");
-    assert!(matches!(error, Error::Model { stage: "embed", retryable: true, .. }), "{error}");
+    for can_pass in [false, true] {
+        let failing = Scripted::new(move |_, _| Err(StageError::new("no").retryable(can_pass)));
+        let error = docs.query(QUESTION).embedder(&failing).run().await.expect_err("it fails");
+        assert!(matches!(error, Error::Model { stage: "embed", .. }), "{error}");
+        assert_eq!((error.is_retryable(), failing.calls()), (can_pass, 1));
+    }
 }
 
 #[tokio::test]

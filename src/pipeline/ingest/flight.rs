@@ -133,10 +133,12 @@ pub(super) async fn embed(
             Err(error) => error,
         };
         batch.landed.cost.add(error.spent());
+        if error.blame() == Blame::Size {
+            stalled.before.get_or_insert(learned.answered());
+        }
         match (error.blame(), part.as_slice()) {
             (Blame::Size, &[only]) if waits + 1 >= ALONE_MAX => {
                 stalled.texts.push((only, error));
-                stalled.before.get_or_insert(learned.answered());
                 waits = 0;
             }
             (Blame::Size, _) if waits < WAITS_MAX => {
@@ -172,7 +174,7 @@ pub(super) async fn embed(
 #[derive(Default)]
 struct Stalled {
     texts: Vec<(usize, StageError)>,
-    /// Answers of the run when the first of them was passed over.
+    /// Answers of the run when the batch first came to no answer.
     before: Option<u64>,
 }
 
