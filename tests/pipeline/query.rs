@@ -192,6 +192,8 @@ async fn an_embedder_that_is_late_or_fails_fails_the_query() {
     let error = error.expect_err("it is late");
     assert!(matches!(error, Error::DeadlineExceeded { stage: "embed", deadline_ms: 300 }));
     assert!(error.is_retryable());
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    docs.upsert(Record::new(1).vector([1.0; DIMENSIONS])).expect("a record");
     for can_pass in [false, true] {
         let failing = Scripted::new(move |_, _| Err(StageError::new("no").retryable(can_pass)));
         let error = docs.query(QUESTION).embedder(&failing).run().await.expect_err("it fails");

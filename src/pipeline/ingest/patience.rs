@@ -1,5 +1,5 @@
-//! What a run has learned of its model: how many texts it takes in its time, and whether it is worth
-//! waiting for. Shared by the batches of a run.
+//! What a run has learned of its model: how many texts it takes in its time, and whether it is
+//! worth waiting for. Shared by the batches of a run.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
