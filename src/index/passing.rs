@@ -147,22 +147,29 @@ impl Words {
         for (at, _) in words.iter().enumerate().filter(|(_, word)| **word != 0) {
             filled[at / u64::BITS as usize] |= 1_u64 << (at % u64::BITS as usize);
         }
-        let (sample, copied) = (Vec::new(), Copied::default());
-        let mut passing = Passing { len, count, words, filled, sample, copied };
-        let samples = count.min(SAMPLE);
-        let mut sample = Vec::with_capacity(samples as usize);
-        let mut rank = 0_u64;
-        passing.for_each(|position| {
-            // The middle ranks of `samples` equal parts.
-            let next = (2 * sample.len() as u64 + 1) * u64::from(count) / (2 * u64::from(samples));
-            if rank == next {
-                sample.push(position);
-            }
-            rank += 1;
-        });
-        passing.sample = sample;
-        passing
+        let (sample, copied) = (sample(&words, count), Copied::default());
+        Passing { len, count, words, filled, sample, copied }
     }
+}
+
+/// The positions in the middle of [`SAMPLE`] equal parts of all ranks, of `count` bits that are set.
+fn sample(words: &[u64], count: u32) -> Vec<u32> {
+    let samples = u64::from(count.min(SAMPLE));
+    let mut middles = (0..samples).map(|part| (2 * part + 1) * u64::from(count) / (2 * samples));
+    let mut sample = Vec::with_capacity(samples as usize);
+    let (mut rank, mut next) = (0, middles.next());
+    for (at, &word) in (0..).zip(words) {
+        let after = rank + u64::from(word.count_ones());
+        while let Some(middle) = next.filter(|middle| *middle < after) {
+            // The bits of the word below the one of that rank are taken away.
+            let below = middle - rank;
+            let word = (0..below).fold(word, |word, _| word & word.wrapping_sub(1));
+            sample.push(at * u64::BITS + word.trailing_zeros());
+            next = middles.next();
+        }
+        rank = after;
+    }
+    sample
 }
 
 #[cfg(test)]
@@ -206,7 +213,12 @@ mod tests {
                 prop_assert_eq!(sample.len(), model.len().min(SAMPLE as usize));
             }
             prop_assert!(sample.is_sorted_by(|a, b| a < b));
-            prop_assert!(sample.iter().all(|position| model.contains(position)));
+            let (count, samples) = (model.len(), sample.len());
+            let expected: Vec<u32> = (0..samples)
+                .filter_map(|part| model.iter().nth((2 * part + 1) * count / (2 * samples)))
+                .copied()
+                .collect();
+            prop_assert_eq!(sample, expected);
         }
     }
 
