@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use portolan::eval::trec_run::Run;
 use portolan::nim::{EmbeddingModel, RankingModel};
 use portolan::{
-    Answer, BoxFuture, Collection, Dense, Embedded, Embedder, Hit, ModelContract,
-    OnRerankFailure, Query, Role, StageError, StageOutcome,
+    Answer, BoxFuture, Collection, Dense, Embedded, Embedder, Hit, ModelContract, OnRerankFailure,
+    Query, Role, StageError, StageOutcome,
 };
 use tokio::runtime::Runtime;
 

@@ -30,8 +30,7 @@ pub fn page(evaluated: &Evaluated<'_>) -> String {
     let has_agent = evaluated.runs.iter().any(|run| run.name == "agentic");
     let order = order(has_agent.then_some(args.parallel), args.traces.is_some());
     let times = times(args.query_vectors.is_some(), args.embed.embed_model.is_some(), has_agent);
-    let _ =
-        writeln!(body, "<p>{order} {times} Calls, passages and tokens are per query.</p>");
+    let _ = writeln!(body, "<p>{order} {times} Calls, passages and tokens are per query.</p>");
     section(&mut body, "Quality against time", &[&eval_plots::quality_by_time(report)]);
     if !report.comparisons.is_empty() {
         let plots: Vec<String> = report.comparisons.iter().map(compared).collect();

@@ -74,9 +74,8 @@ fn tokens_of(text: &str) -> u64 {
 
 /// Tokens of a message by estimate.
 fn message_tokens(message: &Message) -> u64 {
-    let framed = |texts: [&str; 2]| {
-        texts.map(tokens_of).into_iter().fold(FRAME_TOKENS, u64::saturating_add)
-    };
+    let framed =
+        |texts: [&str; 2]| texts.map(tokens_of).into_iter().fold(FRAME_TOKENS, u64::saturating_add);
     match message {
         Message::System(content) | Message::User(content) => framed([content, ""]),
         Message::Assistant { content, tool_calls } => {

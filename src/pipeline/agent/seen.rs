@@ -94,12 +94,7 @@ impl Seen {
 
     /// Takes hits, best first, until `wanted` of them are new; repeats on the way come along as a
     /// note.
-    pub(super) fn show(
-        &mut self,
-        hits: &[Hit],
-        wanted: usize,
-        showing: Showing<'_>,
-    ) -> Shown {
+    pub(super) fn show(&mut self, hits: &[Hit], wanted: usize, showing: Showing<'_>) -> Shown {
         let (mut lines, mut told, mut new) = (Vec::new(), Vec::new(), 0);
         for hit in hits {
             if new == wanted {
