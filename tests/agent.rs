@@ -4,11 +4,15 @@
 #![cfg(feature = "nim")]
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
+#[path = "agent/branches.rs"]
+mod branches;
 #[cfg(feature = "cli")]
 #[path = "agent/command.rs"]
 mod command;
 #[path = "agent/endings.rs"]
 mod endings;
+#[path = "agent/excluded.rs"]
+mod excluded;
 #[path = "agent/limits.rs"]
 mod limits;
 #[path = "agent/many.rs"]

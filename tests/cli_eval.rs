@@ -366,7 +366,8 @@ async fn agentic_rows_count_searches_calls_tokens_and_what_went_wrong() {
         if request.line.contains("/ranking") {
             let passages = body["passages"].as_array().map_or(0, Vec::len);
             let ranked = (0..passages).map(|at| json!({"index": at, "logit": 0.5}));
-            return ok(&json!({"rankings": ranked.collect::<Vec<_>>()}));
+            let usage = json!({"prompt_tokens": 7, "total_tokens": 7});
+            return ok(&json!({"rankings": ranked.collect::<Vec<_>>(), "usage": usage}));
         }
         let count = body["messages"].as_array().map_or(0, Vec::len);
         let asked = body["messages"][1]["content"].as_str().unwrap_or_default();
@@ -432,12 +433,21 @@ async fn agentic_rows_count_searches_calls_tokens_and_what_went_wrong() {
     let reranked = run(&ef).await;
     let row = &reranked["modes"][0];
     assert_eq!((figure(row, "mrr@10"), figure(row, "searches")), (1.0, 1.5), "{reranked}");
-    assert_eq!((figure(row, "rerank_calls"), figure(row, "rerank_passages")), (1.5, 1.5));
-    assert_eq!((asked("/ranking"), Some(figure(row, "chat_calls"))), (3, before[2]));
+    // The first search of the first question finds what is excluded and no more: nothing to rerank.
+    assert_eq!((figure(row, "rerank_calls"), figure(row, "rerank_passages")), (1.0, 1.0));
+    assert_eq!((asked("/ranking"), Some(figure(row, "chat_calls"))), (2, before[2]));
     // All but the query that broke off comes from the traces, under the same options alone.
     let calls = asked("/chat");
+    let rankings = asked("/ranking");
     let again = run(&ef).await;
     assert_eq!((asked("/chat"), figure(&again["modes"][0], "mrr@10")), (calls + 1, 1.0));
+    assert_eq!(asked("/ranking"), rankings + 1);
+    // What was not asked again counts as it did: 220 tokens of the chat model and 2 rankings.
+    for mode in [row, &again["modes"][0]] {
+        let keys = ["searches", "embed_calls", "rerank_calls", "rerank_passages", "chat_calls"];
+        assert_eq!(keys.map(|key| figure(mode, key)), [1.5, 0.0, 1.0, 1.0, 1.5], "{mode}");
+        assert_eq!(figure(mode, "tokens"), (220.0 + 2.0 * 7.0) / 2.0, "{mode}");
+    }
     run(&[&more[..], &recall].concat()).await;
     assert_eq!(asked("/chat") - calls - 1, calls - chats);
 }

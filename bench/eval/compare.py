@@ -7,10 +7,12 @@
 
 Both read the runs and judgments that `--runs` wrote, and know nothing of portolan. Means are over
 all judged queries, one without results counts as 0 (trec_eval -c). One line a mode and measure;
-exit code 1 if any two figures differ by 0.00005 or more.
+exit code 1 if any two figures differ by 0.00005 or more, one is no number, or there is none to
+compare.
 """
 import argparse
 import json
+import math
 import pathlib
 import sys
 
@@ -76,7 +78,7 @@ def main():
     args = parser.parse_args()
     report = json.loads(args.report.read_text())
     qrels = read_qrels(args.runs / 'qrels.txt')
-    worst = 0.0
+    compared, differing, worst = 0, 0, 0.0
     print(f'{"mode":<16}  {"measure":<10}  {"portolan":>9}  {"ir_measures":>11}  {"pytrec_eval":>11}')
     for mode in report['modes']:
         run = read_run(args.runs / f'{mode["mode"]}.run')
@@ -84,13 +86,21 @@ def main():
             name, _, k = measure.partition('@')
             if name not in NAMES or not k:
                 continue
+            # JSON has no NaN.
+            ours = math.nan if ours is None else ours
             theirs = [of(name, int(k), qrels, run) for of in (by_ir_measures, by_pytrec_eval)]
-            worst = max([worst] + [abs(ours - figure) for figure in theirs])
-            wrong = any(abs(ours - figure) >= TOLERANCE for figure in theirs)
+            differences = [abs(ours - figure) for figure in theirs]
+            # NaN is smaller than nothing, so that it is wrong.
+            wrong = not all(difference < TOLERANCE for difference in differences)
+            compared += 1
+            differing += wrong
+            worst = max([worst] + differences)
             print(f'{mode["mode"]:<16}  {measure:<10}  {ours:9.6f}  {theirs[0]:11.6f}  '
                   f'{theirs[1]:11.6f}{"  DIFFERS" if wrong else ""}')
+    if not compared:
+        sys.exit(f'{args.report} has no figure of a known measure: nothing was compared')
     print(f'{len(qrels)} queries; the largest difference is {worst:.1e}')
-    sys.exit(worst >= TOLERANCE)
+    sys.exit(differing > 0)
 
 
 if __name__ == '__main__':

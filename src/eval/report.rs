@@ -15,7 +15,8 @@ use crate::eval::significance::Signs;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ModeCost {
-    /// Mean wall time of a query in milliseconds, embedding its question included.
+    /// Mean wall time of a query in milliseconds, embedding its question included where a model
+    /// did that.
     pub ms_per_query: f64,
     /// Half of the queries took no longer, in milliseconds.
     pub median_ms: f64,

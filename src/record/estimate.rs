@@ -13,8 +13,17 @@ fn quarters(character: char) -> usize {
 /// An estimate that is high rather than low for texts of most languages, since what a model does
 /// not read is lost, and what it has no room for is refused. Grows with the text.
 pub fn estimated_tokens(text: &str) -> usize {
-    text.chars().map(quarters).sum::<usize>().div_ceil(4)
+    estimated_quarters(text).div_ceil(QUARTERS)
 }
+
+/// The same in quarters of a token, which add up: those of two texts are those of one behind the
+/// other.
+pub fn estimated_quarters(text: &str) -> usize {
+    text.chars().map(quarters).sum()
+}
+
+/// Quarters of a token.
+pub const QUARTERS: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -268,6 +268,9 @@ async fn a_run_without_its_reranker_is_a_run_but_not_used_again() {
         left_out.collect::<Vec<_>>(),
         [&[][..], &["rerank: rerank failed: no opinion".to_owned()]]
     );
+    let counts = first.trace.retrievals.iter();
+    let counts = counts.map(|one| (one.requests, one.rerank_requests, one.rerank_passages > 0));
+    assert_eq!(counts.collect::<Vec<_>>(), [(1, 1, true), (0, 0, false)]);
     assert!(!agent.run(QUERY).await.expect("a result").is_reused());
     assert!(agent.run(QUERY).await.expect("a result").is_reused());
 }

@@ -82,8 +82,11 @@ impl Course<'_> {
                 .map_or(0, |counted| counted.passages.load(Ordering::Relaxed)),
             ..Calls::default()
         };
-        shared.add_tokens(embed);
-        shared.add_tokens(rerank);
+        shared.add_tokens(embed.tokens);
+        shared.add_tokens(rerank.tokens);
+        // The meter knows nothing of runs that were made before.
+        let reused = results.iter().flatten().filter(|result| result.is_reused());
+        reused.for_each(|result| shared.add(of_searches(result)));
         Ok((ranked.collect(), shared))
     }
 
@@ -143,6 +146,21 @@ impl Reranker for Counted<'_> {
     }
 }
 
+/// What the searches of a run asked models for, as its trace tells.
+fn of_searches(result: &AgentResult) -> Calls {
+    let mut sum = Calls::default();
+    for search in &result.trace.retrievals {
+        sum.add(Calls {
+            embed: search.requests.saturating_sub(search.rerank_requests),
+            rerank: search.rerank_requests,
+            passages: search.rerank_passages,
+            tokens: search.tokens,
+            ..Calls::default()
+        });
+    }
+    sum
+}
+
 /// What kept a query from its end, if something is broken.
 fn broken(result: &std::result::Result<AgentResult, Error>) -> Option<String> {
     match result {
@@ -164,7 +182,7 @@ fn of_result(result: &std::result::Result<AgentResult, Error>) -> Ranked {
     let calls = Calls {
         searches: result.retrievals() as u64,
         chat: result.steps() as u64,
-        tokens: Some(prompt + completion),
+        tokens: Some(prompt.saturating_add(completion)),
         ..Calls::default()
     };
     Ranked {

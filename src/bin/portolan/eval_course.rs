@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use portolan::eval::trec_run::Run;
 use portolan::nim::{EmbeddingModel, RankingModel};
 use portolan::{
-    Answer, BoxFuture, Collection, Cost, Dense, Embedded, Embedder, Hit, ModelContract,
-    OnRerankFailure, Query, Role, StageError, StageOutcome,
+    Answer, BoxFuture, Collection, Dense, Embedded, Embedder, Hit, ModelContract, OnRerankFailure,
+    Query, Role, StageError, StageOutcome,
 };
 use tokio::runtime::Runtime;
 
@@ -50,9 +50,20 @@ pub struct Calls {
 }
 
 impl Calls {
-    pub fn add_tokens(&mut self, cost: Cost) {
-        if let Some(tokens) = cost.tokens {
-            self.tokens = Some(self.tokens.unwrap_or(0) + tokens);
+    /// Adds other calls. Whatever servers tell, no sum overflows.
+    pub fn add(&mut self, other: Self) {
+        self.searches = self.searches.saturating_add(other.searches);
+        self.embed = self.embed.saturating_add(other.embed);
+        self.rerank = self.rerank.saturating_add(other.rerank);
+        self.passages = self.passages.saturating_add(other.passages);
+        self.chat = self.chat.saturating_add(other.chat);
+        self.add_tokens(other.tokens);
+    }
+
+    /// Adds tokens, if the model told.
+    pub fn add_tokens(&mut self, told: Option<u64>) {
+        if let Some(tokens) = told {
+            self.tokens = Some(self.tokens.unwrap_or(0).saturating_add(tokens));
         }
     }
 }
@@ -259,8 +270,8 @@ impl Course<'_> {
             if with_embedding {
                 let (took, cost) = one.embedding;
                 ranked.took += took;
-                ranked.calls.embed += cost.requests;
-                ranked.calls.add_tokens(cost);
+                let (embed, tokens) = (cost.requests, cost.tokens);
+                ranked.calls.add(Calls { embed, tokens, ..Calls::default() });
             }
             queries.insert(one.query.id.clone(), ranked);
             progress.step();
@@ -278,17 +289,16 @@ fn of_hits(hits: &[Hit], took: Duration, calls: Calls) -> Ranked {
 
 /// What the report of a query tells of its calls.
 fn calls(answer: &Answer) -> Calls {
-    let mut calls = Calls::default();
+    let mut sum = Calls::default();
     for stage in &answer.report.stages {
+        let (requests, tokens) = (stage.cost.requests, stage.cost.tokens);
+        let mut calls = Calls { tokens, ..Calls::default() };
         match stage.stage {
-            "search" => calls.searches += u64::from(stage.outcome == StageOutcome::Done),
-            "embed" => calls.embed += stage.cost.requests,
-            _ => {
-                calls.rerank += stage.cost.requests;
-                calls.passages += stage.scored;
-            }
+            "search" => calls.searches = u64::from(stage.outcome == StageOutcome::Done),
+            "embed" => calls.embed = requests,
+            _ => (calls.rerank, calls.passages) = (requests, stage.scored),
         }
-        calls.add_tokens(stage.cost);
+        sum.add(calls);
     }
-    calls
+    sum
 }

@@ -8,7 +8,7 @@ use portolan::eval::report::{ModeComparison, ModeCost, ModeReport, QueryDifferen
 use portolan::eval::set::EvalSet;
 use portolan::eval::significance::Comparison;
 
-use crate::eval_course::{Calls, ModeRun, Ranked};
+use crate::eval_course::{ModeRun, Ranked};
 use crate::timing::{millis, percentile_us};
 
 /// The ids that were found, by query.
@@ -32,25 +32,22 @@ pub fn mode_report(run: &ModeRun, set: &EvalSet, measures: &[Measure]) -> ModeRe
 
 fn cost(run: &ModeRun) -> ModeCost {
     let count = run.queries.len().max(1) as f64;
-    let total = |of: fn(&Calls) -> u64| {
-        let each = run.queries.values().map(|ranked| of(&ranked.calls));
-        each.chain([of(&run.shared)]).sum::<u64>() as f64 / count
-    };
-    let told = run.queries.values().map(|ranked| &ranked.calls).chain([&run.shared]);
-    let told: Vec<u64> = told.filter_map(|calls| calls.tokens).collect();
+    let mut sum = run.shared;
+    run.queries.values().for_each(|ranked| sum.add(ranked.calls));
     let times = times(run);
+    let took = times.iter().fold(Duration::ZERO, |sum, took| sum.saturating_add(*took));
     let mut cost = ModeCost::default();
-    cost.ms_per_query = millis(times.iter().sum()) / count;
+    cost.ms_per_query = millis(took) / count;
     cost.median_ms = percentile_us(&times, 50) / 1e3;
     cost.p90_ms = percentile_us(&times, 90) / 1e3;
-    cost.searches = total(|calls| calls.searches);
-    cost.embed_calls = total(|calls| calls.embed);
-    cost.rerank_calls = total(|calls| calls.rerank);
-    cost.rerank_passages = total(|calls| calls.passages);
-    cost.chat_calls = total(|calls| calls.chat);
+    cost.searches = sum.searches as f64 / count;
+    cost.embed_calls = sum.embed as f64 / count;
+    cost.rerank_calls = sum.rerank as f64 / count;
+    cost.rerank_passages = sum.passages as f64 / count;
+    cost.chat_calls = sum.chat as f64 / count;
     cost.fallbacks = run.queries.values().filter(|ranked| ranked.is_fallback).count();
     cost.failed = run.queries.values().filter(|ranked| ranked.has_failed).count();
-    cost.tokens = (!told.is_empty()).then(|| told.iter().sum::<u64>() as f64 / count);
+    cost.tokens = sum.tokens.map(|tokens| tokens as f64 / count);
     cost
 }
 

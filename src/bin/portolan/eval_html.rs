@@ -29,11 +29,8 @@ pub fn page(evaluated: &Evaluated<'_>) -> String {
     section(&mut body, "What it costs", &[&table(&report.cost_rows(), false)]);
     let has_agent = evaluated.runs.iter().any(|run| run.name == "agentic");
     let order = order(has_agent.then_some(args.parallel), args.traces.is_some());
-    let _ = writeln!(
-        body,
-        "<p>{order} Times are wall time, embedding the question included. Calls, passages and \
-         tokens are per query.</p>"
-    );
+    let times = times(args.query_vectors.is_some(), args.embed.embed_model.is_some(), has_agent);
+    let _ = writeln!(body, "<p>{order} {times} Calls, passages and tokens are per query.</p>");
     section(&mut body, "Quality against time", &[&eval_plots::quality_by_time(report)]);
     if !report.comparisons.is_empty() {
         let plots: Vec<String> = report.comparisons.iter().map(compared).collect();
@@ -75,6 +72,23 @@ fn order(agents: Option<usize>, has_traces: bool) -> String {
         );
     }
     text
+}
+
+/// What times are of: questions are embedded by a model, unless their vectors were given. The agent
+/// has its own questions embedded in any case.
+fn times(has_vectors: bool, has_model: bool, has_agent: bool) -> &'static str {
+    match (has_vectors, has_model) {
+        (false, true) => "Times are wall time, embedding the question included.",
+        (true, true) if has_agent => {
+            "Times are wall time. The vectors of the questions were given: embedding them is not \
+             in it, but embedding what the agent asks is."
+        }
+        (true, _) => {
+            "Times are wall time. The vectors of the questions were given: embedding them is not \
+             in it."
+        }
+        (false, false) => "Times are wall time.",
+    }
 }
 
 fn file_name(path: &std::path::Path) -> String {
@@ -261,6 +275,16 @@ mod tests {
                                                  the time of each longer."
         ));
         assert!(order(Some(1), true).contains("taken from traces"));
+    }
+
+    #[test]
+    fn the_page_says_of_times_whether_embedding_is_in_them() {
+        assert!(times(false, true, true).contains("embedding the question included"));
+        for given in [times(true, false, true), times(true, true, false)] {
+            assert!(given.ends_with("embedding them is not in it."), "{given}");
+        }
+        assert!(times(true, true, true).ends_with("but embedding what the agent asks is."));
+        assert!(!times(false, false, false).contains("embedding"));
     }
 
     #[test]

@@ -282,4 +282,13 @@ impl Find {
         self.filter = Some(filter);
         self
     }
+
+    /// Finds only records that match this filter as well as the one that is set.
+    pub(crate) fn also(mut self, filter: Filter) -> Self {
+        self.filter = Some(match self.filter {
+            Some(own) => own.and(filter),
+            None => filter,
+        });
+        self
+    }
 }

@@ -74,16 +74,16 @@ fn tokens_of(text: &str) -> u64 {
 
 /// Tokens of a message by estimate.
 fn message_tokens(message: &Message) -> u64 {
-    let texts = match message {
-        Message::System(content) | Message::User(content) => tokens_of(content),
+    let framed =
+        |texts: [&str; 2]| texts.map(tokens_of).into_iter().fold(FRAME_TOKENS, u64::saturating_add);
+    match message {
+        Message::System(content) | Message::User(content) => framed([content, ""]),
         Message::Assistant { content, tool_calls } => {
-            let calls = tool_calls.iter();
-            let calls = calls.map(|call| tokens_of(&call.name) + tokens_of(&call.arguments));
-            tokens_of(content) + calls.map(|tokens| tokens + FRAME_TOKENS).sum::<u64>()
+            let calls = tool_calls.iter().map(|call| framed([&call.name, &call.arguments]));
+            calls.fold(framed([content, ""]), u64::saturating_add)
         }
-        Message::Tool { name, content, .. } => tokens_of(name) + tokens_of(content),
-    };
-    texts + FRAME_TOKENS
+        Message::Tool { name, content, .. } => framed([name, content]),
+    }
 }
 
 impl Calls<'_> {
@@ -189,7 +189,7 @@ impl Calls<'_> {
         let usage = answer.usage.unwrap_or_default();
         let said = || {
             let thoughts = answer.reasoning.as_deref().map_or(0, tokens_of);
-            message_tokens(&answer.message()) + thoughts
+            message_tokens(&answer.message()).saturating_add(thoughts)
         };
         step.estimated = usage.prompt_tokens.is_none() || usage.completion_tokens.is_none();
         step.prompt_tokens = usage.prompt_tokens.unwrap_or_else(|| conversation.tokens());

@@ -10,11 +10,13 @@ use super::outcome::{AgentFailure, FailureKind, ResultSource, SearchSuccess};
 use super::prompts::counted;
 use super::seen::{Seen, Showing, fused};
 use super::settings::AgentSettings;
-use super::tools::{Toolbox, Wanted, quoted};
+use super::tools::{End, Toolbox, Wanted, quoted};
 use super::trace::{CallTrace, RetrievalTrace, SelectionTrace};
 use super::{Agent, AgentQuery};
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::nim::{Message, ToolCall};
+use crate::pipeline::cost::Cost;
 use crate::pipeline::query::StageOutcome;
 use crate::record::RecordId;
 
@@ -32,9 +34,11 @@ pub(super) struct Course<'r, 'a> {
     pub(super) settings: &'r AgentSettings,
     pub(super) seen: Seen,
     pub(super) retrievals: Vec<RetrievalTrace>,
-    excluded: HashSet<RecordId>,
+    /// Passes all but what is excluded; none if nothing is.
+    passing: Option<Filter>,
     patience: Patience<'r>,
-    /// Of the last call of `final_results` that was refused: what had been shown.
+    /// Of the last call of `final_results` that was refused and named a document that had been
+    /// shown: those.
     salvage: Option<Chosen>,
 }
 
@@ -73,9 +77,16 @@ impl<'r, 'a> Course<'r, 'a> {
         settings: &'r AgentSettings,
         patience: Patience<'r>,
     ) -> Self {
-        let excluded = query.exclude.iter().cloned().collect();
-        let (seen, retrievals) = (Seen::default(), Vec::new());
-        Self { agent, query, settings, seen, retrievals, excluded, patience, salvage: None }
+        Self {
+            agent,
+            query,
+            settings,
+            seen: Seen::default(),
+            retrievals: Vec::new(),
+            passing: passing(&query.exclude, settings.documents_by.as_deref()),
+            patience,
+            salvage: None,
+        }
     }
 
     /// The first search, and with it the beginning of the conversation.
@@ -219,16 +230,18 @@ impl<'r, 'a> Course<'r, 'a> {
         };
         let step = calls.steps.len();
         let done = match toolbox.read(call) {
-            Err(reason) => Err(reason),
+            Err(reason) => {
+                if let Some(end) = toolbox.read_broken_end(call) {
+                    self.keep(&end);
+                }
+                Err(reason)
+            }
             Ok(Wanted::Think) => Ok(Ok(Done::Observed("The thought is noted.".to_owned()))),
             Ok(Wanted::Retrieve { query, top_k }) => {
                 trace.retrieval = Some(self.retrievals.len());
                 Ok(self.retrieve(step, query, top_k).await.map(Done::Observed))
             }
-            Ok(Wanted::Finish { ids, message, success }) => {
-                let ids = self.chosen(&ids, &message, success);
-                ids.map(|ids| Ok(Done::Finished(Chosen { ids, message, success: Some(success) })))
-            }
+            Ok(Wanted::Finish(end)) => self.chosen(end).map(|chosen| Ok(Done::Finished(chosen))),
             Ok(Wanted::Select { .. }) => Err("there is no such function here".to_owned()),
         };
         trace.took_ms = begin.elapsed().as_secs_f64() * 1e3;
@@ -251,19 +264,24 @@ impl<'r, 'a> Course<'r, 'a> {
     }
 
     /// The documents of `final_results`, or why they are refused.
-    fn chosen(
-        &mut self,
-        labels: &[String],
-        message: &str,
-        success: SearchSuccess,
-    ) -> Result<Vec<RecordId>, String> {
+    fn chosen(&mut self, end: End) -> Result<Chosen, String> {
         let wanted = self.settings.limit.min(self.seen.documents());
-        let (known, checked) = self.named(labels, wanted, self.settings.exact);
-        if checked.is_err() && !known.is_empty() {
-            let (message, success) = (message.to_owned(), Some(success));
-            self.salvage = Some(Chosen { ids: known.clone(), message, success });
+        let (ids, checked) = self.named(&end.ids, wanted, self.settings.exact);
+        if let Err(reason) = checked {
+            self.keep(&end);
+            return Err(format!("final_results was refused: {reason}"));
         }
-        checked.map(|()| known).map_err(|reason| format!("final_results was refused: {reason}"))
+        Ok(Chosen { ids, message: end.message, success: end.success })
+    }
+
+    /// Keeps what a refused end names, in case there is no better one. One that names nothing that
+    /// was shown leaves the one before.
+    fn keep(&mut self, end: &End) {
+        let (ids, _) = self.named(&end.ids, usize::MAX, false);
+        if !ids.is_empty() {
+            let (message, success) = (end.message.clone(), end.success);
+            self.salvage = Some(Chosen { ids, message, success });
+        }
     }
 
     /// The documents of labels that were shown, each once; and what is wrong with the labels.
@@ -310,17 +328,22 @@ impl<'r, 'a> Course<'r, 'a> {
         top_k: usize,
     ) -> Result<String, Missed> {
         let begin = Instant::now();
-        let known = self.seen.records() + self.excluded.len();
-        let depth = top_k.saturating_add(known).min(DEPTH_MAX).max(top_k);
+        let depth = top_k.saturating_add(self.seen.records()).min(DEPTH_MAX).max(top_k);
         let left = self.patience.until.map(|at| at.saturating_duration_since(begin));
-        let query = self.agent.asking(&text).limit(depth).within(left);
+        let mut query = self.agent.asking(&text).limit(depth).within(left);
+        if let Some(passing) = &self.passing {
+            query = query.also(passing.clone());
+        }
         let answer = self.patience.bound(query.run()).await.map_err(Missed::Stopped)?;
         let answer = answer.map_err(Missed::Failed)?;
         let by = self.settings.documents_by.as_deref();
         let showing = Showing { chars: self.settings.text_chars, by };
-        let shown = self.seen.show(&answer.hits, top_k, &self.excluded, showing);
-        let cost = answer.report.cost();
-        let left_out = answer.report.stages.iter().filter_map(|stage| match &stage.outcome {
+        let shown = self.seen.show(&answer.hits, top_k, showing);
+        let report = &answer.report;
+        let (cost, mut rerank) = (report.cost(), Cost::new());
+        let reranks = report.stages.iter().filter(|stage| stage.stage == "rerank");
+        reranks.for_each(|stage| rerank.add(stage.cost));
+        let left_out = report.stages.iter().filter_map(|stage| match &stage.outcome {
             StageOutcome::Failed(reason) => Some(format!("{}: {reason}", stage.stage)),
             _ => None,
         });
@@ -331,9 +354,24 @@ impl<'r, 'a> Course<'r, 'a> {
             took_ms: begin.elapsed().as_secs_f64() * 1e3,
             requests: cost.requests,
             tokens: cost.tokens,
+            rerank_requests: rerank.requests,
+            rerank_passages: report.cache.rerank_misses as u64,
             left_out: left_out.collect(),
             hits: shown.hits,
         });
         Ok(shown.observation)
     }
+}
+
+/// Leaves out records of these ids and, where documents are told by a field, the records of these
+/// documents: before the search cuts its results, and before a reranker sees them.
+fn passing(excluded: &[RecordId], documents_by: Option<&str>) -> Option<Filter> {
+    if excluded.is_empty() {
+        return None;
+    }
+    let records = Filter::ids(excluded).negate();
+    Some(match documents_by {
+        Some(field) => records.and(Filter::any_of(field, excluded).negate()),
+        None => records,
+    })
 }

@@ -71,6 +71,7 @@ mod tools;
 mod trace;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use cancel::Cancel;
@@ -116,7 +117,8 @@ impl AgentQuery {
         self
     }
 
-    /// Records, or documents, that are not to be found: they are left out of every search.
+    /// Records, or documents, that are not to be found: a filter leaves them out of every search,
+    /// beside that of the application.
     pub fn exclude<I: Into<RecordId>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
         self.exclude = ids.into_iter().map(Into::into).collect();
         self
@@ -145,6 +147,8 @@ pub struct Agent<'a> {
     settings: AgentSettings,
     prompts: AgentPrompts,
     traces: Option<PathBuf>,
+    /// Whether the folder of traces was looked through for what killed programs left.
+    swept: AtomicBool,
     reuse: bool,
     cancel: Option<Cancel>,
 }
@@ -160,6 +164,7 @@ impl<'a> Agent<'a> {
             settings: AgentSettings::default(),
             prompts: AgentPrompts::default(),
             traces: None,
+            swept: AtomicBool::new(false),
             reuse: true,
             cancel: None,
         }
@@ -170,7 +175,9 @@ impl<'a> Agent<'a> {
         self.query(move |query| query.embedder(embedder))
     }
 
-    /// The model that orders what a search finds: see [`Query::reranker`].
+    /// The model that orders what a search finds: see [`Query::reranker`]. Each search has it read
+    /// the candidates of the query (50 unless it says), or `top_k` and as many as were shown before
+    /// if that is more, at most 1,000: in a long run late searches cost more than the first.
     pub fn reranker(self, reranker: &'a dyn Reranker) -> Self {
         self.query(move |query| query.reranker(reranker))
     }
@@ -185,8 +192,9 @@ impl<'a> Agent<'a> {
         self.query(move |query| query.filter(filter.clone()))
     }
 
-    /// Sets up each search with anything else that a [`Query`] can; its limit is the agent's.
-    /// Called again it adds. A run whose searches go by closures ([`Query::find`]) or by rerankers
+    /// Sets up each search with anything else that a [`Query`] can; its limit is the agent's, and
+    /// grows by what was shown, so that rerank stages get more from search to search
+    /// ([`reranker`](Self::reranker)). Called again it adds. A run whose searches go by closures ([`Query::find`]) or by rerankers
     /// of records is taken from a trace only if the agent has a [`label`](Self::label).
     pub fn query(mut self, shape: impl Fn(Query<'a>) -> Query<'a> + Send + Sync + 'a) -> Self {
         self.shapes.push(Box::new(shape));
@@ -314,6 +322,7 @@ impl<'a> Agent<'a> {
     /// from it, and no model is asked.
     pub fn traces(mut self, folder: impl AsRef<Path>) -> Self {
         self.traces = Some(folder.as_ref().to_path_buf());
+        self.swept = AtomicBool::new(false);
         self
     }
 

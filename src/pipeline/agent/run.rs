@@ -1,6 +1,7 @@
 //! A run from query to result: looked up among the traces, or done and traced.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tracing::Instrument;
@@ -10,7 +11,7 @@ use super::conversation::{Calls, Conversation};
 use super::course::{Course, Ended};
 use super::outcome::{AgentFailure, ResultSource, SearchSuccess};
 use super::settings::{AgentSettings, hash, hash_of};
-use super::store::file_name;
+use super::store::{file_name, sweep};
 use super::tools::Toolbox;
 use super::trace::{
     AgentTrace, CollectionTrace, OutcomeTrace, QueryTrace, RetrievalTrace, TRACE_VERSION,
@@ -163,7 +164,11 @@ impl Agent<'_> {
         }
         let trace = self.done(query, &plan, begin).await?;
         let Some(path) = path else { return Ok(AgentResult::new(trace, TraceUse::Off)) };
+        let is_first = !self.swept.swap(true, Ordering::Relaxed);
         let (trace, trace_use) = blocking(move || {
+            if let Some(folder) = path.parent().filter(|_| is_first) {
+                sweep(folder);
+            }
             let trace_use = match trace.write(&path) {
                 Ok(()) => TraceUse::Written(path),
                 Err(error) => TraceUse::Failed(error.to_string()),
@@ -188,6 +193,9 @@ impl Agent<'_> {
         let collection = self.collection.clone();
         let contents = blocking(move || collection.contents()).await?;
         let file = file_of(&self.collection);
+        // What the model reads of the functions decides on what it does, as the prompts do.
+        let tools = [Toolbox::of(&settings), Toolbox::selection(&settings.count())];
+        let tools = tools.map(|toolbox| toolbox.hash());
         let all = serde_json::json!({
             "version": TRACE_VERSION,
             "id": query.id,
@@ -198,6 +206,7 @@ impl Agent<'_> {
             "model": self.chat.model(),
             "chat": self.chat.cache_key(),
             "settings": settings,
+            "tools": tools,
         });
         let key = hash(&all.to_string());
         let is_told = is_all || settings.label.is_some();
@@ -208,8 +217,7 @@ impl Agent<'_> {
         let settings = &plan.settings;
         let until = settings.deadline().and_then(|time| begin.checked_add(time));
         let patience = Patience { until, cancel: self.cancel.as_ref() };
-        let (count, thinks) = (settings.count(), settings.think);
-        let toolbox = Toolbox::search(&count, settings.top_k, settings.top_k_max, thinks);
+        let toolbox = Toolbox::of(settings);
         let mut course = Course::new(self, query, settings, patience);
         let mut conversation = course.begin(&toolbox).await?;
         let mut calls =

@@ -94,22 +94,13 @@ impl Seen {
 
     /// Takes hits, best first, until `wanted` of them are new; repeats on the way come along as a
     /// note.
-    pub(super) fn show(
-        &mut self,
-        hits: &[Hit],
-        wanted: usize,
-        excluded: &HashSet<RecordId>,
-        showing: Showing<'_>,
-    ) -> Shown {
+    pub(super) fn show(&mut self, hits: &[Hit], wanted: usize, showing: Showing<'_>) -> Shown {
         let (mut lines, mut told, mut new) = (Vec::new(), Vec::new(), 0);
         for hit in hits {
-            let document = showing.document(hit);
-            if excluded.contains(&hit.id) || excluded.contains(&document) {
-                continue;
-            }
             if new == wanted {
                 break;
             }
+            let document = showing.document(hit);
             let is_new = self.shown.insert(hit.id.clone());
             new += usize::from(is_new);
             let label = self.label(&document);

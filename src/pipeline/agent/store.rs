@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -13,6 +14,10 @@ use super::trace::{AgentTrace, TRACE_VERSION};
 
 /// The largest trace that is read, in bytes.
 const READ_LIMIT: u64 = 256 << 20;
+/// How the name of a file begins and ends that is not yet a trace.
+const BESIDE: (&str, &str) = (".trace-", ".tmp");
+/// A file of such a name that is so old is one whose program was killed.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most letters of a query that are in the name of its file.
 const SLUG_CHARS: usize = 48;
 
@@ -148,7 +153,9 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = folder.unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let beside = folder.join(format!(".trace-{}-{number}.tmp", std::process::id()));
+    // No two writers share a name: one would rename what the other has half written.
+    let (begin, end) = BESIDE;
+    let beside = folder.join(format!("{begin}{}-{number}{end}", std::process::id()));
     let written = write_new(&beside, bytes).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         // It may not have come into being.
@@ -162,6 +169,20 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes what programs that were killed have left beside the traces of a folder. What cannot be
+/// removed stays: it is in nobody's way.
+pub(super) fn sweep(folder: &Path) {
+    let (begin, end) = BESIDE;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if name.starts_with(begin) && name.ends_with(end) && age().is_some_and(|age| age > STALE) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;
@@ -170,6 +191,9 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -198,5 +222,27 @@ mod tests {
         assert!(replace(&blocked, b"third").is_err());
         let left = fs::read_dir(path.parent().expect("a folder")).expect("entries").count();
         assert_eq!(left, 2);
+    }
+
+    #[test]
+    fn what_killed_programs_left_is_removed_and_what_may_be_under_way_is_not() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, age: Duration| {
+            let file = File::create(dir.path().join(name)).expect("a file");
+            file.set_modified(SystemTime::now() - age).expect("a time");
+        };
+        let minute = Duration::from_secs(60);
+        file(".trace-1-0.tmp", STALE + minute);
+        file(".trace-1-1.tmp", STALE - minute);
+        file(".trace-notes", STALE + minute);
+        file("a-0.json", STALE + minute);
+        fs::create_dir(dir.path().join(".trace-1-2.tmp")).expect("a folder");
+        sweep(dir.path());
+        sweep(&dir.path().join("none"));
+        let names = fs::read_dir(dir.path()).expect("entries");
+        let names = names.map(|entry| entry.expect("an entry").file_name().into_string());
+        let names: BTreeSet<String> = names.map(|name| name.expect("a name")).collect();
+        let expected = [".trace-1-1.tmp", ".trace-notes", "a-0.json", ".trace-1-2.tmp"];
+        assert_eq!(names, expected.map(str::to_owned).into());
     }
 }

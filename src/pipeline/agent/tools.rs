@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::outcome::SearchSuccess;
+use super::settings::{AgentSettings, hash};
 use crate::nim::{Tool, ToolCall};
 
 pub(super) const THINK: &str = "think";
@@ -23,8 +24,16 @@ const QUOTED_CHARS: usize = 300;
 pub(super) enum Wanted {
     Think,
     Retrieve { query: String, top_k: usize },
-    Finish { ids: Vec<String>, message: String, success: SearchSuccess },
+    Finish(End),
     Select { ids: Vec<String>, message: String },
+}
+
+/// What a call of `final_results` names.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct End {
+    pub(super) ids: Vec<String>,
+    pub(super) message: String,
+    pub(super) success: Option<SearchSuccess>,
 }
 
 /// An id in a list: the label as it was shown, or a number where that looks like one.
@@ -84,8 +93,13 @@ pub(super) struct Toolbox {
 }
 
 impl Toolbox {
-    /// Those of the search.
-    pub(super) fn search(count: &str, top_k: usize, top_k_max: usize, thinks: bool) -> Self {
+    /// Those of the search, as an agent is set up.
+    pub(super) fn of(settings: &AgentSettings) -> Self {
+        let AgentSettings { top_k, top_k_max, think, .. } = *settings;
+        Self::search(&settings.count(), top_k, top_k_max, think)
+    }
+
+    fn search(count: &str, top_k: usize, top_k_max: usize, thinks: bool) -> Self {
         let mut tools = vec![retrieve(top_k, top_k_max), final_results(count)];
         tools.extend(thinks.then(think));
         Self { tools, top_k, top_k_max }
@@ -94,6 +108,12 @@ impl Toolbox {
     /// Those of the selection.
     pub(super) fn selection(count: &str) -> Self {
         Self { tools: vec![think(), select(count)], top_k: 1, top_k_max: 1 }
+    }
+
+    /// What tells these functions from others: of another version, or described otherwise.
+    pub(super) fn hash(&self) -> String {
+        // Strings and schemas: there is nothing that could fail.
+        hash(&serde_json::to_string(&self.tools).unwrap_or_default())
     }
 
     fn offers(&self, name: &str) -> bool {
@@ -114,13 +134,32 @@ impl Toolbox {
             FINAL_RESULTS => {
                 let FinalArguments { doc_ids, message, search_successful } = parsed(call)?;
                 let ids = doc_ids.into_iter().map(Label::text).collect();
-                Ok(Wanted::Finish { ids, message, success: search_successful })
+                Ok(Wanted::Finish(End { ids, message, success: Some(search_successful) }))
             }
             _ => {
                 let SelectArguments { doc_ids, message } = parsed(call)?;
                 Ok(Wanted::Select { ids: doc_ids.into_iter().map(Label::text).collect(), message })
             }
         }
+    }
+
+    /// What a call of `final_results` names that [`read`](Self::read) has refused: whatever of it
+    /// can be made out. None of another call, and where nothing can.
+    pub(super) fn read_broken_end(&self, call: &ToolCall) -> Option<End> {
+        if call.name.trim() != FINAL_RESULTS || !self.offers(FINAL_RESULTS) {
+            return None;
+        }
+        let mut fields = call.parse::<serde_json::Map<String, Value>>().ok()?;
+        let Value::Array(labels) = fields.remove("doc_ids")? else { return None };
+        let labels = labels.into_iter().map(serde_json::from_value::<Label>);
+        let ids = labels.filter_map(Result::ok).map(Label::text).collect();
+        let message = match fields.remove("message") {
+            Some(Value::String(message)) => message,
+            _ => String::new(),
+        };
+        let success = fields.remove("search_successful");
+        let success = success.and_then(|success| serde_json::from_value(success).ok());
+        Some(End { ids, message, success })
     }
 
     fn read_retrieve(&self, arguments: RetrieveArguments) -> Result<Wanted, String> {
@@ -264,6 +303,8 @@ fn think() -> Tool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn read(name: &str, arguments: &str) -> Result<Wanted, String> {
@@ -291,9 +332,54 @@ mod tests {
         }
         let ends = r#"{"doc_ids": ["a", 7], "search_successful": "false"}"#;
         let (ids, message) = (vec!["a".to_owned(), "7".to_owned()], String::new());
-        let success = SearchSuccess::False;
-        assert_eq!(read("final_results", ends), Ok(Wanted::Finish { ids, message, success }));
+        let success = Some(SearchSuccess::False);
+        assert_eq!(read("final_results", ends), Ok(Wanted::Finish(End { ids, message, success })));
         assert!(read("log_selected_documents", "{}").is_err());
+    }
+
+    #[test]
+    fn of_an_end_that_is_refused_whatever_can_be_made_out_is_kept() {
+        let toolbox = Toolbox::search("exactly 10", 10, 100, true);
+        let kept = |name: &str, arguments: &str| {
+            let call = ToolCall::new("c", name, arguments);
+            assert!(toolbox.read(&call).is_err(), "{arguments}");
+            toolbox.read_broken_end(&call)
+        };
+        let end = |message: &str, success| {
+            let ids = vec!["a".to_owned(), "7".to_owned()];
+            Some(End { ids, message: message.to_owned(), success })
+        };
+        for (arguments, expected) in [
+            (r#"{"doc_ids": ["a", 7]}"#, end("", None)),
+            (r#"{"doc_ids": ["a", 7], "message": "m", "search_successful": true}"#, end("m", None)),
+            (r#"{"doc_ids": ["a", null, [], 2.5, 7], "message": 1}"#, end("", None)),
+            (
+                r#""{\"doc_ids\":[\"a\",7],\"search_successful\":\"true\",\"k\":1}""#,
+                end("", Some(SearchSuccess::True)),
+            ),
+            (r#"{"doc_ids": "a"}"#, None),
+            (r#"{"search_successful": "true"}"#, None),
+            (r#"["a"]"#, None),
+            (r#"{"doc_ids": ["a""#, None),
+        ] {
+            assert_eq!(kept(" final_results", arguments), expected, "{arguments}");
+        }
+        assert_eq!(kept("retrieve", r#"{"doc_ids": ["a"]}"#), None);
+        let ends = ToolCall::new("c", "final_results", r#"{"doc_ids": ["a"]}"#);
+        assert_eq!(Toolbox::selection("exactly 1").read_broken_end(&ends), None);
+    }
+
+    #[test]
+    fn functions_that_are_described_otherwise_have_another_hash() {
+        let toolbox = Toolbox::search("exactly 10", 10, 100, true);
+        let (mut named, mut typed) = (toolbox.clone(), toolbox.clone());
+        named.tools[0].description.push('.');
+        typed.tools[1].parameters["properties"]["message"]["type"] = json!("array");
+        let few = Toolbox::search("exactly 10", 10, 100, false);
+        let selection = Toolbox::selection("exactly 10");
+        let hashes = [&toolbox, &named, &typed, &few, &selection].map(Toolbox::hash);
+        assert_eq!(hashes.iter().collect::<BTreeSet<_>>().len(), hashes.len());
+        assert_eq!(toolbox.hash(), Toolbox::search("exactly 10", 10, 100, true).hash());
     }
 
     #[test]

@@ -144,17 +144,28 @@ pub struct RetrievalTrace {
     pub top_k: usize,
     /// Time it took, in milliseconds.
     pub took_ms: f64,
-    /// Requests to models for it, and the tokens they read.
+    /// Requests to models for it, those sent again included.
     pub requests: u64,
     /// Tokens that embedder and reranker read, as far as they tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
+    /// Those of the requests that were to rerankers; the others were to the embedder.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rerank_requests: u64,
+    /// Passages that rerankers were asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rerank_passages: u64,
     /// Stages that failed or were late and were left out, with the reason: then the run is not used
     /// again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
     /// What was shown, best first.
     pub hits: Vec<RetrievedTrace>,
+}
+
+/// What is left out of the JSON.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl RetrievalTrace {

@@ -1,18 +1,14 @@
 //! The passages that a chat model reads: texts of hits in their order, under a budget of tokens,
 //! each marked as data that nothing in it can end. Pure.
 
-use std::sync::Arc;
-
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::counter::Counter;
 use super::marks::disarmed;
 use super::report::{LeftOut, LeftOutReason, Source};
 use crate::db::Hit;
 use crate::pipeline::template_tokens::{begins_control, begins_tag};
-use crate::record::{Template, estimated_tokens};
-
-/// Counts the tokens of a text.
-pub(super) type Counter = Arc<dyn Fn(&str) -> usize + Send + Sync>;
+use crate::record::Template;
 
 /// A passage of fewer tokens is left out rather than cut to them.
 const SHORTEST_CUT: usize = 16;
@@ -41,8 +37,8 @@ pub(super) struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        let (on_overlong, template) = Default::default();
-        Self { budget: 3000, on_overlong, count: Arc::new(estimated_tokens), template }
+        let (on_overlong, count, template) = Default::default();
+        Self { budget: 3000, on_overlong, count, template }
     }
 }
 
@@ -60,6 +56,7 @@ impl Rules {
     /// Takes the hits in their order, as long as they fit.
     pub(super) fn context(&self, hits: &[Hit]) -> Context {
         let mut context = Context::default();
+        let (mut units, mut ends) = (0, Vec::new());
         for (at, hit) in hits.iter().enumerate() {
             let rank = at.saturating_add(1);
             let text = self.text(hit);
@@ -73,12 +70,13 @@ impl Rules {
                 continue;
             }
             let number = context.sources.len().saturating_add(1);
-            let Some(fitted) = self.fitted(&context.text, number, text) else {
+            let Some(fitted) = self.fitted(units, number, text) else {
                 leave_out(&mut context, LeftOutReason::Budget);
                 continue;
             };
-            context.text = fitted.context;
-            context.tokens = fitted.tokens;
+            context.text.push_str(&fitted.block);
+            units = fitted.units;
+            ends.push(context.text.len());
             context.sources.push(Source {
                 number,
                 rank,
@@ -91,7 +89,27 @@ impl Rules {
                 rerank_score: hit.rerank_score,
             });
         }
+        self.hold(&mut context, &ends);
         context
+    }
+
+    /// Counts the whole, and leaves out the last passages if it has more tokens than its passages
+    /// had one by one, as it can by a counter that rounds.
+    fn hold(&self, context: &mut Context, ends: &[usize]) {
+        context.tokens = self.count.tokens(&context.text);
+        if context.tokens <= self.budget {
+            return;
+        }
+        let until = |end: usize| context.text.get(..end).unwrap_or_default();
+        let fitting = ends.partition_point(|&end| self.count.tokens(until(end)) <= self.budget);
+        let end = fitting.checked_sub(1).and_then(|last| ends.get(last)).copied();
+        context.text.truncate(end.unwrap_or(0));
+        context.tokens = self.count.tokens(&context.text);
+        for source in context.sources.drain(fitting..) {
+            let Source { rank, id, origin, .. } = source;
+            context.left_out.push(LeftOut { rank, id, origin, reason: LeftOutReason::Budget });
+        }
+        context.left_out.sort_by_key(|one| one.rank);
     }
 
     /// What is read of a hit, the chunks around it included if the query asked for them.
@@ -108,12 +126,12 @@ impl Rules {
         texts.join("\n")
     }
 
-    /// The context with as much of a passage as may be added.
-    fn fitted<'t>(&self, before: &str, number: usize, text: &'t str) -> Option<Fitted<'t>> {
+    /// As much of a passage as may be added to so many units.
+    fn fitted<'t>(&self, before: usize, number: usize, text: &'t str) -> Option<Fitted<'t>> {
         let with = |text: &'t str, ending: &str| {
-            let context = format!("{before}{}", block(number, text, ending));
-            let tokens = (self.count)(&context);
-            (tokens <= self.budget).then_some(Fitted { context, tokens, text })
+            let block = block(number, text, ending);
+            let units = before.saturating_add(self.count.units(&block));
+            (self.count.whole(units) <= self.budget).then_some(Fitted { block, units, text })
         };
         let whole = with(text, "");
         if whole.is_some() || self.on_overlong == OnOverlong::LeaveOut {
@@ -123,13 +141,15 @@ impl Rules {
         let words: Vec<&str> = bounds.filter_map(|at| text.get(..at).map(str::trim_end)).collect();
         let fitting = words.partition_point(|words| with(words, CUT).is_some());
         let words = words.get(fitting.checked_sub(1)?)?;
-        with(words, CUT).filter(|_| (self.count)(words) >= SHORTEST_CUT)
+        with(words, CUT).filter(|_| self.count.tokens(words) >= SHORTEST_CUT)
     }
 }
 
 struct Fitted<'t> {
-    context: String,
-    tokens: usize,
+    /// The passage with its marks.
+    block: String,
+    /// Units of the context with it.
+    units: usize,
     text: &'t str,
 }
 
@@ -142,12 +162,17 @@ fn block(number: usize, text: &str, ending: &str) -> String {
 /// chat template does, and no bracket in it passes for a citation once it is quoted.
 fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
+    // Where the run of `<` that was looked at last ends, and whether it begins a mark.
+    let (mut run_end, mut is_tag) = (0, false);
     for (at, c) in text.char_indices() {
         if c == '<' {
             let after = text.get(at..).unwrap_or_default();
-            let name = after.trim_start_matches('<').trim_start().trim_start_matches('/');
-            let name = name.trim_start().as_bytes();
-            let is_tag = name.get(..7).is_some_and(|tag| tag.eq_ignore_ascii_case(b"passage"));
+            if at >= run_end {
+                let name = after.trim_start_matches('<');
+                run_end = text.len() - name.len();
+                let name = name.trim_start().trim_start_matches('/').trim_start().as_bytes();
+                is_tag = name.get(..7).is_some_and(|tag| tag.eq_ignore_ascii_case(b"passage"));
+            }
             out.push_str(if is_tag { "&lt;" } else { "<" });
             if !is_tag && begins_tag(after) {
                 out.push(' ');
@@ -165,8 +190,11 @@ fn harmless(text: &str) -> String {
 mod tests {
     use proptest::prelude::*;
 
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
-    use crate::record::Record;
+    use crate::record::{Record, estimated_tokens};
 
     fn hit(id: i64, text: &str) -> Hit {
         let record = Record::new(id).text(text);
@@ -302,6 +330,41 @@ mod tests {
         let source = context.sources.first().expect("a source");
         assert!(source.is_cut && source.text.chars().count() >= SHORTEST_CUT);
         assert_eq!(context.tokens, 40);
+    }
+
+    #[test]
+    fn what_is_counted_grows_with_the_texts_and_not_with_their_square() {
+        let hits: Vec<Hit> = (0..2_000).map(|id| hit(id, &"wind ".repeat(20))).collect();
+        for budget in [usize::MAX, 20_000, 0] {
+            let counted = Arc::new(AtomicUsize::new(0));
+            let sum = counted.clone();
+            let count = Counter::Given(Arc::new(move |text: &str| {
+                sum.fetch_add(text.len(), Ordering::Relaxed);
+                estimated_tokens(text)
+            }));
+            let context = Rules { count, ..rules(budget, OnOverlong::Cut) }.context(&hits);
+            assert_eq!(context.sources.len() + context.left_out.len(), 2_000);
+            // Each passage of some 150 bytes whole and by its words, then all of them together.
+            let counted = counted.load(Ordering::Relaxed);
+            assert!(counted < 2_000 * 150 * 10, "{counted} bytes");
+        }
+    }
+
+    #[test]
+    fn a_counter_that_rounds_down_does_not_exceed_the_budget() {
+        let hits: Vec<Hit> = (0..40).map(|id| hit(id, "wind and tide")).collect();
+        // A passage has 50 bytes or so: 0 tokens, if they are counted one by one.
+        let count = Counter::Given(Arc::new(|text: &str| text.len() / 100));
+        let rules = Rules { count: count.clone(), ..rules(10, OnOverlong::LeaveOut) };
+        let context = rules.context(&hits);
+        assert_eq!((context.tokens, count.tokens(&context.text)), (10, 10));
+        let one_more = context.sources.len() + 1;
+        let more = format!("{}{}", context.text, block(one_more, "wind and tide", ""));
+        assert_eq!(count.tokens(&more), 11);
+        let ranks = context.sources.iter().map(|source| source.rank);
+        let left_out = context.left_out.iter().map(|one| one.rank);
+        assert_eq!(ranks.chain(left_out).collect::<Vec<_>>(), (1..=40).collect::<Vec<_>>());
+        assert!(context.text.ends_with("</passage>\n"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! passages under a budget of tokens, a prompt, the model's words, whole or as a stream.
 
 mod context;
+mod counter;
 mod marks;
 mod prompt;
 mod report;
@@ -28,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::nim::{ChatRequest, Message};
 use crate::record::Template;
 use context::Rules;
+use counter::Counter;
 use writing::Writing;
 
 /// What becomes of a question for which no passage was found, or none that fits.
@@ -108,11 +110,12 @@ impl Ask<'_> {
         self
     }
 
-    /// Counts tokens by the tokenizer of the model. Must grow with the text; it is called some
-    /// times for each passage, with all passages before it. Default: the estimate of
-    /// [`Chunker::counter`](crate::Chunker::counter), which is high rather than low.
+    /// Counts tokens by the tokenizer of the model. Must grow with the text; it is called with each
+    /// passage by itself, some times if it is cut, and with all of them in the end: then the last
+    /// ones are left out if they have more tokens together than one by one. Default: the estimate
+    /// of [`Chunker::counter`](crate::Chunker::counter), which is high rather than low.
     pub fn counter(mut self, count: impl Fn(&str) -> usize + Send + Sync + 'static) -> Self {
-        self.rules.count = std::sync::Arc::new(count);
+        self.rules.count = Counter::Given(std::sync::Arc::new(count));
         self
     }
 
@@ -218,14 +221,14 @@ impl Ask<'_> {
         let messages = (outcome == AnswerOutcome::Answered)
             .then(|| self.prompt.messages(&context.text, &question));
         let count = |message: &Message| match message {
-            Message::System(text) | Message::User(text) => (self.rules.count)(text),
+            Message::System(text) | Message::User(text) => self.rules.count.tokens(text),
             _ => 0,
         };
         let report = AnswerReport {
             query: found.report,
             context_budget: self.rules.budget,
             context_tokens: context.tokens,
-            prompt_tokens: messages.iter().flatten().map(count).sum(),
+            prompt_tokens: messages.iter().flatten().map(count).fold(0, usize::saturating_add),
             left_out: context.left_out,
             ..AnswerReport::default()
         };

@@ -1,5 +1,5 @@
-//! A query that is asked again and again with other texts: what it is set to, as data, and the
-//! time that is left to it.
+//! A query that is asked again and again with other texts: what it is set to, as data, the time
+//! that is left to it, and what it must not find besides.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Query;
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 
 impl Query<'_> {
     /// Everything that decides on the order of its hits, but text and limit; and whether that is
@@ -52,5 +53,11 @@ impl Query<'_> {
             (own, left) => own.or(left),
         };
         self
+    }
+
+    /// Finds only records that match this filter as well as its own, which a closure may have put
+    /// in the place of another.
+    pub(in crate::pipeline) fn also(self, filter: Filter) -> Self {
+        self.find(move |find| find.also(filter.clone()))
     }
 }
