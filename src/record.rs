@@ -22,7 +22,9 @@ use crate::format::{
 
 pub use chunk::chunk_position;
 #[cfg(any(feature = "chunk", feature = "nim"))]
-pub(crate) use estimate::{QUARTERS, estimated_quarters, estimated_tokens};
+pub(crate) use estimate::estimated_tokens;
+#[cfg(feature = "nim")]
+pub(crate) use estimate::{QUARTERS, estimated_quarters};
 pub use template::{Template, TemplateError};
 
 /// Our own number of a record in its collection. Never reused, never shown to the user.

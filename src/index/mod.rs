@@ -8,6 +8,7 @@
 //! one segment; slots ascend with positions.
 
 mod allow;
+mod bitmap_words;
 mod build;
 mod builder;
 mod calibrate;

@@ -130,6 +130,36 @@ impl Words {
         }
     }
 
+    /// Inserts up to 64 positions: those of the bits, whose first is `at`, less `distance`. What is
+    /// below zero or too large is left out.
+    #[inline]
+    pub fn insert_bits(&mut self, at: u64, bits: u64, distance: u32) {
+        let distance = u64::from(distance);
+        let (from, bits) = match at.checked_sub(distance) {
+            Some(from) => (from, bits),
+            None => (0, bits.checked_shr((distance - at).min(64) as u32).unwrap_or(0)),
+        };
+        let (word, shift) = ((from / 64) as usize, (from % 64) as u32);
+        self.or(word, bits << shift);
+        if shift > 0 {
+            self.or(word + 1, bits >> (64 - shift));
+        }
+    }
+
+    #[inline]
+    fn or(&mut self, at: usize, bits: u64) {
+        let last = self.words.len().wrapping_sub(1);
+        let ends_within = !self.len.is_multiple_of(u64::BITS);
+        if let Some(word) = self.words.get_mut(at) {
+            let cut = if at == last && ends_within {
+                (1 << (self.len % u64::BITS)) - 1
+            } else {
+                u64::MAX
+            };
+            *word |= bits & cut;
+        }
+    }
+
     #[inline]
     pub fn remove(&mut self, position: u32) {
         if let Some(word) = self.words.get_mut((position / u64::BITS) as usize) {
@@ -152,7 +182,7 @@ impl Words {
     }
 }
 
-/// The positions in the middle of [`SAMPLE`] equal parts of all ranks, of `count` bits that are set.
+/// The positions in the middle of [`SAMPLE`] equal parts of all ranks, of `count` set bits.
 fn sample(words: &[u64], count: u32) -> Vec<u32> {
     let samples = u64::from(count.min(SAMPLE));
     let mut middles = (0..samples).map(|part| (2 * part + 1) * u64::from(count) / (2 * samples));

@@ -3,11 +3,16 @@
 //!
 //! Slots ascend strictly in a sound file. In a damaged one lookups may miss, nothing worse.
 
+use std::sync::OnceLock;
+
 use roaring::RoaringBitmap;
 
 use super::passing::Words;
-use super::{Allow, Passing};
+use super::{Allow, Passing, bitmap_words};
 use crate::vectors::Rows;
+
+/// Fewer slots are found one by one.
+const SHIFT_FROM: u64 = 1_024;
 
 /// An ascending array of slots.
 #[derive(Debug)]
@@ -15,13 +20,15 @@ pub struct Slots {
     rows: Rows,
     /// First and last slot; `None` when there are no rows.
     ends: Option<(u32, u32)>,
+    /// Whether each slot follows the one before; looked at once it matters.
+    consecutive: OnceLock<bool>,
 }
 
 impl Slots {
     pub fn new(rows: Rows) -> Self {
         let last = rows.len().checked_sub(1).and_then(|last| rows.u32_at(last));
         let ends = rows.u32_at(0).zip(last).map(|(first, last)| (first, last.max(first)));
-        Self { rows, ends }
+        Self { rows, ends, consecutive: OnceLock::new() }
     }
 
     pub fn len(&self) -> u32 {
@@ -75,17 +82,34 @@ impl Slots {
             return Passing::all(self.len());
         }
         let mut words = match allowed {
-            Some(allowed) => {
+            Some(allowed) => self.shifted(allowed).unwrap_or_else(|| {
                 let mut words = Words::none(self.len());
                 self.each_position(allowed, |position| words.insert(position));
                 words
-            }
+            }),
             None => Words::all(self.len()),
         };
         if let Some(dead) = dead {
             self.each_position(dead, |position| words.remove(position));
         }
         words.finish()
+    }
+
+    /// The positions of slots, where positions are slots but for a distance and there are enough of
+    /// them to be worth it: a step per 64 slots.
+    fn shifted(&self, slots: &RoaringBitmap) -> Option<Words> {
+        let (first, last) = self.ends?;
+        if slots.len() < SHIFT_FROM || last - first != self.len() - 1 || !self.is_consecutive() {
+            return None;
+        }
+        let mut words = Words::none(self.len());
+        bitmap_words::each_word(slots, |slot, bits| words.insert_bits(slot, bits, first))?;
+        Some(words)
+    }
+
+    fn is_consecutive(&self) -> bool {
+        let follow = |first: u32| (0..self.len()).all(|at| self.slot(at) == first.checked_add(at));
+        *self.consecutive.get_or_init(|| self.ends.is_some_and(|(first, _)| follow(first)))
     }
 
     /// Visits the positions of the slots that are here, ascending.
@@ -150,6 +174,40 @@ mod tests {
             for slot in 0..310 {
                 let expected = values.iter().position(|&value| value == slot);
                 prop_assert_eq!(array.position_of(slot).map(|at| at as usize), expected);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn consecutive_slots_are_shifted_as_they_are_found_one_by_one(
+            first in prop_oneof![0_u32..300, 65_400..66_000_u32, Just(u32::MAX - 9_000)],
+            len in 1_u32..9_000,
+            step in 1_u32..5,
+            gap in proptest::option::of(0_u32..9_000),
+            dead in proptest::collection::btree_set(0_u32..9_300, 0..60),
+        ) {
+            let mut values: BTreeSet<u32> = (first..=first.saturating_add(len)).collect();
+            if let Some(gap) = gap {
+                values.remove(&(first + gap % len));
+            }
+            let array = slots(&values);
+            let around = first.saturating_sub(200)..=first.saturating_add(9_400);
+            let allowed: RoaringBitmap = around.step_by(step as usize).collect();
+            let dead: RoaringBitmap = dead.iter().map(|slot| first.saturating_add(*slot)).collect();
+            for allow in
+                [Allow::Only(&allowed), Allow::OnlyLive { allowed: &allowed, dead: &dead }]
+            {
+                let passes = |slot: &u32| allow.contains(*slot);
+                let expected: Vec<u32> =
+                    (0..).zip(&values).filter(|(_, slot)| passes(slot)).map(|(at, _)| at).collect();
+                let mut found = Vec::new();
+                let passing = array.passing(allow);
+                passing.for_each(|position| found.push(position));
+                prop_assert_eq!(passing.count() as usize, expected.len());
+                prop_assert_eq!(found, expected);
             }
         }
     }

@@ -302,3 +302,20 @@ fn calls(answer: &Answer) -> Calls {
     }
     sum
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_what_servers_tell_do_not_overflow() {
+        let most =
+            Calls { searches: 1, embed: u64::MAX, tokens: Some(u64::MAX), ..Calls::default() };
+        let mut sum = Calls::default();
+        sum.add(Calls { rerank: 2, passages: 50, ..Calls::default() });
+        assert_eq!(sum.tokens, None);
+        (0..2).for_each(|_| sum.add(most));
+        let counts = [sum.searches, sum.embed, sum.rerank, sum.passages, sum.chat];
+        assert_eq!((counts, sum.tokens), ([2, u64::MAX, 2, 50, 0], Some(u64::MAX)));
+    }
+}

@@ -284,6 +284,7 @@ impl Find {
     }
 
     /// Finds only records that match this filter as well as the one that is set.
+    #[cfg(feature = "nim")]
     pub(crate) fn also(mut self, filter: Filter) -> Self {
         self.filter = Some(match self.filter {
             Some(own) => own.and(filter),

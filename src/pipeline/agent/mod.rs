@@ -194,8 +194,9 @@ impl<'a> Agent<'a> {
 
     /// Sets up each search with anything else that a [`Query`] can; its limit is the agent's, and
     /// grows by what was shown, so that rerank stages get more from search to search
-    /// ([`reranker`](Self::reranker)). Called again it adds. A run whose searches go by closures ([`Query::find`]) or by rerankers
-    /// of records is taken from a trace only if the agent has a [`label`](Self::label).
+    /// ([`reranker`](Self::reranker)). Called again it adds. A run whose searches go by closures
+    /// ([`Query::find`]) or by rerankers of records is taken from a trace only if the agent has a
+    /// [`label`](Self::label).
     pub fn query(mut self, shape: impl Fn(Query<'a>) -> Query<'a> + Send + Sync + 'a) -> Self {
         self.shapes.push(Box::new(shape));
         self
