@@ -16,8 +16,8 @@ const MULTI: ModelFacts = ModelFacts::unknown().task(Task::MultiVector);
 /// The Llama embedding models. Their NIMs add the prefixes.
 const NEMOTRON: ModelFacts =
     EMBED.dimensions(2048).reducible(true).max_tokens(8192).prefixed("query: ", "passage: ");
-/// Multimodal. The length is the one that is served by default; which others are is a range whose
-/// ends are not published.
+/// Multimodal, by the release notes of 2.4. The length is the one that is served by default; which
+/// others are is a range whose ends are not published.
 const NEMOTRON_35: ModelFacts =
     EMBED.images(true).dimensions(2048).reducible(true).max_tokens(32_768).embedding_types(BYTES);
 
