@@ -128,7 +128,7 @@ impl Evaluation<'_> {
                     false => Known::between(Slots::none(), Slots::Only(found)),
                 })
             }
-            Predicate::Ids(ids) => {
+            Predicate::Ids { ids, .. } => {
                 let mut found = RoaringBitmap::new();
                 for id in *ids {
                     let slot = tables::slot(self.snapshot, self.collection, id)?;

@@ -1,6 +1,8 @@
 //! A filter as it is evaluated: checked once, its comparisons as ranges of keys. Tells of a record
 //! whether it matches, by the very keys that the field index has.
 
+use std::collections::HashSet;
+
 use super::{DEPTH_MAX, Filter, FilterError};
 use crate::record::{Record, RecordId, Value, check_field_name};
 use crate::storage::field_blocks::KeyRange;
@@ -22,7 +24,11 @@ pub(super) enum Predicate<'f> {
         begin: &'f str,
         ranges: Vec<KeyRange>,
     },
-    Ids(&'f [RecordId]),
+    Ids {
+        ids: &'f [RecordId],
+        /// The same, to be looked up.
+        set: HashSet<&'f RecordId>,
+    },
     All(Vec<Predicate<'f>>),
     Any(Vec<Predicate<'f>>),
     Not(Box<Predicate<'f>>),
@@ -52,7 +58,7 @@ impl<'f> Predicate<'f> {
             Filter::And(all) => Self::All(many(all)?),
             Filter::Or(any) => Self::Any(many(any)?),
             Filter::Not(inner) => Self::Not(Box::new(Self::nested(inner, depth + 1)?)),
-            Filter::Ids(ids) => Self::Ids(ids),
+            Filter::Ids(ids) => Self::Ids { ids, set: ids.iter().collect() },
             Filter::StartsWith(field, begin) => {
                 check_field_name(field)?;
                 let start = fields::text_begin(begin);
@@ -76,7 +82,7 @@ impl<'f> Predicate<'f> {
             Self::Compares { field, ranges, .. } => record.metadata.get(*field).is_some_and(|of| {
                 let is_in = |value: &Value| {
                     let key = fields::block_value(value);
-                    key.is_some_and(|key| ranges.iter().any(|range| range.contains(&key)))
+                    key.is_some_and(|key| is_in_one(ranges, &key))
                 };
                 items(of).iter().any(is_in)
             }),
@@ -87,12 +93,18 @@ impl<'f> Predicate<'f> {
                 };
                 items(of).iter().any(begins)
             }),
-            Self::Ids(ids) => ids.contains(&record.id),
+            Self::Ids { set, .. } => set.contains(&record.id),
             Self::All(all) => all.iter().all(|inner| inner.matches(record)),
             Self::Any(any) => any.iter().any(|inner| inner.matches(record)),
             Self::Not(inner) => !inner.matches(record),
         }
     }
+}
+
+/// Whether a key is in one of ranges that are sorted by their start and do not overlap.
+fn is_in_one(ranges: &[KeyRange], key: &[u8]) -> bool {
+    let before = ranges.partition_point(|range| range.start.as_slice() <= key);
+    before.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|range| range.contains(key))
 }
 
 fn items(value: &Value) -> &[Value] {
@@ -110,7 +122,11 @@ pub(super) fn ranges(filter: &Filter, encode: Encode) -> Result<Vec<KeyRange>, F
     match filter {
         Filter::Eq(field, value) => Ok(vec![equal(field, value, encode)?]),
         Filter::In(field, values) => {
-            values.iter().map(|value| equal(field, value, encode)).collect()
+            let ranges = values.iter().map(|value| equal(field, value, encode));
+            let mut ranges = ranges.collect::<Result<Vec<_>, _>>()?;
+            ranges.sort_unstable_by(|a, b| a.start.cmp(&b.start));
+            ranges.dedup_by(|a, b| a.start == b.start);
+            Ok(ranges)
         }
         Filter::Range { field, lower, upper } => {
             Ok(vec![between(field, lower.as_ref(), upper.as_ref(), encode)?])

@@ -15,8 +15,8 @@ const ARRAY_MAX: usize = 4_096;
 /// Numbers of a container.
 const CONTAINER: u64 = 1 << 16;
 
-/// Calls `set` with each word of the bitmap that is not zero: 64 numbers from that multiple of 64.
-/// None if the portable form is not as it is expected: nothing is to be made of the words then.
+/// Calls `set` with words of the bitmap: 64 numbers from a multiple of 64, a number once. None if the
+/// portable form is not as it is expected: what was told until then is of the bitmap all the same.
 pub(super) fn each_word(bitmap: &RoaringBitmap, mut set: impl FnMut(u64, u64)) -> Option<()> {
     let mut bytes = Vec::with_capacity(bitmap.serialized_size());
     bitmap.serialize_into(&mut bytes).ok()?;
@@ -65,7 +65,7 @@ pub(super) fn each_word(bitmap: &RoaringBitmap, mut set: impl FnMut(u64, u64)) -
             }
         }
     }
-    Some(())
+    reader.rest.is_empty().then_some(())
 }
 
 /// The words of the numbers from `first` to `last`.

@@ -134,29 +134,22 @@ impl Words {
     /// below zero or too large is left out.
     #[inline]
     pub fn insert_bits(&mut self, at: u64, bits: u64, distance: u32) {
-        let distance = u64::from(distance);
-        let (from, bits) = match at.checked_sub(distance) {
-            Some(from) => (from, bits),
-            None => (0, bits.checked_shr((distance - at).min(64) as u32).unwrap_or(0)),
-        };
-        let (word, shift) = ((from / 64) as usize, (from % 64) as u32);
-        self.or(word, bits << shift);
-        if shift > 0 {
-            self.or(word + 1, bits >> (64 - shift));
+        for (at, bits) in shifted(at, bits, distance) {
+            let is_last = at + 1 == self.words.len() && !self.len.is_multiple_of(u64::BITS);
+            let kept = if is_last { (1 << (self.len % u64::BITS)) - 1 } else { u64::MAX };
+            if let Some(word) = self.words.get_mut(at) {
+                *word |= bits & kept;
+            }
         }
     }
 
+    /// Removes positions that are given as [`insert_bits`](Self::insert_bits) takes them.
     #[inline]
-    fn or(&mut self, at: usize, bits: u64) {
-        let last = self.words.len().wrapping_sub(1);
-        let ends_within = !self.len.is_multiple_of(u64::BITS);
-        if let Some(word) = self.words.get_mut(at) {
-            let cut = if at == last && ends_within {
-                (1 << (self.len % u64::BITS)) - 1
-            } else {
-                u64::MAX
-            };
-            *word |= bits & cut;
+    pub fn remove_bits(&mut self, at: u64, bits: u64, distance: u32) {
+        for (at, bits) in shifted(at, bits, distance) {
+            if let Some(word) = self.words.get_mut(at) {
+                *word &= !bits;
+            }
         }
     }
 
@@ -180,6 +173,19 @@ impl Words {
         let (sample, copied) = (sample(&words, count), Copied::default());
         Passing { len, count, words, filled, sample, copied }
     }
+}
+
+/// The two words in which bits are, whose first stands for the number `at`, less `distance`.
+#[inline]
+fn shifted(at: u64, bits: u64, distance: u32) -> [(usize, u64); 2] {
+    let distance = u64::from(distance);
+    let (from, bits) = match at.checked_sub(distance) {
+        Some(from) => (from, bits),
+        None => (0, bits.checked_shr((distance - at).min(64) as u32).unwrap_or(0)),
+    };
+    let (word, shift) = ((from / 64) as usize, (from % 64) as u32);
+    // No bit goes over where nothing is shifted.
+    [(word, bits << shift), (word + 1, bits.checked_shr(64 - shift).unwrap_or(0))]
 }
 
 /// The positions in the middle of [`SAMPLE`] equal parts of all ranks, of `count` set bits.

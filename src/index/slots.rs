@@ -82,29 +82,32 @@ impl Slots {
             return Passing::all(self.len());
         }
         let mut words = match allowed {
-            Some(allowed) => self.shifted(allowed).unwrap_or_else(|| {
+            Some(allowed) => {
                 let mut words = Words::none(self.len());
-                self.each_position(allowed, |position| words.insert(position));
+                if !self.each_word(allowed, |at, bits, first| words.insert_bits(at, bits, first)) {
+                    self.each_position(allowed, |position| words.insert(position));
+                }
                 words
-            }),
+            }
             None => Words::all(self.len()),
         };
-        if let Some(dead) = dead {
+        if let Some(dead) = dead
+            && !self.each_word(dead, |at, bits, first| words.remove_bits(at, bits, first))
+        {
             self.each_position(dead, |position| words.remove(position));
         }
         words.finish()
     }
 
-    /// The positions of slots, where positions are slots but for a distance and there are enough of
-    /// them to be worth it: a step per 64 slots.
-    fn shifted(&self, slots: &RoaringBitmap) -> Option<Words> {
-        let (first, last) = self.ends?;
-        if slots.len() < SHIFT_FROM || last - first != self.len() - 1 || !self.is_consecutive() {
-            return None;
-        }
-        let mut words = Words::none(self.len());
-        bitmap_words::each_word(slots, |slot, bits| words.insert_bits(slot, bits, first))?;
-        Some(words)
+    /// Visits slots by words of 64, with the first slot of the array, where positions are slots less
+    /// that one and there are enough slots to be worth it; tells whether it did.
+    fn each_word(&self, slots: &RoaringBitmap, mut visit: impl FnMut(u64, u64, u32)) -> bool {
+        let Some((first, last)) = self.ends else { return false };
+        let is_dense = last - first == self.len() - 1;
+        is_dense
+            && slots.range_cardinality(first..=last) >= SHIFT_FROM
+            && self.is_consecutive()
+            && bitmap_words::each_word(slots, |at, bits| visit(at, bits, first)).is_some()
     }
 
     fn is_consecutive(&self) -> bool {
@@ -188,6 +191,7 @@ mod tests {
             step in 1_u32..5,
             gap in proptest::option::of(0_u32..9_000),
             dead in proptest::collection::btree_set(0_u32..9_300, 0..60),
+            stripe in proptest::option::of(1_u32..4),
         ) {
             let mut values: BTreeSet<u32> = (first..=first.saturating_add(len)).collect();
             if let Some(gap) = gap {
@@ -196,10 +200,14 @@ mod tests {
             let array = slots(&values);
             let around = first.saturating_sub(200)..=first.saturating_add(9_400);
             let allowed: RoaringBitmap = around.step_by(step as usize).collect();
-            let dead: RoaringBitmap = dead.iter().map(|slot| first.saturating_add(*slot)).collect();
-            for allow in
-                [Allow::Only(&allowed), Allow::OnlyLive { allowed: &allowed, dead: &dead }]
-            {
+            let stripe = stripe.map(|step| (0..9_300).step_by(2 * step as usize));
+            let dead = dead.into_iter().chain(stripe.into_iter().flatten());
+            let dead: RoaringBitmap = dead.map(|slot| first.saturating_add(slot)).collect();
+            for allow in [
+                Allow::Only(&allowed),
+                Allow::Dead(&dead),
+                Allow::OnlyLive { allowed: &allowed, dead: &dead },
+            ] {
                 let passes = |slot: &u32| allow.contains(*slot);
                 let expected: Vec<u32> =
                     (0..).zip(&values).filter(|(_, slot)| passes(slot)).map(|(at, _)| at).collect();

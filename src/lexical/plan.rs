@@ -1,7 +1,7 @@
 //! A query against an index: its words as terms that texts have, with their weights, and what a
 //! hit must and must not have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use roaring::RoaringBitmap;
 
@@ -70,6 +70,8 @@ struct Terms {
     required: Vec<Group>,
     optional: Vec<Group>,
     excluded: Vec<Group>,
+    /// Single terms among the required and the optional: a text as a query has many.
+    known: [HashSet<Vec<u8>>; 2],
     phrases: Vec<(Phrase, bool)>,
 }
 
@@ -181,8 +183,16 @@ impl Terms {
             // A word that is asked for by itself counts by itself.
             *counts_as = counts_as.and(texts);
         }
-        let groups = if occur == Occur::Must { &mut self.required } else { &mut self.optional };
-        if !groups.contains(&group) {
+        let [required, optional] = &mut self.known;
+        let (groups, known) = match occur {
+            Occur::Must => (&mut self.required, required),
+            _ => (&mut self.optional, optional),
+        };
+        let is_new = match (group.terms.as_slice(), &group.slots) {
+            ([term], None) => known.insert(term.clone()),
+            _ => !groups.contains(&group),
+        };
+        if is_new {
             groups.push(group);
         }
     }
