@@ -44,7 +44,7 @@ const KINDS: [(MeasureKind, &str); 5] = [
 /// let measure: Measure = "p@2".parse()?;
 /// let judgments: Judgments = [("a", 1)].into_iter().collect();
 /// assert_eq!(measure.of(&["b", "a", "c"], &judgments), 0.5);
-/// # Ok::<(), String>(())
+/// # Ok::<(), portolan::eval::measure::ParseMeasureError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
