@@ -15,8 +15,9 @@ const ARRAY_MAX: usize = 4_096;
 /// Numbers of a container.
 const CONTAINER: u64 = 1 << 16;
 
-/// Calls `set` with words of the bitmap: 64 numbers from a multiple of 64, a number once. None if the
-/// portable form is not as it is expected: what was told until then is of the bitmap all the same.
+/// Calls `set` with words of the bitmap: 64 numbers from a multiple of 64, a number once. None if
+/// the portable form is not as it is expected: what was told until then is of the bitmap all the
+/// same.
 pub(super) fn each_word(bitmap: &RoaringBitmap, mut set: impl FnMut(u64, u64)) -> Option<()> {
     let mut bytes = Vec::with_capacity(bitmap.serialized_size());
     bitmap.serialize_into(&mut bytes).ok()?;

@@ -99,8 +99,8 @@ impl Slots {
         words.finish()
     }
 
-    /// Visits slots by words of 64, with the first slot of the array, where positions are slots less
-    /// that one and there are enough slots to be worth it; tells whether it did.
+    /// Visits slots by words of 64, with the first slot of the array, where positions are slots
+    /// less that one and there are enough slots to be worth it; tells whether it did.
     fn each_word(&self, slots: &RoaringBitmap, mut visit: impl FnMut(u64, u64, u32)) -> bool {
         let Some((first, last)) = self.ends else { return false };
         let is_dense = last - first == self.len() - 1;
