@@ -312,8 +312,11 @@ impl Transport {
             return None;
         }
         let asked = error.retry_after();
+        let wait = self.retry.wait(failed, asked)?;
+        // Where nothing listens there is no load to wait for: most likely the address is wrong.
+        let wait = if matches!(error, NimError::Connect { .. }) { wait / 4 } else { wait };
         // A wait that ends after the deadline helps nobody: the caller gets the reason now.
-        let wait = self.retry.wait(failed, asked).filter(|wait| fits(*wait, deadline))?;
+        let wait = Some(wait).filter(|wait| fits(*wait, deadline))?;
         if asked.is_none() && !self.bucket.retry(Instant::now()) {
             self.meter.retry_denied();
             return None;
