@@ -3,12 +3,15 @@
 
 #![cfg(feature = "cli")]
 
+#[path = "common/command.rs"]
+mod command;
 #[path = "nim_client/server.rs"]
 #[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
 mod server;
 
-use std::process::{Command, Output};
+use std::process::Command;
 
+use command::{json_of, portolan, text};
 use portolan::eval::measure::{Measure, mean};
 use portolan::eval::vector_file::write_npy_f32;
 use portolan::eval::{beir, trec_run};
@@ -76,25 +79,11 @@ impl Set {
     }
 }
 
-fn portolan(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
-    command.args(args).env_remove("NVIDIA_API_KEY").env_remove("NVIDIA_BASE_URL");
-    command.output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
 fn shown(args: &[&str]) -> (String, String) {
     let output = portolan(args);
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{args:?}: {message}");
     (text(&output.stdout), message)
-}
-
-fn json_of(args: &[&str]) -> Value {
-    serde_json::from_str(&shown(&[args, &["--json"]].concat()).0).unwrap()
 }
 
 fn refusal(code: i32, args: &[&str]) -> String {

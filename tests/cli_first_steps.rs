@@ -4,31 +4,17 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test helper may fail the test")]
 
-use std::process::{Command, Output};
+#[path = "common/command.rs"]
+mod command;
 
-use serde_json::{Value, json};
+use command::{json_of, portolan, text};
+use serde_json::json;
 use tempfile::TempDir;
 
 const DOCS: &str = r#"{"_id": "a", "text": "the spring tide is high", "added": "2024-01-31", "n": 1}
 {"_id": "b", "text": "a tide in spring", "added": "2024-02-01T10:00:00+02:00", "n": 2}
 {"_id": "c", "title": "Harbors", "text": "the harbor mouth", "n": 3}
 "#;
-
-fn portolan(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
-    command.args(args).env_remove("NVIDIA_API_KEY").env_remove("NVIDIA_BASE_URL");
-    command.output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn json_of(args: &[&str]) -> Value {
-    let output = portolan(&[args, &["--json"]].concat());
-    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 /// What is on standard error of a command that must end with `code`.
 fn refusal(code: i32, args: &[&str]) -> String {

@@ -4,27 +4,17 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test helper may fail the test")]
 
-use std::path::Path;
-use std::process::{Command, Output};
+#[path = "common/command.rs"]
+#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
+mod command;
 
-use serde_json::Value;
+use std::path::Path;
+
+use command::{json_of, portolan};
 
 fn fixture(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/scifact-small");
     folder.join(name).display().to_string()
-}
-
-fn portolan(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
-    command.args(args).env_remove("NVIDIA_API_KEY").env_remove("NVIDIA_BASE_URL");
-    command.output().unwrap()
-}
-
-fn json_of(args: &[&str]) -> Value {
-    let output = portolan(&[args, &["--json"]].concat());
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{args:?}: {message}");
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 fn filled(dir: &tempfile::TempDir) -> String {

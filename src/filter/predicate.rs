@@ -1,6 +1,7 @@
 //! A filter as it is evaluated: checked once, its comparisons as ranges of keys. Tells of a record
 //! whether it matches, by the very keys that the field index has.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use super::{DEPTH_MAX, Filter, FilterError};
@@ -26,8 +27,8 @@ pub(super) enum Predicate<'f> {
     },
     Ids {
         ids: &'f [RecordId],
-        /// The same, to be looked up.
-        set: HashSet<&'f RecordId>,
+        /// The same, to be looked up; made when the first record is read.
+        set: OnceCell<HashSet<&'f RecordId>>,
     },
     All(Vec<Predicate<'f>>),
     Any(Vec<Predicate<'f>>),
@@ -58,7 +59,7 @@ impl<'f> Predicate<'f> {
             Filter::And(all) => Self::All(many(all)?),
             Filter::Or(any) => Self::Any(many(any)?),
             Filter::Not(inner) => Self::Not(Box::new(Self::nested(inner, depth + 1)?)),
-            Filter::Ids(ids) => Self::Ids { ids, set: ids.iter().collect() },
+            Filter::Ids(ids) => Self::Ids { ids, set: OnceCell::new() },
             Filter::StartsWith(field, begin) => {
                 check_field_name(field)?;
                 let start = fields::text_begin(begin);
@@ -93,7 +94,7 @@ impl<'f> Predicate<'f> {
                 };
                 items(of).iter().any(begins)
             }),
-            Self::Ids { set, .. } => set.contains(&record.id),
+            Self::Ids { ids, set } => set.get_or_init(|| ids.iter().collect()).contains(&record.id),
             Self::All(all) => all.iter().all(|inner| inner.matches(record)),
             Self::Any(any) => any.iter().any(|inner| inner.matches(record)),
             Self::Not(inner) => !inner.matches(record),

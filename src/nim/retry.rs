@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 /// How often and how patiently a failed request is tried again.
 ///
-/// The wait after failure `n`, from 0, is uniform between zero and `base * 2^n`, at most `cap`. The
-/// server's Retry-After replaces it; one longer than `retry_after_cap` ends the call at once and
-/// the error carries it.
+/// The wait after failure `n`, from 0, is uniform between zero and `base * 2^n`, at most `cap`; a
+/// quarter of that where no connection can be made. The server's Retry-After replaces it; one
+/// longer than `retry_after_cap` ends the call at once and the error carries it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct RetryPolicy {
