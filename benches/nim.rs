@@ -3,7 +3,8 @@
 //! batch.
 //!
 //! Bare is the same HTTP client with the same settings, the same requests and as many of them in
-//! flight; of the answers nothing is read but the bytes. The rounds of both alternate.
+//! flight; of the answers nothing is read but the bytes. The rounds of both alternate. An argument
+//! takes one part: `embedding`, `ranking` or `ingest`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -46,12 +47,22 @@ fn main() -> Result<(), Failed> {
         "{:<44}{:>9}{:>9}{:>9}{:>11}{:>18}",
         "", "bare ms", "ours ms", "more %", "ns/number", "least bare/ours"
     );
-    for dimensions in [384, 1024, 2048] {
-        for form in [Form::Short, Form::Long, Form::Packed] {
-            runtime.block_on(embedding(dimensions, form))?;
+    // `cargo bench --bench nim -- ranking` measures one part.
+    let part = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    if wanted("embedding") {
+        for dimensions in [384, 1024, 2048] {
+            for form in [Form::Short, Form::Long, Form::Packed] {
+                runtime.block_on(embedding(dimensions, form))?;
+            }
         }
     }
-    runtime.block_on(ranking())?;
+    if wanted("ranking") {
+        runtime.block_on(ranking())?;
+    }
+    if !wanted("ingest") {
+        return Ok(());
+    }
     let mut threads = tokio::runtime::Builder::new_multi_thread();
     let runtime = threads.worker_threads(1).enable_all().build()?;
     for in_flight in [1, 2, 4, 8] {

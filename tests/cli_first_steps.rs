@@ -164,12 +164,65 @@ fn texts_of_timestamp_fields_are_times_and_others_are_bad_documents() {
     let message = refusal(1, &args);
     assert!(message.contains("\"x\"") && message.contains("last week"), "{message}");
     let rejects = files.path("rejects.jsonl");
-    let done = json_of(&[&args[..], &["--rejects", &rejects]].concat());
+    let output = portolan(&[&args[..], &["--rejects", &rejects, "--json"]].concat());
+    // All were refused: that is a failure, told after the counts.
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let done: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
     assert_eq!(done["rejected"], 1, "{done}");
 
     let unknown = ["ingest", &db, &docs, "--no-vectors", "--timestamp-field", "aded"];
     let told = text(&portolan(&unknown).stderr);
     assert!(told.contains("no document has the field \"aded\""), "{told}");
+}
+
+#[test]
+fn texts_are_not_stored_where_the_collection_has_times_and_options_of_new_ones_are_told_of() {
+    let files = Files::new();
+    let (db, docs) = (files.path("kb.portolan"), files.write("docs.jsonl", DOCS));
+    let times = ["ingest", &db, &docs, "--no-vectors", "--timestamp-field", "added"];
+    json_of(&times);
+    let told = refusal(1, &["ingest", &db, &docs, "--no-vectors"]);
+    assert!(told.contains("\"added\"") && told.contains("--timestamp-field added"), "{told}");
+    assert_eq!(found(&["search", &db, "--filter", "added >= 2024-02-01"]), ["b"]);
+    let ignored = ["--language", "de", "--stop-words", "none", "--index-field", "n"];
+    let told = text(&portolan(&[&times[..], &ignored].concat()).stderr);
+    for option in ["--language", "--stop-words", "--index-field"] {
+        assert!(told.contains(&format!("{option} is for new ones")), "{told}");
+    }
+    assert_eq!(text(&portolan(&times).stderr), "");
+}
+
+#[test]
+fn a_filter_alone_lists_what_matches() {
+    let files = Files::new();
+    let (db, _) = files.with_words();
+    assert_eq!(found(&["search", &db, "--filter", "n >= 2"]), ["b", "c"]);
+    let one = json_of(&["search", &db, "--filter", "n >= 2", "-k", "1", "--explain"]);
+    assert_eq!((&one["report"]["passing"], &one["hits"][0]["id"]), (&json!(2), &json!("b")));
+    assert!(one["explain"].is_object(), "{one}");
+    let words = json_of(&["search", &db, "tide", "--filter", "n >= 2"]);
+    assert_eq!(words["report"]["passing"], 2, "{words}");
+    let listed = text(&portolan(&["search", &db, "--filter", "n >= 2"]).stdout);
+    assert!(listed.contains("2 of 2 that match"), "{listed}");
+    let model = ["--rerank-url", "http://127.0.0.1:1", "--rerank-model", "m"];
+    for option in [&["--mode", "lexical"][..], &["--cache"], &model] {
+        let told = refusal(2, &[&["search", &db, "--filter", "n >= 2"][..], option].concat());
+        assert!(told.contains("there is no question"), "{told}");
+    }
+}
+
+#[test]
+fn a_collection_without_vectors_is_made_empty_and_takes_none() {
+    let files = Files::new();
+    let (db, docs) = (files.path("kb.portolan"), files.write("docs.jsonl", DOCS));
+    refusal(2, &["create", &db, "--no-vectors", "--dim", "3"]);
+    let made = text(&portolan(&["create", &db, "--no-vectors"]).stdout);
+    assert!(made.contains("no vectors"), "{made}");
+    json_of(&["ingest", &db, &docs, "--no-vectors"]);
+    let info = text(&portolan(&["info", &db]).stdout);
+    assert!(info.contains("vectors    none") && !info.contains("1 dimension"), "{info}");
+    let told = refusal(1, &["search", &db, "tide", "--vector", &docs]);
+    assert!(told.contains("has no vectors: leave --vector out"), "{told}");
 }
 
 #[test]
@@ -206,6 +259,9 @@ fn judgments_of_documents_that_are_not_there_are_told_of_and_are_no_zeros() {
     assert!(told.contains("1 of 2 documents") && told.contains("\"y\""), "{told}");
     let all = eval("q\ta\t1\n");
     assert_eq!((all.status.code(), text(&all.stderr)), (Some(0), String::new()));
+    let one =
+        ["eval", &db, "--queries", &queries, "--qrels", &files.path("qrels.tsv"), "--compare"];
+    assert!(refusal(2, &one).contains("two or more"));
     // Without vectors, models and modes the row is that of words.
     assert!(text(&all.stdout).contains("\nlexical "), "{}", text(&all.stdout));
 }

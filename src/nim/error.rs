@@ -109,7 +109,8 @@ pub enum NimError {
     /// Any other status 4xx.
     #[error("the server refused the request, it will refuse it again: {0}")]
     BadRequest(Box<Reply>),
-    /// Status 408, 425 or 5xx, after all tries where a retry makes sense.
+    /// Status 408, 424 (as TEI says that its backend failed), 425 or 5xx, after all tries where a
+    /// retry makes sense.
     #[error("the server failed: {reply}")]
     Server {
         /// The answer of the last try.
@@ -213,7 +214,7 @@ impl NimError {
             | Self::Connect { .. }
             | Self::Disconnected { .. } => true,
             Self::Server { reply, .. } => {
-                matches!(reply.status, 408 | 425 | 500 | 502 | 503 | 504)
+                matches!(reply.status, 408 | 424 | 425 | 500 | 502 | 503 | 504)
             }
             _ => false,
         }

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use super::api::Api;
 use super::batch::Limits;
 use super::client::Nim;
 use super::embed::BATCH_BYTES;
+use super::endpoint::Target;
 use super::error::{ConfigFault, NimError};
 use super::input::Input;
 use super::lane::{HOSTED_WIDTH, LOCAL_WIDTH, Lane};
@@ -92,6 +93,8 @@ pub struct RankingModel {
     pub(super) truncate: RankTruncate,
     pub(super) limits: Limits,
     pub(super) lane: Arc<Lane>,
+    /// Where requests go, once that was found out.
+    target: Arc<OnceLock<Target>>,
 }
 
 impl RankingModel {
@@ -109,7 +112,8 @@ impl RankingModel {
         let facts = ModelFacts::of(&model);
         let model = if api == Api::Nim { sent_name(model) } else { model };
         let truncate = RankTruncate::default();
-        Self { nim, model, facts, truncate, limits, lane: Arc::new(Lane::new(width)) }
+        let (lane, target) = (Arc::new(Lane::new(width)), Arc::default());
+        Self { nim, model, facts, truncate, limits, lane, target }
     }
 
     /// What happens to passages that are too long; [`RankTruncate::End`] unless set. Servers of
@@ -161,6 +165,17 @@ impl RankingModel {
     /// that no two settings read alike.
     pub(crate) fn cache_key(&self) -> String {
         format!("{} truncate={:?} {}", self.api().name(), self.truncate, self.model)
+    }
+
+    /// Where requests go; making it out takes longer than to rank a few passages nearby.
+    pub(super) fn target(&self) -> Result<&Target, ConfigFault> {
+        match self.target.get() {
+            Some(target) => Ok(target),
+            None => {
+                let target = self.nim.rank_endpoint().target(&self.model)?;
+                Ok(self.target.get_or_init(|| target))
+            }
+        }
     }
 
     pub(super) fn api(&self) -> Api {

@@ -88,7 +88,7 @@ impl RankingModel {
         spent: &Spent,
     ) -> Result<Rankings, NimError> {
         self.check(query, passages)?;
-        let target = self.nim.rank_endpoint().target(&self.model)?;
+        let target = self.target()?;
         if passages.is_empty() {
             return Ok(Rankings::default());
         }
@@ -101,7 +101,7 @@ impl RankingModel {
 /// One call.
 struct Call<'a> {
     model: &'a RankingModel,
-    target: Target,
+    target: &'a Target,
     query: &'a str,
     passages: &'a [Input<'a>],
     deadline: Option<Instant>,
@@ -133,7 +133,8 @@ impl Call<'_> {
             found.prompt_tokens = add_tokens(found.prompt_tokens, part.tokens);
             found.served_model = part.served_model.or(found.served_model);
         }
-        found.scores.sort_by(best_first);
+        // No two are equal: the position decides.
+        found.scores.sort_unstable_by(best_first);
         found.cost = done.tally;
         Ok(found)
     }
@@ -143,7 +144,7 @@ impl Call<'_> {
         let answer = self.parse(got)?;
         let named = answer.model.as_deref();
         let served_model = other_model(self.model.nim.transport(), &self.model.model, named);
-        let wrong = |what| invalid(&self.target, what);
+        let wrong = |what| invalid(self.target, what);
         let name = |place: usize| range.start.saturating_add(place);
         let logits = place(answer.items, range.len(), name).map_err(wrong)?;
         // Numbers beyond single precision have become infinite while they were parsed.
@@ -160,11 +161,11 @@ impl Call<'_> {
             Api::Cohere | Api::OpenAi | Api::Ollama => ANSWER_LIMIT_COHERE,
         };
         let (transport, body) = (self.model.nim.transport(), self.body(passages).write());
-        transport.fetch(&self.target, body, limit, self.deadline, tally).await
+        transport.fetch(self.target, body, limit, self.deadline, tally).await
     }
 
     fn parse(&self, got: Got) -> Result<Scores, Failure> {
-        let (transport, target, api) = (self.model.nim.transport(), &self.target, self.model.api());
+        let (transport, target, api) = (self.model.nim.transport(), self.target, self.model.api());
         if let Got::Whole(answer) = &got {
             let found = match api {
                 Api::Nim => scan::logits(answer),

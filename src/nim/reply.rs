@@ -96,7 +96,7 @@ fn error_for(reply: Box<Reply>, retry_after: Option<Duration>, text: &str) -> Ni
         402 | 403 => NimError::Forbidden(reply),
         404 | 410 => NimError::NotFound(reply),
         429 => NimError::RateLimited { reply, retry_after },
-        408 | 425 | 500..=599 => NimError::Server { reply, retry_after },
+        408 | 424 | 425 | 500..=599 => NimError::Server { reply, retry_after },
         400..=499 if text.contains("input_type") && text.contains("required") => {
             NimError::InputTypeRequired(reply)
         }
@@ -271,7 +271,9 @@ mod tests {
         assert!(matches!(other(302, ""), NimError::UnexpectedStatus(_)));
         let words = r#"{"detail":"'input_type' parameter is required for asymmetric models"}"#;
         assert!(matches!(other(400, words), NimError::InputTypeRequired(_)));
-        for (status, retryable) in [(408, true), (425, true), (501, false), (503, true)] {
+        for (status, retryable) in
+            [(408, true), (424, true), (425, true), (501, false), (503, true)]
+        {
             let error = other(status, "");
             assert!(matches!(error, NimError::Server { .. }));
             assert_eq!(error.is_retryable(), retryable, "{status}");

@@ -107,6 +107,7 @@ Filters:
   starts_with(path, \"docs/\")   exists(draft)   note is null   note is not null
   added >= 2024-01-31   added < 2024-01-31T10:00:00Z   of times: {\"$timestamp\": MICROS}
   id = \"a\"   id != 7   id in (\"a\", 7)   for the ids of records; `id` = 7 for a field
+  (`ingest` stores ids as texts, also those that look like numbers: id = \"7\")
   joined by: and, or, not, ( )
   Texts stand in double quotes, escaped as in JSON; names with blanks, and those that are
   keywords, in `backquotes`.
@@ -158,7 +159,11 @@ pub struct CreateArgs {
     pub db: PathBuf,
     /// Components of a vector
     #[arg(long, value_name = "N", value_parser = dimensions)]
-    pub dim: usize,
+    #[arg(required_unless_present = "no_vectors")]
+    pub dim: Option<usize>,
+    /// Keep no vectors: the documents are found by their words
+    #[arg(long, conflicts_with_all = ["dim", "metric", "leading"])]
+    pub no_vectors: bool,
     /// How vectors are compared: cosine, dot or l2
     #[arg(long, default_value = "cosine")]
     pub metric: Metric,
@@ -198,7 +203,7 @@ pub struct IngestArgs {
     #[arg(long, value_name = "V.npy")]
     pub vectors: Option<PathBuf>,
     /// Store no vectors: the documents are found by their words
-    #[arg(long, conflicts_with_all = ["metric", "pending"])]
+    #[arg(long, conflicts_with_all = ["metric", "pending", "in_flight"])]
     pub no_vectors: bool,
     #[command(flatten)]
     pub embed: EmbedArgs,
@@ -216,13 +221,13 @@ pub struct IngestArgs {
     #[arg(long, value_name = "NAME")]
     pub index_field: Vec<String>,
     /// Language of the text index of a new collection: en or english, de, ...; none for words as
-    /// they are; off for no index
-    #[arg(long, value_name = "CODE", default_value = "en")]
-    pub language: TextLanguage,
-    /// Common words that the text index leaves out: short (33 of English), full (a list of the
-    /// language) or none
-    #[arg(long, value_name = "LIST", default_value = "short")]
-    pub stop_words: StopWords,
+    /// they are; off for no index [default: en]
+    #[arg(long, value_name = "CODE")]
+    pub language: Option<TextLanguage>,
+    /// Common words that the text index of a new collection leaves out: short (33 of English),
+    /// full (a list of the language) or none [default: short]
+    #[arg(long, value_name = "LIST")]
+    pub stop_words: Option<StopWords>,
     /// Documents per commit, and texts per request [default: 1000 without a model, 50 by model, 32
     /// for TEI]
     #[arg(long, value_name = "N", value_parser = count)]
@@ -308,8 +313,8 @@ pub struct SearchArgs {
     /// The database file
     pub db: PathBuf,
     /// The question; its words are searched as they are, without signs such as + or quotes, which
-    /// --words knows
-    #[arg(required_unless_present_any = ["vector", "words"])]
+    /// --words knows. With --filter alone the records that match are listed, as they are stored
+    #[arg(required_unless_present_any = ["vector", "words", "filter"])]
     pub text: Option<String>,
     /// Hits to print
     #[arg(short, value_name = "K", default_value = "10", value_parser = count)]

@@ -22,8 +22,12 @@ struct Created {
 /// Makes the collection, and the file if it is absent.
 pub fn run(args: &CreateArgs, out: &Output) -> Result<()> {
     let db = Database::open(&args.db)?;
-    let options = CollectionOptions::new(args.dim, args.metric)
-        .leading_dimensions(args.leading.unwrap_or(args.dim));
+    let options = match args.dim {
+        Some(dim) => {
+            CollectionOptions::new(dim, args.metric).leading_dimensions(args.leading.unwrap_or(dim))
+        }
+        None => CollectionOptions::without_vectors(),
+    };
     let options =
         index_field::declare(&args.index_field, args.language.of(options, args.stop_words));
     let collection = db.create_collection(&args.collection, options)?;
@@ -37,6 +41,9 @@ pub fn run(args: &CreateArgs, out: &Output) -> Result<()> {
     out.result(&created, |created| {
         let Created { path, collection, metric, .. } = created;
         let (name, path) = (printable(collection), path.display());
+        if args.no_vectors {
+            return format!("created {name} in {path}: no vectors");
+        }
         let shape = dimensions_text(created.dimensions, created.leading_dimensions);
         format!("created {name} in {path}: {shape}, {metric}")
     })

@@ -1,6 +1,6 @@
 //! Lines of a JSON lines file as records: typed metadata, nested objects flattened with dots.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
@@ -24,6 +24,8 @@ pub struct Survey {
     pub first_repeated: Option<String>,
     /// Fields of times that no document has.
     pub absent: Vec<String>,
+    /// Metadata fields with a text in any document.
+    pub texts: BTreeSet<String>,
 }
 
 /// A line that makes no record.
@@ -81,6 +83,11 @@ impl<'a> Documents<'a> {
                 survey.first_repeated.get_or_insert_with(|| record.id.to_string());
             }
             survey.absent.retain(|name| !record.metadata.contains_key(name));
+            for (name, _) in record.metadata.iter().filter(|(_, value)| is_text(value)) {
+                if !survey.texts.contains(name) {
+                    survey.texts.insert(name.clone());
+                }
+            }
             let passage = record.passage();
             if survey.first_passage.is_none() && !passage.trim().is_empty() {
                 survey.first_passage = Some(passage);
@@ -144,6 +151,13 @@ impl<'a> Documents<'a> {
 
 fn located(path: &Path, id: &str, problem: &str) -> String {
     format!("{}: document {id:?}: {problem}", path.display())
+}
+
+fn is_text(value: &Value) -> bool {
+    match value {
+        Value::List(items) => items.iter().any(is_text),
+        value => matches!(value, Value::Text(_)),
+    }
 }
 
 /// A text as the time that it is; of a list each item.

@@ -18,7 +18,7 @@ use crate::eval_set::{self, Judged};
 use crate::failure::{Failure, Result};
 use crate::models::{Models, runtime};
 use crate::open;
-use crate::output::{Output, writable};
+use crate::output::{Output, replaced, writable};
 
 /// The judgments, in the folder of the runs.
 const JUDGMENTS: &str = "qrels.txt";
@@ -47,6 +47,10 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
         has_words: collection.text_index()?.is_some(),
         has_vectors: has_query_vectors && !open::has_no_vectors(&collection)?,
     });
+    if args.compare.is_some() && rows.len() < 2 {
+        let reason = "--compare compares modes with each other: give --modes two or more of them";
+        return Err(Failure::Usage(reason.to_owned()));
+    }
     let missing = rows.iter().find_map(|row| match row.way {
         Way::Rerank(_) if models.reranker.is_none() => Some("--rerank-model is missing"),
         Way::Agent(_) if args.chat.chat_model.is_none() => Some("--chat-model is missing"),
@@ -109,7 +113,9 @@ fn files(evaluated: &Evaluated<'_>) -> Result<()> {
     let runs = evaluated.args.runs.as_deref().map_or(Ok(()), |folder| export(folder, evaluated));
     let page = evaluated.args.report.as_deref().map_or(Ok(()), |path| {
         let page = eval_html::page(evaluated);
-        std::fs::write(path, page).map_err(|error| Failure::of_file(path, &error))
+        replaced(path, |path| {
+            std::fs::write(path, &page).map_err(|error| Failure::of_file(path, &error))
+        })
     });
     runs.and(page)
 }
@@ -169,9 +175,10 @@ fn curve(course: &Course<'_>, set: &EvalSet) -> Result<Vec<EfPoint>> {
 fn export(folder: &Path, evaluated: &Evaluated<'_>) -> Result<()> {
     for run in &evaluated.runs {
         let path = run_file(folder, &run.name);
-        trec_run::write(path, &run.run(), &format!("portolan-{}", run.name))?;
+        let tag = format!("portolan-{}", run.name);
+        replaced(&path, |path| Ok(trec_run::write(path, &run.run(), &tag)?))?;
     }
-    Ok(trec_run::write_qrels(folder.join(JUDGMENTS), &evaluated.set.qrels)?)
+    replaced(&folder.join(JUDGMENTS), |path| Ok(trec_run::write_qrels(path, &evaluated.set.qrels)?))
 }
 
 fn run_file(folder: &Path, name: &str) -> PathBuf {

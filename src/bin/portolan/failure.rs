@@ -81,7 +81,7 @@ fn is_damage(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// What the library advises an application to do, and how it is done by a command.
-const ADVICE: [(&str, &str); 7] = [
+const ADVICE: [(&str, &str); 11] = [
     (
         "create it with `CollectionOptions::text`, or build one with `Collection::index_text`",
         "make one with `portolan index-text`",
@@ -94,6 +94,10 @@ const ADVICE: [(&str, &str); 7] = [
         "open it with Database::collection, which takes it as it is, or choose another name",
         "choose another --collection",
     ),
+    ("set NVIDIA_API_KEY or pass one to the builder", "set NVIDIA_API_KEY"),
+    ("use https or allow_insecure_http", "use https or --allow-http"),
+    ("embed_url ", "--embed-url "),
+    ("rerank_url ", "--rerank-url "),
     ("try again, or open with WriterPolicy::Wait", "try again once it has ended"),
 ];
 

@@ -16,6 +16,7 @@ use crate::args::IngestArgs;
 use crate::documents::{Documents, Line, Survey};
 use crate::failure::{Failure, Result};
 use crate::index_field;
+use crate::ingest_again;
 use crate::ingest_words;
 use crate::models::{self, runtime};
 use crate::open;
@@ -80,6 +81,7 @@ pub fn run(args: &IngestArgs, out: &Output) -> Result<()> {
     let strict = args.rejects.is_none() || args.vectors.is_some();
     let survey = args.documents().survey(strict)?;
     warn(args, &survey, out);
+    ingest_again::check(args, &survey, out)?;
     let begin = Instant::now();
     let (collection, mut done) = match &args.vectors {
         Some(vectors) => with_vectors(args, vectors, &survey)?,
@@ -94,7 +96,14 @@ pub fn run(args: &IngestArgs, out: &Output) -> Result<()> {
     done.took_s = seconds(begin.elapsed());
     done.records = collection.count()?;
     done.collection = collection.name().to_owned();
-    out.result(&done, summary)
+    out.result(&done, summary)?;
+    match (&args.rejects, done.read) {
+        (Some(path), read) if read > 0 && done.rejected == read => Err(Failure::new(format!(
+            "none of {read} documents could be stored: {} tells why",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Tells what is no mistake, but hardly meant.
@@ -178,7 +187,8 @@ pub fn create(
     maintenance: Maintenance,
     options: CollectionOptions,
 ) -> Result<Collection> {
-    let options = args.language.of(options, args.stop_words);
+    let language = args.language.unwrap_or_default();
+    let options = language.of(options, args.stop_words.unwrap_or_default());
     let options = index_field::declare(&args.index_field, options);
     let db: Database = open::write(&args.db, maintenance)?;
     Ok(db.collection_or_create(&args.collection, options)?)

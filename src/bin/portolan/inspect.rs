@@ -223,17 +223,16 @@ fn info_text(info: &Info) -> String {
     for of in &info.collections {
         let model = of.model.as_ref().map_or("unknown", |model| &model.model);
         let shape = dimensions_text(of.dimensions, of.leading_dimensions);
-        let lines = [
-            ("vectors", format!("{} of {shape}, {}", of.vectors, of.metric)),
-            ("model", printable(model)),
-            (
-                "index",
-                format!(
-                    "segments {}, with a graph {}; vectors unsealed {}, deleted {}",
-                    of.segments, of.graphs, of.unsealed, of.deleted
-                ),
-            ),
-        ];
+        // The shape of a collection that was made for words alone says nothing.
+        let is_for_words = of.dimensions == 1 && of.vectors == 0;
+        let lines = match is_for_words {
+            true => vec![("vectors", "none".to_owned())],
+            false => vec![
+                ("vectors", format!("{} of {shape}, {}", of.vectors, of.metric)),
+                ("model", printable(model)),
+                ("index", index_text(of)),
+            ],
+        };
         let _ = writeln!(text, "\n{}: {} records", printable(&of.name), of.records);
         for (name, value) in lines {
             let _ = writeln!(text, "  {name:<10} {value}");
@@ -288,6 +287,13 @@ fn info_text(info: &Info) -> String {
         }
     }
     text
+}
+
+fn index_text(of: &Shape) -> String {
+    format!(
+        "segments {}, with a graph {}; vectors unsealed {}, deleted {}",
+        of.segments, of.graphs, of.unsealed, of.deleted
+    )
 }
 
 fn indexed_text(of: &Indexed) -> String {

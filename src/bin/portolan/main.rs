@@ -39,6 +39,7 @@ mod growth_plot;
 mod index_field;
 mod index_text;
 mod ingest;
+mod ingest_again;
 mod ingest_words;
 mod inspect;
 mod mode;

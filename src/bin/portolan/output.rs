@@ -77,6 +77,27 @@ pub fn writable(path: &Path) -> Result<()> {
     OpenOptions::new().append(true).create(true).open(path).map(drop).map_err(failed)
 }
 
+/// Writes a file under another name beside it, then puts it in its place: who reads it meanwhile,
+/// or after the process was killed, finds the old one or the new one, whole. What is no regular
+/// file, such as a pipe, is written itself.
+pub fn replaced(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if path.metadata().is_ok_and(|about| !about.is_file()) {
+        return write(path);
+    }
+    // Of a link the file that it leads to.
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = target.with_file_name(name);
+    let done = write(&part).and_then(|()| {
+        std::fs::rename(&part, &target).map_err(|error| Failure::of_file(path, &error))
+    });
+    if done.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    done
+}
+
 /// `text` without characters that steer a terminal: stored text is not trusted to do so.
 pub fn printable(text: &str) -> String {
     let safe = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };

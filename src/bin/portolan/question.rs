@@ -44,6 +44,12 @@ impl<'a> Question<'a> {
         } else {
             open::read_collection(db, &args.collection)?
         };
+        if args.vector.is_some() && open::has_no_vectors(&collection)? {
+            return Err(Failure::new(format!(
+                "collection {:?} has no vectors: leave --vector out, and give TEXT or --words",
+                args.collection
+            )));
+        }
         let has_text = text.is_some_and(|text| !text.trim().is_empty());
         let has_words = has_text || args.words.is_some();
         if args.mode.map_or(!has_vector, Mode::needs_words) && !has_words {

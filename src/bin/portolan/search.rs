@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use portolan::{Answer, Hit, QueryReport};
 use serde::Serialize;
 use serde_json::Map;
 
 use crate::args::SearchArgs;
-use crate::failure::{Result, in_commands};
+use crate::failure::{Failure, Result, in_commands};
 use crate::models::runtime;
+use crate::open;
 use crate::output::{Output, metadata_json, printable, snippet};
-use crate::question::Question;
+use crate::question::{self, Question};
 use crate::stages::{Stage, stages, stages_line};
 use crate::timing::millis;
 
@@ -42,7 +44,7 @@ struct FoundHit {
 struct Report {
     stages: Vec<Stage>,
     candidates: usize,
-    /// Records with a vector that could be found.
+    /// Records that match the filter, or all.
     passing: u64,
     /// How each segment was searched.
     paths: Vec<&'static str>,
@@ -56,6 +58,10 @@ struct Report {
 
 /// Runs the stages and prints the hits.
 pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
+    let find = &args.find;
+    if args.text.is_none() && find.vector.is_none() && find.words.is_none() {
+        return listed(args, out);
+    }
     let question = Question::new(&args.db, args.text.as_deref(), &args.find)?;
     let query = question.query()?.limit(args.k);
     let answer: Answer = runtime()?.block_on(query.run())?;
@@ -65,6 +71,36 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
     let report = report(answer.report);
     report.warnings.iter().for_each(|warning| out.warning(warning));
     let hits = answer.hits.into_iter().map(hit).collect();
+    out.result(&Found { hits, report, explain, words }, text)
+}
+
+/// The records that match the filter, as they are stored.
+fn listed(args: &SearchArgs, out: &Output) -> Result<()> {
+    let (find, begin) = (&args.find, Instant::now());
+    let asks = find.embed.embed_model.is_some() || find.rerank.rerank_model.is_some();
+    if asks || find.mode.is_some() || find.cache {
+        let reason = "there is no question: give TEXT, --words or --vector, or --filter alone";
+        return Err(Failure::Usage(reason.to_owned()));
+    }
+    let filter = find.filter.as_deref().map(question::filter).transpose()?;
+    let collection = open::read_collection(&args.db, &find.collection)?;
+    let listing = filter.into_iter().fold(collection.find(), portolan::Find::filter);
+    let found = listing.limit(args.k).run()?;
+    let plan = args.explain.then(|| found.explain());
+    let report = Report {
+        stages: Vec::new(),
+        candidates: found.report.candidates,
+        passing: found.report.records,
+        paths: Vec::new(),
+        reranked: false,
+        warnings: found.report.warnings.iter().map(|warning| in_commands(warning)).collect(),
+        cached_logits: (0, 0),
+        took_ms: millis(begin.elapsed()),
+    };
+    report.warnings.iter().for_each(|warning| out.warning(warning));
+    let words = plan.as_ref().map(ToString::to_string);
+    let explain = plan.map(|plan| plan.to_json());
+    let hits = found.hits.into_iter().map(hit).collect();
     out.result(&Found { hits, report, explain, words }, text)
 }
 
@@ -91,7 +127,7 @@ fn report(report: QueryReport) -> Report {
     Report {
         stages: stages(report.stages),
         candidates: report.candidates,
-        passing: report.search.passing,
+        passing: report.collections.iter().map(|one| one.find.records).sum(),
         paths: report.search.paths.iter().map(|path| path.name()).collect(),
         reranked: report.reranked,
         warnings,
@@ -119,6 +155,11 @@ fn text(found: &Found) -> String {
     }
     if found.hits.is_empty() {
         text.push_str("nothing found\n");
+    }
+    if found.report.stages.is_empty() {
+        let (hits, passing) = (found.hits.len(), found.report.passing);
+        // writing to a string cannot fail
+        let _ = write!(text, "{hits} of {passing} that match, {:.1} ms", found.report.took_ms);
     }
     text.push_str(&stages_line(&found.report.stages));
     if let Some(words) = &found.words {

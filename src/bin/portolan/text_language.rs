@@ -16,6 +16,12 @@ impl TextLanguage {
     }
 }
 
+impl Default for TextLanguage {
+    fn default() -> Self {
+        Self(Some(Language::English))
+    }
+}
+
 impl std::str::FromStr for TextLanguage {
     type Err = ParseLanguageError;
 

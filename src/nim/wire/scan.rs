@@ -61,13 +61,26 @@ fn read<'a, V>(
     })
 }
 
+/// An item of a list. Most servers write the place and the value first: they are looked for there
+/// before fields are told by their names.
 fn item<'a, V>(
     json: &mut Reader<'a>,
     value: &[u8],
     take: &mut impl FnMut(&'a [u8]) -> Option<(V, &'a [u8])>,
 ) -> Option<(Number, V)> {
     let (mut index, mut found) = (None, None);
-    json.object(|json, name| match name {
+    let mut ahead = Reader { json: json.json };
+    let first = ahead.index_before(value);
+    if first.is_some() {
+        let (one, rest) = take(float::skip_space(ahead.json))?;
+        (index, found, json.json) = (first, Some(one), rest);
+        if !json.more(b'}')? {
+            return Some((index?.into(), found?));
+        }
+    } else if json.begins(b'{', b'}')? {
+        return None;
+    }
+    json.fields(|json, name| match name {
         b"index" => set(&mut index, json.count()?),
         name if name == value => {
             let (one, rest) = take(float::skip_space(json.json))?;
@@ -107,6 +120,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Up to the value of an item that begins `{"index":N,"NAME":`.
+    fn index_before(&mut self, name: &[u8]) -> Option<u64> {
+        self.expect(b'{')?;
+        self.literal(br#""index""#)?;
+        self.expect(b':')?;
+        let index = self.count()?;
+        self.expect(b',')?;
+        self.literal(b"\"")?;
+        self.json = self.json.strip_prefix(name)?.strip_prefix(b"\"")?;
+        self.expect(b':')?;
+        Some(index)
+    }
+
+    fn literal(&mut self, text: &[u8]) -> Option<()> {
+        self.json = float::skip_space(self.json).strip_prefix(text)?;
+        Some(())
+    }
+
     fn is_empty(&mut self, end: u8) -> bool {
         let rest = float::skip_space(self.json);
         let is_end = rest.first() == Some(&end);
@@ -114,11 +145,21 @@ impl<'a> Reader<'a> {
         is_end
     }
 
-    fn object(&mut self, mut field: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
-        self.expect(b'{')?;
-        if self.is_empty(b'}') {
-            return Some(());
+    /// The bracket that begins a list or object; whether it is empty.
+    fn begins(&mut self, begin: u8, end: u8) -> Option<bool> {
+        self.expect(begin)?;
+        Some(self.is_empty(end))
+    }
+
+    fn object(&mut self, field: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
+        match self.begins(b'{', b'}')? {
+            true => Some(()),
+            false => self.fields(field),
         }
+    }
+
+    /// The fields of an object from some one on.
+    fn fields(&mut self, mut field: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
         loop {
             let name = self.string()?.as_bytes();
             self.expect(b':')?;
@@ -131,8 +172,7 @@ impl<'a> Reader<'a> {
 
     fn list<V>(&mut self, mut item: impl FnMut(&mut Self) -> Option<V>) -> Option<Vec<V>> {
         let mut items = Vec::new();
-        self.expect(b'[')?;
-        if self.is_empty(b']') {
+        if self.begins(b'[', b']')? {
             return Some(items);
         }
         loop {
