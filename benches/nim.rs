@@ -23,6 +23,17 @@ mod service;
 
 use service::{Form, Service};
 
+/// Address of a service of another process, such as `bench/standin/canned.py`.
+const ELSEWHERE: &str = "PORTOLAN_BENCH_URL";
+
+/// Where vectors of so many dimensions are to be had: elsewhere, or of this service.
+fn base(service: &Arc<Service>, dimensions: usize) -> Result<String, Failed> {
+    match std::env::var(ELSEWHERE) {
+        Ok(url) => Ok(format!("{url}/d{dimensions}/v1")),
+        Err(_) => service.start(),
+    }
+}
+
 type Failed = Box<dyn Error + Send + Sync>;
 
 /// Texts of an embedding request.
@@ -52,7 +63,10 @@ fn main() -> Result<(), Failed> {
     let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
     if wanted("embedding") {
         for dimensions in [384, 1024, 2048] {
-            for form in [Form::Short, Form::Long, Form::Packed] {
+            // A service elsewhere has the default form alone.
+            let elsewhere = std::env::var_os(ELSEWHERE).is_some();
+            let forms = if elsewhere { &[Form::Packed][..] } else { &Form::ALL };
+            for &form in forms {
                 runtime.block_on(embedding(dimensions, form))?;
             }
         }
@@ -145,7 +159,7 @@ fn tell(name: &str, rounds: &[(Duration, Duration)], numbers: usize) {
 
 async fn embedding(dimensions: usize, form: Form) -> Result<(), Failed> {
     let service = Arc::new(Service::new(form, dimensions, BATCH, PASSAGES));
-    let base = service.start()?;
+    let base = base(&service, dimensions)?;
     let texts = passages(figures::setting("PORTOLAN_BENCH_TEXTS", 1_000, 50) / BATCH * BATCH);
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let (encoding, asked) = match form {
@@ -192,7 +206,7 @@ async fn embedding_rounds(
 
 async fn ranking() -> Result<(), Failed> {
     let service = Arc::new(Service::new(Form::Short, 4, BATCH, PASSAGES));
-    let base = service.start()?;
+    let base = base(&service, 4)?;
     let texts = passages(PASSAGES);
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let model = Nim::builder().base_url(&base).build()?.reranker("nvidia/r");

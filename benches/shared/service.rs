@@ -19,6 +19,10 @@ pub enum Form {
     Packed,
 }
 
+impl Form {
+    pub const ALL: [Self; 3] = [Self::Short, Self::Long, Self::Packed];
+}
+
 /// Answers that were made before, and how long the service has had something to do.
 pub struct Service {
     vectors: Vec<u8>,

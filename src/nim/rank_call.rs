@@ -133,8 +133,7 @@ impl Call<'_> {
             found.prompt_tokens = add_tokens(found.prompt_tokens, part.tokens);
             found.served_model = part.served_model.or(found.served_model);
         }
-        // No two are equal: the position decides.
-        found.scores.sort_unstable_by(best_first);
+        found.scores.sort_by(best_first);
         found.cost = done.tally;
         Ok(found)
     }
