@@ -361,6 +361,28 @@ mod tests {
     use crate::nim::Nim;
 
     #[test]
+    fn an_accepted_request_is_asked_for_at_the_gateway_that_took_it() {
+        let mut headers = HeaderMap::new();
+        headers.insert("nvcf-reqid", HeaderValue::from_static("id-1"));
+        let status = |nim: &Nim, headers: &HeaderMap| {
+            let posted = nim.embed_endpoint().target("nvidia/m").expect("an address");
+            let status = nim.transport().status_target(&posted, headers);
+            status.map(|target| target.url.to_string())
+        };
+        let hosted = Nim::builder().api_key("nvapi-canary").build().expect("a hosted client");
+        let address = "https://api.nvcf.nvidia.com/v2/nvcf/pexec/status/id-1";
+        assert_eq!(status(&hosted, &headers).expect("an address"), address);
+        let local = Nim::builder().base_url("http://localhost:1").build().expect("a client");
+        assert!(status(&local, &headers).is_err());
+        for wrong in ["", "../v1", "id 1", "a/b"] {
+            headers.insert("nvcf-reqid", HeaderValue::from_str(wrong).expect("a header"));
+            assert!(status(&hosted, &headers).is_err(), "{wrong:?}");
+        }
+        headers.remove("nvcf-reqid");
+        assert!(status(&hosted, &headers).is_err());
+    }
+
+    #[test]
     fn headers_of_the_caller_do_not_go_to_the_hosted_status_address() {
         let builder = Nim::builder().api_key("nvapi-canary").header("x-org", "canary-org");
         let nim = builder.build().expect("a hosted client");
