@@ -173,6 +173,36 @@ proptest! {
     }
 }
 
+#[test]
+fn records_that_come_in_order_fill_their_pages_and_others_find_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes_of = |name: &str, keys: &[u32]| {
+        let store = open(&dir.path().join(name), Verify::None);
+        for keys in keys.chunks(250) {
+            let done: Result<(), StorageError> = store.write(WriterPolicy::Wait, |txn| {
+                keys.iter()
+                    .try_for_each(|key| txn.put(Table::Records, &key.to_be_bytes(), &[7; 700]))
+            });
+            done.unwrap();
+        }
+        let snapshot = store.snapshot().unwrap();
+        let found = snapshot.range(Table::Records, &[], &[]).unwrap();
+        let found: Vec<u32> =
+            found.map(|entry| u32::from_be_bytes(entry.unwrap().0.try_into().unwrap())).collect();
+        assert_eq!(found, (0..2_000).collect::<Vec<_>>());
+        drop(snapshot);
+        drop(store);
+        std::fs::metadata(dir.path().join(name)).unwrap().len()
+    };
+    let in_order: Vec<u32> = (0..2_000).collect();
+    // Five of 712 bytes and 2 for their place to a page of 4,080, 400 pages; some of each commit
+    // are free after it. Halves would take 667.
+    let pages = bytes_of("in_order", &in_order) / 4_096;
+    assert!((400..=460).contains(&pages), "{pages} pages");
+    let mixed: Vec<u32> = (0..2_000).map(|at| at * 1_237 % 2_000).collect();
+    bytes_of("mixed", &mixed);
+}
+
 /// A file with entries of every kind, sealed as they are to be.
 fn sealed_file(path: &Path) -> Vec<u8> {
     let store = open(path, Verify::None);

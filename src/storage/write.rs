@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use heed::MdbError;
+use heed::{MdbError, PutFlags};
 
 use super::checked::check_gap;
 use super::copy::{CopyError, PAGE_BYTES, copy};
@@ -73,7 +73,8 @@ impl<'s> Writer<'s> {
                 begun => begun.map_err(|error| store.translate(error, "write"))?,
             };
             let full = Cell::new(false);
-            let mut txn = WriteTxn { txn, store, full: &full };
+            let in_order = Table::ALL.map(|table| BY_SLOT.contains(&table));
+            let mut txn = WriteTxn { txn, store, full: &full, in_order };
             let result = change(&mut txn).and_then(|value| {
                 txn.put_commit_number()?;
                 Ok(value)
@@ -185,7 +186,12 @@ pub(crate) struct WriteTxn<'t> {
     txn: heed::RwTxn<'t>,
     store: &'t LmdbStore,
     full: &'t Cell<bool>,
+    /// Whether keys of the table have come in order so far, and are likely to go on so.
+    in_order: [bool; Table::COUNT],
 }
+
+/// Tables whose keys end in slots, which are given out in order.
+const BY_SLOT: [Table; 3] = [Table::Records, Table::Delta, Table::Matrices];
 
 impl WriteTxn<'_> {
     /// The table, to write to.
@@ -220,7 +226,16 @@ impl WriteTxn<'_> {
         key: &[u8],
         value: &[u8],
     ) -> Result<(), StorageError> {
-        let put = self.table(table)?.put(&mut self.txn, key, value);
+        let of = self.table(table)?;
+        // Behind all others LMDB fills a page and begins the next; anywhere else, and also behind
+        // all others where it is not told so, it splits a full page into two halves.
+        if self.in_order[table as usize] {
+            match of.put_with_flags(&mut self.txn, PutFlags::APPEND, key, value) {
+                Err(heed::Error::Mdb(MdbError::KeyExist)) => self.in_order[table as usize] = false,
+                put => return put.map_err(|error| self.failed(error)),
+            }
+        }
+        let put = of.put(&mut self.txn, key, value);
         put.map_err(|error| self.failed(error))
     }
 
