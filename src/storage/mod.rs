@@ -14,6 +14,8 @@ mod fresh;
 mod gate;
 pub(crate) mod keys;
 mod lock;
+mod mend;
+mod one_byte;
 mod packed;
 mod pages;
 mod reader;

@@ -367,6 +367,12 @@ impl<'f> Pages<'f> {
         self.overflow_run(number, len).map(|(value, _)| value)
     }
 
+    /// The same of a damaged file, whatever the header of the run says.
+    pub(super) fn behind_header(&self, number: u64, len: usize) -> Option<&'f [u8]> {
+        let begin = self.start(number).ok()? + HEADER;
+        self.bytes.get(begin..begin.checked_add(len)?)
+    }
+
     /// As [`Pages::overflow`], and the pages of the run.
     pub(super) fn overflow_run(
         &self,
