@@ -2,6 +2,8 @@
 //! deleted is in no byte of a compacted one.
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
+#[path = "repair/agreement.rs"]
+mod agreement;
 #[path = "common/mod.rs"]
 mod common;
 #[path = "repair/rows.rs"]

@@ -56,10 +56,10 @@ pub(super) fn read(salvage: &Salvage, space: Space, placed: Placed) -> Result<Ve
     Ok(found)
 }
 
-/// The slots that have a vector and no place that is known.
+/// The slots that may have a vector, and have no place that is known.
 struct Expected {
     slots: RoaringBitmap,
-    /// Whether these are all of them, and each surely has a vector.
+    /// Whether no other slot can have one.
     is_complete: bool,
 }
 
@@ -85,7 +85,6 @@ impl Expected {
             let (at, sealed) = entry?;
             let Ok(slot) = tables::decode_slot(sealed, at) else { continue };
             if salvage.get(Table::Records, &key::slot(placed.collection, slot))?.is_none() {
-                is_complete = false;
                 slots.insert(slot.0);
             }
         }
@@ -98,17 +97,16 @@ impl Expected {
         for slot in extents::places(salvage, space.id)?.into_keys() {
             slots.remove(slot.0);
         }
-        let hides_slots = |table| matches!(table, Table::Records | Table::Ids | Table::Tombstones);
-        is_complete &= !placed.is_named;
+        // An id still tells the slot of a record that is lost, if no page of them is.
         is_complete &= salvage.lost.iter().all(|lost| {
-            lost.is_mended
-                || lost.table.is_some_and(|table| lost.key.is_some() && !hides_slots(table))
+            let is_entry = lost.key.is_some() && lost.table.is_some();
+            lost.is_mended || (is_entry && lost.table != Some(Table::Tombstones))
         });
         Ok(Self { slots, is_complete })
     }
 
-    /// Puts slots where rows are wrong: between two neighbors all numbers there are, or all slots
-    /// without a place.
+    /// Puts slots where rows are wrong, if no more numbers lie between their neighbors than there
+    /// are rows, or no more slots that can stand there.
     fn fill(&self, rows: &mut [Option<u32>]) {
         let mut begin = 0;
         while let Some(first) = rows.iter().skip(begin).position(Option::is_none) {

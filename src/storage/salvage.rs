@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::checked::check_entry;
 use super::keys::EXTENT_KEY_BYTES;
-use super::pages::{Meta, NodeValue, Page, PageError, Pages, Tree, any_metas};
+use super::pages::{Meta, NodeValue, Page, PageError, Pages, Tree, any_metas, newest_meta};
+use super::reader::validate_file;
 use super::source::Source;
 use super::{Entries, Entry, SharedEntries, Snapshot, StorageError, Table, schema};
 use crate::format::{FORMAT_VERSION, FormatError, verify_extent};
@@ -52,7 +53,15 @@ impl Salvage {
     /// The file cannot be read, or neither of its metas is one; a file of another format version.
     pub(crate) fn open(path: &Path) -> Result<Self, StorageError> {
         let source = Arc::new(Source::open(path)?);
-        let metas = any_metas(&source).map_err(|error| StorageError::of_page(error, path))?;
+        let page = |error| StorageError::of_page(error, path);
+        let metas = match any_metas(&source) {
+            Ok(metas) => metas,
+            // What everybody else says of such a file.
+            Err(error) => {
+                newest_meta(&source, source.len() as u64).map_err(page)?;
+                return Err(page(error));
+            }
+        };
         let mut versions = metas.into_iter().map(|meta| Self::at(&source, meta));
         let newest = versions.next().ok_or(StorageError::Missing { what: "a meta page" })?;
         // The version before is whole as long as its pages are.
@@ -63,8 +72,23 @@ impl Salvage {
         };
         match schema::check(&chosen) {
             Err(StorageError::Format(error @ FormatError::Version { .. })) => Err(error.into()),
-            _ => Ok(chosen),
+            _ => Ok(chosen.with_structure(path)),
         }
+    }
+
+    /// Adds what is wrong with metas and structure, if nothing else tells of it: that all entries
+    /// can be reached does not make a file whole.
+    fn with_structure(mut self, path: &Path) -> Self {
+        if let Err(error) = validate_file(path) {
+            let reason = match &error {
+                StorageError::Page(error) => error.to_string(),
+                error => error.to_string(),
+            };
+            if !self.lost.iter().any(|lost| lost.reason.contains(&reason)) {
+                self.lost.push(Lost { table: None, key: None, reason, is_mended: false });
+            }
+        }
+        self
     }
 
     fn has_collections(&self) -> bool {
@@ -308,10 +332,18 @@ impl<'f> Walk<'f> {
             let is_leaf = level == tree.depth;
             let page = match self.pages.page(number, is_leaf) {
                 Ok(page) => page,
-                Err(error) => {
-                    self.lose(table, None, error.to_string());
-                    continue;
-                }
+                Err(error) => match self.pages.nodes(number, is_leaf) {
+                    // Whether that is all of it, the count of the entries will tell.
+                    Ok(page) => {
+                        let reason = format!("{error}: what stands in it was read");
+                        self.lost.push(Lost { table, key: None, reason, is_mended: true });
+                        page
+                    }
+                    Err(_) => {
+                        self.lose(table, None, error.to_string());
+                        continue;
+                    }
+                },
             };
             if is_leaf {
                 leaves.push(page);

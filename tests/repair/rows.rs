@@ -29,8 +29,8 @@ fn options(name: &str) -> CollectionOptions {
 /// Every collection with one segment, in which a few rows are dead.
 fn fill(path: &Path) {
     let mut rng = Rng::new(11);
-    let options_of_file = DatabaseOptions::new().maintenance(Maintenance::Manual);
-    let db = options_of_file.open(path).expect("a database");
+    let options_of_file = || DatabaseOptions::new().maintenance(Maintenance::Manual);
+    let db = options_of_file().open(path).expect("a database");
     for name in NAMES {
         let docs = db.create_collection(name, options(name)).expect("a collection");
         let mut batch = docs.batch();
@@ -47,19 +47,27 @@ fn fill(path: &Path) {
         }
         batch.commit().expect("a commit");
         docs.maintain().run().expect("maintenance");
+    }
+    drop(db);
+    // One copy of each extent; the rows of what is deleted then stay.
+    Database::compact(path).expect("a compaction");
+    let db = options_of_file().open(path).expect("a database");
+    for name in NAMES {
+        let docs = db.collection(name).expect("a collection");
         for at in [3, 20, 21, RECORDS - 1] {
             assert!(docs.delete(at).expect("a removal"));
         }
     }
-    drop(db);
-    Database::compact(path).expect("a compaction");
+}
+
+fn below(rng: &mut Rng, end: usize) -> usize {
+    rng.below(end as u64) as usize
 }
 
 /// An extent of the file.
 #[derive(Debug, Clone, Copy)]
 struct Extent {
     kind: u16,
-    owner: u32,
     /// Where its header stands.
     at: usize,
     rows: usize,
@@ -91,7 +99,6 @@ impl World {
         let heads = (0..bytes.len() - 48).filter(|&at| bytes[at..at + 6] == *b"PTLX\x01\0");
         let extents = heads.map(|at| Extent {
             kind: u16::from_le_bytes([bytes[at + 6], bytes[at + 7]]),
-            owner: number(at + 24),
             at,
             rows: number(at + 12) as usize,
             stride: number(at + 16) as usize,
@@ -142,14 +149,15 @@ fn one_changed_byte_anywhere_in_an_extent_loses_nothing() {
     let world = World::new();
     let mut rng = Rng::new(29);
     for extent in &world.extents {
-        let random = |rng: &mut Rng| extent.row(0) + rng.below(extent.rows * extent.stride);
+        let random = |rng: &mut Rng| extent.row(0) + below(rng, extent.rows * extent.stride);
         let end = extent.row(extent.rows);
         // Page header, magic, kind, index, rows, stride, segment, collection, zero, checksum.
         let mut places = vec![extent.at - 15, extent.at - 6, extent.at - 3];
         places.extend([1, 6, 9, 12, 13, 17, 21, 24, 29, 33, 47].map(|at| extent.at + at));
         // The first row and the last, and behind it.
         places.extend([extent.row(0), end - 1, end]);
-        places.extend((0..4).map(|_| random(&mut rng)));
+        let mut places = rng.sample(places, 6);
+        places.extend((0..3).map(|_| random(&mut rng)));
         for at in places {
             let mask = 1 + rng.below(255) as u8;
             let (repaired, after) = world.repair(&[(at, mask)]);
@@ -164,12 +172,12 @@ fn one_changed_byte_anywhere_in_an_extent_loses_nothing() {
 fn is_allowed(part: DamagedPart, before: Option<&Vec<f32>>, after: Option<&Vec<f32>>) -> bool {
     match (before, after) {
         (Some(_), None) => part == DamagedPart::Vector,
-        // From the code, which is within half a step of the largest.
+        // From the code, which is within half a step, and as f16 again.
         (Some(before), Some(after)) => {
             let largest = before.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
             let mut pairs = before.iter().zip(after);
             part == DamagedPart::Original
-                && pairs.all(|(a, b)| (a - b).abs() <= largest / 127.0 * 0.52)
+                && pairs.all(|(a, b)| (a - b).abs() <= largest / 127.0 * 0.6)
         }
         (None, after) => after.is_none(),
     }
@@ -180,10 +188,10 @@ fn of_several_changed_rows_no_more_than_those_are_lost_and_each_is_named() {
     let world = World::new();
     let mut rng = Rng::new(31);
     let mut lost = 0;
-    for (round, extent) in world.extents.iter().cycle().take(70).enumerate() {
+    for (round, extent) in world.extents.iter().cycle().take(42).enumerate() {
         let changed: BTreeSet<usize> =
-            (0..2 + rng.below(5)).map(|_| rng.below(extent.rows)).collect();
-        let place = |row: &usize, rng: &mut Rng| extent.row(*row) + rng.below(extent.stride);
+            (0..2 + rng.below(5)).map(|_| below(&mut rng, extent.rows)).collect();
+        let place = |row: &usize, rng: &mut Rng| extent.row(*row) + below(rng, extent.stride);
         let changes: Vec<(usize, u8)> =
             changed.iter().map(|row| (place(row, &mut rng), 1 + rng.below(255) as u8)).collect();
         let (repaired, after) = world.repair(&changes);
@@ -224,7 +232,7 @@ fn of_several_changed_rows_no_more_than_those_are_lost_and_each_is_named() {
         }
         assert!(differing <= changed.len(), "round {round}, {extent:?}: {differing} {changes:?}");
     }
-    assert!(lost > 20, "{lost}");
+    assert!(lost > 12, "{lost}");
 }
 
 #[test]
