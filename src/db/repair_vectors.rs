@@ -52,7 +52,7 @@ impl Rescued {
                 Some(vector)
             }
             Self::FromSuspectCode(vector) => {
-                let detail = "taken from the code of the vector, in an extent that is damaged too";
+                let detail = "taken from the code of the vector, which may be damaged itself";
                 tell(DamagedPart::Original, detail);
                 Some(vector)
             }

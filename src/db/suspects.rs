@@ -1,6 +1,8 @@
 //! Extents whose checksum is wrong: which rows of them show damage, and what is put right before a
 //! repair begins.
 
+use std::ops::Range;
+
 use super::damage::{definitions, field_entries};
 use super::repair_vectors::{Placed, SectionRows};
 use super::space::{Field, Space};
@@ -12,6 +14,9 @@ use crate::storage::keys as key;
 use crate::storage::vector_fields::FieldKind;
 use crate::storage::{Salvage, tables};
 use crate::vectors::Originals;
+
+/// Of so many rows each is searched for the one byte that was changed.
+const SEARCHED_MAX: usize = 8;
 
 /// Puts right what can be: slots, originals, and codes where there are no originals or those are
 /// damaged too. Whatever else extents hold is derived.
@@ -104,32 +109,36 @@ fn mend_slots(salvage: &mut Salvage, space: Space, placed: Placed) -> Result<()>
     for extent in suspect_slots::read(salvage, space, placed)? {
         let known: Option<Vec<u32>> = extent.rows.iter().copied().collect();
         let rows = known.map(|slots| extents::slot_rows(&slots));
-        let is_mended = salvage.mend(&extent.key, extent.header, rows.as_deref(), 0..0);
+        let is_mended = salvage.mend(&extent.key, extent.header, rows.as_deref(), &[]);
         if !is_mended {
-            salvage.mend(&extent.key, extent.header, None, 0..extent.rows.len());
+            let all = 0..extent.rows.len();
+            salvage.mend(&extent.key, extent.header, None, std::slice::from_ref(&all));
         }
     }
     Ok(())
 }
 
-/// Of rows of which one shows damage, that one is searched; where none does, all are.
+/// Rows that show damage are searched for a changed byte; where none does, all are. More than one
+/// may where codes and originals are damaged: each shows in the other.
 fn mend_rows(salvage: &mut Salvage, space: Space, at: &[u8]) {
     let Some(header) = header(salvage, space, at) else { return };
     let per_extent = rows_per_extent(header.stride as usize) as u32;
     let first = header.index.saturating_mul(per_extent);
     let rows = SectionRows { salvage, space };
-    let mut damaged = (0..header.rows).filter(|row| {
+    let damaged = (0..header.rows).filter(|row| {
         let place = (header.segment, first.saturating_add(*row));
         match header.kind {
             SectionKind::Codes => !rows.is_whole_code(place),
             _ => !rows.is_whole_original(place),
         }
     });
-    let places = match (damaged.next(), damaged.next()) {
-        (None, _) => 0..header.rows as usize,
-        (Some(one), None) => one as usize..one as usize + 1,
+    let damaged = damaged.map(|row| row as usize..row as usize + 1).take(SEARCHED_MAX + 1);
+    let mut places: Vec<Range<usize>> = damaged.collect();
+    match places.len() {
+        0 => places.push(0..header.rows as usize),
         // More than one byte was changed.
-        _ => 0..0,
-    };
-    salvage.mend(at, header, None, places);
+        more if more > SEARCHED_MAX => places.clear(),
+        _ => {}
+    }
+    salvage.mend(at, header, None, &places);
 }

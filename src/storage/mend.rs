@@ -24,7 +24,7 @@ impl Salvage {
         key: &[u8],
         header: ExtentHeader,
         rows: Option<&[u8]>,
-        places: Range<usize>,
+        places: &[Range<usize>],
     ) -> bool {
         let Some(found) = self.suspect(key) else { return false };
         let stride = header.stride as usize;
@@ -53,7 +53,9 @@ impl Salvage {
         } else {
             value[SUM].copy_from_slice(&sum);
             let at = |row: usize| (EXTENT_HEADER_BYTES + row * stride).min(end);
-            let Some(right) = self.changed_byte(&value, at(places.start)..at(places.end)) else {
+            let places: Vec<Range<usize>> =
+                places.iter().map(|rows| at(rows.start)..at(rows.end)).collect();
+            let Some(right) = self.changed_byte(&value, &places) else {
                 return false;
             };
             value = right;
@@ -71,11 +73,12 @@ impl Salvage {
     }
 
     /// Changed bits first: they are few, and what memory and disks do most.
-    fn changed_byte(&mut self, extent: &[u8], places: Range<usize>) -> Option<Vec<u8>> {
+    fn changed_byte(&mut self, extent: &[u8], places: &[Range<usize>]) -> Option<Vec<u8>> {
+        let bytes = places.iter().map(ExactSizeIterator::len).sum();
         for tried in [Tried::Bits, Tried::All] {
-            let steps = steps(extent.len(), places.len(), tried);
+            let steps = steps(extent.len(), bytes, tried);
             self.steps = self.steps.checked_sub(steps)?;
-            if let Some(right) = put_right(extent, std::slice::from_ref(&places), tried) {
+            if let Some(right) = put_right(extent, places, tried) {
                 return Some(right);
             }
         }

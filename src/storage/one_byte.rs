@@ -275,6 +275,8 @@ impl Sum {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
     use crate::format::{ExtentHeader, SectionKind, extent_value_bytes};
 
@@ -295,7 +297,7 @@ mod tests {
         for at in (EXTENT_HEADER_BYTES..whole.len()).step_by(11) {
             let mut damaged = whole.clone();
             damaged[at] ^= (at % 255) as u8 + 1;
-            let found = put_right(&damaged, &[at..at + 1], Tried::All);
+            let found = put_right(&damaged, from_ref(&(at..at + 1)), Tried::All);
             assert!(found.as_ref() == Some(&whole), "{at}");
         }
     }
@@ -307,21 +309,21 @@ mod tests {
         for at in [48, 777, 4000, whole.len() - 1] {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x40;
-            let found = put_right(&damaged, &[all.clone()], Tried::Bits);
+            let found = put_right(&damaged, from_ref(&all), Tried::Bits);
             assert!(found.as_ref() == Some(&whole), "{at}");
             damaged[at + 1 - 2 * (at % 2)] ^= 1;
-            assert_eq!(put_right(&damaged, &[all.clone()], Tried::Bits), None);
+            assert_eq!(put_right(&damaged, from_ref(&all), Tried::Bits), None);
         }
         let mut damaged = whole.clone();
         damaged[1234] ^= 0x7E;
-        assert_eq!(put_right(&damaged, &[all.clone()], Tried::Bits), None);
-        assert_eq!(put_right(&damaged, &[all], Tried::All), Some(whole));
+        assert_eq!(put_right(&damaged, from_ref(&all), Tried::Bits), None);
+        assert_eq!(put_right(&damaged, from_ref(&all), Tried::All), Some(whole));
     }
 
     #[test]
     fn extents_that_are_none_give_nothing() {
         for length in [0, 10, 48, 100, 1079, 1080] {
-            assert_eq!(put_right(&vec![1; length], &[0..length], Tried::Bits), None);
+            assert_eq!(put_right(&vec![1; length], from_ref(&(0..length)), Tried::Bits), None);
         }
     }
 }

@@ -106,6 +106,8 @@ impl Salvage {
         for (table, tree) in &trees {
             for entry in walk.entries(*table, *tree) {
                 match check(format, *table, entry) {
+                    // First come the pages that are what their tree says.
+                    Ok(()) if all.tables[*table as usize].contains_key(entry.0) => {}
                     Ok(()) => all.keep(*table, entry),
                     Err(error) => {
                         walk.lose(Some(*table), Some(entry.0), reason(&error));
@@ -320,11 +322,13 @@ impl<'f> Walk<'f> {
         }
     }
 
-    /// Every leaf of a tree that can be reached, in order.
+    /// Every leaf of a tree that can be reached, in order, but for those whose header is damaged:
+    /// they come last, as they may be other pages, with older entries.
     fn leaves(&mut self, table: Option<Table>, tree: Tree) -> Vec<Page<'f>> {
-        let mut leaves = Vec::new();
-        let mut next: Vec<(u64, u16)> = tree.root.map(|root| (root, 1)).into_iter().collect();
-        while let Some((number, level)) = next.pop() {
+        let (mut leaves, mut doubtful) = (Vec::new(), Vec::new());
+        let mut next: Vec<(u64, u16, bool)> =
+            tree.root.map(|root| (root, 1, false)).into_iter().collect();
+        while let Some((number, level, mut is_doubtful)) = next.pop() {
             if !self.seen.insert(number) {
                 self.lose(table, None, format!("page {number} is reached twice"));
                 continue;
@@ -337,6 +341,7 @@ impl<'f> Walk<'f> {
                     Ok(page) => {
                         let reason = format!("{error}: what stands in it was read");
                         self.lost.push(Lost { table, key: None, reason, is_mended: true });
+                        is_doubtful = true;
                         page
                     }
                     Err(_) => {
@@ -346,16 +351,17 @@ impl<'f> Walk<'f> {
                 },
             };
             if is_leaf {
-                leaves.push(page);
+                if is_doubtful { &mut doubtful } else { &mut leaves }.push(page);
                 continue;
             }
             for index in (0..page.nodes()).rev() {
                 match page.child(index) {
-                    Ok(child) => next.push((child, level + 1)),
+                    Ok(child) => next.push((child, level + 1, is_doubtful)),
                     Err(error) => self.lose(table, None, error.to_string()),
                 }
             }
         }
+        leaves.append(&mut doubtful);
         leaves
     }
 }
