@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use super::{Database, absolute};
+use super::{Database, absolute, suspects};
 use crate::error::Result;
 use crate::format::SectionKind;
 use crate::record::{RecordId, Slot};
@@ -39,12 +39,18 @@ pub enum DamagedPart {
     Collection,
     /// Text and metadata of a record.
     Record,
-    /// A vector, or an extent of vectors.
+    /// A vector, or an extent of vectors or of their slots. A repair loses the vectors that it
+    /// names with their record; of an extent it keeps the rows that show no damage.
     Vector,
-    /// The original of a vector whose code is whole.
+    /// The original of a vector, or an extent of originals. A repair keeps those that fit their
+    /// code, and takes the others from it; of an extent it does not see changes below half a step
+    /// of the code.
     Original,
     /// What is derived: ids, field index, codes beside originals, links. A repair makes it anew.
     Index,
+    /// Bytes that were damaged and are known all the same: a checksum proves what was written. A
+    /// repair loses nothing of it.
+    Mended,
 }
 
 impl fmt::Display for DamagedPart {
@@ -56,6 +62,7 @@ impl fmt::Display for DamagedPart {
             Self::Vector => "vector",
             Self::Original => "original of a vector",
             Self::Index => "index",
+            Self::Mended => "put right",
         })
     }
 }
@@ -78,12 +85,15 @@ impl Database {
     /// pages, entries, extents. Nobody may write to it meanwhile. Disagreements between parts
     /// that are whole in themselves are for `verify` to find.
     ///
-    /// Cost: reads every byte. Memory: the keys of the file.
+    /// Cost: reads every byte, and looks for changed bytes as [`Database::repair`] does. Memory:
+    /// the keys of the file.
     ///
     /// # Errors
     /// [`StorageError::InUse`](crate::StorageError::InUse); nothing of the file can be read.
     pub fn damage(path: impl AsRef<Path>) -> Result<Vec<Damage>> {
-        survey(&Salvage::open(&absolute(path.as_ref())?)?)
+        let mut salvage = Salvage::open(&absolute(path.as_ref())?)?;
+        suspects::mend(&mut salvage)?;
+        survey(&salvage)
     }
 }
 
@@ -160,6 +170,9 @@ fn collection_of(table: Table, key: &[u8]) -> Option<u32> {
 }
 
 fn part(lost: &Lost, owner: Option<&Owner>) -> DamagedPart {
+    if lost.is_mended {
+        return DamagedPart::Mended;
+    }
     let (Some(table), Some(key)) = (lost.table, &lost.key) else { return DamagedPart::Structure };
     match table {
         Table::Meta if key.starts_with(cache::PREFIX) => DamagedPart::Index,
@@ -176,7 +189,8 @@ fn part(lost: &Lost, owner: Option<&Owner>) -> DamagedPart {
         Table::Delta => DamagedPart::Vector,
         Table::Ids | Table::Tombstones | Table::Fields | Table::Postings => DamagedPart::Index,
         Table::Extents => match key::kind_of(key) {
-            Some(SectionKind::Raw | SectionKind::Slots) | None => DamagedPart::Vector,
+            Some(SectionKind::Raw) => DamagedPart::Original,
+            Some(SectionKind::Slots) | None => DamagedPart::Vector,
             Some(SectionKind::Codes)
                 if owner.is_some_and(|owner| owner.originals == Originals::None as u8) =>
             {

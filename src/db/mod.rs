@@ -38,6 +38,8 @@ mod space_changes;
 mod space_info;
 mod space_vectors;
 mod sparse;
+mod suspect_slots;
+mod suspects;
 mod text;
 mod vector_field;
 mod verify;

@@ -6,8 +6,9 @@ use std::path::Path;
 use roaring::RoaringBitmap;
 
 use super::damage::{Damage, DamagedPart, definitions, field_entries, survey};
-use super::repair_vectors::RescueVectors;
+use super::repair_vectors::{Placed, RescueVectors};
 use super::space::{Field, Space};
+use super::suspects;
 use super::{
     Batch, Collection, CollectionOptions, Database, DatabaseOptions, IndexFields, VectorField,
     absolute, text,
@@ -37,7 +38,9 @@ impl Repaired {
     /// Whether no record and no vector was lost.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.damage.iter().all(|damage| damage.part == DamagedPart::Index)
+        let is_saved =
+            |damage: &Damage| matches!(damage.part, DamagedPart::Index | DamagedPart::Mended);
+        self.damage.iter().all(is_saved)
     }
 }
 
@@ -49,17 +52,37 @@ impl Database {
     /// Ids, field index, codes and graphs are made anew from them. The damaged file is left as it
     /// is. Nobody may write to it meanwhile.
     ///
-    /// A vector whose original is damaged is taken from its code, if that is whole, and told of
-    /// as [`DamagedPart::Original`]. A file that is whole gives an equal copy.
+    /// What is lost is what was damaged, row by row, not the MiB around it. Where one byte of an
+    /// extent of vectors was changed, or all damage is outside of its rows, the checksum tells what
+    /// was written ([`DamagedPart::Mended`]): nothing is lost. With more damage in an extent each
+    /// of its rows is judged by itself:
     ///
-    /// Cost: that of ingesting everything again. Memory: the keys of the file.
+    /// - An original is kept if it fits its code. One that does not is taken from the code, and
+    ///   told of with its record as [`DamagedPart::Original`]. A change of less than half a step of
+    ///   the code does not show, nor one behind [`leading_dimensions`]: so the extent stays in the
+    ///   list.
+    /// - A code without an original is kept if it follows the rules of codes; if not, the vector is
+    ///   lost and told of as [`DamagedPart::Vector`]. A code has less to be checked by: that of a
+    ///   dimension can change by a few steps, or its sign, before norm and largest value tell. The
+    ///   extent stays in the list for that.
+    /// - Which vector is whose is told by records, deletions and the order of slots. Where more
+    ///   than one answer is left the vector is lost.
+    ///
+    /// A file that is whole gives an equal copy.
+    ///
+    /// Cost: that of ingesting everything again, and for damaged extents up to some minutes of one
+    /// thread, divided by the threads of rayon's pool, in search of changed bytes. Memory: the keys
+    /// of the file, and each extent that was put right.
+    ///
+    /// [`leading_dimensions`]: CollectionOptions::leading_dimensions
     ///
     /// # Errors
     /// [`StorageError::Exists`] for the target; [`StorageError::InUse`]; nothing of the file can
     /// be read; the target cannot be written.
     pub fn repair(path: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<Repaired> {
         let (path, target) = (absolute(path.as_ref())?, absolute(target.as_ref())?);
-        let salvage = Salvage::open(&path)?;
+        let mut salvage = Salvage::open(&path)?;
+        suspects::mend(&mut salvage)?;
         let mut repaired =
             Repaired { collections: 0, records: 0, vectors: 0, damage: survey(&salvage)? };
         let saved = save(&salvage, &target, &mut repaired);
@@ -124,11 +147,12 @@ struct Rescue<'s> {
 impl<'s> Rescue<'s> {
     fn new(salvage: &'s Salvage, old: u32, collection: Collection) -> Result<Self> {
         let space = Space { id: old, ..collection.space() };
-        let vectors = RescueVectors::new(salvage, space)?;
+        let placed = |is_named| Placed { collection: old, is_named };
+        let vectors = RescueVectors::new(salvage, space, placed(false))?;
         let mut fields = Vec::new();
         for (name, entry) in field_entries(salvage, old) {
             if let Ok(field) = Field::of(&name, &entry) {
-                let vectors = RescueVectors::new(salvage, field.space)?;
+                let vectors = RescueVectors::new(salvage, field.space, placed(true))?;
                 fields.push((field, vectors));
             }
         }

@@ -1,10 +1,13 @@
-//! Vectors and matrices out of a damaged file, from whatever of them is whole.
+//! Vectors and matrices out of a damaged file, from whatever of them is whole. Where the checksum
+//! of an extent is wrong its rows are judged one by one, by what code and original tell of each
+//! other.
 
 use std::collections::HashMap;
 
 use super::damage::DamagedPart;
 use super::space::{Field, Space};
 use super::space_vectors::stored_vector;
+use super::suspect_slots;
 use crate::error::Result;
 use crate::format::{SEAL_BYTES, SectionKind};
 use crate::record::{FieldVector, Slot};
@@ -26,7 +29,17 @@ pub(super) struct RescueVectors<'s> {
 pub(super) enum Rescued {
     Whole(Vec<f32>),
     FromCode(Vec<f32>),
+    /// The same from a code whose extent is damaged as well.
+    FromSuspectCode(Vec<f32>),
     Lost,
+}
+
+/// Whose slots a space places.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Placed {
+    pub(super) collection: u32,
+    /// Whether it is a named field: records do not tell then who has a vector.
+    pub(super) is_named: bool,
 }
 
 impl Rescued {
@@ -36,6 +49,11 @@ impl Rescued {
             Self::Whole(vector) => Some(vector),
             Self::FromCode(vector) => {
                 tell(DamagedPart::Original, "taken from the code of the vector");
+                Some(vector)
+            }
+            Self::FromSuspectCode(vector) => {
+                let detail = "taken from the code of the vector, which may be damaged itself";
+                tell(DamagedPart::Original, detail);
                 Some(vector)
             }
             Self::Lost => {
@@ -48,8 +66,13 @@ impl Rescued {
 
 impl<'s> RescueVectors<'s> {
     /// The vectors under the number of the space.
-    pub(super) fn new(salvage: &'s Salvage, space: Space) -> Result<Self> {
-        let places = extents::places(salvage, space.id)?;
+    pub(super) fn new(salvage: &'s Salvage, space: Space, placed: Placed) -> Result<Self> {
+        let mut places = extents::places(salvage, space.id)?;
+        for extent in suspect_slots::read(salvage, space, placed)? {
+            for (slot, place) in extent.places() {
+                places.entry(slot).or_insert(place);
+            }
+        }
         Ok(Self { salvage, space, places })
     }
 
@@ -78,41 +101,107 @@ impl<'s> RescueVectors<'s> {
 
     /// The vector of a slot that has one.
     pub(super) fn vector(&self, slot: Slot) -> Result<Rescued> {
-        let encoding = self.space.encoding;
-        let (code_stride, raw_stride) = (encoding.code_stride(), encoding.raw_stride());
+        let rows = SectionRows { salvage: self.salvage, space: self.space };
         let unsealed = self.salvage.get(Table::Delta, &key::slot(self.space.id, slot))?;
-        let (code, raw) = match (unsealed, self.places.get(&slot)) {
+        Ok(match (unsealed, self.places.get(&slot)) {
             (Some(sealed), _) => {
-                let rows = sealed.get(SEAL_BYTES..).unwrap_or_default();
-                (rows.get(..code_stride), rows.get(code_stride..))
+                let both = sealed.get(SEAL_BYTES..).unwrap_or_default();
+                let at = self.space.encoding.code_stride().min(both.len());
+                let (code, raw) = both.split_at(at);
+                rows.rescued(Row::Whole(code), Row::Whole(raw))
             }
-            (None, Some(place)) => (
-                self.row(*place, SectionKind::Codes, code_stride)?,
-                self.row(*place, SectionKind::Raw, raw_stride)?,
-            ),
-            (None, None) => (None, None),
-        };
-        if encoding.originals() != Originals::None
-            && let Some(vector) = raw.and_then(|row| encoding.decode_raw(row).ok())
-        {
-            return Ok(Rescued::Whole(vector));
-        }
-        let from_code = code.filter(|_| !encoding.is_cut());
-        Ok(match from_code.and_then(|row| encoding.decode_code(row).ok()) {
-            Some(vector) if encoding.originals() == Originals::None => Rescued::Whole(vector),
-            Some(vector) => Rescued::FromCode(vector),
-            None => Rescued::Lost,
+            (None, Some(place)) => rows.rescued(rows.code(*place), rows.original(*place)),
+            (None, None) => Rescued::Lost,
         })
     }
+}
 
-    /// A row of a sealed vector, if its extent is whole.
-    fn row(
-        &self,
-        (segment, position): (u32, u32),
-        kind: SectionKind,
-        stride: usize,
-    ) -> Result<Option<&'s [u8]>> {
+/// Rows of codes and originals in the extents of a space.
+#[derive(Clone, Copy)]
+pub(super) struct SectionRows<'s> {
+    pub(super) salvage: &'s Salvage,
+    pub(super) space: Space,
+}
+
+/// A row of an extent.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Row<'s> {
+    Whole(&'s [u8]),
+    /// The checksum of its extent is wrong.
+    Suspect(&'s [u8]),
+    Lost,
+}
+
+impl<'s> SectionRows<'s> {
+    fn code(self, place: (u32, u32)) -> Row<'s> {
+        self.row(place, SectionKind::Codes, self.space.encoding.code_stride())
+    }
+
+    fn original(self, place: (u32, u32)) -> Row<'s> {
+        self.row(place, SectionKind::Raw, self.space.encoding.raw_stride())
+    }
+
+    fn row(self, (segment, position): (u32, u32), kind: SectionKind, stride: usize) -> Row<'s> {
         let place = SectionPlace { collection: self.space.id, segment, kind, stride };
-        Ok(place.row(self.salvage, position)?)
+        if stride == 0 {
+            return Row::Lost;
+        }
+        // An entry that is there is whole.
+        if let Ok(Some(row)) = place.row(self.salvage, position) {
+            return Row::Whole(row);
+        }
+        self.salvage.suspect_row(&place, position).map_or(Row::Lost, Row::Suspect)
+    }
+
+    /// A code that is whole, or shows no damage.
+    fn usable_code(self, code: Row<'s>) -> Option<&'s [u8]> {
+        match code {
+            Row::Whole(row) => Some(row),
+            Row::Suspect(row) => Some(row).filter(|row| self.space.encoding.is_code_row(row)),
+            Row::Lost => None,
+        }
+    }
+
+    fn usable_original(self, original: Row<'s>, code: Row<'s>) -> Option<&'s [u8]> {
+        match (original, self.usable_code(code)) {
+            (Row::Whole(row), _) => Some(row),
+            (Row::Suspect(row), Some(code)) => {
+                Some(row).filter(|row| self.space.encoding.is_original_of(row, code))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a code shows no damage, neither by itself nor beside its original.
+    pub(super) fn is_whole_code(self, place: (u32, u32)) -> bool {
+        let Some(code) = self.usable_code(self.code(place)) else { return false };
+        match self.original(place) {
+            Row::Whole(row) | Row::Suspect(row) => self.space.encoding.is_original_of(row, code),
+            Row::Lost => true,
+        }
+    }
+
+    /// Whether an original fits its code, if there is one to be compared with.
+    pub(super) fn is_whole_original(self, place: (u32, u32)) -> bool {
+        let code = self.code(place);
+        self.usable_code(code).is_none()
+            || self.usable_original(self.original(place), code).is_some()
+    }
+
+    fn rescued(self, code: Row<'s>, original: Row<'s>) -> Rescued {
+        let encoding = self.space.encoding;
+        if encoding.originals() != Originals::None
+            && let Some(row) = self.usable_original(original, code)
+            && let Ok(vector) = encoding.decode_raw(row)
+        {
+            return Rescued::Whole(vector);
+        }
+        let from_code = self.usable_code(code).filter(|_| !encoding.is_cut());
+        match from_code.and_then(|row| encoding.decode_code(row).ok()) {
+            Some(vector) if encoding.originals() == Originals::None => Rescued::Whole(vector),
+            Some(vector) if matches!(code, Row::Suspect(_)) => Rescued::FromSuspectCode(vector),
+            Some(vector) => Rescued::FromCode(vector),
+            None => Rescued::Lost,
+        }
     }
 }

@@ -341,12 +341,30 @@ pub(super) fn translate(error: heed::Error, action: &'static str, path: &Path) -
             let reason = "LMDB does not know the format".to_owned();
             StorageError::NotADatabase { path: path.to_owned(), reason }
         }
+        heed::Error::Mdb(error) if is_damage(error) => {
+            StorageError::Damaged { path: path.to_owned(), source: Box::new(error) }
+        }
         heed::Error::EnvAlreadyOpened => StorageError::InUse {
             path: path.to_owned(),
             hint: "this process has it open already, share that handle",
         },
         other => StorageError::Lmdb(other.to_string()),
     }
+}
+
+/// What LMDB says where a page is not what it must be. A transaction is bad once something in it
+/// failed; if that was another error it was told of, and ended the transaction.
+fn is_damage(error: MdbError) -> bool {
+    matches!(
+        error,
+        MdbError::PageNotFound
+            | MdbError::Corrupted
+            | MdbError::CursorFull
+            | MdbError::PageFull
+            | MdbError::Incompatible
+            | MdbError::BadTxn
+            | MdbError::Problem
+    )
 }
 
 /// Whether a read transaction of that number has the roots of its version.

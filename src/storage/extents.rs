@@ -20,6 +20,17 @@ pub(crate) fn id_row(id: i64) -> [u8; 8] {
     id.to_le_bytes()
 }
 
+/// Rows of the section of slots.
+pub(crate) fn slot_rows(slots: &[u32]) -> Vec<u8> {
+    slots.iter().flat_map(|slot| slot.to_le_bytes()).collect()
+}
+
+/// The first slots of an extent of them; its header is not read.
+pub(crate) fn slots_of(extent: &[u8], rows: usize) -> impl Iterator<Item = u32> {
+    let payload = extent.get(EXTENT_HEADER_BYTES..).unwrap_or_default();
+    payload.as_chunks::<4>().0.iter().take(rows).map(|slot| u32::from_le_bytes(*slot))
+}
+
 /// A section read in place: the payloads of its extents, as slices of the map.
 pub(crate) struct Section {
     pub(crate) kind: SectionKind,
@@ -40,6 +51,11 @@ pub(crate) struct SectionPlace {
 impl SectionPlace {
     fn damaged(field: &'static str, value: u64) -> StorageError {
         FormatError::Field { what: "section", field, value }.into()
+    }
+
+    /// The key of an extent of it.
+    pub(crate) fn key(&self, index: u32) -> [u8; key::EXTENT_KEY_BYTES] {
+        key::extent(self.collection, self.segment, self.kind, index)
     }
 
     /// Number of rows of one full extent, at least 1.

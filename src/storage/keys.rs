@@ -153,6 +153,12 @@ pub(crate) fn kind_of(key: &[u8]) -> Option<SectionKind> {
     SectionKind::from_u16(u16::from_be_bytes(*key.get(8..)?.first_chunk()?))
 }
 
+/// The place in its section of an [`extent`] key.
+pub(crate) fn extent_of(key: &[u8]) -> Option<u32> {
+    let index = key.get(10..)?.try_into().ok()?;
+    Some(u32::from_be_bytes(index))
+}
+
 /// Collection and segment of an [`extent`] key.
 pub(crate) fn segment_of(key: &[u8]) -> Option<(u32, u32)> {
     let both = u64::from_be_bytes(*key.first_chunk()?);

@@ -14,6 +14,8 @@ mod fresh;
 mod gate;
 pub(crate) mod keys;
 mod lock;
+mod mend;
+mod one_byte;
 mod packed;
 mod pages;
 mod reader;
@@ -249,6 +251,18 @@ pub enum StorageError {
         /// What is missing.
         what: &'static str,
     },
+    /// LMDB came upon a page that cannot be what was written.
+    #[error(
+        "{path} is damaged, nothing was changed: `Database::verify` (or `portolan verify`) tells \
+         where, `Database::repair` (or `portolan repair`) saves what is whole into a new file",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What LMDB says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// There is no room in the address space for a larger map. The file is as it was and can
     /// be read and written on while its changes fit.
     #[error("no address space for a map of {wanted} bytes: raise the limit of the process")]
@@ -303,7 +317,10 @@ impl StorageError {
         match self {
             // A file of another version is whole: throwing it away would lose it.
             Self::Format(error) => !matches!(error, FormatError::Version { .. }),
-            Self::Page(_) | Self::Missing { .. } | Self::NotADatabase { .. } => true,
+            Self::Page(_)
+            | Self::Missing { .. }
+            | Self::NotADatabase { .. }
+            | Self::Damaged { .. } => true,
             _ => false,
         }
     }

@@ -340,6 +340,13 @@ impl<'f> Pages<'f> {
         if u16_at(bytes, 10) != Some(if leaf { LEAF } else { BRANCH }) {
             return Err(Self::broken(number, "is not of the kind its level demands"));
         }
+        self.nodes(number, leaf)
+    }
+
+    /// The same of a damaged file, whatever number and kind the page says it has.
+    pub(super) fn nodes(&self, number: u64, leaf: bool) -> Result<Page<'f>, PageError> {
+        let start = self.start(number)?;
+        let bytes = self.bytes.get(start..start + self.page_size).unwrap_or_default();
         let lower = usize::from(u16_at(bytes, 12).unwrap_or(0));
         let upper = usize::from(u16_at(bytes, 14).unwrap_or(0));
         let even = lower % 2 == 0 && upper % 2 == 0;
@@ -365,6 +372,12 @@ impl<'f> Pages<'f> {
     /// The first `len` bytes of the overflow run that begins at that page.
     pub(super) fn overflow(&self, number: u64, len: usize) -> Result<&'f [u8], PageError> {
         self.overflow_run(number, len).map(|(value, _)| value)
+    }
+
+    /// The same of a damaged file, whatever the header of the run says.
+    pub(super) fn behind_header(&self, number: u64, len: usize) -> Option<&'f [u8]> {
+        let begin = self.start(number).ok()? + HEADER;
+        self.bytes.get(begin..begin.checked_add(len)?)
     }
 
     /// As [`Pages::overflow`], and the pages of the run.

@@ -96,11 +96,19 @@ impl FileStore {
             }
         }
         if verify != Verify::None {
-            for meta in whole_metas(&map).map_err(page)?.into_iter().flatten() {
-                schema::check_commit(&&Self::at(Arc::clone(&map), meta, path)?)?;
-            }
+            store.check_commits()?;
         }
         Ok(store)
+    }
+
+    /// Checks that each of the last two versions was written by the commit that its meta names.
+    fn check_commits(&self) -> Result<(), StorageError> {
+        let metas =
+            whole_metas(&self.map).map_err(|error| StorageError::of_page(error, &self.path))?;
+        for meta in metas.into_iter().flatten() {
+            schema::check_commit(&&Self::at(Arc::clone(&self.map), meta, &self.path)?)?;
+        }
+        Ok(())
     }
 
     /// The file at the version of one of its metas.
@@ -169,7 +177,8 @@ impl Store for FileStore {
     }
 
     fn check_structure(&self) -> Result<(), StorageError> {
-        validate(&self.map).map(|_| ()).map_err(StorageError::from)
+        validate(&self.map)?;
+        self.check_commits()
     }
 
     fn page_use(&self) -> Result<PageUse, StorageError> {

@@ -1,5 +1,6 @@
 //! Reads a damaged file: a snapshot of whatever is whole of it, and a list of what is not. Every
-//! entry that can still be reached and whose checksum is right is there.
+//! entry that can still be reached and whose checksum is right is there. Damaged extents are kept
+//! beside them, as suspects: `mend.rs` may put them right, and their rows can be judged one by one.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::{Bound, Range};
@@ -8,7 +9,8 @@ use std::sync::Arc;
 
 use super::checked::check_entry;
 use super::keys::EXTENT_KEY_BYTES;
-use super::pages::{Meta, NodeValue, Page, PageError, Pages, Tree, any_metas};
+use super::pages::{Meta, NodeValue, Page, PageError, Pages, Tree, any_metas, newest_meta};
+use super::reader::validate_file;
 use super::source::Source;
 use super::{Entries, Entry, SharedEntries, Snapshot, StorageError, Table, schema};
 use crate::format::{FORMAT_VERSION, FormatError, verify_extent};
@@ -20,14 +22,27 @@ pub(crate) struct Lost {
     pub(crate) table: Option<Table>,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) reason: String,
+    /// What was written is known all the same.
+    pub(crate) is_mended: bool,
+}
+
+/// Where a value is.
+pub(super) enum Held {
+    /// In the file.
+    At(Range<usize>),
+    /// It was put right.
+    Mended(Vec<u8>),
 }
 
 /// What is whole of a file. Memory: the keys of all entries.
 pub(crate) struct Salvage {
     source: Arc<Source>,
     version: u64,
-    /// Where the values are in the file.
-    tables: [BTreeMap<Vec<u8>, Range<usize>>; Table::COUNT],
+    pub(super) tables: [BTreeMap<Vec<u8>, Held>; Table::COUNT],
+    /// Extents whose checksum is wrong.
+    pub(super) suspects: BTreeMap<Vec<u8>, Range<usize>>,
+    /// What is left of the work that may go into putting extents right.
+    pub(super) steps: u64,
     pub(crate) lost: Vec<Lost>,
 }
 
@@ -38,7 +53,15 @@ impl Salvage {
     /// The file cannot be read, or neither of its metas is one; a file of another format version.
     pub(crate) fn open(path: &Path) -> Result<Self, StorageError> {
         let source = Arc::new(Source::open(path)?);
-        let metas = any_metas(&source).map_err(|error| StorageError::of_page(error, path))?;
+        let page = |error| StorageError::of_page(error, path);
+        let metas = match any_metas(&source) {
+            Ok(metas) => metas,
+            // What everybody else says of such a file.
+            Err(error) => {
+                newest_meta(&source, source.len() as u64).map_err(page)?;
+                return Err(page(error));
+            }
+        };
         let mut versions = metas.into_iter().map(|meta| Self::at(&source, meta));
         let newest = versions.next().ok_or(StorageError::Missing { what: "a meta page" })?;
         // The version before is whole as long as its pages are.
@@ -49,8 +72,23 @@ impl Salvage {
         };
         match schema::check(&chosen) {
             Err(StorageError::Format(error @ FormatError::Version { .. })) => Err(error.into()),
-            _ => Ok(chosen),
+            _ => Ok(chosen.with_structure(path)),
         }
+    }
+
+    /// Adds what is wrong with metas and structure, if nothing else tells of it: that all entries
+    /// can be reached does not make a file whole.
+    fn with_structure(mut self, path: &Path) -> Self {
+        if let Err(error) = validate_file(path) {
+            let reason = match &error {
+                StorageError::Page(error) => error.to_string(),
+                error => error.to_string(),
+            };
+            if !self.lost.iter().any(|lost| lost.reason.contains(&reason)) {
+                self.lost.push(Lost { table: None, key: None, reason, is_mended: false });
+            }
+        }
+        self
     }
 
     fn has_collections(&self) -> bool {
@@ -61,14 +99,22 @@ impl Salvage {
         let pages = Pages { bytes: source, page_size: meta.page_size, last_page: meta.last_page };
         let mut walk = Walk { pages, seen: HashSet::new(), lost: Vec::new() };
         let (version, tables) = (meta.version, std::array::from_fn(|_| BTreeMap::new()));
-        let mut all = Self { source: Arc::clone(source), version, tables, lost: Vec::new() };
+        let (suspects, lost, steps) = (BTreeMap::new(), Vec::new(), super::mend::STEPS_MAX);
+        let mut all = Self { source: Arc::clone(source), version, tables, suspects, steps, lost };
         let mut format = FORMAT_VERSION;
         let trees = walk.trees(meta.main);
         for (table, tree) in &trees {
             for entry in walk.entries(*table, *tree) {
                 match check(format, *table, entry) {
+                    // First come the pages that are what their tree says.
+                    Ok(()) if all.tables[*table as usize].contains_key(entry.0) => {}
                     Ok(()) => all.keep(*table, entry),
-                    Err(error) => walk.lose(Some(*table), Some(entry.0), reason(&error)),
+                    Err(error) => {
+                        walk.lose(Some(*table), Some(entry.0), reason(&error));
+                        if *table == Table::Extents {
+                            all.suspects.insert(entry.0.to_vec(), source.place(entry.1));
+                        }
+                    }
                 }
             }
             if *table == Table::Meta {
@@ -92,7 +138,8 @@ impl Salvage {
     }
 
     fn keep(&mut self, table: Table, (key, value): Entry<'_>) {
-        self.tables[table as usize].insert(key.to_vec(), self.source.place(value));
+        let at = Held::At(self.source.place(value));
+        self.tables[table as usize].insert(key.to_vec(), at);
     }
 
     /// Looks for the entries of tables without a tree in every page that looks like a leaf: an
@@ -116,8 +163,22 @@ impl Salvage {
         }
     }
 
-    fn entry<'s>(&'s self, (key, at): (&'s Vec<u8>, &Range<usize>)) -> Entry<'s> {
-        (key, self.source.get(at.clone()).unwrap_or_default())
+    fn entry<'s>(&'s self, (key, held): (&'s Vec<u8>, &'s Held)) -> Entry<'s> {
+        let value = match held {
+            Held::At(at) => self.source.get(at.clone()).unwrap_or_default(),
+            Held::Mended(value) => value,
+        };
+        (key, value)
+    }
+
+    /// The bytes of an extent whose checksum is wrong.
+    pub(crate) fn suspect(&self, key: &[u8]) -> Option<&[u8]> {
+        self.source.get(self.suspects.get(key)?.clone())
+    }
+
+    /// The keys of all of them.
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = &[u8]> {
+        self.suspects.keys().map(Vec::as_slice)
     }
 }
 
@@ -155,7 +216,9 @@ impl Snapshot for Salvage {
         table: Table,
         prefix: &[u8],
     ) -> Result<SharedEntries<'s>, StorageError> {
-        Ok(Source::share_values(&self.source, self.range(table, prefix, prefix)?))
+        let entries = self.range(table, prefix, prefix)?;
+        let copied = entries.map(|entry| entry.map(|(key, value)| (key, value.to_vec().into())));
+        Ok(Box::new(copied))
     }
 }
 
@@ -189,7 +252,8 @@ struct Walk<'f> {
 
 impl<'f> Walk<'f> {
     fn lose(&mut self, table: Option<Table>, key: Option<&[u8]>, reason: String) {
-        self.lost.push(Lost { table, key: key.map(<[u8]>::to_vec), reason });
+        let (key, is_mended) = (key.map(<[u8]>::to_vec), false);
+        self.lost.push(Lost { table, key, reason, is_mended });
     }
 
     /// The trees of the tables, `meta` first.
@@ -219,7 +283,9 @@ impl<'f> Walk<'f> {
         for page in self.leaves(Some(table), tree) {
             for index in 0..page.nodes() {
                 let key = page.key(index);
-                match (key, page.value(index).and_then(|value| resolve(&self.pages, value))) {
+                let of = key.as_ref().ok().copied();
+                let value = page.value(index).and_then(|value| self.value(table, of, value));
+                match (key, value) {
                     (Ok(key), Ok(value)) => entries.push((key, value)),
                     (key, Err(error)) => self.lose(Some(table), key.ok(), error.to_string()),
                     (Err(error), _) => self.lose(Some(table), None, error.to_string()),
@@ -234,11 +300,35 @@ impl<'f> Walk<'f> {
         entries
     }
 
-    /// Every leaf of a tree that can be reached, in order.
+    /// A value. Of one with pages of its own the header before it is not needed to read it.
+    fn value(
+        &mut self,
+        table: Table,
+        key: Option<&[u8]>,
+        value: NodeValue<'f>,
+    ) -> Result<&'f [u8], PageError> {
+        let beside = match value {
+            NodeValue::Overflow { page, len } => self.pages.behind_header(page, len),
+            _ => None,
+        };
+        match (resolve(&self.pages, value), beside) {
+            (Err(error), Some(value)) => {
+                let reason = format!("{error}: what stands behind its header was read");
+                let (key, is_mended) = (key.map(<[u8]>::to_vec), true);
+                self.lost.push(Lost { table: Some(table), key, reason, is_mended });
+                Ok(value)
+            }
+            (resolved, _) => resolved,
+        }
+    }
+
+    /// Every leaf of a tree that can be reached, in order, but for those whose header is damaged:
+    /// they come last, as they may be other pages, with older entries.
     fn leaves(&mut self, table: Option<Table>, tree: Tree) -> Vec<Page<'f>> {
-        let mut leaves = Vec::new();
-        let mut next: Vec<(u64, u16)> = tree.root.map(|root| (root, 1)).into_iter().collect();
-        while let Some((number, level)) = next.pop() {
+        let (mut leaves, mut doubtful) = (Vec::new(), Vec::new());
+        let mut next: Vec<(u64, u16, bool)> =
+            tree.root.map(|root| (root, 1, false)).into_iter().collect();
+        while let Some((number, level, mut is_doubtful)) = next.pop() {
             if !self.seen.insert(number) {
                 self.lose(table, None, format!("page {number} is reached twice"));
                 continue;
@@ -246,22 +336,32 @@ impl<'f> Walk<'f> {
             let is_leaf = level == tree.depth;
             let page = match self.pages.page(number, is_leaf) {
                 Ok(page) => page,
-                Err(error) => {
-                    self.lose(table, None, error.to_string());
-                    continue;
-                }
+                Err(error) => match self.pages.nodes(number, is_leaf) {
+                    // Whether that is all of it, the count of the entries will tell.
+                    Ok(page) => {
+                        let reason = format!("{error}: what stands in it was read");
+                        self.lost.push(Lost { table, key: None, reason, is_mended: true });
+                        is_doubtful = true;
+                        page
+                    }
+                    Err(_) => {
+                        self.lose(table, None, error.to_string());
+                        continue;
+                    }
+                },
             };
             if is_leaf {
-                leaves.push(page);
+                if is_doubtful { &mut doubtful } else { &mut leaves }.push(page);
                 continue;
             }
             for index in (0..page.nodes()).rev() {
                 match page.child(index) {
-                    Ok(child) => next.push((child, level + 1)),
+                    Ok(child) => next.push((child, level + 1, is_doubtful)),
                     Err(error) => self.lose(table, None, error.to_string()),
                 }
             }
         }
+        leaves.append(&mut doubtful);
         leaves
     }
 }

@@ -20,6 +20,7 @@ mod projection;
 mod query;
 mod rows;
 mod sparse;
+mod whole_rows;
 
 pub use check::MAX_DIM;
 pub use encoding::{EncodedVector, Encoding};

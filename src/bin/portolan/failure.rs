@@ -66,8 +66,11 @@ fn chain(error: &dyn Error) -> String {
 
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        let reason = in_commands(&chain(&error));
-        if is_damage(&error) { Self::Damaged(reason) } else { Self::Failed(reason) }
+        if is_damage(&error) {
+            // It says all itself; behind it are the words of the layers below.
+            return Self::Damaged(in_commands(&error.to_string()));
+        }
+        Self::Failed(in_commands(&chain(&error)))
     }
 }
 
@@ -81,7 +84,7 @@ fn is_damage(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// What the library advises an application to do, and how it is done by a command.
-const ADVICE: [(&str, &str); 11] = [
+const ADVICE: [(&str, &str); 13] = [
     (
         "create it with `CollectionOptions::text`, or build one with `Collection::index_text`",
         "make one with `portolan index-text`",
@@ -89,6 +92,8 @@ const ADVICE: [(&str, &str); 11] = [
     ("with `Collection::index_text`", "with `portolan index-text`"),
     ("declare it with Collection::declare_field", "index it with `portolan index-field`"),
     ("call `Database::compact` on it (or `portolan compact`), which", "`portolan compact`"),
+    ("`Database::verify` (or `portolan verify`)", "`portolan verify`"),
+    ("`Database::repair` (or `portolan repair`)", "`portolan repair`"),
     ("use Database::collection to open it", "choose another --collection"),
     (
         "open it with Database::collection, which takes it as it is, or choose another name",
