@@ -153,8 +153,8 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("text.portolan");
-        let collection = Database::open(&path).unwrap();
-        let collection = collection.create_collection("docs", options_of(&setup)).unwrap();
+        let options = options_of(&setup);
+        let collection = Database::open(&path).unwrap().create_collection("docs", options).unwrap();
         let mut naive = Naive::new(setup);
         for batch in &batches {
             apply(&collection, &mut naive, batch);
