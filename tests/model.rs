@@ -54,7 +54,7 @@ use side::Side;
 
 /// Operations of one case, and cases of one shape: 9 shapes make 10,080 operations.
 const STEPS: usize = 140;
-const CASES: u32 = 1;
+const CASES: u32 = 8;
 /// Fields of records, each of one type.
 const FIELDS: [&str; 5] = ["number", "tag", "list", "price", "time"];
 
