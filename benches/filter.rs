@@ -1,6 +1,7 @@
-//! Filters of one and three clauses, negated ones too, over 1,000,000 records (`PORTOLAN_BENCH_RECORDS`), from the
-//! file to a bitmap: nothing is kept between two evaluations, the pages of the file are in
-//! memory. Tells the bytes of the index per record, and what it costs to write it.
+//! Filters of one and three clauses, negated ones too, over 1,000,000 records
+//! (`PORTOLAN_BENCH_RECORDS`), from the file to a bitmap: nothing is kept between two evaluations,
+//! the pages of the file are in memory. Tells the bytes of the index per record, and what it costs
+//! to write it.
 
 use std::error::Error;
 use std::path::Path;
