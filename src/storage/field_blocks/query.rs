@@ -262,7 +262,10 @@ impl Found {
         let (full, rest) = self.words.split_at(CHUNK);
         let is_found = |words: &[u64]| words.iter().any(|word| *word != 0);
         if is_found(full) {
-            let bytes: Vec<u8> = full.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let mut bytes = vec![0_u8; CHUNK * size_of::<u64>()];
+            for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(full) {
+                *bytes = word.to_le_bytes();
+            }
             self.done |= RoaringBitmap::from_lsb0_bytes(self.chunk << 16, &bytes);
         }
         self.chunk = if is_found(rest) { self.chunk + 1 } else { wanted };
