@@ -1,4 +1,6 @@
-//! Comparisons of the numbers in bit slices with bounds, 64 slots at a time (O'Neil and Quass, 1997).
+//! Comparisons of the numbers in bit slices with bounds, 64 slots at a time.
+//!
+//! O'Neil and Quass, "Improved Query Performance with Variant Indexes", 1997.
 
 use super::WORDS;
 use super::layout::SLICE_BYTES;
