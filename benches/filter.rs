@@ -1,6 +1,7 @@
-//! Filters of one and three clauses over 1,000,000 records (`PORTOLAN_BENCH_RECORDS`), from the
-//! file to a bitmap: nothing is kept between two evaluations, the pages of the file are in
-//! memory. Tells the bytes of the index per record, and what it costs to write it.
+//! Filters of one and three clauses, negated ones too, over 1,000,000 records
+//! (`PORTOLAN_BENCH_RECORDS`), from the file to a bitmap: nothing is kept between two evaluations,
+//! the pages of the file are in memory. Tells the bytes of the index per record, and what it costs
+//! to write it.
 
 use std::error::Error;
 use std::path::Path;
@@ -8,12 +9,18 @@ use std::sync::RwLock;
 use std::time::Instant;
 
 use divan::Bencher;
-use portolan::{Collection, CollectionOptions, Database, IndexFields, Metric, Record};
+use portolan::{Collection, CollectionOptions, Database, IndexFields, Metric, Record, Value};
 
 const RECORDS: i64 = 1_000_000;
 const BATCH: i64 = 1_000;
-const FILTERS: [&str; 8] = [
+/// The first time of a record, the begin of 2022, in microseconds.
+const FIRST: i64 = 1_640_995_200_000_000;
+const FILTERS: [&str; 12] = [
     "lang = \"en\" and 1990 <= year < 2010 and price < 10.5",
+    "lang = \"en\" and 2023-01-01 <= added < 2023-07-01 and price < 10.5",
+    "not (lang = \"en\" and 1990 <= year < 2010 and price < 10.5)",
+    "not lang = \"en\"",
+    "2023-01-01 <= added < 2023-07-01",
     "lang = \"en\"",
     "1990 <= year < 2010",
     "price < 10.5",
@@ -77,6 +84,9 @@ fn store(
             let record = Record::new(id).field("lang", lang).field("tags", tags);
             let record = record.field("year", 1970 + part(3, 50) as i64);
             let record = record.field("price", (random >> 11) as f64 / (1_u64 << 53) as f64 * 21.0);
+            // Distinct times of two years, in no order.
+            let added = FIRST + part(13, 63_072_000_000_000) as i64;
+            let record = record.field("added", Value::Timestamp(added));
             batch.upsert(record.field("path", format!("docs/{id}")))?;
         }
         batch.commit()?;

@@ -53,6 +53,8 @@ mod kernels;
 mod lexical;
 #[cfg(feature = "nim")]
 pub mod nim;
+#[cfg(all(doctest, feature = "nim", feature = "chunk"))]
+mod pages;
 #[cfg(feature = "nim")]
 mod pipeline;
 mod record;

@@ -8,6 +8,8 @@ mod around;
 mod common;
 #[path = "find/fusing.rs"]
 mod fusing;
+#[path = "find/listing.rs"]
+mod listing;
 #[path = "find/older.rs"]
 mod older;
 #[path = "find/ordering.rs"]

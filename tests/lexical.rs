@@ -8,29 +8,58 @@ use portolan::eval::beir;
 use portolan::eval::metrics::mean_scores;
 use portolan::{
     Collection, CollectionOptions, Database, DatabaseOptions, Error, Filter, Language, Metric,
-    Record, TextError, TextIndex, TextQuery, Verify,
+    Record, StopWords, TextError, TextIndex, TextQuery, Verify,
 };
 use proptest::prelude::*;
 
 #[path = "lexical/naive.rs"]
 mod naive;
 
-use naive::{Doc, Naive, Want};
+use naive::{Doc, Naive, Setup, Want};
 
 /// Words so that some are in nearly every text and some in few.
-const WORDS: [&str; 12] = [
-    "sea", "chart", "port", "ship", "wind", "star", "harbor", "anchor", "portolan", "Rhumb", "x7",
-    "isle",
+const WORDS: [&str; 19] = [
+    "sea", "the", "chart", "port", "ship", "wind", "star", "harbor", "anchor", "portolan", "Rhumb",
+    "x7", "isle", "of", "from", "ships", "Winds", "sailing", "harbors",
 ];
-const TITLE_WEIGHT: u8 = 3;
+
+fn setup() -> Setup {
+    let (language, stop_words) = (Language::None, StopWords::default());
+    Setup { language, stop_words, weights: [3, 1, 2], k1: 0.9, b: 0.4 }
+}
+
+/// Any language, stop words, weights and saturation.
+fn setups() -> impl Strategy<Value = Setup> {
+    let analyzer = prop_oneof![
+        Just((Language::None, StopWords::default())),
+        Just((Language::English, StopWords::None)),
+        Just((Language::English, StopWords::Short)),
+        Just((Language::English, StopWords::Full)),
+    ];
+    let weight = || prop_oneof![0..4_u8, Just(40)];
+    let k1 = prop_oneof![Just(0.0), Just(0.9), Just(1.2), 0.0..5.0_f32, Just(100.0)];
+    let b = prop_oneof![Just(0.0), Just(0.4), Just(1.0), 0.0..1.0_f32];
+    (analyzer, weight(), 1..4_u8, weight(), k1, b).prop_map(
+        |((language, stop_words), title, text, tag, k1, b)| Setup {
+            language,
+            stop_words,
+            weights: [title, text, tag],
+            k1,
+            b,
+        },
+    )
+}
+
+fn options_of(setup: &Setup) -> CollectionOptions {
+    CollectionOptions::new(2, Metric::Dot).text(setup.index())
+}
 
 fn options() -> CollectionOptions {
-    let index = TextIndex::new(Language::None).title(TITLE_WEIGHT).field("tag", 2);
-    CollectionOptions::new(2, Metric::Dot).text(index)
+    options_of(&setup())
 }
 
 fn naive() -> Naive {
-    Naive::new(TITLE_WEIGHT.into(), 2)
+    Naive::new(setup())
 }
 
 fn open(path: &Path) -> Collection {
@@ -64,8 +93,9 @@ fn part() -> impl Strategy<Value = Want> {
         5 => word().prop_map(Want::Any),
         1 => word().prop_map(Want::Must),
         1 => word().prop_map(Want::Not),
-        1 => text(1..3).prop_map(Want::Phrase),
+        1 => text(1..4).prop_map(Want::Phrase),
         1 => Just(Want::Begin("po".into())),
+        1 => Just(Want::Begin("ship".into())),
         1 => Just(Want::MustBegin("s".into())),
     ]
 }
@@ -116,14 +146,16 @@ proptest! {
 
     #[test]
     fn scores_and_order_are_those_of_a_naive_bm25(
+        setup in setups(),
         batches in proptest::collection::vec(proptest::collection::vec(change(), 1..30), 1..5),
         queries in proptest::collection::vec(
             (proptest::collection::vec(part(), 1..5), 0usize..3), 1..6),
     ) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("text.portolan");
-        let collection = open(&path);
-        let mut naive = naive();
+        let options = options_of(&setup);
+        let collection = Database::open(&path).unwrap().create_collection("docs", options).unwrap();
+        let mut naive = Naive::new(setup);
         for batch in &batches {
             apply(&collection, &mut naive, batch);
             for (wants, at_least) in &queries {
@@ -258,7 +290,7 @@ fn copies_and_repaired_files_search_alike() {
 }
 
 fn open_index() -> Option<TextIndex> {
-    Some(TextIndex::new(Language::None).title(TITLE_WEIGHT).field("tag", 2))
+    Some(setup().index())
 }
 
 #[test]

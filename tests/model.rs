@@ -3,26 +3,44 @@
 //! and named vector fields; the fields of one are all indexed, of the other only one is.
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
+#[cfg(feature = "nim")]
+#[path = "model/blended.rs"]
+mod blended;
+#[path = "model/chunked.rs"]
+mod chunked;
 #[path = "common/mod.rs"]
 mod common;
+#[path = "model/explained.rs"]
+mod explained;
 #[path = "model/filters.rs"]
 mod filters;
+#[path = "model/fused.rs"]
+mod fused;
 #[path = "model/hybrid.rs"]
 mod hybrid;
+#[path = "model/like.rs"]
+mod like;
+#[path = "model/records.rs"]
+mod records;
 #[cfg(feature = "nim")]
 #[path = "model/reranked.rs"]
 mod reranked;
 #[path = "model/searches.rs"]
 mod searches;
+#[cfg(feature = "nim")]
+#[path = "model/several.rs"]
+mod several;
 #[path = "model/shapes.rs"]
 mod shapes;
+#[path = "model/side.rs"]
+mod side;
 #[path = "model/words.rs"]
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use common::oracle::{Kept, Shape};
+use common::oracle::Shape;
 use common::{Content, Rng, content, depth, everything};
 use filters::{Predicate, predicate};
 use portolan::{
@@ -30,11 +48,15 @@ use portolan::{
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use records::{chunks_of, document, id_of, record_of, with_vector};
 use searches::Ask;
+use side::Side;
 
 /// Operations of one case, and cases of one shape: 9 shapes make 10,080 operations.
 const STEPS: usize = 140;
 const CASES: u32 = 8;
+/// Fields of records, each of one type.
+const FIELDS: [&str; 5] = ["number", "tag", "list", "price", "time"];
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -54,6 +76,11 @@ enum Op {
     /// By something else than the vectors.
     Ask {
         ask: Ask,
+        seed: u64,
+        filter: Option<Predicate>,
+    },
+    /// Both collections by one query.
+    Several {
         seed: u64,
         filter: Option<Predicate>,
     },
@@ -93,12 +120,14 @@ enum Change {
         id: u8,
         chunk: u8,
     },
-    /// A document as a whole, in so many chunks.
+    /// A document as a whole, in so many chunks, or cut by a chunker.
     Document {
         id: u8,
         seed: u64,
         chunks: u8,
+        cut: bool,
     },
+    DeleteDocument(u8),
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -107,8 +136,9 @@ fn change() -> impl Strategy<Value = Change> {
             .prop_map(|(id, seed, vector)| Change::Upsert { id, seed, vector }),
         4 => any::<u8>().prop_map(Change::Delete),
         1 => (0..6_u8, 0..5_u8).prop_map(|(id, chunk)| Change::DeleteChunk { id, chunk }),
-        2 => (0..6_u8, any::<u64>(), 0..5_u8)
-            .prop_map(|(id, seed, chunks)| Change::Document { id, seed, chunks }),
+        2 => (0..6_u8, any::<u64>(), 0..5_u8, any::<bool>())
+            .prop_map(|(id, seed, chunks, cut)| Change::Document { id, seed, chunks, cut }),
+        1 => (0..6_u8).prop_map(Change::DeleteDocument),
     ]
 }
 
@@ -127,9 +157,13 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Ask::Hybrid),
         3 => Just(Ask::Pages),
         2 => Just(Ask::Listed),
-        1 => Just(Ask::Like),
+        2 => Just(Ask::Like),
         1 => Just(Ask::Diverse),
-        2 => Just(Ask::Reranked),
+        2 => Just(Ask::Fused),
+        2 => Just(Ask::Explained),
+        2 => Just(Ask::Candidates),
+        1 => Just(Ask::Reranked),
+        2 => Just(Ask::Blended),
     ];
     let ask = (ask, any::<u64>(), prop::option::of(predicate()));
     prop_oneof![
@@ -138,12 +172,14 @@ fn op() -> impl Strategy<Value = Op> {
         22 => search
             .prop_map(|(seed, k, exact, filter)| Op::Search { seed, k, exact, filter }),
         22 => ask.prop_map(|(ask, seed, filter)| Op::Ask { ask, seed, filter }),
-        8 => any::<u8>().prop_map(Op::Get),
+        2 => (any::<u64>(), prop::option::of(predicate()))
+            .prop_map(|(seed, filter)| Op::Several { seed, filter }),
+        6 => any::<u8>().prop_map(Op::Get),
         3 => (1..200_usize).prop_map(|page| Op::Scan { page }),
         4 => Just(Op::Count),
         6 => (any::<bool>(), prop::bool::weighted(0.8))
             .prop_map(|(only_due, graph)| Op::Maintain { only_due, graph }),
-        2 => (0..3_usize, any::<bool>())
+        2 => (0..FIELDS.len(), any::<bool>())
             .prop_map(|(field, gradually)| Op::Index { field, gradually }),
         1 => Just(Op::IndexText),
         3 => Just(Op::Reopen),
@@ -151,61 +187,6 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Switch),
         1 => Just(Op::Recreate),
     ]
-}
-
-/// Even ids are integers, some below zero, odd ones strings.
-fn id_of(number: u8) -> RecordId {
-    if number.is_multiple_of(2) {
-        RecordId::Int(i64::from(number) - 100)
-    } else {
-        RecordId::Text(format!("id {number}"))
-    }
-}
-
-fn record_of(id: RecordId, seed: u64, dimensions: usize, vector: bool) -> Record {
-    let mut rng = Rng::new(seed);
-    let mut record = searches::content(Record::new(id), &mut rng);
-    if !rng.once_in(4) {
-        record = record.field("number", rng.below(8) as i64);
-    }
-    if !rng.once_in(3) {
-        record = record.field("tag", format!("tag {}", rng.below(4)));
-    }
-    if rng.once_in(3) {
-        let items: Vec<i64> = (0..rng.below(5)).map(|_| rng.below(4) as i64).collect();
-        record = record.field("list", items);
-    }
-    if vector { record.vector(rng.vector(dimensions)) } else { record }
-}
-
-fn document(number: u8) -> String {
-    format!("document {number}")
-}
-
-/// Chunks of a document, as they are stored.
-fn chunks_of(number: u8, seed: u64, count: u8, dimensions: usize) -> Vec<Record> {
-    let chunk = |at: u8| {
-        let seed = seed.wrapping_add(u64::from(at));
-        let id = RecordId::from(document(number)).chunk(at.into());
-        let record = record_of(id, seed, dimensions, true);
-        record.field("document", document(number)).field("chunk", i64::from(at))
-    };
-    (0..count).map(chunk).collect()
-}
-
-/// A record as a hit has it; what it has in named fields comes and goes with its vector.
-fn with_vector(record: &Record, vector: Option<Vec<f32>>) -> Record {
-    let mut record = record.clone();
-    record.vector = vector;
-    record.named_vectors.clear();
-    record
-}
-
-/// One collection and what it must hold.
-struct Side {
-    name: &'static str,
-    shape: Shape,
-    model: BTreeMap<RecordId, (Record, Option<Kept>)>,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -227,10 +208,9 @@ struct Run {
 impl Run {
     fn new(path: PathBuf, shapes: [Shape; 2]) -> Self {
         let mut names = ["first", "second"].into_iter();
-        let sides = shapes.map(|shape| Side {
-            name: names.next().expect("two names"),
-            shape,
-            model: BTreeMap::new(),
+        let sides = shapes.map(|shape| {
+            let name = names.next().expect("two names");
+            Side::new(name, shape, name == "first")
         });
         let mut run = Self { path, db: None, sides, at: 0, bulks: 0, recall: Recall::default() };
         run.open();
@@ -251,8 +231,8 @@ impl Run {
     }
 
     fn create(&self, side: usize) {
-        let Side { name, shape, .. } = &self.sides[side];
-        let options = searches::options(*shape, side == 0);
+        let Side { name, shape, all_fields, .. } = &self.sides[side];
+        let options = searches::options(*shape, *all_fields);
         self.db().create_collection(name, options).expect("a collection");
     }
 
@@ -274,6 +254,12 @@ impl Run {
             Op::Ask { ask, seed, filter } => {
                 ask.check(&self.collection(), &self.sides[self.at], *seed, filter.as_ref());
             }
+            #[cfg(feature = "nim")]
+            Op::Several { seed, filter } => {
+                several::check(self.db(), &self.sides, *seed, filter.as_ref());
+            }
+            #[cfg(not(feature = "nim"))]
+            Op::Several { .. } => {}
             Op::Get(id) => {
                 let id = id_of(*id);
                 let found = self.collection().get(&id).expect("a lookup");
@@ -286,7 +272,7 @@ impl Run {
                 assert_eq!(count, self.side().model.len() as u64);
             }
             Op::Index { field, gradually } => {
-                let (docs, name) = (self.collection(), ["number", "tag", "list"][*field]);
+                let (docs, name) = (self.collection(), FIELDS[*field]);
                 let built = if *gradually {
                     docs.declare_field_gradually(name)
                 } else {
@@ -344,19 +330,21 @@ impl Run {
                     batch.delete(id.clone());
                     deleted += usize::from(side.model.remove(&id).is_some());
                 }
-                Change::Document { id, seed, chunks } => {
-                    let chunks = chunks_of(*id, *seed, *chunks, side.shape.dimensions);
+                Change::Document { id, seed, chunks, cut } => {
+                    let dimensions = side.shape.dimensions;
+                    let chunks = match cut {
+                        true => chunked::cut(*id, *seed, *chunks, dimensions),
+                        false => chunks_of(*id, *seed, *chunks, dimensions),
+                    };
                     batch.replace_document(document(*id), chunks.clone()).expect("valid chunks");
                     upserted += chunks.len();
                     let new: Vec<RecordId> = chunks.iter().map(|chunk| chunk.id.clone()).collect();
-                    let before = side.model.len();
-                    let is_stale = |record: &Record| {
-                        record.metadata.get("document") == Some(&document(*id).into())
-                            && !new.contains(&record.id)
-                    };
-                    side.model.retain(|_, (record, _)| !is_stale(record));
-                    deleted += before - side.model.len();
+                    deleted += side.prune(&document(*id), &new);
                     chunks.into_iter().for_each(|chunk| side.insert(chunk));
+                }
+                Change::DeleteDocument(id) => {
+                    batch.delete_document(document(*id));
+                    deleted += side.prune(&document(*id), &[]);
                 }
             }
         }
@@ -487,47 +475,6 @@ impl Run {
         for (found, expected) in found.iter().zip(&expected) {
             assert_eq!(found, expected);
         }
-    }
-}
-
-impl Side {
-    fn insert(&mut self, record: Record) {
-        let kept = record.vector.as_ref().map(|vector| self.shape.keep(vector));
-        self.model.insert(record.id.clone(), (record, kept));
-    }
-
-    /// What `get` must return.
-    fn expected(&self, id: &RecordId) -> Option<Record> {
-        let (record, kept) = self.model.get(id)?;
-        let mut record = record.clone();
-        record.vector = kept.as_ref().map(|kept| kept.values.clone());
-        Some(record)
-    }
-
-    /// A stored vector, or a new one.
-    fn query(&self, seed: u64) -> Vec<f32> {
-        let mut rng = Rng::new(seed);
-        if rng.once_in(3) && !self.model.is_empty() {
-            let at = rng.below(self.model.len() as u64) as usize;
-            if let Some(vector) = self.model.values().nth(at).and_then(|(r, _)| r.vector.clone()) {
-                return vector;
-            }
-        }
-        rng.vector(self.shape.dimensions)
-    }
-
-    /// Score and tolerance of all that pass.
-    fn scores(&self, query: &Kept, filter: Option<&Predicate>) -> BTreeMap<RecordId, (f64, f64)> {
-        let passing = self
-            .model
-            .values()
-            .filter(|(record, _)| filter.is_none_or(|filter| filter.holds(record)));
-        let scored = passing.filter_map(|(record, kept)| {
-            let kept = kept.as_ref()?;
-            let score = self.shape.score(query, kept);
-            Some((record.id.clone(), (score, self.shape.tolerance(query, kept))))
-        });
-        scored.collect()
     }
 }
 

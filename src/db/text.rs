@@ -257,10 +257,11 @@ impl TextSearch {
         let snapshot = snapshot.as_ref();
         let (searched, matching) = self.find(snapshot)?;
         let records = collection.manifest(snapshot)?.records;
-        let scored = searched.scored;
+        let (scored, vain) = (searched.scored, searched.vain);
         let neighbor = |Scored { slot, score }| Neighbor { slot: slot.0, score };
         let hits = collection.hits(snapshot, searched.best.into_iter().map(neighbor).collect())?;
-        let report = posted(begin, scored, matching.as_deref(), records);
+        let mut report = posted(begin, scored, matching.as_deref(), records);
+        report.warnings.extend(vain.map(str::to_owned));
         Ok(Hits { hits, report })
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value as Json, json};
 
-use super::predicate::{Predicate, check_comparison};
+use super::predicate::check_comparison;
 use super::{DEPTH_MAX, Filter, FilterError};
 use crate::record::{RecordId, Value, check_field_name, time};
 
@@ -50,13 +50,10 @@ impl Filter {
     ///
     /// # Errors
     /// [`FilterError::Json`] with the place as a JSON pointer (RFC 6901);
-    /// [`FilterError::JsonRefused`] with the place, for what a filter as text is refused for too;
-    /// [`FilterError::TooDeep`].
+    /// [`FilterError::JsonRefused`] with the place, for what a filter as text is refused for too,
+    /// [`FilterError::TooDeep`] among it.
     pub fn from_json(json: &Json) -> Result<Self, FilterError> {
-        let filter = read(json, &mut Vec::new())?;
-        // How deep it is with what its texts hold.
-        Predicate::of(&filter)?;
-        Ok(filter)
+        read(json, &mut Vec::new(), 0)
     }
 
     /// The filter as JSON, which [`Filter::from_json`] reads back as the same filter.
@@ -111,24 +108,28 @@ impl Filter {
 /// The way to what is being read: names and places.
 type Place = Vec<String>;
 
-fn read(json: &Json, place: &mut Place) -> Result<Filter, FilterError> {
-    // A name and a place in its list; what is deeper is refused before the stack ends.
-    if place.len() > 2 * DEPTH_MAX {
-        return Err(FilterError::TooDeep);
+/// Reads a filter that stands in so many others; what is deeper than filters may be is refused
+/// before the stack ends.
+fn read(json: &Json, place: &mut Place, depth: usize) -> Result<Filter, FilterError> {
+    if depth > DEPTH_MAX {
+        return Err(refused(place, FilterError::TooDeep));
     }
     match json {
-        Json::String(text) => text.parse().map_err(|error| refused(place, error)),
-        Json::Array(_) => Ok(Filter::And(many(json, place)?)),
+        Json::String(text) => {
+            let filter: Filter = text.parse().map_err(|error| refused(place, error))?;
+            shallow(filter, place, depth)
+        }
+        Json::Array(_) => Ok(Filter::And(many(json, place, depth)?)),
         Json::Object(object) => match (object.len(), object.iter().next()) {
             (1, Some((name, inner))) if ["and", "or", "not", "id"].contains(&name.as_str()) => {
-                within(place, name, |place| joined(name, inner, place))
+                within(place, name, |place| joined(name, inner, place, depth))
             }
             _ => match object.get("field") {
                 Some(Json::String(field)) => {
                     let filter = compared(field, object, place)?;
                     let checked = check_field_name(field).map_err(FilterError::Field);
                     match checked.and_then(|()| check_comparison(&filter)) {
-                        Ok(()) => Ok(filter),
+                        Ok(()) => shallow(filter, place, depth),
                         Err(error) => Err(refused(place, error)),
                     }
                 }
@@ -145,18 +146,43 @@ fn read(json: &Json, place: &mut Place) -> Result<Filter, FilterError> {
     }
 }
 
-fn joined(name: &str, inner: &Json, place: &mut Place) -> Result<Filter, FilterError> {
+fn joined(
+    name: &str,
+    inner: &Json,
+    place: &mut Place,
+    depth: usize,
+) -> Result<Filter, FilterError> {
     match name {
-        "and" => Ok(Filter::And(many(inner, place)?)),
-        "or" => Ok(Filter::Or(many(inner, place)?)),
-        "not" => Ok(read(inner, place)?.negate()),
+        "and" => Ok(Filter::And(many(inner, place, depth)?)),
+        "or" => Ok(Filter::Or(many(inner, place, depth)?)),
+        "not" => Ok(read(inner, place, depth + 1)?.negate()),
         _ => Ok(Filter::Ids(listed(inner, place, id)?)),
     }
 }
 
-fn many(json: &Json, place: &mut Place) -> Result<Vec<Filter>, FilterError> {
+/// A filter that was read whole, unless it is too deep where it stands.
+fn shallow(filter: Filter, place: &Place, depth: usize) -> Result<Filter, FilterError> {
+    match depth + levels(&filter) > DEPTH_MAX {
+        true => Err(refused(place, FilterError::TooDeep)),
+        false => Ok(filter),
+    }
+}
+
+/// How many filters stand in one another below this one.
+fn levels(filter: &Filter) -> usize {
+    match filter {
+        Filter::And(inner) | Filter::Or(inner) => {
+            inner.iter().map(|one| levels(one) + 1).max().unwrap_or_default()
+        }
+        Filter::Not(inner) => levels(inner) + 1,
+        _ => 0,
+    }
+}
+
+/// Filters that stand in one of that depth.
+fn many(json: &Json, place: &mut Place, depth: usize) -> Result<Vec<Filter>, FilterError> {
     match json {
-        Json::Array(_) => listed(json, place, read),
+        Json::Array(_) => listed(json, place, |json, place| read(json, place, depth + 1)),
         other => Err(wrong(place, "a list of filters", &other.to_string())),
     }
 }
@@ -242,7 +268,7 @@ fn range(
 }
 
 fn value(json: &Json, place: &mut Place) -> Result<Value, FilterError> {
-    let expected = "a text, a number, true, false, null or {\"$timestamp\": ...}";
+    let mut expected = "a text, a number, true, false, null or {\"$timestamp\": ...}";
     let found = match json {
         Json::Null => Some(Value::Null),
         Json::Bool(value) => Some(Value::Bool(*value)),
@@ -252,7 +278,12 @@ fn value(json: &Json, place: &mut Place) -> Result<Value, FilterError> {
             None => number.as_f64().map(Value::Float),
         },
         Json::Object(object) if object.len() == 1 => match object.get("$timestamp") {
-            Some(Json::String(text)) => time::parse(text).map(Value::Timestamp),
+            Some(Json::String(text)) => {
+                if time::lacks_zone(text) {
+                    expected = "a time with its zone, Z or as +01:00, at its end";
+                }
+                time::parse(text).map(Value::Timestamp)
+            }
             Some(micros) => micros.as_i64().map(Value::Timestamp),
             None => None,
         },

@@ -104,6 +104,10 @@ fn number(rest: &str, at: usize) -> Result<(Token, usize), FilterError> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '+' | '-' | '@');
     let end = rest.find(|c: char| !is_part(c)).unwrap_or(rest.len());
     let written = &rest[..end];
+    if time::lacks_zone(written) {
+        let (at, rest) = (at + end, rest.get(end..).unwrap_or_default());
+        return Err(syntax(at, "the zone of the time, Z or as +01:00,", rest));
+    }
     let value = match written.strip_prefix('@') {
         Some(micros) => micros.parse().ok().map(Value::Timestamp),
         None => of_number(written),

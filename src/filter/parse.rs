@@ -10,7 +10,7 @@
 //!            / field ( "=" / "!=" / "<" / "<=" / ">" / ">=" ) value
 //!            / field "is" [ "not" ] "null"
 //!            / value ( "<" / "<=" / ">" / ">=" ) field [ the same direction, value ]
-//!            / field [ "not" ] "in" "[" [ value *( "," value ) ] "]"
+//!            / field [ "not" ] "in" ( "(" [ value *( "," value ) ] ")" / "[" ... "]" )
 //! field      = a name of letters, digits and _ . - / that begins with a letter or _, and is no
 //!              keyword and not "id"; any other between backquotes
 //! id         = "text" as in JSON / integer, the id of a record
@@ -220,20 +220,7 @@ impl Parser<'_> {
     }
 
     fn ids(&mut self) -> Result<Vec<RecordId>, FilterError> {
-        let (close, separator) = match self.peek() {
-            Token::Symbol("(") => (")", "\",\" or \")\""),
-            Token::Symbol("[") => ("]", "\",\" or \"]\""),
-            _ => return Err(self.expected("\"(\" and ids")),
-        };
-        self.next += 1;
-        let mut ids = Vec::new();
-        while !self.take_symbol(close) {
-            if !ids.is_empty() && !self.take_symbol(",") {
-                return Err(self.expected(separator));
-            }
-            ids.push(self.id()?);
-        }
-        Ok(ids)
+        self.list("\"(\" and ids", Self::id)
     }
 
     fn id(&mut self) -> Result<RecordId, FilterError> {
@@ -264,11 +251,11 @@ impl Parser<'_> {
     /// What follows a field.
     fn of_field(&mut self, field: String) -> Result<Filter, FilterError> {
         if self.take_keyword("in") {
-            return Ok(Filter::In(field, self.list()?));
+            return Ok(Filter::In(field, self.values()?));
         }
         if self.take_keyword("not") {
             if self.take_keyword("in") {
-                return Ok(Filter::In(field, self.list()?).negate());
+                return Ok(Filter::In(field, self.values()?).negate());
             }
             return Err(self.expected("\"in\""));
         }
@@ -343,23 +330,30 @@ impl Parser<'_> {
         Some(order)
     }
 
-    fn list(&mut self) -> Result<Vec<Value>, FilterError> {
-        if !self.take_symbol("[") {
-            return Err(self.expected("\"[\" and values"));
-        }
-        let mut values = Vec::new();
-        if self.take_symbol("]") {
-            return Ok(values);
-        }
-        loop {
-            values.push(self.value()?);
-            if self.take_symbol("]") {
-                return Ok(values);
+    fn values(&mut self) -> Result<Vec<Value>, FilterError> {
+        self.list("\"[\" and values", Self::value)
+    }
+
+    /// What stands between brackets of one kind.
+    fn list<T>(
+        &mut self,
+        what: &'static str,
+        one: fn(&mut Self) -> Result<T, FilterError>,
+    ) -> Result<Vec<T>, FilterError> {
+        let (close, separator) = match self.peek() {
+            Token::Symbol("(") => (")", "\",\" or \")\""),
+            Token::Symbol("[") => ("]", "\",\" or \"]\""),
+            _ => return Err(self.expected(what)),
+        };
+        self.next += 1;
+        let mut items = Vec::new();
+        while !self.take_symbol(close) {
+            if !items.is_empty() && !self.take_symbol(",") {
+                return Err(self.expected(separator));
             }
-            if !self.take_symbol(",") {
-                return Err(self.expected("\",\" or \"]\""));
-            }
+            items.push(one(self)?);
         }
+        Ok(items)
     }
 
     /// The value that a field is compared with.

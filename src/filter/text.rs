@@ -205,6 +205,8 @@ mod tests {
             ("`not` IN [1, \"a\", null]", {
                 Filter::In("not".to_owned(), vec![1.into(), "a".into(), Value::Null])
             }),
+            ("a in (1, 2)", Filter::any_of("a", [1, 2])),
+            ("a not in ( )", Filter::In("a".to_owned(), Vec::new()).negate()),
             ("a not in []", Filter::In("a".to_owned(), Vec::new()).negate()),
             ("x = true and y = false", Filter::eq("x", true).and(Filter::eq("y", false))),
             ("a=1 and b=2 and c=3", {
@@ -271,8 +273,11 @@ mod tests {
             ("id in 5", 6, "\"(\""),
             ("1 < id < 5", 4, "in backquotes"),
             ("exists(id)", 7, "in backquotes"),
-            ("`id` in (1)", 8, "\"[\""),
-            ("a in (1)", 5, "\"[\""),
+            ("`id` in 1", 8, "\"[\""),
+            ("a in (1 2)", 8, "\",\" or \")\""),
+            ("a in (1]", 7, "\",\" or \")\""),
+            ("a < 2024-01-31T10:00:00", 23, "the zone of the time"),
+            ("a < 2024-01-31T10:00:00.5 and b = 1", 25, "the zone of the time"),
             ("a is 5", 5, "\"null\""),
             ("a is not 5", 9, "\"null\""),
         ] {

@@ -38,6 +38,7 @@ mod stop_words;
 mod syntax;
 mod text_error;
 mod update;
+mod vain;
 mod words;
 
 pub(crate) use analysis::terms;

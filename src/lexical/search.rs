@@ -37,6 +37,8 @@ pub(crate) struct Searched {
     pub(crate) terms: usize,
     /// Texts whose score was summed up.
     pub(crate) scored: u64,
+    /// Why the query can find nothing, whatever the texts.
+    pub(crate) vain: Option<&'static str>,
 }
 
 /// The best `limit` texts of those that pass.
@@ -55,7 +57,7 @@ pub(crate) fn search(
         return Ok(Searched::default());
     }
     let Some(plan) = Plan::new(snapshot, collection, index, query)? else {
-        return Ok(Searched::default());
+        return Ok(Searched { vain: query.in_vain(index), ..Searched::default() });
     };
     let bounds = Vec::with_capacity(plan.cursors.len());
     let mut search = Search {
@@ -270,6 +272,7 @@ impl Search<'_> {
         let scoring = self.plan.scoring;
         let scored = |(points, slot)| Scored { slot: Slot(slot), score: scoring.score(points) };
         let best = self.best.into_sorted().map(scored);
-        Searched { best: best.collect(), terms: self.plan.terms, scored: self.scored }
+        let (terms, scored) = (self.plan.terms, self.scored);
+        Searched { best: best.collect(), terms, scored, vain: None }
     }
 }

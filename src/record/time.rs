@@ -52,6 +52,11 @@ pub fn parse(text: &str) -> Option<i64> {
     Some(midnight + time - offset_of(offset)?)
 }
 
+/// Whether nothing but its zone is missing of a time.
+pub fn lacks_zone(text: &str) -> bool {
+    parse(text).is_none() && parse(&format!("{text}Z")).is_some()
+}
+
 /// Numbers of so many digits with two separators between.
 fn numbers(text: &str, between: [char; 2], digits: [usize; 3]) -> Option<[i64; 3]> {
     let (first, rest) = text.split_once(between[0])?;

@@ -138,6 +138,21 @@ pub(crate) fn entry_value(value: &Value) -> Option<Vec<u8>> {
     Some(key)
 }
 
+/// A value as blocks have it, of the value as entries have it. Bytes that are no value give others
+/// that are none.
+pub(crate) fn block_of_entry(entry: &[u8]) -> Vec<u8> {
+    let number = || {
+        let rest = entry.strip_prefix(&[NUMBER])?;
+        let (float, integer) = rest.split_first_chunk()?;
+        Some((u64::from_be_bytes(*float), u64::from_be_bytes(integer.try_into().ok()?)))
+    };
+    let Some((float, integer)) = number() else { return entry.to_vec() };
+    let float = f64::from_bits(if float >> 63 == 1 { float ^ 1 << 63 } else { !float });
+    let mut key = Vec::new();
+    push_block_number(&mut key, float, (integer ^ 1 << 63).cast_signed());
+    key
+}
+
 /// As [`push_number`], but an integer that the float alone tells takes a byte, not eight.
 fn push_block_number(key: &mut Vec<u8>, float: f64, integer: i64) {
     key.push(NUMBER);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portolan::TextQuery;
+use portolan::{Language, StopWords, TextIndex, TextQuery};
 
 /// The content of a record.
 #[derive(Debug, Clone)]
@@ -35,22 +35,70 @@ pub fn query(wants: &[Want]) -> TextQuery {
     })
 }
 
-fn words(text: &str) -> Vec<String> {
-    text.split(' ').filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+/// How texts are indexed and scored.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub language: Language,
+    pub stop_words: StopWords,
+    /// Weights of title, text and tag.
+    pub weights: [u8; 3],
+    pub k1: f32,
+    pub b: f32,
+}
+
+/// What Snowball's English makes of the words that occur here and are no stems.
+const STEMS: [(&str, &str); 5] = [
+    ("ships", "ship"),
+    ("winds", "wind"),
+    ("harbors", "harbor"),
+    ("sailing", "sail"),
+    ("isle", "isl"),
+];
+
+impl Setup {
+    /// The same for the library.
+    pub fn index(&self) -> TextIndex {
+        let [title, text, tag] = self.weights;
+        let index = TextIndex::new(self.language).stop_words(self.stop_words);
+        index.title(title).text(text).field("tag", tag).k1(self.k1).b(self.b)
+    }
+
+    /// The term of a word; none if it is left out. Words with a stop word's meaning here are "the"
+    /// and "of", and "from" in the full list alone.
+    fn term(&self, word: &str) -> Option<String> {
+        let word = word.to_lowercase();
+        if self.language == Language::None {
+            return Some(word);
+        }
+        let is_left_out = match self.stop_words {
+            StopWords::Short => ["the", "of"].contains(&word.as_str()),
+            StopWords::Full => ["the", "of", "from"].contains(&word.as_str()),
+            _ => false,
+        };
+        let stem = STEMS.iter().find(|(of, _)| *of == word);
+        (!is_left_out).then(|| stem.map_or(word, |(_, stem)| (*stem).to_owned()))
+    }
+
+    /// Words in their places.
+    fn places(&self, text: &str) -> Vec<Option<String>> {
+        text.split(' ').filter(|word| !word.is_empty()).map(|word| self.term(word)).collect()
+    }
+
+    fn words(&self, text: &str) -> Vec<String> {
+        self.places(text).into_iter().flatten().collect()
+    }
 }
 
 /// Records by id, with the number of the change that made them.
 pub struct Naive {
-    title_weight: f64,
-    tag_weight: f64,
+    setup: Setup,
     docs: BTreeMap<i64, (u64, Doc)>,
     changes: u64,
 }
 
 impl Naive {
-    pub fn new(title_weight: u32, tag_weight: u32) -> Self {
-        let (title_weight, tag_weight) = (title_weight.into(), tag_weight.into());
-        Self { title_weight, tag_weight, docs: BTreeMap::new(), changes: 0 }
+    pub fn new(setup: Setup) -> Self {
+        Self { setup, docs: BTreeMap::new(), changes: 0 }
     }
 
     pub fn change(&mut self, id: i64, doc: Option<Doc>) {
@@ -61,20 +109,26 @@ impl Naive {
         };
     }
 
-    fn fields<'d>(&self, doc: &'d Doc) -> [(&'d str, f64); 3] {
-        [(&doc.title, self.title_weight), (&doc.text, 1.0), (&doc.tag, self.tag_weight)]
+    /// Fields that are indexed, with their weights.
+    fn fields<'d>(&self, doc: &'d Doc) -> impl Iterator<Item = (&'d str, f64)> + use<'d> {
+        let texts = [doc.title.as_str(), &doc.text, &doc.tag].into_iter();
+        let weights = self.setup.weights.map(f64::from);
+        texts.zip(weights).filter(|(_, weight)| *weight > 0.0)
     }
 
     fn count(&self, doc: &Doc, is: impl Fn(&str) -> bool) -> f64 {
         let of = |(text, weight): (&str, f64)| {
-            weight * words(text).iter().filter(|word| is(word)).count() as f64
+            weight * self.setup.words(text).iter().filter(|word| is(word)).count() as f64
         };
-        self.fields(doc).into_iter().map(of).sum()
+        self.fields(doc).map(of).sum()
     }
 
-    fn has_phrase(&self, doc: &Doc, phrase: &[String]) -> bool {
-        let mut fields = self.fields(doc).into_iter();
-        fields.any(|(text, _)| words(text).windows(phrase.len()).any(|found| found == phrase))
+    /// Words that are left out of a phrase stand for any.
+    fn has_phrase(&self, doc: &Doc, phrase: &[Option<String>]) -> bool {
+        let is_it = |found: &[Option<String>]| {
+            found.iter().zip(phrase).all(|(own, wanted)| wanted.is_none() || own == wanted)
+        };
+        self.fields(doc).any(|(text, _)| self.setup.places(text).windows(phrase.len()).any(is_it))
     }
 
     /// Terms of all records, with how many have each.
@@ -82,7 +136,7 @@ impl Naive {
         let mut found: BTreeMap<String, f64> = BTreeMap::new();
         for (_, doc) in self.docs.values() {
             let mut own: Vec<String> =
-                self.fields(doc).into_iter().flat_map(|(text, _)| words(text)).collect();
+                self.fields(doc).flat_map(|(text, _)| self.setup.words(text)).collect();
             own.sort();
             own.dedup();
             own.into_iter().for_each(|word| *found.entry(word).or_default() += 1.0);
@@ -107,6 +161,7 @@ impl Naive {
         let mut optional: Vec<Vec<String>> = Vec::new();
         let mut required: Vec<Vec<String>> = Vec::new();
         let (mut excluded, mut phrases) = (Vec::new(), Vec::new());
+        let words = |text: &str| self.setup.words(text);
         let begins = |begin: &str| -> Vec<String> {
             frequencies.keys().filter(|word| word.starts_with(begin)).cloned().collect()
         };
@@ -119,7 +174,12 @@ impl Naive {
                     continue;
                 }
                 Want::Phrase(text) => {
-                    phrases.push(words(text));
+                    // It begins and ends with words that count.
+                    let mut places = self.setup.places(text);
+                    while places.pop_if(|last| last.is_none()).is_some() {}
+                    let first = places.iter().take_while(|place| place.is_none()).count();
+                    places.drain(..first);
+                    phrases.extend((!places.is_empty()).then_some(places));
                     (words(text), false, &mut required)
                 }
                 Want::Begin(begin) => (begins(begin), true, &mut optional),
@@ -161,7 +221,8 @@ impl Naive {
                 .map(|(term, (times, counts_as))| {
                     let count = self.count(doc, |word| word == term);
                     let texts = counts_as.or(frequencies.get(term).copied()).unwrap_or(0.0);
-                    let norm = 0.9 * (1.0 - 0.4 + 0.4 * length / (sum / all));
+                    let (k1, b) = (f64::from(self.setup.k1), f64::from(self.setup.b));
+                    let norm = k1 * (1.0 - b + b * length / (sum / all));
                     if count > 0.0 { times * idf(texts) * count / (count + norm) } else { 0.0 }
                 })
                 .sum();

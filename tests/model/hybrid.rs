@@ -1,54 +1,94 @@
-//! One query over five lists that go as deep as there are records: what is found, counted and
-//! grouped, cut into pages, and what each hit has with it.
+//! One query over five lists that go as deep as there are records: what is found, in which order,
+//! counted and grouped, cut into pages, and what each hit has with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use portolan::{
-    Collection, Dense, Facet, Find, Fusion, Hit, Lexical, Matrix, Multi, Normalization, Record,
-    RecordId, Sparse, Value,
+    Collection, Dense, Facet, Filter, Find, Fusion, Hit, Lexical, Matrix, Multi, Normalization,
+    Record, RecordId, Sparse, Value,
 };
 
 use super::common::Rng;
+use super::fused::{Single, check_order, fused};
 use super::searches::{IMAGE, WORDS, ids, matrix, terms};
 use super::shapes::filtered;
 use super::words::marks;
-use super::{Predicate, Side, with_vector};
+use super::{FIELDS, Predicate, Side, with_vector};
 
 /// Records whose order is compared in one query over several lists.
 const LIMIT: usize = 12;
 
-/// What the five lists look for.
-struct Asked {
+/// What the five lists look for, how much each counts, and how they become one.
+pub struct Asked {
     vector: Vec<f32>,
     image: Vec<f32>,
     matrix: Matrix,
     pairs: Vec<(u32, f32)>,
     word: &'static str,
-    fusion: Fusion,
+    weights: [f64; LISTS],
+    /// The least score of the sparse list; no record has just that.
+    least: f32,
+    pub fusion: Fusion,
 }
 
+/// What the lists are, in their order.
+pub const KINDS: [&str; LISTS] = ["dense", "dense", "text", "multi", "sparse"];
+const LISTS: usize = 5;
+
 impl Asked {
-    fn any(side: &Side, rng: &mut Rng) -> Self {
+    pub fn any(side: &Side, rng: &mut Rng) -> Self {
         let z_score = Fusion::Weighted(Normalization::ZScore);
+        let fusions = [
+            Fusion::rrf(),
+            Fusion::Rrf { k: 0.5 },
+            Fusion::weighted(),
+            z_score,
+            Fusion::Weighted(Normalization::None),
+        ];
         Self {
             vector: side.query(rng.next()),
             image: rng.vector(IMAGE.dimensions),
             matrix: matrix(rng),
             pairs: terms(rng),
             word: WORDS[rng.below(8) as usize],
-            fusion: [Fusion::rrf(), Fusion::weighted(), z_score][rng.below(3) as usize],
+            weights: std::array::from_fn(|_| [1.0, 1.0, 0.0, 0.3, 2.0][rng.below(5) as usize]),
+            // Scores are multiples of a 64th.
+            least: if rng.once_in(2) { rng.below(64) as f32 / 64.0 + 1.0 / 128.0 } else { 0.0 },
+            fusion: fusions[rng.below(5) as usize],
         }
     }
 
-    fn find(&self, docs: &Collection, depth: usize) -> Find {
-        docs.find()
-            .dense_with(Dense::new(self.vector.clone()).exact())
-            .dense_with(Dense::new(self.image.clone()).field("image").exact())
-            .text_with(Lexical::new(self.word))
-            .multi_with(Multi::new("tokens", self.matrix.clone()).exact())
-            .sparse_with(Sparse::new("terms", self.pairs.clone()))
-            .fusion(self.fusion)
-            .depth(depth)
+    /// Adds one of the lists.
+    fn list(&self, find: Find, at: usize) -> Find {
+        let weight = self.weights[at];
+        match at {
+            0 => find.dense_with(Dense::new(self.vector.clone()).exact().weight(weight)),
+            1 => {
+                let image = Dense::new(self.image.clone()).field("image").exact();
+                find.dense_with(image.weight(weight))
+            }
+            2 => find.text_with(Lexical::new(self.word).weight(weight)),
+            3 => find.multi_with(Multi::new("tokens", self.matrix.clone()).exact().weight(weight)),
+            _ => {
+                let sparse = Sparse::new("terms", self.pairs.clone()).weight(weight);
+                find.sparse_with(sparse.min_score(self.least))
+            }
+        }
+    }
+
+    pub fn find(&self, docs: &Collection, depth: usize) -> Find {
+        let find = docs.find().fusion(self.fusion).depth(depth);
+        (0..LISTS).fold(find, |find, at| self.list(find, at))
+    }
+
+    /// What each list finds when it is asked alone.
+    pub fn singles(&self, docs: &Collection, depth: usize, filter: Option<&Filter>) -> Vec<Single> {
+        let single = |at| {
+            let find = filtered(self.list(docs.find(), at).depth(depth), filter);
+            let hits = find.limit(depth).run().expect("a query of one list").hits;
+            (self.weights[at], hits.into_iter().map(|hit| (hit.id, hit.score)).collect())
+        };
+        (0..LISTS).map(single).collect()
     }
 
     /// What any of the lists finds, however they are fused.
@@ -59,7 +99,9 @@ impl Asked {
         for scores in [dense, image, side.maxsim(&self.matrix, filter)] {
             expected.extend(scores.into_keys());
         }
-        expected.extend(side.sparse(&self.pairs, filter).into_keys());
+        let mut sparse = side.sparse(&self.pairs, filter);
+        sparse.retain(|_, (score, _)| *score >= f64::from(self.least));
+        expected.extend(sparse.into_keys());
         expected
     }
 }
@@ -85,13 +127,16 @@ fn counted<'r>(records: impl Iterator<Item = &'r Record>, field: &str) -> BTreeM
 pub fn check_hybrid(docs: &Collection, side: &Side, rng: &mut Rng, filter: Option<&Predicate>) {
     let depth = side.model.len() + 1;
     let asked = Asked::any(side, rng);
-    let field = ["number", "tag", "list"][rng.below(3) as usize];
-    let find = filtered(asked.find(docs, depth), filter, rng);
+    let field = FIELDS[rng.below(FIELDS.len() as u64) as usize];
     let expected = asked.expected(side, filter);
+    let given = filter.map(|filter| filter.filter(rng));
+    let find = filtered(asked.find(docs, depth), given.as_ref());
 
     let facets = [Facet::new(field).limit(50), Facet::new(field).of_found().limit(50)];
     let found = find.clone().facets(facets).limit(depth).run().expect("a query");
     assert!(ids(&found.hits) == expected && found.hits.len() == expected.len(), "what is found");
+    let order = fused(asked.fusion, &asked.singles(docs, depth, given.as_ref()), side);
+    check_order(&found.hits, &order, depth, &format!("{:?}", asked.fusion));
     let of_found = || expected.iter().map(|id| &side.model[id].0);
     let wanted = [counted(side.passing(filter), field), counted(of_found(), field)];
     for (facet, wanted) in found.facets.iter().zip(wanted) {
@@ -145,7 +190,8 @@ impl Side {
 pub fn check_pages(docs: &Collection, side: &Side, rng: &mut Rng, filter: Option<&Predicate>) {
     let depth = side.model.len() + 1;
     let asked = Asked::any(side, rng);
-    let find = filtered(asked.find(docs, depth), filter, rng);
+    let given = filter.map(|filter| filter.filter(rng));
+    let find = filtered(asked.find(docs, depth), given.as_ref());
     let find = find.with_vectors().highlights().neighbors(1);
     let all = find.clone().limit(depth).run().expect("a query").hits;
     assert!(ids(&all) == asked.expected(side, filter), "what is found");

@@ -10,13 +10,18 @@ use super::searches::WORDS;
 use super::{Predicate, Side};
 
 /// A score of few values, so that there are ties.
-fn score(seed: u64, passage: &str) -> f32 {
+pub fn score(seed: u64, passage: &str) -> f32 {
     let hash = passage.bytes().fold(seed, |hash, byte| hash.wrapping_mul(31) ^ u64::from(byte));
     Rng::new(hash).below(40) as f32 / 4.0 - 5.0
 }
 
-fn reranker(seed: u64) -> impl Reranker {
+pub fn reranker(seed: u64) -> impl Reranker {
     rerank_fn(move |_, passages| passages.iter().map(|text| score(seed, text)).collect())
+}
+
+pub fn runtime() -> tokio::runtime::Runtime {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime")
 }
 
 fn scored(answer: &Answer) -> Vec<(RecordId, Option<f32>)> {
@@ -26,8 +31,7 @@ fn scored(answer: &Answer) -> Vec<(RecordId, Option<f32>)> {
 /// All records with a word, best first by the text that they have now, equal ones in the order of
 /// the search; and of two stages the second orders what the first put in front.
 pub fn check_reranked(docs: &Collection, side: &Side, rng: &mut Rng, filter: Option<&Predicate>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = runtime();
     let word = WORDS[rng.below(8) as usize];
     let (first_seed, second_seed) = (rng.next(), rng.next());
     let (first, second) = (reranker(first_seed), reranker(second_seed));

@@ -11,8 +11,11 @@ use portolan::{
 
 use super::common::Rng;
 use super::common::oracle::Shape;
+use super::explained::check_explained;
+use super::fused::check_fused;
 use super::hybrid::{check_hybrid, check_pages};
-use super::shapes::{check_diverse, check_like, check_listed};
+use super::like::check_like;
+use super::shapes::{check_diverse, check_listed};
 use super::words::check_words;
 use super::{Predicate, Side, with_vector};
 
@@ -100,8 +103,13 @@ pub enum Ask {
     Listed,
     Like,
     Diverse,
+    Fused,
+    Explained,
+    /// By MaxSim, of a few candidates.
+    Candidates,
     /// Without the pipeline it is left out.
     Reranked,
+    Blended,
 }
 
 /// Scores by id, with how far arithmetic may be from them.
@@ -112,14 +120,6 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 }
 
 impl Side {
-    pub fn passing<'s>(
-        &'s self,
-        filter: Option<&'s Predicate>,
-    ) -> impl Iterator<Item = &'s Record> {
-        let records = self.model.values().map(|(record, _)| record);
-        records.filter(move |record| filter.is_none_or(|filter| filter.holds(record)))
-    }
-
     /// Scores of those that have something in a named field.
     fn named(
         &self,
@@ -162,7 +162,7 @@ impl Side {
 }
 
 /// Each hit once, with the score of its record, best first, and none missed that is better.
-fn check_best(hits: &[Hit], wanted: &Scores, limit: usize, side: &Side) {
+pub fn check_best(hits: &[Hit], wanted: &Scores, limit: usize, side: &Side) {
     assert_eq!(hits.len(), limit.min(wanted.len()), "hits");
     let (mut seen, mut worst) = (BTreeSet::new(), f64::INFINITY);
     for hit in hits {
@@ -174,6 +174,8 @@ fn check_best(hits: &[Hit], wanted: &Scores, limit: usize, side: &Side) {
         worst = found;
         assert_eq!(hit.record, with_vector(&side.model[&hit.id].0, None));
     }
+    let is_older = |a: &Hit, b: &Hit| a.score > b.score || side.age(&a.id) < side.age(&b.id);
+    assert!(hits.is_sorted_by(is_older), "equal scores are not in order of insertion");
     for (id, (score, tolerance)) in wanted.iter().filter(|(id, _)| !seen.contains(*id)) {
         assert!(*score <= worst + 2.0 * tolerance, "{id} is missed");
     }
@@ -223,12 +225,40 @@ impl Ask {
             Self::Listed => check_listed(docs, side, rng, filter),
             Self::Like => check_like(docs, side, rng, filter),
             Self::Diverse => check_diverse(docs, side, rng, filter),
+            Self::Fused => check_fused(docs, side, rng, filter),
+            Self::Explained => check_explained(docs, side, rng, filter),
+            Self::Candidates => check_candidates(docs, side, rng, filter),
+            #[cfg(feature = "nim")]
+            Self::Blended => super::blended::check_blended(docs, side, rng, filter),
             #[cfg(feature = "nim")]
             Self::Reranked => super::reranked::check_reranked(docs, side, rng, filter),
             #[cfg(not(feature = "nim"))]
-            Self::Reranked => {}
+            Self::Reranked | Self::Blended => {}
         }
     }
+}
+
+/// MaxSim of some candidates alone: the true score of each, in order; and the true order where all
+/// that pass are candidates.
+fn check_candidates(docs: &Collection, side: &Side, rng: &mut Rng, filter: Option<&Predicate>) {
+    let matrix = matrix(rng);
+    let (limit, most) = (rng.below(40) as usize, 1 + rng.below(60) as usize);
+    let mut search = docs.maxsim("tokens", &matrix).candidates(most).limit(limit);
+    if let Some(filter) = filter {
+        search = search.filter(filter.filter(rng));
+    }
+    let found = search.run().expect("a search");
+    let wanted = side.maxsim(&matrix, filter);
+    assert_eq!(found.report.passing, wanted.len() as u64);
+    if wanted.len() <= most || limit == 0 {
+        return check_best(&found.hits, &wanted, limit, side);
+    }
+    let compared = most.max(limit).min(wanted.len());
+    assert_eq!(found.report.candidates, compared, "matrices that are compared");
+    let of_found: Scores =
+        ids(&found.hits).into_iter().map(|id| (id.clone(), wanted[&id])).collect();
+    assert_eq!(of_found.len(), limit.min(compared), "hits");
+    check_best(&found.hits, &of_found, limit, side);
 }
 
 /// MaxSim as a reranker has it: of some records, of which not all have a matrix.

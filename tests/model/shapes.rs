@@ -1,12 +1,11 @@
-//! Queries whose answer is shaped, not scored: pages in order of a field, records like others, and
-//! diverse ones.
+//! Queries whose answer is shaped, not scored: pages in order of a field, and diverse records.
 
 use std::collections::BTreeSet;
 
-use portolan::{Collection, Dense, Find, Like, LikeStrategy, Mmr, Order, Record, RecordId, Value};
+use portolan::{Collection, Dense, Filter, Find, Mmr, Order, Record, RecordId, Value};
 
 use super::common::Rng;
-use super::{Predicate, Side};
+use super::{FIELDS, Predicate, Side};
 
 /// A value of a field, of which each has one type.
 type Key = (i64, String);
@@ -15,6 +14,9 @@ fn key(value: &Value) -> Key {
     match value {
         Value::Int(number) => (*number, String::new()),
         Value::Text(text) => (0, text.clone()),
+        // Quarters.
+        Value::Float(number) => ((number * 4.0) as i64, String::new()),
+        Value::Timestamp(micros) => (*micros, String::new()),
         other => panic!("no such value here: {other:?}"),
     }
 }
@@ -28,19 +30,20 @@ fn deciding(record: &Record, field: &str, order: Order) -> Option<Key> {
     if order == Order::Descending { keys.last().cloned() } else { keys.first().cloned() }
 }
 
-pub fn filtered(find: Find, filter: Option<&Predicate>, rng: &mut Rng) -> Find {
+pub fn filtered(find: Find, filter: Option<&Filter>) -> Find {
     match filter {
-        Some(filter) => find.filter(filter.filter(rng)),
+        Some(filter) => find.filter(filter.clone()),
         None => find,
     }
 }
 
 /// All that match, page after page in order of a field: each once, those without the field last.
 pub fn check_listed(docs: &Collection, side: &Side, rng: &mut Rng, filter: Option<&Predicate>) {
-    let field = ["number", "tag", "list"][rng.below(3) as usize];
+    let field = FIELDS[rng.below(FIELDS.len() as u64) as usize];
     let order = if rng.once_in(2) { Order::Descending } else { Order::Ascending };
     let limit = 1 + rng.below(400) as usize;
-    let find = filtered(docs.find().order_by(field, order).limit(limit), filter, rng);
+    let given = filter.map(|filter| filter.filter(rng));
+    let find = filtered(docs.find().order_by(field, order).limit(limit), given.as_ref());
     let mut listed: Vec<RecordId> = Vec::new();
     let mut page = find.clone().run().expect("a query");
     loop {
@@ -52,43 +55,14 @@ pub fn check_listed(docs: &Collection, side: &Side, rng: &mut Rng, filter: Optio
     let wanted: BTreeSet<&RecordId> = side.passing(filter).map(|record| &record.id).collect();
     assert_eq!(listed.len(), wanted.len(), "records in order of {field}");
     assert!(listed.iter().collect::<BTreeSet<_>>() == wanted, "what is listed");
-    let keys = listed.iter().map(|id| deciding(&side.model[id].0, field, order));
-    let is_sorted = match order {
-        Order::Ascending => keys.is_sorted_by_key(|key| (key.is_none(), key)),
-        Order::Descending => keys.is_sorted_by(|a, b| a >= b),
+    let key = |id: &RecordId| deciding(&side.model[id].0, field, order);
+    let follows = |a: &RecordId, b: &RecordId| match (key(a), key(b)) {
+        (Some(a), Some(b)) if a != b => (a > b) == (order == Order::Descending),
+        (Some(_), None) => true,
+        (None, Some(_)) => false,
+        _ => side.age(a) < side.age(b),
     };
-    assert!(is_sorted, "{field}, {order:?}");
-}
-
-/// Records like some and unlike others: never the examples, and as many as there are.
-pub fn check_like(docs: &Collection, side: &Side, rng: &mut Rng, filter: Option<&Predicate>) {
-    let with_vector = |record: &&Record| record.vector.is_some();
-    let all: Vec<RecordId> =
-        side.passing(None).filter(with_vector).map(|record| record.id.clone()).collect();
-    let mut examples = rng.sample(all, 3);
-    if examples.is_empty() {
-        return;
-    }
-    let negative = if examples.len() > 2 { examples.split_off(2) } else { Vec::new() };
-    let limit = 1 + rng.below(30) as usize;
-    let strategy = if rng.once_in(2) { LikeStrategy::Average } else { LikeStrategy::BestScore };
-    let like = Like::new(examples.clone(), negative.clone()).strategy(strategy).exact();
-    let found = filtered(docs.find().like_with(like).limit(limit), filter, rng).run();
-    let hits = match found {
-        Ok(found) => found.hits,
-        // Examples that cancel each other out are no direction.
-        Err(portolan::Error::Vector { .. }) => return,
-        Err(error) => panic!("{error}"),
-    };
-    let is_example = |id: &RecordId| examples.contains(id) || negative.contains(id);
-    let others = side.passing(filter).filter(with_vector).filter(|record| !is_example(&record.id));
-    let wanted: BTreeSet<&RecordId> = others.map(|record| &record.id).collect();
-    let found: BTreeSet<&RecordId> = hits.iter().map(|hit| &hit.id).collect();
-    assert_eq!(found.len(), hits.len(), "a record twice");
-    assert!(found.is_subset(&wanted), "{strategy:?} finds what it must not");
-    if strategy == LikeStrategy::Average {
-        assert_eq!(found.len(), limit.min(wanted.len()), "hits like others");
-    }
+    assert!(listed.is_sorted_by(follows), "{field}, {order:?}");
 }
 
 /// Diverse hits are those of the pool that they are picked of, the best first.
@@ -96,10 +70,11 @@ pub fn check_diverse(docs: &Collection, side: &Side, rng: &mut Rng, filter: Opti
     let vector = side.query(rng.next());
     let (pool, limit) = (1 + rng.below(40) as usize, 1 + rng.below(40) as usize);
     let dense = || docs.find().dense_with(Dense::new(vector.clone()).exact()).depth(pool);
-    let best = filtered(dense().limit(pool), filter, rng).run().expect("a query").hits;
+    let given = filter.map(|filter| filter.filter(rng));
+    let best = filtered(dense().limit(pool), given.as_ref()).run().expect("a query").hits;
     let mmr = Mmr::new(rng.below(5) as f32 / 4.0).candidates(pool);
     let diverse =
-        filtered(dense().diversity(mmr).limit(limit), filter, rng).run().expect("a query");
+        filtered(dense().diversity(mmr).limit(limit), given.as_ref()).run().expect("a query");
     let of_pool: BTreeSet<&RecordId> = best.iter().map(|hit| &hit.id).collect();
     let found: BTreeSet<&RecordId> = diverse.hits.iter().map(|hit| &hit.id).collect();
     assert_eq!(found.len(), diverse.hits.len(), "a record twice");

@@ -102,7 +102,7 @@ impl Dense {
         let nearest = Nearest { vector, field, effort: self.effort, exact: self.exact };
         let (found, mut report) = nearest.run(given, depth)?;
         report.about = format!("{} dimensions", vector.len());
-        Ok(Ranking { found, report })
+        Ok(Ranking::new(found, report))
     }
 }
 

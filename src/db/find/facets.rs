@@ -46,6 +46,7 @@ impl Facet {
     }
 
     /// Counts over the candidates alone: what the lists found, fused and above the least score.
+    /// Without lists that is all that matches.
     pub fn of_found(mut self) -> Self {
         self.of_found = true;
         self
@@ -105,22 +106,23 @@ fn listed(counts: BTreeMap<Vec<u8>, (u64, u32)>) -> Vec<Counted> {
 }
 
 impl Facet {
+    /// Counts over candidates, or over all that matches.
     pub(super) fn count(
         &self,
         given: Given<'_>,
         lookup: Lookup,
-        candidates: &[Candidate],
+        candidates: Option<&[Candidate]>,
         records: &mut Records<'_>,
     ) -> Result<FacetCounts> {
-        let key_of = match lookup {
-            Lookup::Blocks if !self.of_found => fields::block_value,
+        let key_of = match (lookup, candidates) {
+            (Lookup::Blocks, None) => fields::block_value,
             _ => fields::entry_value,
         };
-        let mut counted = match lookup {
-            _ if self.of_found => self.over_candidates(candidates, records)?,
-            Lookup::Blocks => self.over_blocks(given)?,
-            Lookup::Entries => self.over_entries(given)?,
-            Lookup::Scan => self.over_records(given)?,
+        let mut counted = match (lookup, candidates) {
+            (_, Some(candidates)) => self.over_candidates(candidates, records)?,
+            (Lookup::Blocks, None) => self.over_blocks(given)?,
+            (Lookup::Entries, None) => self.over_entries(given)?,
+            (Lookup::Scan, None) => self.over_records(given)?,
         };
         let distinct = counted.len();
         counted.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.key.cmp(&b.key)));

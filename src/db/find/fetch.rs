@@ -1,5 +1,7 @@
 //! What is read of a record that is returned: itself, its vector, its neighbors, its places.
 
+use std::collections::HashMap;
+
 use super::Find;
 use super::list::{Given, Ranking};
 use super::records::Records;
@@ -20,9 +22,9 @@ impl Find {
         shown: &[Candidate],
     ) -> Result<Vec<Hit>> {
         let repeats = self.group_by.is_some();
-        let shares: Vec<Vec<f64>> = match self.with_places {
-            false => Vec::new(),
-            true => rankings.iter().map(|ranking| ranking.shares(&self.fusion)).collect(),
+        let mut places = match self.with_places {
+            false => HashMap::new(),
+            true => self.places(rankings, shown),
         };
         let highlighter =
             if self.highlights { Highlighter::new(given, &self.lists)? } else { None };
@@ -50,28 +52,33 @@ impl Find {
                 (hit.before, hit.after) = around(given, &hit.record, self.neighbors)?;
             }
             if self.with_places {
-                hit.places = places(rankings, &shares, slot);
+                hit.places = match repeats {
+                    true => places.get(&slot).cloned(),
+                    false => places.remove(&slot),
+                }
+                .unwrap_or_default();
             }
             hits.push(hit);
         }
         Ok(hits)
     }
-}
 
-/// Where each list that found the slot had it.
-fn places(rankings: &[Ranking], shares: &[Vec<f64>], slot: u32) -> Vec<ListPlace> {
-    let mut places = Vec::new();
-    for (list, (ranking, shares)) in rankings.iter().zip(shares).enumerate() {
-        let at = ranking.found.iter().position(|found| found.slot == slot);
-        let Some((at, found)) = at.and_then(|at| Some((at, ranking.found.get(at)?))) else {
-            continue;
-        };
-        let share = shares.get(at).copied().unwrap_or_default();
-        // Alone, a list is not fused.
-        let share = if rankings.len() > 1 { share } else { f64::from(found.score) };
-        places.push(ListPlace::new(list, at + 1, found.score, share));
+    /// Where each list that found a shown slot had it: one pass over what the lists found.
+    fn places(&self, rankings: &[Ranking], shown: &[Candidate]) -> HashMap<u32, Vec<ListPlace>> {
+        let mut places: HashMap<u32, Vec<ListPlace>> =
+            shown.iter().map(|candidate| (candidate.slot, Vec::new())).collect();
+        for (list, ranking) in rankings.iter().enumerate() {
+            let found = ranking.found.iter().zip(ranking.shares(&self.fusion));
+            for (rank, (found, share)) in (1..).zip(found) {
+                if let Some(of_slot) = places.get_mut(&found.slot) {
+                    // Alone, a list is not fused.
+                    let share = if rankings.len() > 1 { share } else { f64::from(found.score) };
+                    of_slot.push(ListPlace::new(list, rank, found.score, share));
+                }
+            }
+        }
+        places
     }
-    places
 }
 
 /// The chunks before and after a record in its document, up to so many on each side and up to the

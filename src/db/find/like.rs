@@ -159,7 +159,7 @@ impl Like {
         report.kind = "like";
         let (likes, unlikes) = (positive.len(), negative.len());
         report.about = format!("{likes} positive and {unlikes} negative examples");
-        Ok(Ranking { found, report })
+        Ok(Ranking::new(found, report))
     }
 
     fn nearest<'v>(&'v self, vector: &'v [f32]) -> Nearest<'v> {

@@ -122,6 +122,14 @@ impl Given<'_> {
 pub(super) struct Ranking {
     pub(super) found: Vec<Neighbor>,
     pub(super) report: ListReport,
+    /// Why it can find nothing.
+    pub(super) warning: Option<&'static str>,
+}
+
+impl Ranking {
+    pub(super) fn new(found: Vec<Neighbor>, report: ListReport) -> Self {
+        Self { found, report, warning: None }
+    }
 }
 
 impl List {

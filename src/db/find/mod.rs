@@ -9,6 +9,7 @@ mod fetch;
 mod group;
 mod like;
 mod list;
+mod listing;
 mod lists;
 mod mmr;
 mod multi;

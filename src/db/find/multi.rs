@@ -99,6 +99,6 @@ impl Multi {
                 .unwrap_or_default(),
             ..ListReport::default()
         };
-        Ok(Ranking { found, report })
+        Ok(Ranking::new(found, report))
     }
 }

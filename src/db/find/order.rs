@@ -1,12 +1,12 @@
 //! Order by a field instead of by score.
 
 use super::list::Given;
-use super::page::by_field;
+use super::page::{Place, by_field};
 use super::records::{Records, values};
 use super::run::Candidate;
 use crate::error::Result;
-use crate::storage::field_blocks;
-use crate::storage::field_settings::{FieldSettings, Lookup};
+use crate::storage::field_blocks::{self, Part};
+use crate::storage::fields;
 
 /// Direction of [`Find::order_by`](crate::Find::order_by).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,23 +30,37 @@ impl OrderBy {
         self.order == Order::Descending
     }
 
-    /// Slots that hold the first `wanted` of those that match, where the index tells them; of those
-    /// without the field, which come last, as many as are needed.
-    pub(super) fn first(&self, given: Given<'_>, wanted: usize) -> Result<Option<Vec<u32>>> {
+    /// Slots that hold the first `wanted` of those that match and come after a place, by the index
+    /// of the field, whatever the version that the place is of; of those without the field, which
+    /// come last, as many as are needed.
+    pub(super) fn listed(
+        &self,
+        given: Given<'_>,
+        after: Option<&Place>,
+        wanted: usize,
+    ) -> Result<Vec<u32>> {
         let Given { collection, snapshot, matching, .. } = given;
-        let settings = FieldSettings::read(snapshot, collection.id)?;
-        if settings.lookup(&self.field) != Lookup::Blocks {
-            return Ok(None);
-        }
+        let (of, field) = (collection.id, &self.field);
+        let after = match after {
+            Some(Place::Field { key: None, slot, .. }) => {
+                let has = field_blocks::matching(snapshot, of, field, &[fields::any_value()])?;
+                let lacks = |slot| !has.contains(slot);
+                return given.slots(slot.saturating_add(1), lacks, wanted);
+            }
+            Some(Place::Field { key: Some(key), slot, .. }) => {
+                Some((fields::block_of_entry(key), *slot))
+            }
+            Some(Place::Score { .. } | Place::Count) | None => None,
+        };
         let passes = |slot| matching.slots.contains(slot);
-        let (of, down) = (collection.id, self.is_descending());
-        let found = field_blocks::first(snapshot, of, &self.field, down, wanted, passes)?;
+        let part = Part { descending: self.is_descending(), after, wanted };
+        let found = field_blocks::first(snapshot, of, field, part, passes)?;
         let missing = wanted.saturating_sub(found.slots.len());
         let mut slots = found.slots;
         if missing > 0 {
             slots.extend(given.slots(0, |slot| !found.with_value.contains(slot), missing)?);
         }
-        Ok(Some(slots))
+        Ok(slots)
     }
 
     /// Gives each candidate its key and puts them in order. Records without the field come last.

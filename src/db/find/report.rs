@@ -99,9 +99,10 @@ pub struct FindReport {
     /// Records that were read to evaluate the filter; when it was, should the answer still be kept
     /// from an earlier query on this version of the file.
     pub records_read: u64,
-    /// What made the query slower than it need be, and what to do about it: fields of the filter or
-    /// of facets without an index. And comparisons that no record can meet, as of a field that none
-    /// has.
+    /// What made the query slower than it need be, and what to do about it: fields without an
+    /// index, of the filter, of facets, and without lists of an order or of groups. And what finds
+    /// nothing: comparisons that no record can meet, as of a field that none has, and words that
+    /// are none to look for.
     pub warnings: Vec<String>,
     /// Each list, in the order they were added.
     pub lists: Vec<ListReport>,

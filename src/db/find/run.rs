@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use super::group::GroupRange;
+use super::group::{GroupRange, Grouped};
 use super::list::{Given, Ranking};
 use super::page::{Cursor, Place};
 use super::records::Records;
@@ -24,12 +24,12 @@ pub(super) struct Candidate {
 }
 
 /// A query under way.
-struct Run<'r> {
-    find: &'r Find,
-    given: Given<'r>,
-    records: Records<'r>,
+pub(super) struct Run<'r> {
+    pub(super) find: &'r Find,
+    pub(super) given: Given<'r>,
+    pub(super) records: Records<'r>,
     stages: Vec<FindStage>,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
     clock: Instant,
 }
 
@@ -43,11 +43,12 @@ struct Page {
 impl Find {
     /// Runs the query on the newest version of the file.
     ///
-    /// Cost: that of its lists, and of reading the records that are returned. Grouping, ordering by
-    /// a field and facets over what was found read the record of each candidate, diversity its
-    /// vector. Without lists, everything that matches is read where it is to be grouped, or ordered
-    /// by a field without an index; an order by a field that has one costs a pass over the index,
-    /// and reading the records up to the end of the page.
+    /// Cost: that of its lists, and of reading the records that are returned. With lists, grouping,
+    /// ordering by a field and facets over what was found read the record of each candidate,
+    /// diversity its vector. Without lists, an order, groups and facets cost a pass over the index
+    /// of their field, and reading the records of the page; everything that matches is read, and
+    /// [`FindReport::warnings`] tells it, where the field has no index, or where groups are to come
+    /// in order of a field.
     ///
     /// # Errors
     /// [`Error::Query`](crate::Error::Query) for a query that asks for nothing, or what cannot go
@@ -80,7 +81,11 @@ impl Find {
             run.stage("filter", records, Cow::Borrowed("records pass"));
         }
         let rankings = run.rankings()?;
-        let mut candidates = run.candidates(&rankings)?;
+        let listed_groups = run.listed_groups()?;
+        let mut candidates = match listed_groups {
+            Some(_) => Vec::new(),
+            None => run.candidates(&rankings)?,
+        };
         let found = candidates.len();
         if let Some(least) = self.min_score {
             // By the score that the hit has, so that its own never leaves it out.
@@ -89,7 +94,7 @@ impl Find {
         }
         let facets = run.facets(&candidates)?;
         let candidates = run.ordered(candidates)?;
-        let page = run.page(candidates)?;
+        let page = run.page(candidates, listed_groups)?;
         let hits = self.hits(given, &mut run.records, &rankings, &page.shown)?;
         run.stage("records", hits.len() as u64, Cow::Borrowed("read and returned"));
         let stale = self.after.as_ref().is_some_and(|after| after.version != snapshot.version());
@@ -122,7 +127,7 @@ impl Find {
     }
 
     /// Hits or groups up to the end of this page.
-    fn wanted(&self) -> usize {
+    pub(super) fn wanted(&self) -> usize {
         let seen = self.after.as_ref().map_or(0, |after| after.seen);
         seen.saturating_add(self.offset).saturating_add(self.limit)
     }
@@ -143,7 +148,7 @@ impl Find {
 
 impl Run<'_> {
     /// Notes that a stage ended, with what it kept.
-    fn stage(&mut self, stage: &'static str, kept: u64, note: Cow<'static, str>) {
+    pub(super) fn stage(&mut self, stage: &'static str, kept: u64, note: Cow<'static, str>) {
         let now = Instant::now();
         self.stages.push(FindStage { stage, took: now - self.clock, kept, note });
         self.clock = now;
@@ -157,6 +162,7 @@ impl Run<'_> {
             0 if !find.facets.iter().any(|facet| facet.of_found) => Vec::new(),
             _ => find.lists.iter().map(|list| list.run(given, depth)).collect::<Result<_>>()?,
         };
+        self.warnings.extend(rankings.iter().filter_map(|one| one.warning).map(str::to_owned));
         if !find.lists.is_empty() {
             let found = rankings.iter().map(|ranking| ranking.found.len() as u64).sum();
             self.stage("lists", found, Cow::Borrowed("found by the lists together"));
@@ -188,36 +194,6 @@ impl Run<'_> {
         Ok(fused.into_iter().map(of).collect())
     }
 
-    /// Slots of records that match, no more than are needed, and how they were found.
-    fn listed(&self) -> Result<(Vec<u32>, Cow<'static, str>)> {
-        let find = self.find;
-        let all_count = find.group_by.is_some() || find.facets.iter().any(|facet| facet.of_found);
-        // The one after the last that is shown tells whether there is another page.
-        let wanted = find.wanted().saturating_add(1);
-        let (first, most) = match (&find.order_by, &find.after) {
-            _ if all_count => (0, usize::MAX),
-            (Some(order_by), after) => {
-                // In another version of the file, others may stand before the cursor.
-                let version = self.given.snapshot.version();
-                let is_same = after.as_ref().is_none_or(|after| after.version == version);
-                if is_same && let Some(slots) = order_by.first(self.given, wanted)? {
-                    let field = &order_by.field;
-                    return Ok((
-                        slots,
-                        format!("records, the first by the index of {field}").into(),
-                    ));
-                }
-                (0, usize::MAX)
-            }
-            (None, Some(Cursor { place: Place::Score { slot, .. }, .. })) => {
-                // The one after the last that was shown.
-                (*slot, find.offset.saturating_add(find.limit).saturating_add(2))
-            }
-            (None, _) => (0, wanted),
-        };
-        Ok((self.given.slots(first, |_| true, most)?, Cow::Borrowed("records listed")))
-    }
-
     fn facets(&mut self, candidates: &[Candidate]) -> Result<Vec<super::FacetCounts>> {
         let (find, given) = (self.find, self.given);
         if find.facets.is_empty() {
@@ -227,42 +203,20 @@ impl Run<'_> {
         let mut counted = Vec::with_capacity(find.facets.len());
         for facet in &find.facets {
             let lookup = settings.lookup(&facet.field);
-            if !facet.of_found && lookup == Lookup::Scan {
-                self.warnings.push(format!(
-                    "the field {:?} has no index: its facet read each record that matches; \
-                     declare it with Collection::declare_field",
-                    facet.field
-                ));
+            // Without lists, what was found is what matches: nothing of it need be read.
+            let of_found = facet.of_found && !find.lists.is_empty();
+            if !of_found && lookup == Lookup::Scan {
+                self.warn_of_reads(&facet.field, "facet");
             }
+            let candidates = of_found.then_some(candidates);
             counted.push(facet.count(given, lookup, candidates, &mut self.records)?);
         }
         self.stage("facets", counted.len() as u64, Cow::Borrowed("fields counted"));
         Ok(counted)
     }
 
-    /// Warns where everything that matches is read for the want of an index.
-    fn warn_of_reads(&mut self) -> Result<()> {
-        let find = self.find;
-        let ordered = find.order_by.as_ref().map(|by| ("order", &by.field));
-        let grouped = find.group_by.as_ref().map(|by| ("grouping", &by.field));
-        if !find.lists.is_empty() || (ordered.is_none() && grouped.is_none()) {
-            return Ok(());
-        }
-        let settings = FieldSettings::read(self.given.snapshot, self.given.collection.id)?;
-        for (what, field) in ordered.into_iter().chain(grouped) {
-            if settings.lookup(field) == Lookup::Scan {
-                self.warnings.push(format!(
-                    "the field {field:?} has no index: its {what} read each record that matches; \
-                     declare it with Collection::declare_field"
-                ));
-            }
-        }
-        Ok(())
-    }
-
     fn ordered(&mut self, mut candidates: Vec<Candidate>) -> Result<Vec<Candidate>> {
         let find = self.find;
-        self.warn_of_reads()?;
         if let Some(order_by) = &find.order_by {
             order_by.sort(&mut candidates, &mut self.records)?;
             let order = format!("{:?}", order_by.order).to_lowercase();
@@ -279,7 +233,7 @@ impl Run<'_> {
     }
 
     /// Cuts the page out of what is in order.
-    fn page(&mut self, ordered: Vec<Candidate>) -> Result<Page> {
+    fn page(&mut self, ordered: Vec<Candidate>, listed: Option<Vec<Grouped>>) -> Result<Page> {
         let find = self.find;
         let Some(group_by) = &find.group_by else {
             let (from, to) = self.bounds(&ordered, ordered.len());
@@ -287,16 +241,20 @@ impl Run<'_> {
             let shown = ordered.into_iter().skip(from).take(to - from).collect();
             return Ok(Page { shown, groups: Vec::new(), next });
         };
-        let all = group_by.group(&ordered, &mut self.records)?;
+        let all = match listed {
+            Some(listed) => listed,
+            None => group_by.group(&ordered, &mut self.records)?,
+        };
         let note = format!("by {}, {} of each at most", group_by.field, group_by.size);
         self.stage("groups", all.len() as u64, note.into());
         let (from, to) = self.bounds(&ordered, all.len());
         let next = self.next(&ordered, to, all.len());
         let (mut shown, mut groups) = (Vec::new(), Vec::new());
         for group in all.into_iter().skip(from).take(to - from) {
+            let value = group_by.value(&group, &mut self.records)?;
             let first = shown.len();
             shown.extend(group.members);
-            groups.push(GroupRange { value: group.value, hits: first..shown.len() });
+            groups.push(GroupRange { value, hits: first..shown.len() });
         }
         Ok(Page { shown, groups, next })
     }

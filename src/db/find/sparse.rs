@@ -81,9 +81,7 @@ impl Sparse {
             &matching.slots,
         )?;
         let about = format!("{} weights, field {:?}", self.pairs.len(), self.field);
-        Ok(Ranking {
-            found,
-            report: ListReport { kind: "sparse", about, scored, ..Default::default() },
-        })
+        let report = ListReport { kind: "sparse", about, scored, ..Default::default() };
+        Ok(Ranking::new(found, report))
     }
 }

@@ -44,10 +44,8 @@ impl Lexical {
         let found = best.map(|best| Neighbor { slot: best.slot.0, score: best.score }).collect();
         let about = format!("BM25 of {} terms", searched.terms);
         let scored = searched.scored;
-        Ok(Ranking {
-            found,
-            report: ListReport { kind: "text", about, scored, ..Default::default() },
-        })
+        let report = ListReport { kind: "text", about, scored, ..Default::default() };
+        Ok(Ranking { found, report, warning: searched.vain })
     }
 }
 

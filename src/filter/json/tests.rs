@@ -77,9 +77,41 @@ fn errors_point_at_the_place() {
 #[test]
 fn what_is_nested_too_deep_is_refused_before_the_stack_ends() {
     let deep = (0..100_000).fold(json!("a = 1"), |inner, _| Json::Array(vec![inner]));
-    assert!(matches!(Filter::from_json(&deep), Err(FilterError::TooDeep)));
+    assert!(is_too_deep(&deep, &"/0".repeat(65)));
     // Dropping it takes the stack that reading it did not.
     std::mem::forget(deep);
+}
+
+fn is_too_deep(json: &Json, place: &str) -> bool {
+    let error = Filter::from_json(json).unwrap_err();
+    let FilterError::JsonRefused { at, error } = error else { panic!("{error:?}") };
+    at == place && matches!(*error, FilterError::TooDeep)
+}
+
+#[test]
+fn what_is_nested_too_deep_is_told_by_its_place() {
+    let within = |levels: usize, inner: Json| {
+        (0..levels).fold(inner, |inner, _| json!({"and": [{"id": 1}, inner]}))
+    };
+    assert!(Filter::from_json(&within(64, json!({"field": "a", "eq": 1}))).is_ok());
+    let place = "/and/1".repeat(64);
+    assert!(is_too_deep(&within(65, json!({"field": "a", "eq": 1})), &format!("{place}/and/0")));
+    // What is not equal is a filter in another, and so is what a text says.
+    assert!(is_too_deep(&within(64, json!({"field": "a", "ne": 1})), &place));
+    assert!(is_too_deep(&within(64, json!("not a = 1")), &place));
+    assert!(Filter::from_json(&within(63, json!("not a = 1"))).is_ok());
+    let nots = (0..65).fold(json!({"id": 1}), |inner, _| json!({"not": inner}));
+    assert!(is_too_deep(&nots, &"/not".repeat(65)));
+    let error = Filter::from_json(&nots["not"]["not"]);
+    assert!(crate::filter::predicate::Predicate::of(&error.unwrap()).is_ok());
+}
+
+#[test]
+fn a_time_without_its_zone_is_told_to_lack_it() {
+    let time = |text: &str| Filter::from_json(&json!({"field": "a", "gt": {"$timestamp": text}}));
+    assert!(time("2024-01-31T10:00:00Z").is_ok());
+    let error = time("2024-01-31T10:00:00").unwrap_err();
+    assert!(error.to_string().contains("at \"/gt\": expected a time with its zone"), "{error}");
 }
 
 fn any_value() -> impl Strategy<Value = Value> {

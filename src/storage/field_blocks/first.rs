@@ -45,8 +45,17 @@ impl PartialOrd for Last {
     }
 }
 
-/// The first `wanted` slots of those that pass, by their least value or, descending, by their
-/// greatest; of equal ones the lower slots. Costs a look at each block of the field; one whose
+/// Which part of an order is wanted.
+pub(crate) struct Part {
+    pub(crate) descending: bool,
+    /// What is before or at this value, as blocks have it, and slot is not wanted.
+    pub(crate) after: Option<(Vec<u8>, u32)>,
+    /// So many.
+    pub(crate) wanted: usize,
+}
+
+/// The first slots of those that pass, by their least value or, descending, by their greatest; of
+/// equal ones the lower slots. Costs a look at each block of the field; one whose
 /// best value is behind all that are wanted is not decoded.
 ///
 /// # Errors
@@ -55,13 +64,12 @@ pub(crate) fn first(
     snapshot: &dyn Snapshot,
     collection: u32,
     name: &str,
-    descending: bool,
-    wanted: usize,
+    part: Part,
     passes: impl Fn(u32) -> bool,
 ) -> Result<First, StorageError> {
     let prefix = directories(collection, name);
-    let mut picked =
-        Picked { wanted, descending, heap: BinaryHeap::new(), with_value: RoaringBitmap::new() };
+    let descending = part.descending;
+    let mut picked = Picked { part, heap: BinaryHeap::new(), with_value: RoaringBitmap::new() };
     let mut value = Vec::new();
     for entry in snapshot.range(Table::Fields, &prefix, &prefix)? {
         let (at, sealed) = entry?;
@@ -93,8 +101,7 @@ fn copy_best(directory: &Directory<'_>, descending: bool, to: &mut Vec<u8>) {
 
 /// What was picked so far.
 struct Picked {
-    wanted: usize,
-    descending: bool,
+    part: Part,
     heap: BinaryHeap<Last>,
     with_value: RoaringBitmap,
 }
@@ -102,7 +109,7 @@ struct Picked {
 impl Picked {
     /// The last of those that are wanted, if there are so many.
     fn last(&self) -> Option<&Last> {
-        self.heap.peek().filter(|_| self.heap.len() >= self.wanted)
+        self.heap.peek().filter(|_| self.heap.len() >= self.part.wanted)
     }
 
     /// Takes what is wanted of a block.
@@ -114,12 +121,12 @@ impl Picked {
                 open[usize::from(offset / 64)] |= 1 << (offset % 64);
             }
         }
-        if self.heap.len() < self.wanted {
+        if self.heap.len() < self.part.wanted {
             let offsets = (0..SPAN).filter(|at| open[*at as usize / 64] >> (at % 64) & 1 == 1);
             // Ascending, as blocks are.
             self.with_value.extend(offsets.map(|at| start.wrapping_add(at)));
         }
-        let descending = self.descending;
+        let descending = self.part.descending;
         // Pairs are in order of value, then of slot.
         let mut offer = |&(number, offset): &(u32, u16)| {
             let word = open.get_mut(usize::from(offset / 64));
@@ -139,7 +146,12 @@ impl Picked {
 
     /// Takes a slot if it is before the last that is wanted; whether later values can be.
     fn offer(&mut self, value: &[u8], slot: u32) -> bool {
-        let descending = self.descending;
+        let descending = self.part.descending;
+        if let Some((before, at)) = &self.part.after
+            && order((value, slot), (before, *at), descending).is_le()
+        {
+            return true;
+        }
         if let Some(last) = self.last() {
             if !order((value, slot), (&last.value, last.slot), descending).is_lt() {
                 // Of equal values a lower slot may follow.

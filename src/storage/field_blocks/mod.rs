@@ -14,13 +14,14 @@ mod key_table;
 mod layout;
 mod probe;
 mod query;
+mod slices;
 mod update;
 
 use super::fields;
 
 pub(crate) use check::{Digest, check};
-pub(crate) use count::count;
-pub(crate) use first::first;
+pub(crate) use count::{count, first_of_each};
+pub(crate) use first::{Part, first};
 pub(crate) use probe::probe;
 pub(crate) use query::{KeyRange, has_value, matching};
 pub(crate) use update::Changes;

@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use roaring::RoaringBitmap;
 
 use super::key_table::KeyTable;
-use super::layout::{Directory, SLICE_BYTES, WHAT, groups_of, pair};
-use super::{GROUP, SLICES, SPAN, WORDS, directories, group_key, part_key, start_of};
+use super::layout::{Directory, WHAT, groups_of, pair};
+use super::{GROUP, SLICES, SPAN, WORDS, directories, group_key, part_key, slices, start_of};
 use crate::format::unseal;
 use crate::storage::{Entries, Snapshot, StorageError, Table};
 
@@ -210,7 +210,6 @@ pub(super) fn read_group<'s>(
 
 /// Words of a container of a bitmap.
 const CHUNK: usize = 1024;
-type Words = [u64; WORDS];
 
 /// What was found, as bits of the chunk of 65,536 slots that the blocks are in, and as a bitmap
 /// of the chunks before.
@@ -243,7 +242,7 @@ impl Found {
         let Some(words) = self.words.get_mut(first..first + WORDS) else { return };
         let (layers, pairs) = directory.split(slots);
         for layer in layers {
-            let found = between(layer, low, high, directory.values);
+            let found = slices::between(layer, low, high, directory.values);
             words.iter_mut().zip(&found).for_each(|(word, found)| *word |= found);
         }
         let from = pairs.partition_point(|bytes| pair(bytes).0 < low);
@@ -263,7 +262,10 @@ impl Found {
         let (full, rest) = self.words.split_at(CHUNK);
         let is_found = |words: &[u64]| words.iter().any(|word| *word != 0);
         if is_found(full) {
-            let bytes: Vec<u8> = full.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let mut bytes = vec![0_u8; CHUNK * size_of::<u64>()];
+            for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(full) {
+                *bytes = word.to_le_bytes();
+            }
             self.done |= RoaringBitmap::from_lsb0_bytes(self.chunk << 16, &bytes);
         }
         self.chunk = if is_found(rest) { self.chunk + 1 } else { wanted };
@@ -285,59 +287,6 @@ impl Found {
         }
         self.done
     }
-}
-
-/// A bit for each slot whose value has a number from `low` on and below `high`, of `values`.
-fn between(layer: &[u8], low: u32, high: u32, values: u32) -> Words {
-    // Stored numbers begin at 1; 0 is a slot without a value.
-    let mut found = if low == 0 { any(layer) } else { below(layer, low + 1).map(|word| !word) };
-    if high < values {
-        let below = below(layer, high + 1);
-        found.iter_mut().zip(&below).for_each(|(found, below)| *found &= below);
-    }
-    found
-}
-
-fn slices(layer: &[u8]) -> impl DoubleEndedIterator<Item = &[[u8; 8]]> {
-    layer.chunks_exact(SLICE_BYTES).map(|slice| slice.as_chunks().0)
-}
-
-/// A bit for each slot that has a value.
-fn any(layer: &[u8]) -> Words {
-    let mut found = [0; WORDS];
-    for slice in slices(layer) {
-        for (word, bytes) in found.iter_mut().zip(slice) {
-            *word |= u64::from_le_bytes(*bytes);
-        }
-    }
-    found
-}
-
-/// A bit for each slot whose stored number is below `limit`, from the highest bit down.
-fn below(layer: &[u8], limit: u32) -> Words {
-    let (mut less, mut equal) = ([0; WORDS], [u64::MAX; WORDS]);
-    let count = layer.len() / SLICE_BYTES;
-    for (at, slice) in slices(layer).enumerate() {
-        let shift = count - 1 - at;
-        let rest = u64::from(limit) & ((2 << shift) - 1);
-        // Bits that are 0 to the end make nothing less.
-        if rest == 0 {
-            break;
-        }
-        let words = less.iter_mut().zip(&mut equal).zip(slice);
-        if rest >> shift & 1 == 1 {
-            for ((less, equal), bytes) in words {
-                let word = u64::from_le_bytes(*bytes);
-                *less |= *equal & !word;
-                *equal &= word;
-            }
-        } else {
-            for ((_, equal), bytes) in words {
-                *equal &= !u64::from_le_bytes(*bytes);
-            }
-        }
-    }
-    less
 }
 
 /// Whether a block that begins there can have the slot.
