@@ -85,8 +85,8 @@ impl Database {
     /// pages, entries, extents. Nobody may write to it meanwhile. Disagreements between parts
     /// that are whole in themselves are for `verify` to find.
     ///
-    /// Cost: reads every byte, and looks for changed bytes as [`Database::repair`] does. Memory:
-    /// the keys of the file.
+    /// Cost: reads every byte, and looks for changed bytes as [`Database::repair`] does, up to some
+    /// minutes of one thread. Memory: the keys of the file, and each extent that was put right.
     ///
     /// # Errors
     /// [`StorageError::InUse`](crate::StorageError::InUse); nothing of the file can be read.

@@ -53,9 +53,11 @@ impl Database {
     /// is. Nobody may write to it meanwhile.
     ///
     /// What is lost is what was damaged, row by row, not the MiB around it. Where one byte of an
-    /// extent of vectors was changed, or all damage is outside of its rows, the checksum tells what
-    /// was written ([`DamagedPart::Mended`]): nothing is lost. With more damage in an extent each
-    /// of its rows is judged by itself:
+    /// extent of vectors was changed, or all damage is outside of its rows and leaves twelve bytes
+    /// of its checksum, that tells what was written ([`DamagedPart::Mended`]): nothing is lost. The
+    /// search for a byte has a limit for the whole file (see Cost); behind it single bits are
+    /// searched for, or nothing. With more damage in an extent each of its rows is judged by
+    /// itself:
     ///
     /// - An original is kept if it fits its code. One that does not is taken from the code, and
     ///   told of with its record as [`DamagedPart::Original`]. A change of less than half a step of
@@ -66,7 +68,8 @@ impl Database {
     ///   dimension can change by a few steps, or its sign, before norm and largest value tell. The
     ///   extent stays in the list for that.
     /// - Which vector is whose is told by records, deletions and the order of slots. Where more
-    ///   than one answer is left the vector is lost.
+    ///   than one answer is left the vector is lost. Of a named field nothing tells which records
+    ///   had a vector: those that get one from such an extent are told of.
     ///
     /// A file that is whole gives an equal copy.
     ///

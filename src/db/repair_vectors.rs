@@ -2,7 +2,7 @@
 //! of an extent is wrong its rows are judged one by one, by what code and original tell of each
 //! other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::damage::DamagedPart;
 use super::space::{Field, Space};
@@ -23,6 +23,9 @@ pub(super) struct RescueVectors<'s> {
     space: Space,
     /// Segment and position of each sealed slot.
     places: HashMap<Slot, (u32, u32)>,
+    /// Slots of a named field whose place stands in an extent that is damaged: another record than
+    /// the one that is told may have had the vector, and nothing else says who had one.
+    doubtful: HashSet<Slot>,
 }
 
 /// How a vector was found.
@@ -68,12 +71,20 @@ impl<'s> RescueVectors<'s> {
     /// The vectors under the number of the space.
     pub(super) fn new(salvage: &'s Salvage, space: Space, placed: Placed) -> Result<Self> {
         let mut places = extents::places(salvage, space.id)?;
+        let (mut doubtful, mut twice) = (HashSet::new(), HashSet::new());
         for extent in suspect_slots::read(salvage, space, placed)? {
             for (slot, place) in extent.places() {
-                places.entry(slot).or_insert(place);
+                // Of two places that say they are the same slot's neither is believed.
+                if places.insert(slot, place).is_some() {
+                    twice.insert(slot);
+                }
+                if placed.is_named {
+                    doubtful.insert(slot);
+                }
             }
         }
-        Ok(Self { salvage, space, places })
+        places.retain(|slot, _| !twice.contains(slot));
+        Ok(Self { salvage, space, places, doubtful })
     }
 
     /// What a record has in a named field. Where its place was lost as well nothing tells that it
@@ -89,6 +100,9 @@ impl<'s> RescueVectors<'s> {
             self.places.contains_key(&slot) || self.salvage.get(Table::Delta, &at)?.is_some();
         if field.kind == FieldKind::Dense {
             let rescued = if is_known { self.vector(slot)?.taken(tell) } else { None };
+            if rescued.is_some() && self.doubtful.contains(&slot) {
+                tell(DamagedPart::Vector, "its place is damaged: it may be another record's");
+            }
             return Ok(rescued.map(FieldVector::Dense));
         }
         match stored_vector(self.salvage, field, slot) {

@@ -8,7 +8,7 @@ use roaring::RoaringBitmap;
 
 use super::repair_vectors::Placed;
 use super::space::Space;
-use super::suspects;
+use super::suspects::{self, Segments};
 use crate::error::Result;
 use crate::format::{ExtentHeader, SectionKind};
 use crate::record::Slot;
@@ -26,10 +26,13 @@ pub(super) struct SuspectSlots {
 impl SuspectSlots {
     /// Where each slot that is known stands.
     pub(super) fn places(&self) -> impl Iterator<Item = (Slot, (u32, u32))> {
-        let per_extent = crate::format::rows_per_extent(size_of::<u32>()) as u32;
-        let first = self.header.index.saturating_mul(per_extent);
-        let rows = (first..).zip(&self.rows);
-        rows.filter_map(|(position, row)| Some((Slot((*row)?), (self.header.segment, position))))
+        let per_extent = crate::format::rows_per_extent(size_of::<u32>()) as u64;
+        let first = u64::from(self.header.index).saturating_mul(per_extent);
+        let rows = self.rows.iter().enumerate();
+        rows.filter_map(move |(at, row)| {
+            let position = u32::try_from(first.checked_add(at as u64)?).ok()?;
+            Some((Slot((*row)?), (self.header.segment, position)))
+        })
     }
 }
 
@@ -40,9 +43,10 @@ pub(super) fn read(salvage: &Salvage, space: Space, placed: Placed) -> Result<Ve
         return Ok(Vec::new());
     }
     let expected = Expected::new(salvage, space, placed)?;
+    let segments = Segments::new(salvage, space);
     let mut found = Vec::new();
     for key in keys {
-        let Some(header) = suspects::header(salvage, space, key) else { continue };
+        let Some(header) = suspects::header(salvage, space, &segments, key) else { continue };
         let Some(value) = salvage.suspect(key) else { continue };
         let slots = extents::slots_of(value, header.rows as usize);
         let mut rows: Vec<Option<u32>> = slots.map(Some).collect();
@@ -88,6 +92,12 @@ impl Expected {
                 slots.insert(slot.0);
             }
         }
+        let lost = salvage.lost.iter().filter(|lost| lost.table == Some(Table::Records));
+        for at in lost.filter_map(|lost| lost.key.as_deref()) {
+            if key::collection_of(at) == Some(placed.collection) {
+                slots.extend(key::slot_of(at).map(|slot| slot.0));
+            }
+        }
         let prefix = key::collection(space.id);
         for entry in salvage.range(Table::Delta, &prefix, &prefix)? {
             if let Some(slot) = key::slot_of(entry?.0) {
@@ -106,32 +116,80 @@ impl Expected {
     }
 
     /// Puts slots where rows are wrong, if no more numbers lie between their neighbors than there
-    /// are rows, or no more slots that can stand there.
+    /// are rows, or no more slots that can stand there. Where fewer do a neighbor is wrong as well:
+    /// then neither is believed.
     fn fill(&self, rows: &mut [Option<u32>]) {
         let mut begin = 0;
         while let Some(first) = rows.iter().skip(begin).position(Option::is_none) {
-            let first = begin + first;
-            let length = rows[first..].iter().take_while(|row| row.is_none()).count();
-            begin = first + length;
-            let low = first
-                .checked_sub(1)
-                .and_then(|before| rows[before])
-                .map_or(0, |of| of.saturating_add(1));
-            let high = rows.get(begin).copied().flatten();
-            if let Some(between) = self.between(low, high, length) {
-                rows[first..begin].iter_mut().zip(between).for_each(|(row, of)| *row = Some(of));
+            let mut first = begin + first;
+            let mut end = first + rows[first..].iter().take_while(|row| row.is_none()).count();
+            loop {
+                let before = first.checked_sub(1).and_then(|before| rows[before]);
+                let behind = rows.get(end).copied().flatten();
+                match self.between(before, behind, end - first) {
+                    Gap::One(slots) => {
+                        rows[first..end]
+                            .iter_mut()
+                            .zip(slots)
+                            .for_each(|(row, of)| *row = Some(of));
+                        break;
+                    }
+                    Gap::Many => break,
+                    Gap::TooFew if before.is_none() && behind.is_none() => break,
+                    Gap::TooFew => {}
+                }
+                widen(rows, &mut first, &mut end);
             }
+            begin = end;
         }
     }
 
-    fn between(&self, low: u32, high: Option<u32>, length: usize) -> Option<Vec<u32>> {
-        if high.is_some_and(|high| high.saturating_sub(low) as usize == length) {
-            return Some((low..high?).collect());
+    /// What can stand in so many rows between two that are known.
+    fn between(&self, before: Option<u32>, behind: Option<u32>, length: usize) -> Gap {
+        let low = before.map_or(0, |of| u64::from(of) + 1);
+        let high = behind.map_or(1 << 32, u64::from);
+        let numbers = high.saturating_sub(low);
+        let (Ok(low), Ok(last)) = (u32::try_from(low), u32::try_from(high.wrapping_sub(1))) else {
+            return Gap::TooFew;
+        };
+        let length = length as u64;
+        let slots = if low <= last { self.slots.range_cardinality(low..=last) } else { 0 };
+        if numbers < length || self.is_complete && slots < length {
+            Gap::TooFew
+        } else if numbers == length {
+            Gap::One((low..=last).collect())
+        } else if self.is_complete && slots == length {
+            Gap::One(self.slots.range(low..=last).collect())
+        } else {
+            Gap::Many
         }
-        let last = high.map_or(u32::MAX, |high| high.saturating_sub(1));
-        let found: Vec<u32> = self.slots.range(low..=last.max(low)).take(length + 1).collect();
-        (self.is_complete && found.len() == length).then_some(found)
     }
+}
+
+/// Takes the known rows beside a run of unknown ones into it, and the unknown ones behind those.
+fn widen(rows: &mut [Option<u32>], first: &mut usize, end: &mut usize) {
+    if *first > 0 {
+        *first -= 1;
+        rows[*first] = None;
+    }
+    while *first > 0 && rows[*first - 1].is_none() {
+        *first -= 1;
+    }
+    if *end < rows.len() {
+        rows[*end] = None;
+        *end += 1;
+    }
+    while *end < rows.len() && rows[*end].is_none() {
+        *end += 1;
+    }
+}
+
+/// The answers that are left for rows whose slots are unknown.
+enum Gap {
+    One(Vec<u32>),
+    Many,
+    /// One of the rows beside them is wrong.
+    TooFew,
 }
 
 /// Keeps the rows that stand in every longest ascending sequence.
@@ -196,10 +254,27 @@ mod tests {
         };
         let rows = [Some(1), None, Some(5), None];
         assert_eq!(filled(&rows, &[1, 3, 5, 8], true), [Some(1), Some(3), Some(5), Some(8)]);
-        assert_eq!(filled(&rows, &[1, 3, 4, 5], true), rows);
+        let one = [Some(1), None, Some(5), Some(8)];
+        assert_eq!(filled(&rows, &[1, 3, 4, 5, 8], true), one);
         assert_eq!(filled(&rows, &[1, 3, 5, 8], false), rows);
         let rows = [None, None, Some(2), None, Some(4)];
         let all = [Some(0), Some(1), Some(2), Some(3), Some(4)];
         assert_eq!(filled(&rows, &[], false), all);
+    }
+
+    #[test]
+    fn rows_beside_a_gap_that_is_too_small_are_not_believed() {
+        let filled = |rows: &[Option<u32>], slots: std::ops::RangeInclusive<u32>| {
+            let mut rows = rows.to_vec();
+            Expected { slots: slots.collect(), is_complete: true }.fill(&mut rows);
+            rows
+        };
+        // Of 5 6 7 8 the second became 7, and the third none.
+        let all = [Some(5), Some(6), Some(7), Some(8)];
+        assert_eq!(filled(&[Some(5), Some(7), None, Some(8)], 5..=8), all);
+        // Without a bound behind it is open which of them is there.
+        let open = filled(&[Some(5), Some(7), None, Some(8)], 5..=9);
+        assert_eq!(open, [Some(5), None, None, None]);
+        assert_eq!(filled(&[None, Some(1), Some(2), Some(3)], 1..=3), [None; 4]);
     }
 }

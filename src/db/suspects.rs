@@ -1,6 +1,7 @@
 //! Extents whose checksum is wrong: which rows of them show damage, and what is put right before a
 //! repair begins.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::damage::{definitions, field_entries};
@@ -11,8 +12,9 @@ use crate::error::Result;
 use crate::format::{EXTENT_HEADER_BYTES, ExtentHeader, SectionKind, rows_per_extent};
 use crate::storage::extents;
 use crate::storage::keys as key;
+use crate::storage::tables::SegmentEntry;
 use crate::storage::vector_fields::FieldKind;
-use crate::storage::{Salvage, tables};
+use crate::storage::{Salvage, Snapshot, Table, tables};
 use crate::vectors::Originals;
 
 /// Of so many rows each is searched for the one byte that was changed.
@@ -23,23 +25,53 @@ const SEARCHED_MAX: usize = 8;
 pub(super) fn mend(salvage: &mut Salvage) -> Result<()> {
     for (space, placed) in spaces(salvage)? {
         mend_slots(salvage, space, placed)?;
-        let raw: Vec<Vec<u8>> = keys(salvage, space.id, SectionKind::Raw);
+        let segments = Segments::new(salvage, space);
+        let raw = keys(salvage, space.id, SectionKind::Raw);
         for key in &raw {
-            mend_rows(salvage, space, key);
+            mend_rows(salvage, space, &segments, key);
         }
-        let has_originals = space.encoding.originals() != Originals::None;
+        let mut has_new_codes = false;
         for key in keys(salvage, space.id, SectionKind::Codes) {
-            if !has_originals || raw.iter().any(|raw| key::segment_of(raw) == key::segment_of(&key))
-            {
-                mend_rows(salvage, space, &key);
+            if !segments.has_whole_originals(salvage, space, &key)? {
+                has_new_codes |= mend_rows(salvage, space, &segments, &key);
             }
         }
-        // What the codes tell of the originals may be more now.
+        // What the codes tell of the originals is more now.
         for key in keys(salvage, space.id, SectionKind::Raw) {
-            mend_rows(salvage, space, &key);
+            if has_new_codes {
+                mend_rows(salvage, space, &segments, &key);
+            }
         }
     }
     Ok(())
+}
+
+/// How many rows each segment of a space has, where its manifest can be read.
+pub(super) struct Segments(Option<HashMap<u32, usize>>);
+
+impl Segments {
+    pub(super) fn new(salvage: &Salvage, space: Space) -> Self {
+        let manifest = tables::manifest(salvage, space.id).ok();
+        let rows = |entry: &SegmentEntry| (entry.id, entry.rows as usize);
+        Self(manifest.map(|of| of.segments.iter().map(rows).collect()))
+    }
+
+    fn rows(&self, segment: u32) -> Option<usize> {
+        self.0.as_ref()?.get(&segment).copied()
+    }
+
+    /// Whether the originals of the segment that an extent belongs to are all there, so that codes
+    /// need not be known.
+    fn has_whole_originals(&self, salvage: &Salvage, space: Space, at: &[u8]) -> Result<bool> {
+        let Some((_, segment)) = key::segment_of(at) else { return Ok(false) };
+        let Some(rows) = self.rows(segment) else { return Ok(false) };
+        let prefix = key::section(space.id, segment, SectionKind::Raw);
+        let mut found = 0_usize;
+        for entry in salvage.range(Table::Extents, &prefix, &prefix)? {
+            found = found.saturating_add(ExtentHeader::read(entry?.1)?.rows as usize);
+        }
+        Ok(space.encoding.originals() != Originals::None && found >= rows)
+    }
 }
 
 /// Every space whose vectors are stored for their own sake.
@@ -76,7 +108,12 @@ fn keys(salvage: &Salvage, space: u32, kind: SectionKind) -> Vec<Vec<u8>> {
 
 /// The header that an extent of slots, codes or originals must have. Its key and the manifest tell
 /// all of it; without the manifest it is believed how many rows it has, if they fit.
-pub(super) fn header(salvage: &Salvage, space: Space, at: &[u8]) -> Option<ExtentHeader> {
+pub(super) fn header(
+    salvage: &Salvage,
+    space: Space,
+    segments: &Segments,
+    at: &[u8],
+) -> Option<ExtentHeader> {
     let (kind, index) = (key::kind_of(at)?, key::extent_of(at)?);
     let (collection, segment) = key::segment_of(at)?;
     let stride = match kind {
@@ -88,13 +125,11 @@ pub(super) fn header(salvage: &Salvage, space: Space, at: &[u8]) -> Option<Exten
     let value = salvage.suspect(at)?;
     let fit = value.len().checked_sub(EXTENT_HEADER_BYTES)?.checked_div(stride)?;
     let per_extent = rows_per_extent(stride);
-    let manifest = tables::manifest(salvage, space.id).ok();
-    let entry = manifest.and_then(|of| of.segments.into_iter().find(|of| of.id == segment));
-    let rows = match entry {
-        Some(entry) => {
-            let before = per_extent.checked_mul(index as usize)?;
-            (entry.rows as usize).saturating_sub(before).min(per_extent)
-        }
+    // No segment has more rows than a u32 counts.
+    let before = per_extent.checked_mul(index as usize)?;
+    u32::try_from(before.checked_add(per_extent)?).ok()?;
+    let rows = match segments.rows(segment) {
+        Some(rows) => rows.saturating_sub(before).min(per_extent),
         None => match ExtentHeader::read(value) {
             Ok(header) if header.stride as usize == stride => header.rows as usize,
             _ => fit.min(per_extent),
@@ -119,9 +154,14 @@ fn mend_slots(salvage: &mut Salvage, space: Space, placed: Placed) -> Result<()>
 }
 
 /// Rows that show damage are searched for a changed byte; where none does, all are. More than one
-/// may where codes and originals are damaged: each shows in the other.
-fn mend_rows(salvage: &mut Salvage, space: Space, at: &[u8]) {
-    let Some(header) = header(salvage, space, at) else { return };
+/// may where codes and originals are damaged: each shows in the other. Returns whether the extent
+/// was put right.
+fn mend_rows(salvage: &mut Salvage, space: Space, segments: &Segments, at: &[u8]) -> bool {
+    let Some(header) = header(salvage, space, segments, at) else { return false };
+    // To judge the rows and to try their checksum reads them a few times.
+    if !salvage.spend(8 * header.rows as usize * header.stride as usize) {
+        return false;
+    }
     let per_extent = rows_per_extent(header.stride as usize) as u32;
     let first = header.index.saturating_mul(per_extent);
     let rows = SectionRows { salvage, space };
@@ -140,5 +180,5 @@ fn mend_rows(salvage: &mut Salvage, space: Space, at: &[u8]) {
         more if more > SEARCHED_MAX => places.clear(),
         _ => {}
     }
-    salvage.mend(at, header, None, &places);
+    salvage.mend(at, header, None, &places)
 }

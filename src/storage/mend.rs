@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::one_byte::{Tried, put_right, steps};
 use super::salvage::{Held, Salvage};
 use super::{Table, extents::SectionPlace};
-use crate::format::{EXTENT_HEADER_BYTES, ExtentHeader, rows_per_extent};
+use crate::format::{EXTENT_HEADER_BYTES, EXTENT_VALUE_BYTES, ExtentHeader, rows_per_extent};
 
 /// Work that goes into the search for changed bytes of one file: that of trying every value of
 /// every byte of one full extent, a few minutes of one thread.
@@ -29,6 +29,9 @@ impl Salvage {
         let Some(found) = self.suspect(key) else { return false };
         let stride = header.stride as usize;
         let end = EXTENT_HEADER_BYTES + header.rows as usize * stride;
+        if found.len() > EXTENT_VALUE_BYTES {
+            return false;
+        }
         let mut value = found.to_vec();
         let (Some(sum), Some(behind)) = (found.get(SUM), value.get_mut(end..)) else {
             return false;
@@ -70,6 +73,13 @@ impl Salvage {
             }
         }
         true
+    }
+
+    /// Takes the work of reading so many bytes from what is left; whether it is allowed.
+    pub(crate) fn spend(&mut self, bytes: usize) -> bool {
+        let left = self.steps.checked_sub(bytes as u64);
+        self.steps = left.unwrap_or(self.steps);
+        left.is_some()
     }
 
     /// Changed bits first: they are few, and what memory and disks do most.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::checked::check_entry;
 use super::keys::EXTENT_KEY_BYTES;
+use super::pages::layout::HEADER;
 use super::pages::{Meta, NodeValue, Page, PageError, Pages, Tree, any_metas, newest_meta};
 use super::reader::validate_file;
 use super::source::Source;
@@ -111,7 +112,9 @@ impl Salvage {
                     Ok(()) => all.keep(*table, entry),
                     Err(error) => {
                         walk.lose(Some(*table), Some(entry.0), reason(&error));
-                        if *table == Table::Extents {
+                        let is_there = all.tables[*table as usize].contains_key(entry.0)
+                            || all.suspects.contains_key(entry.0);
+                        if *table == Table::Extents && !is_there {
                             all.suspects.insert(entry.0.to_vec(), source.place(entry.1));
                         }
                     }
@@ -292,8 +295,10 @@ impl<'f> Walk<'f> {
                 }
             }
         }
-        if entries.len() as u64 != tree.entries {
-            let (found, counted) = (entries.len(), tree.entries);
+        // A page that is there twice must not make up for one that is not.
+        let keys: HashSet<&[u8]> = entries.iter().map(|(key, _)| *key).collect();
+        if keys.len() as u64 != tree.entries {
+            let (found, counted) = (keys.len(), tree.entries);
             let reason = format!("{found} of {counted} entries can be reached");
             self.lose(Some(table), None, reason);
         }
@@ -308,7 +313,16 @@ impl<'f> Walk<'f> {
         value: NodeValue<'f>,
     ) -> Result<&'f [u8], PageError> {
         let beside = match value {
-            NodeValue::Overflow { page, len } => self.pages.behind_header(page, len),
+            NodeValue::Overflow { page, len } => {
+                // Each is read once, or many keys could lead to the same bytes.
+                let beside = self.pages.behind_header(page, len);
+                let pages = (HEADER + len).div_ceil(self.pages.page_size) as u64;
+                let mut run = page..page.saturating_add(pages);
+                if beside.is_some() && !run.all(|page| self.seen.insert(page)) {
+                    return Err(PageError::Page { page, rule: "is reached twice" });
+                }
+                beside
+            }
             _ => None,
         };
         match (resolve(&self.pages, value), beside) {
@@ -337,10 +351,9 @@ impl<'f> Walk<'f> {
             let page = match self.pages.page(number, is_leaf) {
                 Ok(page) => page,
                 Err(error) => match self.pages.nodes(number, is_leaf) {
-                    // Whether that is all of it, the count of the entries will tell.
+                    // It may be another page, or an older one: of what it had nothing can be told.
                     Ok(page) => {
-                        let reason = format!("{error}: what stands in it was read");
-                        self.lost.push(Lost { table, key: None, reason, is_mended: true });
+                        self.lose(table, None, format!("{error}: what stands in it was read"));
                         is_doubtful = true;
                         page
                     }

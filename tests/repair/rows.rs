@@ -26,10 +26,13 @@ fn options(name: &str) -> CollectionOptions {
     }
 }
 
+fn options_of_file() -> DatabaseOptions {
+    DatabaseOptions::new().maintenance(Maintenance::Manual)
+}
+
 /// Every collection with one segment, in which a few rows are dead.
 fn fill(path: &Path) {
     let mut rng = Rng::new(11);
-    let options_of_file = || DatabaseOptions::new().maintenance(Maintenance::Manual);
     let db = options_of_file().open(path).expect("a database");
     for name in NAMES {
         let docs = db.create_collection(name, options(name)).expect("a collection");
@@ -247,4 +250,50 @@ fn slots_that_the_records_tell_are_put_right_however_many_are_lost() {
         assert!(after == world.before, "{extent:?}: {:?}", repaired.damage);
         assert!(repaired.is_complete(), "{extent:?}: {:?}", repaired.damage);
     }
+}
+
+#[test]
+fn records_that_may_have_the_vector_of_another_are_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, target) = (dir.path().join("w.portolan"), dir.path().join("target"));
+    let db = options_of_file().open(&path).expect("a database");
+    let field = VectorField::new(DIM, Metric::Dot);
+    let options = CollectionOptions::new(DIM, Metric::Dot).vector_field("image", field);
+    let docs = db.create_collection("docs", options).expect("a collection");
+    let (mut batch, mut rng) = (docs.batch(), Rng::new(37));
+    for at in 0..60_i64 {
+        let record = Record::new(at).vector(rng.vector(DIM));
+        let has_image = at % 2 == 0;
+        let image = has_image.then(|| rng.vector(DIM));
+        let with = |record: Record, image| record.named_vector("image", image);
+        batch.upsert(image.into_iter().fold(record, with)).expect("a valid record");
+    }
+    batch.commit().expect("a commit");
+    docs.maintain().run().expect("maintenance");
+    let before = all_of(&db, "docs");
+    drop((docs, db));
+    Database::compact(&path).expect("a compaction");
+    let mut bytes = std::fs::read(&path).expect("the file");
+    let is_slots_of_images = |at: &usize| {
+        bytes[*at..*at + 8] == *b"PTLX\x01\0\x01\0" && bytes[*at + 12..*at + 16] == [30, 0, 0, 0]
+    };
+    let at = (0..bytes.len() - 48).find(is_slots_of_images).expect("the slots of the field");
+    // Two even slots become the odd ones behind them, whose records have no image.
+    for row in [4, 11] {
+        bytes[at + 48 + row * 4] ^= 1;
+    }
+    std::fs::write(&path, bytes).expect("the file");
+    let repaired = Database::repair(&path, &target).expect("a repair");
+    assert!(!repaired.is_complete(), "{:?}", repaired.damage);
+    let after = all_of(&Database::open_read_only(&target).expect("the file"), "docs");
+    let told: BTreeSet<&RecordId> =
+        repaired.damage.iter().filter_map(|of| of.id.as_ref()).collect();
+    let mut wrong = 0;
+    for (before, after) in before.iter().zip(&after) {
+        if named(after).is_some() && named(before) != named(after) {
+            assert!(told.contains(&after.id), "{}: {:?}", after.id, repaired.damage);
+            wrong += 1;
+        }
+    }
+    assert_eq!(wrong, 2);
 }

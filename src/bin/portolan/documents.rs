@@ -153,7 +153,8 @@ fn located(path: &Path, id: &str, problem: &str) -> String {
     format!("{}: document {id:?}: {problem}", path.display())
 }
 
-fn is_text(value: &Value) -> bool {
+/// Whether it is a text, or a list with one.
+pub fn is_text(value: &Value) -> bool {
     match value {
         Value::List(items) => items.iter().any(is_text),
         value => matches!(value, Value::Text(_)),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use portolan::{Collection, Maintenance, Value};
 
 use crate::args::IngestArgs;
-use crate::documents::Survey;
+use crate::documents::{Survey, is_text};
 use crate::failure::{Failure, Result};
 use crate::ingest::existing;
 use crate::output::Output;
@@ -39,12 +39,19 @@ pub fn check(args: &IngestArgs, survey: &Survey, out: &Output) -> Result<()> {
     }
 }
 
-/// The fields with a time in any of the first records.
+/// The fields with times, and no texts, in the first records.
 fn times(collection: &Collection) -> Result<BTreeSet<String>> {
     let page = collection.scan().limit(SAMPLE).run()?;
-    let metadata = page.records.iter().flat_map(|record| record.metadata.iter());
-    let times = metadata.filter(|(_, value)| is_time(value));
-    Ok(times.map(|(name, _)| name.clone()).collect())
+    let (mut times, mut texts) = (BTreeSet::new(), BTreeSet::new());
+    for (name, value) in page.records.iter().flat_map(|record| record.metadata.iter()) {
+        if is_time(value) {
+            times.insert(name.clone());
+        } else if is_text(value) {
+            texts.insert(name.clone());
+        }
+    }
+    times.retain(|name| !texts.contains(name));
+    Ok(times)
 }
 
 fn is_time(value: &Value) -> bool {

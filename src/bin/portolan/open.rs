@@ -41,7 +41,8 @@ fn named(path: &Path, db: &Database, name: &str) -> Result<Collection> {
 
 /// Whether a collection has the shape of those that `ingest --no-vectors` makes, and no vectors.
 pub fn has_no_vectors(collection: &Collection) -> Result<bool> {
-    Ok(collection.dimensions() == 1 && collection.info()?.vectors == 0)
+    let info = collection.info()?;
+    Ok(collection.dimensions() == 1 && info.vectors == 0 && info.pending == 0)
 }
 
 /// For writing; makes the file if it is absent.

@@ -69,7 +69,9 @@ pub fn run(args: &RepairArgs, out: &Output) -> Result<()> {
     out.result(&saved, |saved| {
         let end = match (saved.damage.is_empty(), saved.complete) {
             (true, _) => "nothing was damaged".to_owned(),
-            (_, true) => format!("made anew, nothing is lost:\n{}", list(&done.damage)),
+            (_, true) => {
+                format!("put right or made anew, nothing is lost:\n{}", list(&done.damage))
+            }
             (_, false) => format!("damaged:\n{}", list(&done.damage)),
         };
         format!(

@@ -78,7 +78,8 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
 fn listed(args: &SearchArgs, out: &Output) -> Result<()> {
     let (find, begin) = (&args.find, Instant::now());
     let asks = find.embed.embed_model.is_some() || find.rerank.rerank_model.is_some();
-    if asks || find.mode.is_some() || find.cache {
+    let times = find.deadline_ms.is_some() || find.recall.is_some();
+    if asks || times || find.mode.is_some() || find.cache {
         let reason = "there is no question: give TEXT, --words or --vector, or --filter alone";
         return Err(Failure::Usage(reason.to_owned()));
     }
