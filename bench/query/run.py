@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""All figures of docs/query.md in one run: ranking, file size, filters, kinds of query, ingest.
+"""The figures of docs/query.md in one run: ranking, file size, filters, kinds of query, ingest.
 
   cargo build --release --features cli
   python bench/query/run.py --sets SETS --portolan target/release/portolan --out DIR
@@ -10,8 +10,9 @@ queries.minilm384.f16.npy in that of queries.minilm384.ids.txt; xquad with docs.
 queries.CODE.jsonl of its other languages. With --passages P.jsonl --passage-vectors V.npy, which
 have the fields that bench/peers/ingest.py tells of, it ingests those beside LanceDB and Qdrant Edge
 (bench/peers/requirements-databases.txt). With --rerank-url and --rerank-model hybrid search is
-reranked as well. DIR keeps the files and what each command printed. Python's standard library is
-enough for all but the ingest beside others. Nothing else should run.
+reranked as well. DIR, which must not be there, keeps the files and what each command printed.
+Python's standard library is enough for all but the ingest beside others, which is left out unless
+asked for. Of the rounds of a bench the medians are printed. Nothing else should run.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import statistics
 import subprocess
 import sys
 import time
@@ -30,13 +33,14 @@ LANGUAGES = {"ar": "ar", "de": "de", "el": "el", "es": "es", "hi": "hi", "ro": "
              "th": "none", "tr": "tr", "vi": "none", "zh": "none"}
 
 
-def run(args: argparse.Namespace, name: str, command: list[str], **settings: str) -> str:
-    """Runs a command; what it printed is kept under its name."""
+def run(args: argparse.Namespace, name: str, command: list[str], kept: str = "",
+        **settings: str) -> str:
+    """Runs a command; what it printed is kept under its name, or the one given."""
     begin = time.perf_counter()
     cwd = ROOT / "bench/lexical" if name == "lexical" else ROOT
     done = subprocess.run(command, cwd=cwd, env=os.environ | settings, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    (args.out / f"{name}.txt").write_text(done.stdout)
+    (args.out / f"{kept or name}.txt").write_text(done.stdout)
     if done.returncode != 0:
         sys.exit(f"{name} failed:\n{done.stdout[-2000:]}")
     print(f"{name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
@@ -51,8 +55,7 @@ def told(args: argparse.Namespace, name: str, command: list[str]) -> dict[str, A
 
 def filled(args: argparse.Namespace, name: str, docs: Path, source: list[str]) -> str:
     db = args.out / f"{name}.portolan"
-    if not db.exists():
-        told(args, f"{name}.ingest", ["ingest", str(db), str(docs), *source])
+    told(args, f"{name}.ingest", ["ingest", str(db), str(docs), *source])
     return str(db)
 
 
@@ -111,11 +114,28 @@ def size(args: argparse.Namespace) -> None:
     text = sum(len(doc[of].encode()) for doc in docs for of in ["_id", "title", "text"])
     wanted = text + len(docs) * 384 * 3
     for name, path in [("as ingested", db), ("compacted", str(small))]:
-        info = told(args, "info", ["info", path])
+        info = told(args, f"info.{name.replace(' ', '-')}", ["info", path])
         share = info["file_bytes"] / wanted
         free = info["free_bytes"] / 2**20
         print(f"file of SciFact {name}: {info['file_bytes'] / 2**20:.1f} MiB, {share:.2f}x texts, "
               f"codes and vectors; {free:.1f} MiB of it free")
+        space = info["collections"][0]["space"].items()
+        print("  " + ", ".join(f"{of} {size / 2**20:.1f}" for of, size in space if size))
+
+
+def medians(outputs: list[str]) -> str:
+    """The lines that have figures in every run, with the median of the first figure and all."""
+    figure = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) (queries/s|us|\u00b5s|ms|ns)")
+    columns = [[(line, figure.search(line)) for line in text.splitlines()] for text in outputs]
+    lines = []
+    for rows in zip(*[[row for row in of if row[1]] for of in columns]):
+        unit = {"ns": 1e-3, "ms": 1e3}
+        values = [float(found[1]) * unit.get(found[2], 1) for _, found in rows]
+        what = rows[0][0][: rows[0][1].start()].strip(" \u251c\u2570\u2500\u2502")
+        unit_name = "queries/s" if rows[0][1][2] == "queries/s" else "us"
+        told = ", ".join(f"{value:,.1f}" for value in values)
+        lines.append(f"{what:<60} {statistics.median(values):>10,.1f} {unit_name} ({told})")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -132,22 +152,31 @@ def main() -> None:
     args = parser.parse_args()
     args.sets, args.out = args.sets.resolve(), args.out.resolve()
     args.portolan = str(Path(args.portolan).resolve())
-    args.out.mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True)
+    if args.passages:
+        # Found out now and not in an hour.
+        import lancedb, numpy, qdrant_edge  # noqa: E401, F401
     bench = ["cargo", "bench", "--bench"]
     # Compiled first, so that nothing is measured beside a compiler.
     run(args, "build", [*bench, "find", "--bench", "filter", "--no-run"])
-    run(args, "lexical", ["cargo", "build", "--release"])
+    run(args, "lexical", ["cargo", "build", "--release"], "build.lexical")
     ranking(args)
     size(args)
     scifact = args.sets / "scifact"
     words = [str(scifact / "docs.jsonl"), str(scifact / "queries.jsonl"), "100000"]
+    benches = {
+        "Words beside tantivy": ("lexical", ["cargo", "run", "--quiet", "--release", "--", *words]),
+        "Kinds of query, 100,000 records": ("find", [*bench, "find"]),
+        "Filters over a million records": ("filter", [*bench, "filter"]),
+    }
+    outputs: dict[str, list[str]] = {title: [] for title in benches}
     for turn in range(args.rounds):
-        print(f"\n## Words beside tantivy, run {turn + 1}\n")
-        print(run(args, "lexical", ["cargo", "run", "--quiet", "--release", "--", *words]))
-        print(f"\n## Kinds of query, 100,000 records, run {turn + 1}\n")
-        print(run(args, "find", [*bench, "find"], PORTOLAN_BENCH_ROWS="100000"))
-        print(f"\n## Filters over a million records, run {turn + 1}\n")
-        print(run(args, "filter", [*bench, "filter"]))
+        for title, (name, command) in benches.items():
+            outputs[title].append(run(args, name, command, f"{name}.{turn + 1}",
+                                      PORTOLAN_BENCH_ROWS="100000"))
+    for title, runs in outputs.items():
+        print(f"\n## {title}, medians of {args.rounds} runs (all)\n")
+        print(medians(runs))
     if args.passages:
         print("\n## Ingest\n")
         print(run(args, "ingest", [sys.executable, "bench/peers/ingest.py", "--docs",

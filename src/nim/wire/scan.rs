@@ -61,8 +61,8 @@ fn read<'a, V>(
     })
 }
 
-/// An item of a list. Most servers write the place and the value first: they are looked for there
-/// before fields are told by their names.
+/// An item of a list. Servers write the place and the score of rankings first: they are looked for
+/// there before fields are told by their names.
 fn item<'a, V>(
     json: &mut Reader<'a>,
     value: &[u8],
