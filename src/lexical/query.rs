@@ -152,17 +152,19 @@ impl TextQuery {
         self
     }
 
-    /// Its parts, each once, with how often it is there.
+    /// Its parts, each once, where it is there last, with how often it is there: of prefixes that
+    /// share a word the last says how frequent the word counts.
     pub(super) fn distinct(&self) -> Vec<(Occur, &Part, u32)> {
         let mut known: HashMap<(Occur, &Part), usize> = HashMap::new();
         let mut distinct: Vec<(Occur, &Part, u32)> = Vec::new();
-        for (occur, part) in &self.parts {
+        for (occur, part) in self.parts.iter().rev() {
             let at = *known.entry((*occur, part)).or_insert(distinct.len());
             match distinct.get_mut(at) {
                 Some((_, _, times)) => *times += 1,
                 None => distinct.push((*occur, part, 1)),
             }
         }
+        distinct.reverse();
         distinct
     }
 }
