@@ -104,6 +104,8 @@ mod tests {
         let found = marked(Language::English, "sail caf\u{e9} +ship \"sea chart\" port* -to", text);
         assert_eq!(found, ["Sailing", "Caf\u{e9}s", "SHIPS", "sailed", "charts", "Portolans"]);
         assert_eq!(marked(Language::None, "e-mai*", "Mailed, e: ma"), ["Mailed", "e"]);
+        let many = marked(Language::None, "po* por* t* ab* po* b*", "port po abc tea sea p b");
+        assert_eq!(many, ["port", "po", "abc", "tea", "b"]);
         let han = "\u{53e4}\u{6d77}\u{56fe}\u{8bf4}";
         assert_eq!(marked(Language::None, "\u{6d77}\u{56fe}", han), ["\u{6d77}\u{56fe}"]);
     }

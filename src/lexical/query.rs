@@ -102,11 +102,12 @@ impl TextQuery {
     }
 
     /// Looks for words that begin so too: scored by the 64 that most records have, of the first
-    /// 65,536 as bytes are ordered, each as the first of these, so that a rare one does not outweigh
-    /// all else. Where these leave room among the hits, records with others of them follow, to whose
-    /// score the prefix adds nothing; the postings of all are read then. Terms are stems: `sailings*` begins none, so the stem of the prefix
-    /// itself is looked for as well. Of a text of several words, as `e-mai`, the last is the prefix
-    /// and the others are whole.
+    /// 65,536 as bytes are ordered, each as the first of these, so that a rare one does not
+    /// outweigh all else. Records that have only others of them come last, with nothing added to
+    /// their score; where the 64 leave room for them among the hits, the postings of all are read.
+    /// Terms are stems: `sailings*` begins none, so the stem of the prefix itself is looked for as
+    /// well. Of a text of several words, as `e-mai`, the last is the prefix and the others are
+    /// whole.
     pub fn prefix(self, begin: impl Into<String>) -> Self {
         self.with(Occur::Should, Part::Prefix(begin.into()))
     }
