@@ -14,6 +14,8 @@ use proptest::prelude::*;
 
 #[path = "lexical/naive.rs"]
 mod naive;
+#[path = "lexical/prefixes.rs"]
+mod prefixes;
 
 use naive::{Doc, Naive, Setup, Want};
 
@@ -94,10 +96,22 @@ fn part() -> impl Strategy<Value = Want> {
         1 => word().prop_map(Want::Must),
         1 => word().prop_map(Want::Not),
         1 => text(1..4).prop_map(Want::Phrase),
+        1 => text(1..5).prop_map(Want::NotPhrase),
         1 => Just(Want::Begin("po".into())),
         1 => Just(Want::Begin("ship".into())),
         1 => Just(Want::MustBegin("s".into())),
+        1 => prop_oneof![Just("wi"), Just("x")].prop_map(|begin| Want::NotBegin(begin.into())),
     ]
+}
+
+/// Parts of a query, some of them again.
+fn parts() -> impl Strategy<Value = Vec<Want>> {
+    let again = proptest::collection::vec(any::<prop::sample::Index>(), 0..4);
+    (proptest::collection::vec(part(), 1..5), again).prop_map(|(mut parts, again)| {
+        let again: Vec<Want> = again.iter().map(|at| at.get(&parts).clone()).collect();
+        parts.extend(again);
+        parts
+    })
 }
 
 fn apply(collection: &Collection, naive: &mut Naive, changes: &[(i64, Option<Doc>)]) {
@@ -148,8 +162,7 @@ proptest! {
     fn scores_and_order_are_those_of_a_naive_bm25(
         setup in setups(),
         batches in proptest::collection::vec(proptest::collection::vec(change(), 1..30), 1..5),
-        queries in proptest::collection::vec(
-            (proptest::collection::vec(part(), 1..5), 0usize..3), 1..6),
+        queries in proptest::collection::vec((parts(), 0usize..3), 1..6),
     ) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("text.portolan");
@@ -319,89 +332,24 @@ fn stems_and_case_are_the_language_s() {
     assert_eq!(found(Language::German, "h\u{e4}fen"), "2");
 }
 
-/// 200 records with a word of their own that begins with `pre`, every second with `sea` too; all
-/// but the last 20 words stand in a second record as well.
-fn many_begins() -> (tempfile::TempDir, Collection, Naive) {
+#[test]
+fn a_phrase_of_stop_words_beside_other_words_is_told_as_left_out() {
     let dir = tempfile::tempdir().unwrap();
-    let collection = open(&dir.path().join("begins.portolan"));
-    let mut naive = naive();
-    let mut changes = Vec::new();
-    for id in 0..200 {
-        let text = if id % 2 == 0 { format!("pre{id} sea") } else { format!("pre{id}") };
-        changes.push((id, Some(Doc { title: String::new(), text, tag: "t".into() })));
+    let db = Database::open(dir.path().join("told.portolan")).unwrap();
+    let options = CollectionOptions::new(2, Metric::Dot).text(TextIndex::new(Language::English));
+    let docs = db.create_collection("docs", options).unwrap();
+    docs.upsert(Record::new(1).text("charts of the sea")).unwrap();
+    for (query, told) in [("sea \"of the\"", 1), ("sea -\"of the\"", 1), ("the sea \"sea\"", 0)] {
+        let query = TextQuery::parse(query);
+        let hits = docs.search_text(&query).run().unwrap();
+        let findings = docs.find().text(&query).run().unwrap();
+        for (hits, warnings) in
+            [(&hits.hits, &hits.report.warnings), (&findings.hits, &findings.report.warnings)]
+        {
+            assert_eq!((hits.len(), warnings.len()), (1, told), "{query:?}: {warnings:?}");
+            assert!(warnings.iter().all(|told| told.contains("was left out")), "{warnings:?}");
+        }
     }
-    for id in 200..380 {
-        let text = format!("pre{} star", id - 200);
-        changes.push((id, Some(Doc { title: String::new(), text, tag: "t".into() })));
-    }
-    changes.push((400, Some(Doc { title: String::new(), text: "sea".into(), tag: "t".into() })));
-    apply(&collection, &mut naive, &changes);
-    (dir, collection, naive)
-}
-
-fn found(collection: &Collection, query: &TextQuery) -> Vec<i64> {
-    let hits = collection.search_text(query).limit(1_000).run().unwrap();
-    let id = |hit: &portolan::Hit| match hit.id {
-        portolan::RecordId::Int(id) => id,
-        _ => panic!("no integer"),
-    };
-    let mut ids: Vec<i64> = hits.iter().map(id).collect();
-    ids.sort_unstable();
-    ids
-}
-
-fn expected(naive: &Naive, wants: &[Want]) -> Vec<i64> {
-    let mut ids: Vec<i64> =
-        naive.search(wants, 0, |_| true).into_iter().map(|(id, _)| id).collect();
-    ids.sort_unstable();
-    ids
-}
-
-#[test]
-fn an_excluded_prefix_excludes_every_word_that_begins_so() {
-    let (_dir, collection, naive) = many_begins();
-    let query = TextQuery::parse("sea star t -pre*");
-    assert_eq!(found(&collection, &query), [400]);
-    // Few enough to be looked up one by one.
-    let all = expected(&naive, &[Want::Any("sea".into())]);
-    let query = TextQuery::parse("sea -pre19*");
-    let left: Vec<i64> =
-        all.into_iter().filter(|id| *id != 19 && !(190..200).contains(id)).collect();
-    assert_eq!(found(&collection, &query), left);
-}
-
-#[test]
-fn a_required_prefix_finds_the_rarest_word_that_begins_so() {
-    let (_dir, collection, naive) = many_begins();
-    let must = Want::MustBegin("pre".into());
-    for wants in [vec![must.clone()], vec![must, Want::Any("sea".into())]] {
-        let query = naive::query(&wants);
-        assert_eq!(found(&collection, &query), expected(&naive, &wants));
-        let all = collection.search_text(&query).limit(1_000).run().unwrap();
-        assert!(all.windows(2).all(|two| two[0].score >= two[1].score));
-        let few = collection.search_text(&query).limit(150).run().unwrap();
-        assert_eq!(few.hits[..], all.hits[..150]);
-    }
-    let filter = Filter::eq("n", 1);
-    let query = TextQuery::default().must_prefix("pre");
-    let some = collection.search_text(query).limit(1_000).filter(filter).run().unwrap();
-    assert_eq!(some.len(), (0..380).filter(|id| id % 3 == 1).count());
-    // As one of several of which a hit has two.
-    let query = TextQuery::new("sea").prefix("pre").at_least(2);
-    assert_eq!(found(&collection, &query), (0..200).step_by(2).collect::<Vec<i64>>());
-}
-
-#[test]
-fn the_prefix_of_several_words_is_whole_words_and_the_begin_of_the_last() {
-    let dir = tempfile::tempdir().unwrap();
-    let collection = open(&dir.path().join("several.portolan"));
-    for (id, text) in [(1, "an e-mail"), (2, "e-mails"), (3, "mailed"), (4, "e x7"), (5, "chart")] {
-        collection.upsert(Record::new(id).text(text)).unwrap();
-    }
-    assert_eq!(found(&collection, &TextQuery::default().must_prefix("e-mai")), [1, 2]);
-    assert_eq!(found(&collection, &TextQuery::parse("+e-mail*")), [1, 2]);
-    assert_eq!(found(&collection, &TextQuery::parse("e-mail*")), [1, 2, 3, 4]);
-    assert_eq!(found(&collection, &TextQuery::parse("chart mailed e -e-mail*")), [5]);
 }
 
 /// Many texts whose points differ by less than their scores can tell.

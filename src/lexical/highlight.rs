@@ -32,6 +32,7 @@ impl TextIndex {
 pub(crate) struct Marker {
     analyzer: Analyzer,
     terms: HashSet<Vec<u8>>,
+    /// Sorted, and none begins with another.
     begins: Vec<Vec<u8>>,
 }
 
@@ -55,6 +56,9 @@ impl Marker {
                 }
             }
         }
+        begins.sort_unstable();
+        // The later one, if it begins with the one before.
+        begins.dedup_by(|later, before| later.starts_with(before));
         Self { analyzer, terms, begins }
     }
 
@@ -66,7 +70,10 @@ impl Marker {
         let mut found: Vec<Range<usize>> = Vec::new();
         each_token(text, |token| {
             let Some(term) = analyzer.term(token.raw) else { return };
-            if terms.contains(term) || begins.iter().any(|begin| term.starts_with(begin)) {
+            // The only one that the term can begin with.
+            let below = begins.partition_point(|begin| begin.as_slice() <= term);
+            let begin = below.checked_sub(1).and_then(|at| begins.get(at));
+            if terms.contains(term) || begin.is_some_and(|begin| term.starts_with(begin)) {
                 let mut at = token.at;
                 // A pair of characters comes after each of them.
                 while let Some(last) = found.pop_if(|last| at.start < last.end) {
@@ -97,6 +104,8 @@ mod tests {
         let found = marked(Language::English, "sail caf\u{e9} +ship \"sea chart\" port* -to", text);
         assert_eq!(found, ["Sailing", "Caf\u{e9}s", "SHIPS", "sailed", "charts", "Portolans"]);
         assert_eq!(marked(Language::None, "e-mai*", "Mailed, e: ma"), ["Mailed", "e"]);
+        let many = marked(Language::None, "po* por* t* ab* po* b*", "port po abc tea sea p b");
+        assert_eq!(many, ["port", "po", "abc", "tea", "b"]);
         let han = "\u{53e4}\u{6d77}\u{56fe}\u{8bf4}";
         assert_eq!(marked(Language::None, "\u{6d77}\u{56fe}", han), ["\u{6d77}\u{56fe}"]);
     }

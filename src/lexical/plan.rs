@@ -1,7 +1,8 @@
 //! A query against an index: its words as terms that texts have, with their weights, and what a
 //! hit must and must not have.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::rc::Rc;
 
 use roaring::RoaringBitmap;
 
@@ -10,8 +11,8 @@ use super::bm25::{Scoring, idf};
 use super::config::TextIndex;
 use super::cursor::{Cursor, Postings};
 use super::lengths::Stats;
-use super::phrase::Phrase;
-use super::prefix::{Prefix, last_word};
+use super::phrase::{Phrase, Phrases};
+use super::prefix::{Prefixes, last_word};
 use super::query::{Occur, Part, TextQuery};
 use crate::storage::{Snapshot, StorageError};
 
@@ -21,12 +22,15 @@ pub(super) struct Plan<'s> {
     pub(super) cursors: Vec<Cursor<'s, u32>>,
     /// A hit has a term of each.
     pub(super) required: Vec<Any<'s>>,
-    /// A hit has none of these.
+    /// A hit has none of these, of which there are two at most: terms and slots.
     pub(super) excluded: Vec<Any<'s>>,
     /// A hit has so many of these.
     pub(super) optional: Option<(usize, Vec<Any<'s>>)>,
     /// Phrases, and whether a hit has them.
-    pub(super) phrases: Vec<(Phrase, bool)>,
+    pub(super) phrases: Phrases,
+    /// Whether texts are left out that have none of the terms that texts are scored by, but others
+    /// of a prefix.
+    pub(super) is_partial: bool,
     /// Terms, each counted once.
     pub(super) terms: usize,
 }
@@ -36,7 +40,7 @@ pub(super) enum Any<'s> {
     /// Of these.
     Terms(Vec<Cursor<'s, u32>>),
     /// Of more than texts are scored by.
-    Slots(RoaringBitmap),
+    Slots(Rc<RoaringBitmap>),
 }
 
 impl Any<'_> {
@@ -53,7 +57,7 @@ impl Any<'_> {
 struct Group {
     terms: Vec<Vec<u8>>,
     /// The texts that have any of them and of those that were too many.
-    slots: Option<RoaringBitmap>,
+    slots: Option<Rc<RoaringBitmap>>,
 }
 
 impl From<Vec<u8>> for Group {
@@ -69,25 +73,31 @@ struct Terms {
     wanted: BTreeMap<Vec<u8>, (f32, Option<u32>)>,
     required: Vec<Group>,
     optional: Vec<Group>,
-    excluded: Vec<Group>,
-    /// Single terms among the required and the optional: a text as a query has many.
-    known: [HashSet<Vec<u8>>; 2],
-    phrases: Vec<(Phrase, bool)>,
+    excluded: BTreeSet<Vec<u8>>,
+    /// Texts that are excluded.
+    excluded_slots: RoaringBitmap,
+    /// The terms of groups without slots among the required and the optional: a text as a query
+    /// has many.
+    known: [HashSet<Vec<Vec<u8>>>; 2],
+    phrases: HashSet<(Phrase, bool)>,
+    /// Whether an optional prefix stands for more than its terms.
+    is_partial: bool,
 }
 
 impl<'s> Plan<'s> {
-    /// Reads the postings of a query's terms; none if nothing can be found.
+    /// Reads the postings of a query's terms; none if nothing can be found. If not `whole`, texts
+    /// may be left out that would come last: [`Plan::is_partial`].
     pub(super) fn new(
         snapshot: &'s dyn Snapshot,
         collection: u32,
         index: &TextIndex,
         query: &TextQuery,
+        whole: bool,
     ) -> Result<Option<Self>, StorageError> {
-        let terms = Terms::of(snapshot, collection, index, query)?;
+        let terms = Terms::of(snapshot, collection, index, query, whole)?;
         let stats = Stats::read(snapshot, collection)?;
         let mut known: BTreeMap<&[u8], Postings<'s>> = BTreeMap::new();
-        let excluded = terms.excluded.iter().flat_map(|group| &group.terms);
-        for term in terms.wanted.keys().chain(excluded) {
+        for term in terms.wanted.keys().chain(&terms.excluded) {
             if !known.contains_key(term.as_slice())
                 && let Some(postings) = Postings::of(snapshot, collection, term)?
             {
@@ -111,10 +121,15 @@ impl<'s> Plan<'s> {
             None => Any::Terms(group.terms.iter().filter_map(|term| cursor(term, 0.0)).collect()),
         };
         let required: Vec<Any<'s>> = terms.required.iter().map(any).collect();
-        let least = terms.optional.len().min(query.at_least);
-        let is_implied = least == 0 || (least == 1 && required.is_empty());
-        let optional = (!is_implied).then(|| (least, terms.optional.iter().map(any).collect()));
-        let excluded = terms.excluded.iter().map(any).collect();
+        let optional: Vec<Any<'s>> = terms.optional.iter().map(any).collect();
+        let least = query.at_least.max(usize::from(required.is_empty())).min(optional.len());
+        // That of a text that is scored, if there are no others.
+        let has_slots = optional.iter().any(|any| matches!(any, Any::Slots(_)));
+        let is_implied = least == 0 || (least == 1 && required.is_empty() && !has_slots);
+        let optional = (!is_implied).then_some((least, optional));
+        let of_terms = terms.excluded.iter().filter_map(|term| cursor(term, 0.0)).collect();
+        let excluded = [Any::Terms(of_terms), Any::Slots(Rc::new(terms.excluded_slots))];
+        let excluded = excluded.into_iter().filter(|any| !any.is_none()).collect();
         let cursors: Vec<Cursor<'s, u32>> = weights
             .iter()
             .filter_map(|(term, weight)| Some(at(known.remove(term)?, scoring.weight(*weight))))
@@ -122,8 +137,11 @@ impl<'s> Plan<'s> {
         if cursors.is_empty() || required.iter().any(Any::is_none) {
             return Ok(None);
         }
-        let (phrases, terms) = (terms.phrases, cursors.len());
-        Ok(Some(Self { scoring, cursors, required, excluded, optional, phrases, terms }))
+        let is_partial = terms.is_partial && required.is_empty();
+        let (phrases, terms) = (Phrases::new(terms.phrases), cursors.len());
+        let plan =
+            Self { scoring, cursors, required, excluded, optional, phrases, is_partial, terms };
+        Ok(Some(plan))
     }
 }
 
@@ -133,53 +151,60 @@ impl Terms {
         collection: u32,
         index: &TextIndex,
         query: &TextQuery,
+        whole: bool,
     ) -> Result<Self, StorageError> {
         let mut analyzer = index.analyzer();
         let mut terms = Self::default();
-        for (occur, part) in &query.parts {
+        let mut prefixes = Prefixes::new(snapshot, collection);
+        for (occur, part, times) in query.distinct() {
+            let times = times as f32;
             match part {
                 Part::Words(text) => each_token(text, |token| {
                     if let Some(term) = analyzer.term(token.raw) {
-                        terms.take(*occur, term.to_vec().into(), None);
+                        terms.take(occur, term.to_vec().into(), times, None);
                     }
                 }),
                 Part::Phrase(text) => {
                     let Some(phrase) = Phrase::new(text, &mut analyzer) else { continue };
-                    let wanted = *occur != Occur::Not;
+                    let wanted = occur != Occur::Not;
                     if wanted {
                         for term in phrase.terms() {
-                            terms.take(Occur::Must, term.to_vec().into(), None);
+                            terms.take(Occur::Must, term.to_vec().into(), times, None);
                         }
                     }
-                    terms.phrases.push((phrase, wanted));
+                    terms.phrases.insert((phrase, wanted));
                 }
                 Part::Prefix(begin) => {
                     let (words, begin) = last_word(begin);
                     for word in words {
                         if let Some(term) = analyzer.term(word) {
-                            terms.take(*occur, term.to_vec().into(), None);
+                            terms.take(occur, term.to_vec().into(), times, None);
                         }
                     }
                     // Whether a text is a hit does not depend on which terms it is scored by.
-                    let decides = *occur != Occur::Should || query.at_least > 0;
-                    let prefix = Prefix::new(collection, begin, &mut analyzer);
-                    let found = prefix.expand(snapshot, decides)?;
+                    let decides = whole || occur != Occur::Should || query.at_least > 0;
+                    let found = prefixes.expand(begin, &mut analyzer, decides)?;
+                    terms.is_partial |= found.is_more && !decides;
                     let group = Group { terms: found.terms, slots: found.slots };
-                    terms.take(*occur, group, Some(found.texts));
+                    terms.take(occur, group, times, Some(found.texts));
                 }
             }
         }
         Ok(terms)
     }
 
-    fn take(&mut self, occur: Occur, group: Group, texts: Option<u32>) {
+    /// Takes a group that is asked for so many times, whose terms count as frequent as in `texts`.
+    fn take(&mut self, occur: Occur, group: Group, times: f32, texts: Option<u32>) {
         if occur == Occur::Not {
-            self.excluded.push(group);
+            match group.slots {
+                Some(slots) => self.excluded_slots |= slots.as_ref(),
+                None => self.excluded.extend(group.terms),
+            }
             return;
         }
         for term in &group.terms {
-            let (times, counts_as) = self.wanted.entry(term.clone()).or_insert((0.0, texts));
-            *times += 1.0;
+            let (sum, counts_as) = self.wanted.entry(term.clone()).or_insert((0.0, texts));
+            *sum += times;
             // A word that is asked for by itself counts by itself.
             *counts_as = counts_as.and(texts);
         }
@@ -188,9 +213,9 @@ impl Terms {
             Occur::Must => (&mut self.required, required),
             _ => (&mut self.optional, optional),
         };
-        let is_new = match (group.terms.as_slice(), &group.slots) {
-            ([term], None) => known.insert(term.clone()),
-            _ => !groups.contains(&group),
+        let is_new = match &group.slots {
+            None => known.insert(group.terms.clone()),
+            Some(_) => !groups.contains(&group),
         };
         if is_new {
             groups.push(group);

@@ -1,6 +1,9 @@
 //! Words that begin so: the most frequent of them, by which texts are scored, and where it decides
 //! what is a hit, the texts that have any of them.
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use roaring::RoaringBitmap;
 
 use super::analysis::{Analyzer, each_token};
@@ -25,40 +28,72 @@ pub(super) fn last_word(text: &str) -> (Vec<&str>, &str) {
 }
 
 /// What a prefix stands for.
+#[derive(Clone)]
 pub(super) struct Expansion {
     /// The most frequent terms, the first of them first.
     pub(super) terms: Vec<Vec<u8>>,
     /// How many texts have the first.
     pub(super) texts: u32,
+    /// Whether it stands for more terms.
+    pub(super) is_more: bool,
     /// The texts that have any of its terms, if those are more and it was asked for.
-    pub(super) slots: Option<RoaringBitmap>,
+    pub(super) slots: Option<Rc<RoaringBitmap>>,
+}
+
+/// The prefixes of a query, each looked up once however often it is there.
+pub(super) struct Prefixes<'s> {
+    snapshot: &'s dyn Snapshot,
+    collection: u32,
+    known: HashMap<Prefix, Expansion>,
+}
+
+impl<'s> Prefixes<'s> {
+    pub(super) fn new(snapshot: &'s dyn Snapshot, collection: u32) -> Self {
+        Self { snapshot, collection, known: HashMap::new() }
+    }
+
+    /// The most frequent terms that begin so; with the texts of all of them if `whole`, for which
+    /// the postings of all are read where there are more.
+    ///
+    /// # Errors
+    /// Storage; damage.
+    pub(super) fn expand(
+        &mut self,
+        begin: &str,
+        analyzer: &mut Analyzer,
+        whole: bool,
+    ) -> Result<Expansion, StorageError> {
+        let prefix = Prefix::new(self.collection, begin, analyzer);
+        let mut expansion = match self.known.get(&prefix) {
+            Some(known) => known.clone(),
+            None => prefix.expand(self.snapshot)?,
+        };
+        if whole && expansion.is_more && expansion.slots.is_none() {
+            expansion.slots = Some(Rc::new(prefix.slots(self.snapshot)?));
+        }
+        self.known.insert(prefix, expansion.clone());
+        Ok(expansion)
+    }
 }
 
 /// The terms that begin as a word does, and the one that has its stem.
-pub(super) struct Prefix {
+#[derive(PartialEq, Eq, Hash)]
+struct Prefix {
     collection: u32,
     stem: Option<Vec<u8>>,
     begin: Vec<u8>,
 }
 
 impl Prefix {
-    pub(super) fn new(collection: u32, begin: &str, analyzer: &mut Analyzer) -> Self {
+    fn new(collection: u32, begin: &str, analyzer: &mut Analyzer) -> Self {
         let stem = analyzer.term(begin).map(<[u8]>::to_vec);
         let begin = analyzer.prefix(begin).as_bytes().to_vec();
         let stem = stem.filter(|stem| !stem.starts_with(&begin));
         Self { collection, stem, begin }
     }
 
-    /// The most frequent terms; with the texts of all of them if `whole`, for which the postings of
-    /// all are read where there are more.
-    ///
-    /// # Errors
-    /// Storage; damage.
-    pub(super) fn expand(
-        &self,
-        snapshot: &dyn Snapshot,
-        whole: bool,
-    ) -> Result<Expansion, StorageError> {
+    /// The most frequent terms.
+    fn expand(&self, snapshot: &dyn Snapshot) -> Result<Expansion, StorageError> {
         let mut found: Vec<(u32, Vec<u8>)> = Vec::new();
         if let Some(stem) = &self.stem {
             let at = keys::term(self.collection, stem);
@@ -81,8 +116,8 @@ impl Prefix {
         }
         keep_most_frequent(&mut found);
         let texts = found.first().map_or(0, |(texts, _)| *texts);
-        let slots = (whole && seen > EXPANSIONS).then(|| self.slots(snapshot)).transpose()?;
-        Ok(Expansion { terms: found.into_iter().map(|(_, term)| term).collect(), texts, slots })
+        let terms = found.into_iter().map(|(_, term)| term).collect();
+        Ok(Expansion { terms, texts, is_more: seen > EXPANSIONS, slots: None })
     }
 
     /// The texts that have any of the terms, however many there are.

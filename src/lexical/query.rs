@@ -1,12 +1,13 @@
 //! What to search for: words, phrases and prefixes, wanted, required or excluded.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::str::FromStr;
 
 use super::syntax;
 
 /// How a part of a query decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Occur {
     /// Adds to the score.
     Should,
@@ -17,7 +18,7 @@ pub(super) enum Occur {
 }
 
 /// What a part of a query looks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Part {
     /// Each word of a text.
     Words(String),
@@ -100,11 +101,13 @@ impl TextQuery {
         self.with(Occur::Not, Part::Phrase(words.into()))
     }
 
-    /// Looks for words that begin so too: of the first 65,536 of them, as bytes are ordered, the 64
-    /// that most records have, each scored as the first of these, so that a rare one does not
-    /// outweigh all else. Terms are stems: `sailings*` begins none, so the stem of the prefix
-    /// itself is looked for as well. Of a text of several words, as `e-mai`, the last is the prefix
-    /// and the others are whole.
+    /// Looks for words that begin so too: scored by the 64 that most records have, of the first
+    /// 65,536 as bytes are ordered, each as the first of these, so that a rare one does not
+    /// outweigh all else. Records that have only others of them come last, with nothing added to
+    /// their score; where the 64 leave room for them among the hits, the postings of all are read.
+    /// Terms are stems: `sailings*` begins none, so the stem of the prefix itself is looked for as
+    /// well. Of a text of several words, as `e-mai`, the last is the prefix and the others are
+    /// whole.
     pub fn prefix(self, begin: impl Into<String>) -> Self {
         self.with(Occur::Should, Part::Prefix(begin.into()))
     }
@@ -148,6 +151,22 @@ impl TextQuery {
     pub(super) fn with(mut self, occur: Occur, part: Part) -> Self {
         self.parts.push((occur, part));
         self
+    }
+
+    /// Its parts, each once, where it is there last, with how often it is there: of prefixes that
+    /// share a word the last says how frequent the word counts.
+    pub(super) fn distinct(&self) -> Vec<(Occur, &Part, u32)> {
+        let mut known: HashMap<(Occur, &Part), usize> = HashMap::new();
+        let mut distinct: Vec<(Occur, &Part, u32)> = Vec::new();
+        for (occur, part) in self.parts.iter().rev() {
+            let at = *known.entry((*occur, part)).or_insert(distinct.len());
+            match distinct.get_mut(at) {
+                Some((_, _, times)) => *times += 1,
+                None => distinct.push((*occur, part, 1)),
+            }
+        }
+        distinct.reverse();
+        distinct
     }
 }
 

@@ -37,7 +37,8 @@ pub(crate) struct Searched {
     pub(crate) terms: usize,
     /// Texts whose score was summed up.
     pub(crate) scored: u64,
-    /// Why the query can find nothing, whatever the texts.
+    /// What of the query is in vain, whatever the texts: why it finds nothing, or what decides
+    /// nothing.
     pub(crate) vain: Option<&'static str>,
 }
 
@@ -56,25 +57,40 @@ pub(crate) fn search(
     if limit == 0 {
         return Ok(Searched::default());
     }
-    let Some(plan) = Plan::new(snapshot, collection, index, query)? else {
-        return Ok(Searched { vain: query.in_vain(index), ..Searched::default() });
+    let vain = query.in_vain(index);
+    let run = |whole| -> Result<Option<Search<'_>>, TextError> {
+        let Some(plan) = Plan::new(snapshot, collection, index, query, whole)? else {
+            return Ok(None);
+        };
+        let bounds = Vec::with_capacity(plan.cursors.len());
+        let mut search = Search {
+            snapshot,
+            collection,
+            index,
+            passes,
+            plan,
+            analyzer: index.analyzer(),
+            points: vec![0; CHUNK as usize],
+            touched: Mask::none(),
+            bounds,
+            best: Best::new(limit),
+            scored: 0,
+        };
+        search.run()?;
+        Ok(Some(search))
     };
-    let bounds = Vec::with_capacity(plan.cursors.len());
-    let mut search = Search {
-        snapshot,
-        collection,
-        index,
-        passes,
-        plan,
-        analyzer: index.analyzer(),
-        points: vec![0; CHUNK as usize],
-        touched: Mask::none(),
-        bounds,
-        best: Best::new(limit),
-        scored: 0,
+    let Some(mut search) = run(false)? else {
+        return Ok(Searched { vain, ..Searched::default() });
     };
-    search.run()?;
-    Ok(search.finish())
+    // What the rare words of a prefix alone find has no points. To read their postings is worth it
+    // only where such texts are among the best.
+    if search.plan.is_partial
+        && search.best.threshold().is_none_or(|least| least == 0)
+        && let Some(whole) = run(true)?
+    {
+        search = Search { scored: search.scored + whole.scored, ..whole };
+    }
+    Ok(Searched { vain, ..search.finish() })
 }
 
 struct Search<'s> {
@@ -264,8 +280,7 @@ impl Search<'_> {
         }
         let record = tables::record(self.snapshot, self.collection, Slot(slot))?.record;
         let Self { index, plan, analyzer, .. } = self;
-        let mut phrases = plan.phrases.iter();
-        Ok(phrases.all(|(phrase, wanted)| phrase.is_in(&record, index, analyzer) == *wanted))
+        Ok(plan.phrases.are_met(&record, index, analyzer))
     }
 
     fn finish(self) -> Searched {

@@ -1,4 +1,4 @@
-//! Why a search by words can find nothing, whatever the texts.
+//! Why a search by words, or a phrase of one, can find nothing, whatever the texts.
 
 use super::analysis::each_token;
 use super::config::TextIndex;
@@ -6,8 +6,24 @@ use super::phrase::Phrase;
 use super::query::{Occur, Part, TextQuery};
 
 impl TextQuery {
-    /// What is wrong with a query that looks for no word; none if it looks for one.
+    /// What is wrong with a query that looks for no word, or that has a phrase without one; none if
+    /// all is well.
     pub(super) fn in_vain(&self, index: &TextIndex) -> Option<&'static str> {
+        self.finds_nothing(index).or_else(|| {
+            let mut analyzer = index.analyzer();
+            let is_lost = self.distinct().into_iter().any(|(_, part, _)| match part {
+                Part::Phrase(text) => Phrase::new(text, &mut analyzer).is_none(),
+                _ => false,
+            });
+            is_lost.then_some(
+                "a phrase of the query has no word but stop words of the index and was left out: \
+                 add another word to it, or index texts with StopWords::None",
+            )
+        })
+    }
+
+    /// What is wrong with a query that looks for no word; none if it looks for one.
+    fn finds_nothing(&self, index: &TextIndex) -> Option<&'static str> {
         let mut analyzer = index.analyzer();
         let (mut words, mut excluded) = (false, false);
         for (occur, part) in &self.parts {
@@ -61,6 +77,9 @@ mod tests {
             ("the sea", None),
             ("of*", None),
             ("\"of the sea\"", None),
+            ("sea \"of the\"", Some("was left out")),
+            ("sea -\"of the\"", Some("was left out")),
+            ("sea \"of a chart\" the", None),
         ] {
             let found = TextQuery::parse(text).in_vain(&index);
             let is_it = |reason| found.is_some_and(|found: &str| found.contains(reason));

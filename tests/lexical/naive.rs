@@ -19,19 +19,29 @@ pub enum Want {
     Must(String),
     Not(String),
     Phrase(String),
+    NotPhrase(String),
     Begin(String),
     MustBegin(String),
+    NotBegin(String),
 }
 
 /// The same query for the library.
 pub fn query(wants: &[Want]) -> TextQuery {
-    wants.iter().fold(TextQuery::default(), |query, want| match want {
+    // The one part that only text can say.
+    let excluded = wants.iter().filter_map(|want| match want {
+        Want::NotBegin(begin) => Some(format!("-{begin}*")),
+        _ => None,
+    });
+    let excluded = TextQuery::parse(&excluded.collect::<Vec<_>>().join(" "));
+    wants.iter().fold(excluded, |query, want| match want {
         Want::Any(word) => query.words(word),
         Want::Must(word) => query.must(word),
         Want::Not(word) => query.not(word),
         Want::Phrase(words) => query.phrase(words),
+        Want::NotPhrase(words) => query.not_phrase(words),
         Want::Begin(begin) => query.prefix(begin),
         Want::MustBegin(begin) => query.must_prefix(begin),
+        Want::NotBegin(_) => query,
     })
 }
 
@@ -82,6 +92,16 @@ impl Setup {
     /// Words in their places.
     fn places(&self, text: &str) -> Vec<Option<String>> {
         text.split(' ').filter(|word| !word.is_empty()).map(|word| self.term(word)).collect()
+    }
+
+    /// The words of a phrase in their places, from the first that counts to the last; none if no
+    /// word counts.
+    fn phrase(&self, text: &str) -> Option<Vec<Option<String>>> {
+        let mut places = self.places(text);
+        while places.pop_if(|last| last.is_none()).is_some() {}
+        let first = places.iter().take_while(|place| place.is_none()).count();
+        places.drain(..first);
+        (!places.is_empty()).then_some(places)
     }
 
     fn words(&self, text: &str) -> Vec<String> {
@@ -161,6 +181,7 @@ impl Naive {
         let mut optional: Vec<Vec<String>> = Vec::new();
         let mut required: Vec<Vec<String>> = Vec::new();
         let (mut excluded, mut phrases) = (Vec::new(), Vec::new());
+        let mut excluded_phrases = Vec::new();
         let words = |text: &str| self.setup.words(text);
         let begins = |begin: &str| -> Vec<String> {
             frequencies.keys().filter(|word| word.starts_with(begin)).cloned().collect()
@@ -174,13 +195,16 @@ impl Naive {
                     continue;
                 }
                 Want::Phrase(text) => {
-                    // It begins and ends with words that count.
-                    let mut places = self.setup.places(text);
-                    while places.pop_if(|last| last.is_none()).is_some() {}
-                    let first = places.iter().take_while(|place| place.is_none()).count();
-                    places.drain(..first);
-                    phrases.extend((!places.is_empty()).then_some(places));
+                    phrases.extend(self.setup.phrase(text));
                     (words(text), false, &mut required)
+                }
+                Want::NotPhrase(text) => {
+                    excluded_phrases.extend(self.setup.phrase(text));
+                    continue;
+                }
+                Want::NotBegin(begin) => {
+                    excluded.extend(begins(begin));
+                    continue;
                 }
                 Want::Begin(begin) => (begins(begin), true, &mut optional),
                 Want::MustBegin(begin) => (begins(begin), true, &mut required),
@@ -212,6 +236,7 @@ impl Naive {
                 || optional.iter().filter(has).count() < least
                 || has(&&excluded)
                 || !phrases.iter().all(|phrase| self.has_phrase(doc, phrase))
+                || excluded_phrases.iter().any(|phrase| self.has_phrase(doc, phrase))
             {
                 continue;
             }
