@@ -123,18 +123,29 @@ def size(args: argparse.Namespace) -> None:
         print("  " + ", ".join(f"{of} {size / 2**20:.1f}" for of, size in space if size))
 
 
+def told_in(line: str) -> tuple[str, float, str] | None:
+    """What a line of a bench is about, its figure, and of what: us or queries/s."""
+    columns = line.split("\u2502")
+    # divan's: the fastest, the slowest, the median, the mean.
+    place = columns[2] if len(columns) > 4 else line
+    figure = re.search(r"(?<![\w.])(\d+(?:\.\d+)?) (queries/s|us|\u00b5s|ms|ns)\b", place)
+    if not figure:
+        return None
+    what = re.split(r" {2,}", columns[0].strip("\u251c\u2570\u2500 "))[0]
+    if figure[2] == "queries/s":
+        return what, float(figure[1]), "queries/s"
+    return what, float(figure[1]) * {"ns": 1e-3, "ms": 1e3}.get(figure[2], 1), "us"
+
+
 def medians(outputs: list[str]) -> str:
-    """The lines that have figures in every run, with the median of the first figure and all."""
-    figure = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) (queries/s|us|\u00b5s|ms|ns)")
-    columns = [[(line, figure.search(line)) for line in text.splitlines()] for text in outputs]
+    """The lines that have figures in every run, with the median and all."""
     lines = []
-    for rows in zip(*[[row for row in of if row[1]] for of in columns]):
-        unit = {"ns": 1e-3, "ms": 1e3}
-        values = [float(found[1]) * unit.get(found[2], 1) for _, found in rows]
-        what = rows[0][0][: rows[0][1].start()].strip(" \u251c\u2570\u2500\u2502")
-        unit_name = "queries/s" if rows[0][1][2] == "queries/s" else "us"
+    for rows in zip(*[[row for line in text.splitlines() if (row := told_in(line))]
+                      for text in outputs]):
+        what, _, unit = rows[0]
+        values = [value for _, value, _ in rows]
         told = ", ".join(f"{value:,.1f}" for value in values)
-        lines.append(f"{what:<60} {statistics.median(values):>10,.1f} {unit_name} ({told})")
+        lines.append(f"{what:<60} {statistics.median(values):>10,.1f} {unit} ({told})")
     return "\n".join(lines)
 
 
