@@ -125,13 +125,13 @@ def size(args: argparse.Namespace) -> None:
 
 def told_in(line: str) -> tuple[str, float, str] | None:
     """What a line of a bench is about, its figure, and of what: us or queries/s."""
-    columns = line.split("\u2502")
+    columns = line.lstrip("\u2502\u251c\u2570\u2500 ").split("\u2502")
     # divan's: the fastest, the slowest, the median, the mean.
     place = columns[2] if len(columns) > 4 else line
     figure = re.search(r"(?<![\w.])(\d+(?:\.\d+)?) (queries/s|us|\u00b5s|ms|ns)\b", place)
     if not figure:
         return None
-    what = re.split(r" {2,}", columns[0].strip("\u251c\u2570\u2500 "))[0]
+    what = re.split(r" {2,}", columns[0].strip())[0]
     if figure[2] == "queries/s":
         return what, float(figure[1]), "queries/s"
     return what, float(figure[1]) * {"ns": 1e-3, "ms": 1e3}.get(figure[2], 1), "us"
