@@ -19,9 +19,10 @@ impl Run<'_> {
     pub(super) fn warn_of_reads(&mut self, lookup: Lookup, field: &str, what: &str) {
         self.warnings.push(match lookup {
             Lookup::Entries => format!(
-                "the file is of an older format, whose index of the field {field:?} does not tell \
-                 its {what}: each record that matches is read; call `Database::compact` on it (or \
-                 `portolan compact`), which makes it fast"
+                "the field {field:?} has an index of an older format, which does not tell its \
+                 {what}: each record that matches is read; if the file is of format 1 or 2, call \
+                 `Database::compact` on it (or `portolan compact`), which brings it to format 3; \
+                 then declare it with Collection::declare_field"
             ),
             Lookup::Blocks | Lookup::Scan => format!(
                 "the field {field:?} has no index: its {what} read each record that matches; \
