@@ -118,6 +118,6 @@ fn fields_of_an_older_file_are_counted_grouped_and_ordered_by_their_entries() {
     let docs = db.collection("docs").unwrap();
     check(&docs, &records, says);
     // Entries are kept until the field is declared.
-    FIELDS.iter().for_each(|field| docs.declare_field(*field).unwrap());
+    FIELDS.iter().for_each(|field| docs.declare_field(field).unwrap());
     check(&docs, &records, None);
 }
