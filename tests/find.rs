@@ -20,5 +20,7 @@ mod paging;
 mod refusals;
 #[path = "find/shaping.rs"]
 mod shaping;
+#[path = "find/skewed.rs"]
+mod skewed;
 #[path = "find/world.rs"]
 mod world;

@@ -11,7 +11,7 @@ use portolan::{
 use super::common::Rng;
 use super::fused::{Single, check_order, fused};
 use super::searches::{IMAGE, WORDS, ids, matrix, terms};
-use super::shapes::filtered;
+use super::shapes::{best_of_each, filtered};
 use super::words::marks;
 use super::{FIELDS, Predicate, Side, with_vector};
 
@@ -115,7 +115,10 @@ fn values(record: &Record, field: &str) -> BTreeSet<String> {
     }
 }
 
-fn counted<'r>(records: impl Iterator<Item = &'r Record>, field: &str) -> BTreeMap<String, u64> {
+pub fn counted<'r>(
+    records: impl Iterator<Item = &'r Record>,
+    field: &str,
+) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for value in records.flat_map(|record| values(record, field)) {
         *counts.entry(value).or_default() += 1;
@@ -149,17 +152,9 @@ pub fn check_hybrid(docs: &Collection, side: &Side, rng: &mut Rng, filter: Optio
 
     let size = 1 + rng.below(3) as usize;
     let grouped = find.group_by(field, size).limit(depth).run().expect("a query");
-    let mut groups = counted(of_found(), field);
-    for group in grouped.groups() {
-        let value = format!("{:?}", group.value);
-        let members = groups.remove(&value).expect("a value that is there, once");
-        assert_eq!(group.hits.len(), size.min(members as usize), "group {value}");
-        for hit in group.hits {
-            let own = &side.model.get(&hit.id).expect("a record").0;
-            assert!(values(own, field).contains(&value), "{} in {value}", hit.id);
-        }
-    }
-    assert!(groups.is_empty(), "groups that are missing: {groups:?}");
+    let best_first = found.hits.iter().map(|hit| &side.model[&hit.id].0);
+    let groups = best_of_each(best_first, field, size);
+    assert!(super::shapes::grouped(&grouped) == groups, "groups by {field}");
 }
 
 impl Side {

@@ -1,6 +1,6 @@
 //! Groups: the best few of each value of a field.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::list::Given;
@@ -71,6 +71,24 @@ impl GroupBy {
             }
         }
         Ok(groups)
+    }
+
+    /// Whether the candidates have so many groups: reads them until it knows.
+    pub(super) fn has(
+        &self,
+        wanted: usize,
+        candidates: &[Candidate],
+        records: &mut Records<'_>,
+    ) -> Result<bool> {
+        let mut seen: HashSet<Vec<u8>> = HashSet::new();
+        for candidate in candidates {
+            if seen.len() >= wanted {
+                break;
+            }
+            let found = records.with(candidate.slot, |record| values(record, &self.field))?;
+            seen.extend(found.into_iter().map(|(key, _)| key));
+        }
+        Ok(seen.len() >= wanted)
     }
 
     /// The groups of all that match, in order of insertion, by the index of the field, which has

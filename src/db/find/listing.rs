@@ -15,12 +15,20 @@ impl Run<'_> {
         Ok(settings.lookup(field))
     }
 
-    /// Warns that everything that matches is read for the want of an index.
-    pub(super) fn warn_of_reads(&mut self, field: &str, what: &str) {
-        self.warnings.push(format!(
-            "the field {field:?} has no index: its {what} read each record that matches; declare \
-             it with Collection::declare_field"
-        ));
+    /// Warns that everything that matches is read for the want of an index, or of one of today.
+    pub(super) fn warn_of_reads(&mut self, lookup: Lookup, field: &str, what: &str) {
+        self.warnings.push(match lookup {
+            Lookup::Entries => format!(
+                "the field {field:?} has an index of an older format, which does not tell its \
+                 {what}: each record that matches is read; if the file is of format 1 or 2, call \
+                 `Database::compact` on it (or `portolan compact`), which brings it to format 3; \
+                 then declare it with Collection::declare_field"
+            ),
+            Lookup::Blocks | Lookup::Scan => format!(
+                "the field {field:?} has no index: its {what} read each record that matches; \
+                 declare it with Collection::declare_field"
+            ),
+        });
     }
 
     /// The groups of a query without lists, by the index of their field; none if the query has
@@ -30,9 +38,14 @@ impl Run<'_> {
         let Some(group_by) = find.group_by.as_ref().filter(|_| find.lists.is_empty()) else {
             return Ok(None);
         };
+        if find.limit == 0 {
+            // Nothing is to be shown: facets count what matches by themselves.
+            return Ok(Some(Vec::new()));
+        }
         let field = &group_by.field;
-        if self.lookup(field)? != Lookup::Blocks {
-            self.warn_of_reads(field, "grouping");
+        let lookup = self.lookup(field)?;
+        if lookup != Lookup::Blocks {
+            self.warn_of_reads(lookup, field, "grouping");
             return Ok(None);
         }
         if let Some(order_by) = &find.order_by {
@@ -59,12 +72,16 @@ impl Run<'_> {
             (Some(order_by), after) => {
                 let field = &order_by.field;
                 let place = after.as_ref().map(|after| &after.place);
-                if self.lookup(field)? == Lookup::Blocks {
-                    let slots = order_by.listed(self.given, place, behind)?;
+                let lookup = self.lookup(field)?;
+                if lookup == Lookup::Blocks {
+                    let mut slots = order_by.listed(self.given, place, behind)?;
+                    // What the offset leaves out is in order already: none of it is read.
+                    self.skipped = find.offset.min(slots.len());
+                    slots.drain(..self.skipped);
                     let note = format!("records, the first by the index of {field}");
                     return Ok((slots, note.into()));
                 }
-                self.warn_of_reads(field, "order");
+                self.warn_of_reads(lookup, field, "order");
                 (0, usize::MAX)
             }
             (None, Some(Cursor { place: Place::Score { slot, .. }, .. })) => {

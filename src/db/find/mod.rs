@@ -2,6 +2,7 @@
 //! and explained, on one version of the file. Knows no model and no network.
 
 mod check;
+mod deepen;
 mod dense;
 mod explain;
 mod facets;

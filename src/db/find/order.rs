@@ -30,7 +30,7 @@ impl OrderBy {
         self.order == Order::Descending
     }
 
-    /// Slots that hold the first `wanted` of those that match and come after a place, by the index
+    /// The first `wanted` slots, in order, of those that match and come after a place, by the index
     /// of the field, whatever the version that the place is of; of those without the field, which
     /// come last, as many as are needed.
     pub(super) fn listed(

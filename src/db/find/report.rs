@@ -100,7 +100,8 @@ pub struct FindReport {
     /// from an earlier query on this version of the file.
     pub records_read: u64,
     /// What made the query slower than it need be, and what to do about it: fields without an
-    /// index, of the filter, of facets, and without lists of an order or of groups. And what finds
+    /// index, of the filter, of facets, and without lists of an order or of groups, and lists that
+    /// groups made deep. And groups that end before the limit does; and what finds
     /// nothing: comparisons that no record can meet, as of a field that none has, and words that
     /// are none to look for.
     pub warnings: Vec<String>,

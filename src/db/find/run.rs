@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use super::deepen::Searched;
 use super::group::{GroupRange, Grouped};
 use super::list::{Given, Ranking};
 use super::page::{Cursor, Place};
@@ -30,6 +31,12 @@ pub(super) struct Run<'r> {
     pub(super) records: Records<'r>,
     stages: Vec<FindStage>,
     pub(super) warnings: Vec<String>,
+    /// How deep lists were at last that do not say it themselves.
+    pub(super) depth: usize,
+    /// Whether deeper lists may have more groups.
+    pub(super) may_deepen: bool,
+    /// Hits before the page that are not among the candidates.
+    pub(super) skipped: usize,
     clock: Instant,
 }
 
@@ -45,8 +52,10 @@ impl Find {
     ///
     /// Cost: that of its lists, and of reading the records that are returned. With lists, grouping,
     /// ordering by a field and facets over what was found read the record of each candidate,
-    /// diversity its vector. Without lists, an order, groups and facets cost a pass over the index
-    /// of their field, and reading the records of the page; everything that matches is read, and
+    /// diversity its vector; groups that are missing ask the lists again, deeper: see
+    /// [`Find::group_by`]. Without lists, an order, groups and facets cost a pass over the index of
+    /// their field, and reading the records of the page, whatever the offset, and of an order that
+    /// of the hit after it; everything that matches is read, and
     /// [`FindReport::warnings`] tells it, where the field has no index, or where groups are to come
     /// in order of a field.
     ///
@@ -74,24 +83,20 @@ impl Find {
             records: Records::new(snapshot, collection.id),
             stages: Vec::new(),
             warnings: matching.warnings.clone(),
+            depth: self.list_depth(),
+            may_deepen: false,
+            skipped: 0,
             clock: begin,
         };
         let records = records_of(&matching.slots, view.manifest.records);
         if self.filter.is_some() {
             run.stage("filter", records, Cow::Borrowed("records pass"));
         }
-        let rankings = run.rankings()?;
         let listed_groups = run.listed_groups()?;
-        let mut candidates = match listed_groups {
-            Some(_) => Vec::new(),
-            None => run.candidates(&rankings)?,
+        let Searched { rankings, candidates, found } = match listed_groups {
+            Some(_) => Searched::default(),
+            None => run.searched(records)?,
         };
-        let found = candidates.len();
-        if let Some(least) = self.min_score {
-            // By the score that the hit has, so that its own never leaves it out.
-            candidates.retain(|candidate| candidate.score as f32 >= least);
-            run.stage("threshold", candidates.len() as u64, format!("score >= {least}").into());
-        }
         let facets = run.facets(&candidates)?;
         let candidates = run.ordered(candidates)?;
         let page = run.page(candidates, listed_groups)?;
@@ -154,15 +159,13 @@ impl Run<'_> {
         self.clock = now;
     }
 
-    fn rankings(&mut self) -> Result<Vec<Ranking>> {
-        let (find, given) = (self.find, self.given);
-        let depth = find.list_depth();
+    pub(super) fn rankings(&mut self) -> Result<Vec<Ranking>> {
+        let (find, given, depth) = (self.find, self.given, self.depth);
         let rankings: Vec<Ranking> = match find.limit {
             // Nothing is to be shown, but perhaps counted.
             0 if !find.facets.iter().any(|facet| facet.of_found) => Vec::new(),
             _ => find.lists.iter().map(|list| list.run(given, depth)).collect::<Result<_>>()?,
         };
-        self.warnings.extend(rankings.iter().filter_map(|one| one.warning).map(str::to_owned));
         if !find.lists.is_empty() {
             let found = rankings.iter().map(|ranking| ranking.found.len() as u64).sum();
             self.stage("lists", found, Cow::Borrowed("found by the lists together"));
@@ -171,7 +174,7 @@ impl Run<'_> {
     }
 
     /// What the lists found, in order of score; or all that matches, in order of insertion.
-    fn candidates(&mut self, rankings: &[Ranking]) -> Result<Vec<Candidate>> {
+    pub(super) fn candidates(&mut self, rankings: &[Ranking]) -> Result<Vec<Candidate>> {
         let of = |(slot, score)| Candidate { slot, score, key: None };
         if self.find.lists.is_empty() {
             let (listed, note) = self.listed()?;
@@ -206,7 +209,7 @@ impl Run<'_> {
             // Without lists, what was found is what matches: nothing of it need be read.
             let of_found = facet.of_found && !find.lists.is_empty();
             if !of_found && lookup == Lookup::Scan {
-                self.warn_of_reads(&facet.field, "facet");
+                self.warn_of_reads(lookup, &facet.field, "facet");
             }
             let candidates = of_found.then_some(candidates);
             counted.push(facet.count(given, lookup, candidates, &mut self.records)?);
@@ -269,7 +272,8 @@ impl Run<'_> {
                 after.passed(ordered, descending)
             }
         };
-        let from = passed.saturating_add(find.offset).min(count);
+        let offset = find.offset.saturating_sub(self.skipped);
+        let from = passed.saturating_add(offset).min(count);
         (from, from.saturating_add(find.limit).min(count))
     }
 
@@ -280,10 +284,11 @@ impl Run<'_> {
             // It would begin where it ends, for ever.
             return None;
         }
-        // One list alone is asked for no more than the page; a deeper one may have more.
-        let may_grow = find.is_plain()
-            && find.lists.iter().all(|list| list.common().depth.is_none())
-            && count >= find.wanted();
+        // One list alone is asked for no more than the page; a deeper one may have more, as those
+        // of groups may.
+        let may_grow = count >= find.wanted()
+            && (self.may_deepen
+                || find.is_plain() && find.lists.iter().all(|list| list.common().depth.is_none()));
         if to >= count && !may_grow {
             return None;
         }
@@ -298,7 +303,7 @@ impl Run<'_> {
             }
         };
         let version = self.given.snapshot.version();
-        Some(Cursor { version, depth: find.list_depth(), seen, place })
+        Some(Cursor { version, depth: self.depth, seen, place })
     }
 }
 

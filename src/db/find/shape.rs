@@ -46,6 +46,15 @@ impl Find {
     /// order of their best hit. A record with a list is in the group of each of its items, one
     /// without the field in none.
     ///
+    /// Lists are asked for four candidates a hit of the page, 100 at least. If few values own most
+    /// of them and groups are missing, the lists are asked again, four times as deep each time,
+    /// until the groups are there, the lists have no more, or they are 1,048,576 records deep: a
+    /// value that few records have can cost a look at all that match, each of which is read.
+    /// Groups have the members among the candidates. The report warns of lists that were deepened
+    /// more than once; a filter makes them cheap. A depth that was set is kept, and groups end
+    /// with it. So is, of several lists, of diversity and of an order by a field, that of the
+    /// first page on pages behind a cursor, so that they join.
+    ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/harbor.rs"));
     /// # fn main() -> portolan::Result<()> { let (_dir, docs) = harbor()?;

@@ -13,7 +13,7 @@ use crate::storage::{Snapshot, StorageError, Table};
 
 /// The first slots of those that pass, and those that have a value.
 pub(crate) struct First {
-    /// In no order; fewer than were wanted if no more have a value.
+    /// In order; fewer than were wanted if no more have a value.
     pub(crate) slots: Vec<u32>,
     /// Slots that pass and have a value: all, if there are fewer of them than were wanted.
     pub(crate) with_value: RoaringBitmap,
@@ -85,7 +85,7 @@ pub(crate) fn first(
         }
         picked.take(&read(snapshot, at, sealed)?.block, start, &passes);
     }
-    let slots = picked.heap.into_iter().map(|last| last.slot).collect();
+    let slots = picked.heap.into_sorted_vec().into_iter().map(|last| last.slot).collect();
     Ok(First { slots, with_value: picked.with_value })
 }
 

@@ -134,7 +134,9 @@ mod tests {
             for (low, high) in [(a.min(b), a.max(b)), (0, b), (a, values), (a, a + 1), (0, 1)] {
                 let (low, high) = (low.min(values), high.min(values));
                 let found = between(&layer, low, high, values);
-                for (slot, stored) in stored.iter().enumerate() {
+                // To the end of the block: slots behind those that are stored have no value.
+                for slot in 0..WORDS * 64 {
+                    let stored = stored.get(slot).copied().unwrap_or(0);
                     let is_in = stored.checked_sub(1).is_some_and(|n| low <= n && n < high);
                     prop_assert_eq!(found[slot / 64] >> (slot % 64) & 1 == 1, is_in, "{}", stored);
                 }
