@@ -69,15 +69,17 @@ fn known(_: &Question) -> Filter {
     Filter::lt("bucket", 5)
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 14] = [
     ("dense", |docs, q| docs.find().dense(&q.vector)),
     ("dense, depth 100", |docs, q| docs.find().dense(&q.vector).depth(100)),
     ("words", |docs, q| docs.find().text(q.words.as_str())),
     ("hybrid", both),
+    ("dense, known filter", |docs, q| docs.find().dense(&q.vector).filter(known(q))),
     ("dense, known filter, depth 100", |docs, q| {
         docs.find().dense(&q.vector).filter(known(q)).depth(100)
     }),
     ("hybrid, known filter", |docs, q| both(docs, q).filter(known(q))),
+    ("dense, filter", |docs, q| docs.find().dense(&q.vector).filter(half(q, 7_000_000))),
     ("dense, filter, depth 100", |docs, q| {
         docs.find().dense(&q.vector).filter(half(q, 1_000_000)).depth(100)
     }),
