@@ -226,6 +226,21 @@ fn a_collection_without_vectors_is_made_empty_and_takes_none() {
 }
 
 #[test]
+fn an_ingest_without_vectors_takes_none_from_those_that_are_there() {
+    let files = Files::new();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/scifact-small");
+    let (docs, vectors) =
+        (format!("{folder}/docs.jsonl"), format!("{folder}/docs.minilm384.f16.npy"));
+    let db = files.path("kb.portolan");
+    json_of(&["ingest", &db, &docs, "--vectors", &vectors]);
+    let one = files.write("one.jsonl", DOCS);
+    let told = refusal(1, &["ingest", &db, &one, "--no-vectors"]);
+    assert!(told.contains("has vectors") && told.contains("--embed-model"), "{told}");
+    let info = json_of(&["info", &db]);
+    assert_eq!(info["collections"][0]["records"], info["collections"][0]["vectors"], "{info}");
+}
+
+#[test]
 fn ids_that_come_again_in_a_file_are_told_with_their_number_and_the_first() {
     let files = Files::new();
     let docs: String = [1, 2, 1, 3, 2, 1]

@@ -226,7 +226,7 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// The file exists, and was to be created.
-    #[error("{path} exists already: open it instead", path = path.display())]
+    #[error("{path} exists already: open it, or name another file", path = path.display())]
     Exists {
         /// The file.
         path: PathBuf,

@@ -15,6 +15,13 @@ use crate::rejects::Rejects;
 pub fn store(args: &IngestArgs, survey: &Survey) -> Result<(Collection, Ingested)> {
     let rejects = Rejects::new(args.rejects.as_deref())?;
     let collection = match existing(args, Maintenance::Manual)? {
+        Some(collection) if collection.info()?.vectors > 0 => {
+            return Err(Failure::new(format!(
+                "collection {:?} has vectors, and a document whose text has changed would lose \
+                 its own: use --vectors or --embed-model, or another --collection",
+                args.collection
+            )));
+        }
         Some(collection) => collection,
         None => create(args, Maintenance::Manual, CollectionOptions::without_vectors())?,
     };
@@ -110,7 +117,7 @@ impl Course<'_> {
         Ok(())
     }
 
-    /// Whether the record is stored with all that it has; with a vector it keeps that.
+    /// Whether the record is stored with all that it has.
     fn is_unchanged(&self, record: &Record) -> Result<bool> {
         // One that is in the batch is no longer what is stored.
         let stored = match self.compares && !self.batched_ids.contains(&record.id) {

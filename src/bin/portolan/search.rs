@@ -80,7 +80,8 @@ fn listed(args: &SearchArgs, out: &Output) -> Result<()> {
     let asks = find.embed.embed_model.is_some() || find.rerank.rerank_model.is_some();
     let times = find.deadline_ms.is_some() || find.recall.is_some();
     if asks || times || find.mode.is_some() || find.cache {
-        let reason = "there is no question: give TEXT, --words or --vector, or --filter alone";
+        let reason = "there is no question for --mode, --recall, --deadline-ms, --cache or a model: \
+                      give TEXT, --words or --vector, or leave them out";
         return Err(Failure::Usage(reason.to_owned()));
     }
     let filter = find.filter.as_deref().map(question::filter).transpose()?;
@@ -142,16 +143,14 @@ fn text(found: &Found) -> String {
     for (at, hit) in found.hits.iter().enumerate() {
         let reranked = hit.rerank_score.map(|score| format!("  rerank {score:.3}"));
         let title = hit.title.as_deref().unwrap_or_default();
+        // What is only listed has no score.
+        let score = match found.report.stages.is_empty() {
+            true => String::new(),
+            false => format!("{:.4}{}  ", hit.score, reranked.unwrap_or_default()),
+        };
         // writing to a string cannot fail
-        let _ = writeln!(
-            text,
-            "{:>3}.  {:.4}{}  {}  {}",
-            at + 1,
-            hit.score,
-            reranked.unwrap_or_default(),
-            printable(&hit.id),
-            snippet(title, 80)
-        );
+        let _ =
+            writeln!(text, "{:>3}.  {score}{}  {}", at + 1, printable(&hit.id), snippet(title, 80));
         let _ = writeln!(text, "      {}", snippet(&hit.text, 160));
     }
     if found.hits.is_empty() {
