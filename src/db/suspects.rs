@@ -37,8 +37,8 @@ pub(super) fn mend(salvage: &mut Salvage) -> Result<()> {
             }
         }
         // What the codes tell of the originals is more now.
-        for key in keys(salvage, space.id, SectionKind::Raw) {
-            if has_new_codes {
+        if has_new_codes {
+            for key in keys(salvage, space.id, SectionKind::Raw) {
                 mend_rows(salvage, space, &segments, &key);
             }
         }
@@ -159,7 +159,8 @@ fn mend_slots(salvage: &mut Salvage, space: Space, placed: Placed) -> Result<()>
 fn mend_rows(salvage: &mut Salvage, space: Space, segments: &Segments, at: &[u8]) -> bool {
     let Some(header) = header(salvage, space, segments, at) else { return false };
     // To judge the rows and to try their checksum reads them a few times.
-    if !salvage.spend(8 * header.rows as usize * header.stride as usize) {
+    let bytes = u64::from(header.rows) * u64::from(header.stride);
+    if salvage.spend(8 * bytes).is_none() {
         return false;
     }
     let per_extent = rows_per_extent(header.stride as usize) as u32;

@@ -31,6 +31,8 @@ pub(super) struct Plan<'s> {
     /// Whether texts are left out that have none of the terms that texts are scored by, but others
     /// of a prefix.
     pub(super) is_partial: bool,
+    /// Whether a phrase of the query has no word and was left out.
+    pub(super) lacks_phrase: bool,
     /// Terms, each counted once.
     pub(super) terms: usize,
 }
@@ -82,6 +84,8 @@ struct Terms {
     phrases: HashSet<(Phrase, bool)>,
     /// Whether an optional prefix stands for more than its terms.
     is_partial: bool,
+    /// Whether a phrase has no word.
+    lacks_phrase: bool,
 }
 
 impl<'s> Plan<'s> {
@@ -137,11 +141,17 @@ impl<'s> Plan<'s> {
         if cursors.is_empty() || required.iter().any(Any::is_none) {
             return Ok(None);
         }
-        let is_partial = terms.is_partial && required.is_empty();
-        let (phrases, terms) = (Phrases::new(terms.phrases), cursors.len());
-        let plan =
-            Self { scoring, cursors, required, excluded, optional, phrases, is_partial, terms };
-        Ok(Some(plan))
+        Ok(Some(Self {
+            scoring,
+            is_partial: terms.is_partial && required.is_empty(),
+            lacks_phrase: terms.lacks_phrase,
+            phrases: Phrases::new(terms.phrases),
+            terms: cursors.len(),
+            cursors,
+            required,
+            excluded,
+            optional,
+        }))
     }
 }
 
@@ -165,7 +175,10 @@ impl Terms {
                     }
                 }),
                 Part::Phrase(text) => {
-                    let Some(phrase) = Phrase::new(text, &mut analyzer) else { continue };
+                    let Some(phrase) = Phrase::new(text, &mut analyzer) else {
+                        terms.lacks_phrase = true;
+                        continue;
+                    };
                     let wanted = occur != Occur::Not;
                     if wanted {
                         for term in phrase.terms() {

@@ -15,6 +15,7 @@ use super::mask::{Mask, Passing, passing};
 use super::plan::Plan;
 use super::query::TextQuery;
 use super::text_error::TextError;
+use super::vain::PHRASE_LEFT_OUT;
 use crate::filter::Slots;
 use crate::format::read_u16;
 use crate::record::Slot;
@@ -57,7 +58,6 @@ pub(crate) fn search(
     if limit == 0 {
         return Ok(Searched::default());
     }
-    let vain = query.in_vain(index);
     let run = |whole| -> Result<Option<Search<'_>>, TextError> {
         let Some(plan) = Plan::new(snapshot, collection, index, query, whole)? else {
             return Ok(None);
@@ -80,7 +80,7 @@ pub(crate) fn search(
         Ok(Some(search))
     };
     let Some(mut search) = run(false)? else {
-        return Ok(Searched { vain, ..Searched::default() });
+        return Ok(Searched { vain: query.in_vain(index), ..Searched::default() });
     };
     // What the rare words of a prefix alone find has no points. To read their postings is worth it
     // only where such texts are among the best.
@@ -90,7 +90,7 @@ pub(crate) fn search(
     {
         search = Search { scored: search.scored + whole.scored, ..whole };
     }
-    Ok(Searched { vain, ..search.finish() })
+    Ok(search.finish())
 }
 
 struct Search<'s> {
@@ -288,6 +288,8 @@ impl Search<'_> {
         let scored = |(points, slot)| Scored { slot: Slot(slot), score: scoring.score(points) };
         let best = self.best.into_sorted().map(scored);
         let (terms, scored) = (self.plan.terms, self.scored);
-        Searched { best: best.collect(), terms, scored, vain: None }
+        // It has a term to look for, so no more can be wrong.
+        let vain = self.plan.lacks_phrase.then_some(PHRASE_LEFT_OUT);
+        Searched { best: best.collect(), terms, scored, vain }
     }
 }

@@ -5,6 +5,9 @@ use super::config::TextIndex;
 use super::phrase::Phrase;
 use super::query::{Occur, Part, TextQuery};
 
+pub(super) const PHRASE_LEFT_OUT: &str = "a phrase of the query has no word but stop words of \
+     the index and was left out: add another word to it, or index texts with StopWords::None";
+
 impl TextQuery {
     /// What is wrong with a query that looks for no word, or that has a phrase without one; none if
     /// all is well.
@@ -15,10 +18,7 @@ impl TextQuery {
                 Part::Phrase(text) => Phrase::new(text, &mut analyzer).is_none(),
                 _ => false,
             });
-            is_lost.then_some(
-                "a phrase of the query has no word but stop words of the index and was left out: \
-                 add another word to it, or index texts with StopWords::None",
-            )
+            is_lost.then_some(PHRASE_LEFT_OUT)
         })
     }
 

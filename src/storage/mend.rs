@@ -75,19 +75,17 @@ impl Salvage {
         true
     }
 
-    /// Takes the work of reading so many bytes from what is left; whether it is allowed.
-    pub(crate) fn spend(&mut self, bytes: usize) -> bool {
-        let left = self.steps.checked_sub(bytes as u64);
-        self.steps = left.unwrap_or(self.steps);
-        left.is_some()
+    /// Takes so many steps from the work that is left; none of them where there are not so many.
+    pub(crate) fn spend(&mut self, steps: u64) -> Option<()> {
+        self.steps = self.steps.checked_sub(steps)?;
+        Some(())
     }
 
     /// Changed bits first: they are few, and what memory and disks do most.
     fn changed_byte(&mut self, extent: &[u8], places: &[Range<usize>]) -> Option<Vec<u8>> {
         let bytes = places.iter().map(ExactSizeIterator::len).sum();
         for tried in [Tried::Bits, Tried::All] {
-            let steps = steps(extent.len(), bytes, tried);
-            self.steps = self.steps.checked_sub(steps)?;
+            self.spend(steps(extent.len(), bytes, tried))?;
             if let Some(right) = put_right(extent, places, tried) {
                 return Some(right);
             }

@@ -155,9 +155,14 @@ fn located(path: &Path, id: &str, problem: &str) -> String {
 
 /// Whether it is a text, or a list with one.
 pub fn is_text(value: &Value) -> bool {
+    holds(value, |value| matches!(value, Value::Text(_)))
+}
+
+/// Whether a value is so, or an item of a list.
+pub fn holds(value: &Value, is_so: impl Fn(&Value) -> bool) -> bool {
     match value {
-        Value::List(items) => items.iter().any(is_text),
-        value => matches!(value, Value::Text(_)),
+        Value::List(items) => items.iter().any(is_so),
+        value => is_so(value),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use portolan::{Collection, Maintenance, Value};
 
 use crate::args::IngestArgs;
-use crate::documents::{Survey, is_text};
+use crate::documents::{Survey, holds, is_text};
 use crate::failure::{Failure, Result};
 use crate::ingest::existing;
 use crate::output::Output;
@@ -44,7 +44,7 @@ fn times(collection: &Collection) -> Result<BTreeSet<String>> {
     let page = collection.scan().limit(SAMPLE).run()?;
     let (mut times, mut texts) = (BTreeSet::new(), BTreeSet::new());
     for (name, value) in page.records.iter().flat_map(|record| record.metadata.iter()) {
-        if is_time(value) {
+        if holds(value, |value| matches!(value, Value::Timestamp(_))) {
             times.insert(name.clone());
         } else if is_text(value) {
             texts.insert(name.clone());
@@ -52,11 +52,4 @@ fn times(collection: &Collection) -> Result<BTreeSet<String>> {
     }
     times.retain(|name| !texts.contains(name));
     Ok(times)
-}
-
-fn is_time(value: &Value) -> bool {
-    match value {
-        Value::List(items) => items.iter().any(is_time),
-        value => matches!(value, Value::Timestamp(_)),
-    }
 }

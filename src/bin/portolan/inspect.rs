@@ -224,7 +224,7 @@ fn info_text(info: &Info) -> String {
         let model = of.model.as_ref().map_or("unknown", |model| &model.model);
         let shape = dimensions_text(of.dimensions, of.leading_dimensions);
         // The shape of a collection that was made for words alone says nothing.
-        let is_for_words = of.dimensions == 1 && of.vectors == 0 && of.pending == 0;
+        let is_for_words = open::is_for_words(of.dimensions, of.vectors, of.pending);
         let lines = match is_for_words {
             true => vec![("vectors", "none".to_owned())],
             false => vec![

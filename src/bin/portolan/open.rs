@@ -42,7 +42,12 @@ fn named(path: &Path, db: &Database, name: &str) -> Result<Collection> {
 /// Whether a collection has the shape of those that `ingest --no-vectors` makes, and no vectors.
 pub fn has_no_vectors(collection: &Collection) -> Result<bool> {
     let info = collection.info()?;
-    Ok(collection.dimensions() == 1 && info.vectors == 0 && info.pending == 0)
+    Ok(is_for_words(info.dimensions, info.vectors, info.pending))
+}
+
+/// The same by what is known of it: its dimensions, vectors, and records that wait for one.
+pub fn is_for_words(dimensions: usize, vectors: u64, pending: u64) -> bool {
+    dimensions == 1 && vectors == 0 && pending == 0
 }
 
 /// For writing; makes the file if it is absent.
