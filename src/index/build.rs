@@ -21,6 +21,7 @@ use super::selected::Selected;
 use super::space::Space;
 use super::upper::upper;
 use crate::kernels::nav::LINE;
+use crate::kernels::prefetch;
 use crate::vectors::{Encoding, Random, Rows};
 
 /// A graph in memory, words in host order.
@@ -38,6 +39,9 @@ pub struct BuiltGraph {
 /// Builds the graph of `codes` in the current rayon pool. Peak memory beside the codes: the
 /// navigation codes and 386 bytes a row (at `m = 16`): 48 candidates of each at first, then the
 /// links of the first graph and what was selected for the second.
+///
+/// All but the upper levels is done on positions that are numbered leaf by leaf: what is worked
+/// on one after the other is near, and still in the cache.
 pub fn build(
     codes: &Rows,
     encoding: Encoding,
@@ -49,22 +53,46 @@ pub fn build(
     let total = u64::from(codes.len());
     let report = Report { progress, total };
     report.share(0.0)?;
-    let space = Space::new(codes, encoding);
+    let rows = Space::new(codes, encoding);
+    let mut leaves = leaves(&rows, params.seed);
+    let order = in_leaf_order(&mut leaves, rows.len());
+    let space = rows.among(&order);
     let nav = NavCodes::build(&space, codes, build);
     report.share(0.05)?;
-    let all: Vec<u32> = (0..space.len()).collect();
-    let first = link(&space, params.base_links(), params.seed);
+    let first = link_leaves(&space, leaves, params.base_links());
     report.share(0.25)?;
+    let all: Vec<u32> = (0..space.len()).collect();
     let start = any_start(space.len(), params.seed);
-    let rows = nav.as_ref().map(NavCodes::rows);
     let ef = params.ef_construction as usize;
-    let refine = Refine { space: &space, nav: rows, layer: &first, start, ef };
+    let codes = nav.as_ref().map(NavCodes::rows);
+    let refine = Refine { space: &space, nav: codes, layer: &first, start, ef };
     let forward = refine.run(&all, &|done| report.within(0.25, 0.85, done, total))?;
     drop(first);
     let mut base = connect(&space, forward);
     repair(&mut base, start);
-    let chosen = some_entries(&all, params.seed);
-    finish((&space, nav), base, (start, chosen), &all, (params, &report))
+    let known = some_entries(&all, params.seed);
+    let entries = all_entries((&space, nav.as_ref()), &base, known, &all, &report)?;
+    let at = |place: u32| order[place as usize];
+    let (start, entries) = (at(start), entries.into_iter().map(at).collect());
+    let base = base.renumbered(&order);
+    let nav = nav.map(|nav| nav.renumbered(&order));
+    assemble((&rows, nav), base, (start, entries), (params, &report))
+}
+
+/// All positions, those of a leaf one after another, the first leaf first. The leaves name
+/// places of that order from then on.
+fn in_leaf_order(leaves: &mut [Vec<u32>], len: u32) -> Vec<u32> {
+    let mut places = vec![u32::MAX; len as usize];
+    let mut order = Vec::with_capacity(len as usize);
+    for position in leaves.iter_mut().flatten() {
+        let place = &mut places[*position as usize];
+        if *place == u32::MAX {
+            *place = order.len() as u32;
+            order.push(*position);
+        }
+        *position = *place;
+    }
+    order
 }
 
 /// Where the walks of a build start: anywhere, which is far from most positions.
@@ -72,25 +100,32 @@ pub fn any_start(len: u32, seed: u64) -> u32 {
     (Random::new(seed).next_u64() % u64::from(len.max(1))) as u32
 }
 
-/// The last step of building and of growing: finds the entries among `positions`, adds them to
-/// those `known`, and puts all parts together.
-pub fn finish(
+/// The entries of a finished base level: those `known`, and what is hard to find of `positions`.
+pub fn all_entries(
+    (space, nav): (&Space<'_>, Option<&NavCodes>),
+    base: &Layer,
+    known: Vec<u32>,
+    positions: &[u32],
+    report: &Report<'_>,
+) -> Result<Vec<u32>, IndexError> {
+    match nav.map(NavCodes::rows) {
+        Some(nav) if !space.is_augmented() => {
+            let search = Search { space, nav: &nav, base };
+            let len = positions.len() as u64;
+            entries(&search, known, positions, &|done| report.within(0.85, 1.0, done, len))
+        }
+        _ => Ok(known),
+    }
+}
+
+/// The last step of building and of growing: puts all parts together.
+pub fn assemble(
     (space, nav): (&Space<'_>, Option<NavCodes>),
     base: Layer,
-    (start, known): (u32, Vec<u32>),
-    positions: &[u32],
+    (start, entries): (u32, Vec<u32>),
     (params, report): (GraphParams, &Report<'_>),
 ) -> Result<BuiltGraph, IndexError> {
-    let rows = nav.as_ref().map(NavCodes::rows);
-    let chosen = match &rows {
-        Some(nav) if !space.is_augmented() => {
-            let search = Search { space, nav, base: &base };
-            let len = positions.len() as u64;
-            entries(&search, known, positions, &|done| report.within(0.85, 1.0, done, len))?
-        }
-        _ => known,
-    };
-    let upper = upper(space, chosen, params);
+    let upper = upper(space, entries, params);
     report.share(1.0)?;
     let header = GraphHeader {
         entry: start,
@@ -103,7 +138,7 @@ pub fn finish(
         let lines = upper.nodes.iter().flat_map(|&at| nav.row(at).iter().take(LINE));
         lines.copied().collect()
     };
-    let upper_nav = rows.map(first_lines);
+    let upper_nav = nav.as_ref().map(|nav| first_lines(nav.rows()));
     let links = base.into_padded();
     Ok(BuiltGraph { header, links, upper: upper.words, nav: nav.zip(upper_nav) })
 }
@@ -130,12 +165,21 @@ impl Report<'_> {
     }
 }
 
-/// A graph of the nearest, from the leaves alone.
+/// A graph of the nearest, from leaves alone.
 pub fn link(space: &Space<'_>, width: usize, seed: u64) -> Layer {
-    let mut links = candidates(space, &leaves(space, seed), width);
+    link_leaves(space, leaves(space, seed), width)
+}
+
+fn link_leaves(space: &Space<'_>, leaves: Vec<Vec<u32>>, width: usize) -> Layer {
+    let mut links = candidates(space, &leaves, width);
+    drop(leaves);
     let select = |candidates: &Selected, rows: Range<usize>| {
-        let of = |at| candidates.links(at).collect::<Vec<_>>();
-        rows.map(|at| Selection::new(space, &of(at), width)).collect()
+        let select = |at: usize| {
+            let candidates: Vec<_> = candidates.links(at).collect();
+            candidates.iter().for_each(|of| prefetch(space.bytes(of.id)));
+            Selection::new(space, &candidates, width)
+        };
+        rows.map(select).collect()
     };
     links.replace(select);
     links.narrow(width);

@@ -10,7 +10,7 @@
 use rayon::prelude::*;
 
 use super::IndexError;
-use super::build::{BuiltGraph, Report, any_start, finish, link};
+use super::build::{BuiltGraph, Report, all_entries, any_start, assemble, link};
 use super::connect::attach;
 use super::entries::some_entries;
 use super::graph::GraphCopy;
@@ -163,5 +163,6 @@ pub fn grow(
         attach(&space, &mut layer, &fresh, forward);
     }
     repair(&mut layer, start);
-    finish((&space, nav), layer, (start, known), &fresh, (params, &report))
+    let entries = all_entries((&space, nav.as_ref()), &layer, known, &fresh, &report)?;
+    assemble((&space, nav), layer, (start, entries), (params, &report))
 }

@@ -25,6 +25,15 @@ impl Layer {
         Self { width, ids, counts }
     }
 
+    /// The same links where node `at` has the number `order[at]`.
+    pub fn renumbered(&self, order: &[u32]) -> Self {
+        let mut layer = Self::new(self.node_count(), self.width);
+        for (at, &id) in order.iter().enumerate() {
+            layer.set(id, self.linked(at as u32).iter().map(|&link| order[link as usize]));
+        }
+        layer
+    }
+
     pub fn node_count(&self) -> u32 {
         self.counts.len() as u32
     }

@@ -89,6 +89,17 @@ impl NavCodes {
         Self { projection, lines, bytes }
     }
 
+    /// The same codes where row `at` has the number `order[at]`.
+    pub fn renumbered(self, order: &[u32]) -> Self {
+        let stride = self.stride();
+        let mut bytes = vec![0; self.bytes.len()];
+        for (row, &id) in self.bytes.chunks_exact(stride).zip(order) {
+            let start = id as usize * stride;
+            bytes[start..start + stride].copy_from_slice(row);
+        }
+        Self { bytes, ..self }
+    }
+
     /// Bytes of a row.
     pub fn stride(&self) -> usize {
         self.lines * LINE

@@ -33,7 +33,7 @@ pub struct GraphParams {
 
 impl Default for GraphParams {
     fn default() -> Self {
-        Self { m: 16, ef_construction: 128, seed: 0x0070_6F72_746F_6C61 }
+        Self { m: 16, ef_construction: 96, seed: 0x0070_6F72_746F_6C61 }
     }
 }
 

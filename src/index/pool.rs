@@ -2,6 +2,9 @@
 
 use std::cmp::Ordering;
 
+use super::walk::WIDTH;
+use crate::kernels::{Level, level, ranked};
+
 /// A scored row. Ordered best first: by descending score, ties by ascending id.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scored {
@@ -21,12 +24,14 @@ impl Scored {
 
 /// At most `capacity` scored ids, best first, each with a mark "expanded".
 ///
-/// An array with binary search and shifting: for the few hundred entries of a walk it beats a
-/// heap, and it is already sorted at the end. An entry is one word that is greater for a better
-/// one: the score in an order of integers, the id turned around, and the mark.
+/// An array that is searched and shifted in one go: for the few hundred entries of a walk it
+/// beats a heap, and it is already sorted at the end. An entry is a [word](ranked) whose last bit
+/// is the mark.
 #[derive(Debug, Default)]
 pub struct Pool {
+    /// The entries, and zeros up to whole blocks.
     entries: Vec<u64>,
+    len: usize,
     capacity: usize,
     /// Every entry before it is expanded.
     cursor: usize,
@@ -35,36 +40,17 @@ pub struct Pool {
 }
 
 const EXPANDED: u64 = 1;
-/// Ids stay below this.
-const IDS: u32 = 1 << 31;
-
-/// An entry that is not expanded.
-#[inline]
-fn entry(scored: Scored) -> u64 {
-    let bits = scored.score.to_bits();
-    // Negative numbers are turned around, so that integers are ordered as the floats are.
-    let ordered = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
-    u64::from(ordered) << 32 | u64::from(IDS.wrapping_sub(1).wrapping_sub(scored.id) << 1)
-}
-
-#[inline]
-fn id_of(entry: u64) -> u32 {
-    (IDS - 1).wrapping_sub(entry as u32 >> 1)
-}
 
 fn scored(entry: u64) -> Scored {
-    let ordered = (entry >> 32) as u32;
-    let bits = if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered };
-    Scored { score: f32::from_bits(bits), id: id_of(entry) }
+    Scored { score: ranked::score_of(entry), id: ranked::id_of(entry) }
 }
 
 impl Pool {
     /// Empties the pool and sets its capacity; keeps the memory.
     pub fn reset(&mut self, capacity: usize) {
         self.entries.clear();
-        self.entries.reserve(capacity.saturating_add(1));
-        self.capacity = capacity;
-        self.cursor = 0;
+        self.entries.resize(capacity.next_multiple_of(ranked::BLOCK), 0);
+        (self.len, self.capacity, self.cursor) = (0, capacity, 0);
         self.limit = if capacity == 0 { u64::MAX } else { 0 };
     }
 
@@ -72,31 +58,54 @@ impl Pool {
     /// same id twice. Whether it is now among the next to be expanded.
     #[inline]
     pub fn push(&mut self, scored: Scored) -> bool {
-        let new = entry(scored);
+        self.insert(level(), ranked::word(scored.score, scored.id))
+    }
+
+    /// Pushes ids with their scores; `soon` is told those that were among the next to be
+    /// expanded when they came.
+    #[inline]
+    pub fn push_all(&mut self, ids: &[u32], scores: &[f32], mut soon: impl FnMut(u32)) {
+        let level = level();
+        let mut above = [0; WIDTH + ranked::BLOCK];
+        for (ids, scores) in ids.chunks(WIDTH).zip(scores.chunks(WIDTH)) {
+            let count = ranked::above(level, ids, scores, self.limit, &mut above);
+            for &entry in &above[..count] {
+                if self.insert(level, entry) {
+                    soon(ranked::id_of(entry));
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn insert(&mut self, level: Level, new: u64) -> bool {
         if new <= self.limit {
             return false;
         }
-        let at = self.entries.partition_point(|&entry| entry > new);
-        if self.entries.len() == self.capacity {
-            self.entries.pop();
-        }
-        self.entries.insert(at, new);
-        if self.entries.len() == self.capacity {
-            self.limit = self.entries.last().map_or(0, |worst| worst & !EXPANDED);
+        // Blocks behind the last entry hold nothing yet.
+        let blocks = (self.len + 1).next_multiple_of(ranked::BLOCK).min(self.entries.len());
+        let at = ranked::insert(level, &mut self.entries[..blocks], new);
+        self.len = (self.len + 1).min(self.capacity);
+        if self.len == self.capacity {
+            self.limit = self.entries[self.len - 1] & !EXPANDED;
         }
         let soon = at <= self.cursor + 1;
         self.cursor = self.cursor.min(at);
         soon
     }
 
+    fn entries(&self) -> &[u64] {
+        &self.entries[..self.len]
+    }
+
     /// The best id not expanded yet, marked as expanded now.
     #[inline]
     pub fn expand_next(&mut self) -> Option<u32> {
-        while let Some(entry) = self.entries.get_mut(self.cursor) {
+        while let Some(entry) = self.entries[..self.len].get_mut(self.cursor) {
             self.cursor += 1;
             if *entry & EXPANDED == 0 {
                 *entry |= EXPANDED;
-                return Some(id_of(*entry));
+                return Some(ranked::id_of(*entry));
             }
         }
         None
@@ -105,24 +114,24 @@ impl Pool {
     /// The score of what [`Pool::expand_next`] gave last, if nothing was pushed since.
     #[inline]
     pub fn last_score(&self) -> Option<f32> {
-        self.entries.get(self.cursor.checked_sub(1)?).map(|&entry| scored(entry).score)
+        self.entries().get(self.cursor.checked_sub(1)?).map(|&entry| ranked::score_of(entry))
     }
 
     /// The score of the entry at a place, the best at 0.
     #[inline]
     pub fn score_at(&self, place: usize) -> Option<f32> {
-        self.entries.get(place).map(|&entry| scored(entry).score)
+        self.entries().get(place).map(|&entry| ranked::score_of(entry))
     }
 
     /// What [`Pool::expand_next`] would give, if it follows the last.
     #[inline]
     pub fn peek_next(&self) -> Option<u32> {
-        self.entries.get(self.cursor).map(|&entry| id_of(entry))
+        self.entries().get(self.cursor).map(|&entry| ranked::id_of(entry))
     }
 
     /// The entries, best first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Scored> + '_ {
-        self.entries.iter().map(|&entry| scored(entry))
+        self.entries().iter().map(|&entry| scored(entry))
     }
 }
 

@@ -70,16 +70,18 @@ impl Scratch {
 #[derive(Debug, Default)]
 pub struct Visited {
     words: Vec<u64>,
+    /// Words that are not zero are among the first `count` of these.
     touched: Vec<u32>,
+    count: usize,
 }
 
 impl Visited {
     /// Empties the set and makes room for ids below `len`.
     pub fn reset(&mut self, len: u32) {
-        for &word in &self.touched {
+        for &word in self.touched.iter().take(self.count) {
             self.words[word as usize] = 0;
         }
-        self.touched.clear();
+        self.count = 0;
         let needed = len.div_ceil(u64::BITS) as usize;
         if self.words.len() < needed {
             self.words.resize(needed, 0);
@@ -96,14 +98,33 @@ impl Visited {
     /// Adds an id; whether it is new. An id out of range is never new.
     #[inline]
     pub fn insert(&mut self, id: u32) -> bool {
-        let word = id / u64::BITS;
-        let bit = 1_u64 << (id % u64::BITS);
-        let Some(bits) = self.words.get_mut(word as usize) else { return false };
-        if *bits == 0 {
-            self.touched.push(word);
+        self.insert_all(&mut [id], u32::MAX) == 1
+    }
+
+    /// Adds those of `ids` that are below `len`; the new ones are moved to the front, as many as
+    /// returned. Without branches that depend on an id: which ones are new cannot be foreseen.
+    #[inline]
+    pub fn insert_all(&mut self, ids: &mut [u32], len: u32) -> usize {
+        let room = self.count + ids.len();
+        if self.touched.len() < room {
+            self.touched.resize(room, 0);
         }
-        let new = *bits & bit == 0;
-        *bits |= bit;
+        let len = len.min(u32::try_from(self.words.len() * 64).unwrap_or(u32::MAX));
+        let (words, touched) = (&mut self.words[..], &mut self.touched[..]);
+        let (mut new, mut count) = (0, self.count);
+        for at in 0..ids.len() {
+            let id = ids[at];
+            let is_in = id < len;
+            let word = if is_in { id / u64::BITS } else { 0 };
+            let bit = u64::from(is_in) << (id % u64::BITS);
+            let Some(bits) = words.get_mut(word as usize) else { return 0 };
+            touched[count] = word;
+            count += usize::from((*bits == 0) & is_in);
+            ids[new] = id;
+            new += usize::from((*bits & bit == 0) & is_in);
+            *bits |= bit;
+        }
+        self.count = count;
         new
     }
 }

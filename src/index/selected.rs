@@ -144,6 +144,14 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
+    /// What the worst link of a full row scores: a new one that scores less is not kept.
+    pub fn limit(&self, at: usize) -> f32 {
+        match usize::from(self.counts[at].0) == self.width {
+            true => self.scores[(at + 1) * self.width - 1],
+            false => f32::NEG_INFINITY,
+        }
+    }
+
     /// Takes a link into a row, in its order, if it is among the best so far and not there: the
     /// same in whatever order links come.
     pub fn offer(&mut self, at: usize, new: Scored) {

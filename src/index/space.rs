@@ -1,11 +1,16 @@
 //! The codes of a segment as a space of comparable positions, which a graph is built in.
 
+use std::iter::repeat;
+
 use rayon::prelude::*;
 
 use super::pool::Scored;
-use crate::kernels::{dot4_i8, level};
+use crate::kernels::{dot4_i8, level, prefetch};
 use crate::vectors::code::CodeRow;
 use crate::vectors::{Encoding, Metric, Rows, finite};
+
+/// Fours of rows asked for ahead of those being scored.
+const AHEAD: usize = 2;
 
 /// The codes of one segment. Two positions score the negative squared distance of what their
 /// codes stand for.
@@ -36,8 +41,19 @@ impl Point<'_> {
     /// The score of two points from the product of their codes.
     #[inline]
     pub fn score(&self, other: &Self, dot: i32) -> f32 {
-        let dot = self.row.scale * other.row.scale * dot as f32 + self.missing * other.missing;
-        finite(2.0 * dot - (self.norm_sq + other.norm_sq))
+        self.score_of(dot, other.row.scale, other.norm_sq, other.missing)
+    }
+
+    /// The same from what a score takes of the other point.
+    #[inline]
+    pub fn score_of(&self, dot: i32, scale: f32, norm_sq: f32, missing: f32) -> f32 {
+        let dot = self.row.scale * scale * dot as f32 + self.missing * missing;
+        finite(2.0 * dot - (self.norm_sq + norm_sq))
+    }
+
+    /// What [`Point::score_of`] takes of a point: scale, squared norm, missing coordinate.
+    pub fn factors(&self) -> [f32; 3] {
+        [self.row.scale, self.norm_sq, self.missing]
     }
 }
 
@@ -102,7 +118,9 @@ impl<'a> Space<'a> {
 
     /// Scores of rows against a point.
     pub fn score_all(&self, point: &Point<'_>, rows: &[&[u8]], out: &mut [f32]) {
-        for (rows, out) in rows.chunks(4).zip(out.chunks_mut(4)) {
+        let next = rows.chunks(4).skip(AHEAD).chain(repeat(&[][..]));
+        for ((rows, out), next) in rows.chunks(4).zip(out.chunks_mut(4)).zip(next) {
+            next.iter().for_each(|row| prefetch(row));
             let others: [Point<'_>; 4] =
                 std::array::from_fn(|at| rows.get(at).map_or(NOWHERE, |row| self.read(row)));
             let codes = [0, 1, 2, 3].map(|at: usize| others[at].row.codes);

@@ -69,6 +69,9 @@ pub trait Adjacency {
 /// Ids scored in one go, at most; a node with more links is scored in several.
 pub const WIDTH: usize = 64;
 
+/// Links a node has at most: twice the largest `m`.
+const MAX_LINKS: usize = 128;
+
 /// Ids whose rows are asked for together.
 const GROUP: usize = 8;
 
@@ -112,29 +115,26 @@ impl<'r> Batch<'r> {
 
     /// Scores what waits and empties the batch.
     #[inline]
-    pub fn score<S: Scorer>(&mut self, scorer: &S, take: impl FnMut(Scored)) {
-        self.score_asking(&[], scorer, take);
+    pub fn score<S: Scorer>(&mut self, scorer: &S, mut take: impl FnMut(Scored)) {
+        let (ids, scores) = self.score_asking(&[], scorer);
+        for (&id, &score) in ids.iter().zip(scores) {
+            take(Scored { score: finite(score), id });
+        }
     }
 
-    /// [`Batch::score`], asking for the rows of the next batch between the rows of this one: a
-    /// core has room for a dozen lines on their way, and waits when it asks for more at once.
+    /// The ids that wait and their scores; the batch is empty then. Asks for the rows of the
+    /// next batch between the rows of this one: a core has room for a dozen lines on their way,
+    /// and waits when it asks for more at once.
     #[inline]
-    pub fn score_asking<S: Scorer>(
-        &mut self,
-        next: &[&[u8]],
-        scorer: &S,
-        mut take: impl FnMut(Scored),
-    ) {
+    pub fn score_asking<S: Scorer>(&mut self, next: &[&[u8]], scorer: &S) -> (&[u32], &[f32]) {
         let (len, next_len) = (self.len, next.len());
         for first in (0..len.max(next_len)).step_by(GROUP) {
             let group = |len: usize| first.min(len)..(first + GROUP).min(len);
             next[group(next_len)].iter().for_each(|row| prefetch(row));
             scorer.score_all(&self.rows[group(len)], &mut self.scores[group(len)]);
         }
-        for (&id, &score) in self.ids[..len].iter().zip(&self.scores) {
-            take(Scored { score: finite(score), id });
-        }
         self.len = 0;
+        (&self.ids[..len], &self.scores[..len])
     }
 }
 
@@ -188,11 +188,10 @@ pub fn walk_until<S: Scorer, A: Adjacency>(
     visited.reset(len);
     pool.reset(ef.min(len as usize));
     trail.clear();
-    let take = |pool: &mut Pool, scored: Scored| {
-        if pool.push(scored) {
-            graph.prefetch(scored.id);
-        }
+    let take = |pool: &mut Pool, (ids, scores): (&[u32], &[f32])| {
+        pool.push_all(ids, scores, |id| graph.prefetch(id));
     };
+    let mut links = [0; MAX_LINKS];
     // The rows asked for by this step, and by the one before.
     let (mut asked, mut waiting) = (&mut Batch::new(), &mut Batch::new());
     for &start in starts.iter().take(WIDTH) {
@@ -201,7 +200,7 @@ pub fn walk_until<S: Scorer, A: Adjacency>(
         }
     }
     waiting.ask_all();
-    waiting.score(scorer, |scored| take(pool, scored));
+    take(pool, waiting.score_asking(&[], scorer));
     loop {
         let next = pool.expand_next();
         // What was asked for already is scored in any case.
@@ -211,20 +210,26 @@ pub fn walk_until<S: Scorer, A: Adjacency>(
             if let Some(next) = pool.peek_next() {
                 graph.prefetch(next);
             }
+            let mut count = 0;
             graph.each_link(id, |link| {
-                if link < len && visited.insert(link) {
-                    if asked.is_full() {
-                        asked.ask_all();
-                        asked.score(scorer, |scored| take(pool, scored));
-                    }
-                    asked.push(link, scorer.row(link));
+                if let Some(place) = links.get_mut(count) {
+                    *place = link;
+                    count += 1;
                 }
             });
+            let new = visited.insert_all(&mut links[..count], len);
+            for &link in &links[..new] {
+                if asked.is_full() {
+                    asked.ask_all();
+                    take(pool, asked.score_asking(&[], scorer));
+                }
+                asked.push(link, scorer.row(link));
+            }
         } else if waiting.len() == 0 {
             *steps += trail.len();
             return;
         }
-        waiting.score_asking(asked.rows(), scorer, |scored| take(pool, scored));
+        take(pool, waiting.score_asking(asked.rows(), scorer));
         std::mem::swap(&mut asked, &mut waiting);
     }
 }

@@ -12,6 +12,7 @@ mod int8;
 mod level;
 mod little_endian;
 pub mod nav;
+pub mod ranked;
 mod round;
 pub mod scalar;
 #[cfg(target_arch = "x86_64")]

@@ -6,6 +6,7 @@ use std::arch::x86_64::*;
 
 use super::super::level::Level;
 use super::super::nav::{LINE, NavQuery};
+use super::super::ranked::{BLOCK, IDS};
 use super::avx2::{Second, combine};
 
 /// A line of 64 bytes.
@@ -120,6 +121,77 @@ fn dot4x4_i8_inner(a: [&[i8]; 4], b: [&[i8]; 4], of_b: [i32; 4]) -> [i32; 16] {
         }
     }
     out
+}
+
+/// See [`ranked::insert`](super::super::ranked::insert).
+#[inline]
+pub fn ranked_insert(_proof: Level, blocks: &mut [[u64; BLOCK]], new: u64) -> usize {
+    // SAFETY: as in `dot4_i8`.
+    unsafe { ranked_insert_inner(blocks, new) }
+}
+
+/// Every word becomes the greater of itself and of the lesser of `new` and the word before it.
+#[target_feature(enable = "avx512f")]
+fn ranked_insert_inner(blocks: &mut [[u64; BLOCK]], new: u64) -> usize {
+    let new = _mm512_set1_epi64(new as i64);
+    let mut before = _mm512_set1_epi64(-1);
+    let mut at = 0;
+    for block in blocks {
+        // SAFETY: the array has the 64 bytes that an unaligned load reads.
+        let words = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
+        at += _mm512_cmpgt_epu64_mask(words, new).count_ones() as usize;
+        let shifted = _mm512_alignr_epi64::<7>(words, before);
+        let moved = _mm512_max_epu64(words, _mm512_min_epu64(shifted, new));
+        // SAFETY: the array has the 64 bytes that an unaligned store writes.
+        unsafe { _mm512_storeu_si512(block.as_mut_ptr().cast(), moved) };
+        before = words;
+    }
+    at
+}
+
+/// See [`ranked::above`](super::super::ranked::above); as many scores as ids, and room for
+/// all words and a block.
+#[inline]
+pub fn ranked_above(
+    _proof: Level,
+    ids: &[u32],
+    scores: &[f32],
+    limit: u64,
+    out: &mut [u64],
+) -> usize {
+    // SAFETY: as in `dot4_i8`.
+    unsafe { ranked_above_inner(ids, scores, limit, out) }
+}
+
+#[target_feature(enable = "avx512f,avx512vl")]
+fn ranked_above_inner(ids: &[u32], scores: &[f32], limit: u64, out: &mut [u64]) -> usize {
+    let limit = _mm512_set1_epi64(limit as i64);
+    let (last_id, sign) = (_mm256_set1_epi32((IDS - 1) as i32), _mm256_set1_epi32(i32::MIN));
+    let mut count = 0;
+    for (ids, scores) in ids.chunks(BLOCK).zip(scores.chunks(BLOCK)) {
+        let mask = u8::MAX >> (BLOCK - ids.len().min(scores.len()).clamp(1, BLOCK));
+        // SAFETY: a masked load reads only the words whose mask bit is set: those of the chunk.
+        let (ids, scores) = unsafe {
+            (
+                _mm256_maskz_loadu_epi32(mask, ids.as_ptr().cast()),
+                _mm256_maskz_loadu_ps(mask, scores.as_ptr()),
+            )
+        };
+        // The second operand where the first is no number.
+        let scores = _mm256_max_ps(scores, _mm256_set1_ps(f32::MIN));
+        let bits = _mm256_castps_si256(_mm256_min_ps(scores, _mm256_set1_ps(f32::MAX)));
+        let turned = _mm256_or_si256(_mm256_srai_epi32::<31>(bits), sign);
+        let scores = _mm512_cvtepu32_epi64(_mm256_xor_si256(bits, turned));
+        let ids = _mm256_slli_epi32::<1>(_mm256_sub_epi32(last_id, ids));
+        let words = _mm512_or_si512(_mm512_slli_epi64::<32>(scores), _mm512_cvtepu32_epi64(ids));
+        let above = mask & _mm512_cmpgt_epu64_mask(words, limit);
+        let Some(out) = out.get_mut(count..count + BLOCK) else { return count };
+        let words = _mm512_maskz_compress_epi64(above, words);
+        // SAFETY: the slice has the 64 bytes that an unaligned store writes.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), words) };
+        count += above.count_ones() as usize;
+    }
+    count
 }
 
 /// See [`NavQuery::score_all`] and [`NavQuery::reach_all`]; every row has the bytes that are read.
