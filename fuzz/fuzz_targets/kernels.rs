@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use portolan::internals::kernels;
-use portolan::internals::kernels::scalar;
+use portolan::internals::kernels::{ranked, scalar};
 
 fuzz_target!(|bytes: &[u8]| {
     // Byte 0 shifts the start, so that rows begin at any alignment.
@@ -19,7 +19,27 @@ fuzz_target!(|bytes: &[u8]| {
         bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
     };
     rounding(&floats(row), floats(other).first().copied().unwrap_or(1.0));
+    ranking(&floats(row), &floats(other));
 });
+
+/// What a walk keeps of scores with any bits, at every level of this processor.
+fn ranking(scores: &[f32], limits: &[f32]) {
+    let ids: Vec<u32> = (0..scores.len() as u32).map(|at| at.wrapping_mul(77) % 1000).collect();
+    let limit = limits.first().map_or(0, |&limit| ranked::word(limit, 500));
+    let mut expected = vec![0; ids.len()];
+    let count = ranked::above_scalar(&ids, scores, limit, &mut expected);
+    let mut words = vec![0; 3 * ranked::BLOCK];
+    expected[..count].iter().for_each(|&word| _ = ranked::insert_scalar(&mut words, word));
+    assert!(words.is_sorted_by(|a, b| a >= b));
+    for level in kernels::available() {
+        let mut out = vec![0; ids.len() + ranked::BLOCK];
+        assert_eq!(ranked::above(level, &ids, scores, limit, &mut out), count);
+        assert_eq!(out[..count], expected[..count]);
+        let mut own = vec![0; words.len()];
+        out[..count].iter().for_each(|&word| _ = ranked::insert(level, &mut own, word));
+        assert_eq!(own, words);
+    }
+}
 
 /// What is done to each component of a query, with any bits, at every level of this processor.
 fn rounding(values: &[f32], factor: f32) {

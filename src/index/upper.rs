@@ -13,7 +13,7 @@ use super::pool::Scored;
 use super::space::Space;
 
 /// Groups whose entries a search scores.
-pub const GROUPS: usize = 16;
+pub const GROUPS: usize = 8;
 /// Entries that are not worth grouping.
 const UNGROUPED: usize = 256;
 
