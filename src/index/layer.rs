@@ -25,8 +25,8 @@ impl Layer {
         Self { width, ids, counts }
     }
 
-    /// The same links where node `at` has the number `order[at]`.
-    pub fn renumbered(&self, order: &[u32]) -> Self {
+    /// The same links where node `at` has the number `order[at]`. Both take memory until then.
+    pub fn renumbered(self, order: &[u32]) -> Self {
         let mut layer = Self::new(self.node_count(), self.width);
         for (at, &id) in order.iter().enumerate() {
             layer.set(id, self.linked(at as u32).iter().map(|&link| order[link as usize]));
