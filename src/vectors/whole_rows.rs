@@ -143,6 +143,11 @@ mod tests {
                 let step = CodeRow::read(&rows.code, encoding.coded_dim()).unwrap().scale;
                 let leading = other[..encoding.coded_dim()].to_vec();
                 let norm = if encoding.is_cut() { norm_sq(&leading).sqrt() as f32 } else { 1.0 };
+                // Along the leading components themselves a step changes their length alone, which
+                // their code does not have.
+                if encoding.is_cut() && leading[at].powi(2) > 0.1 * norm.powi(2) {
+                    continue;
+                }
                 other[at] += sign * step * 1.5 * norm.max(1.0);
                 let mut raw = Vec::new();
                 encoding.originals().encode(&other, &mut raw).unwrap();
