@@ -64,8 +64,8 @@ pub fn build(
     let all: Vec<u32> = (0..space.len()).collect();
     let start = any_start(space.len(), params.seed);
     let ef = params.ef_construction as usize;
-    let codes = nav.as_ref().map(NavCodes::rows);
-    let refine = Refine { space: &space, nav: codes, layer: &first, start, ef };
+    let nav_rows = nav.as_ref().map(NavCodes::rows);
+    let refine = Refine { space: &space, nav: nav_rows, layer: &first, start, ef };
     let forward = refine.run(&all, &|done| report.within(0.25, 0.85, done, total))?;
     drop(first);
     let mut base = connect(&space, forward);

@@ -25,7 +25,7 @@ impl Layer {
         Self { width, ids, counts }
     }
 
-    /// The same links where node `at` has the number `order[at]`. Both take memory until then.
+    /// The same links where node `at` has the number `order[at]`.
     pub fn renumbered(self, order: &[u32]) -> Self {
         let mut layer = Self::new(self.node_count(), self.width);
         for (at, &id) in order.iter().enumerate() {

@@ -81,6 +81,7 @@ const CHUNK: usize = 16;
 fn nearest(scores: &[f32], leaf: &[u32], mut limit: f32, best: &mut Vec<Scored>) {
     best.clear();
     for (scores, ids) in scores.chunks(CHUNK).zip(leaf.chunks(CHUNK)) {
+        // Not `any`, which looks at one after the other.
         if !scores.iter().fold(false, |any, score| any | (*score >= limit)) {
             continue;
         }

@@ -17,12 +17,19 @@ pub const BLOCK: usize = 8;
 /// Ids are below this.
 pub(super) const IDS: u32 = 1 << 31;
 
-/// The word of a score and an id below 2^31; NaN scores worst.
+/// Maps NaN and the infinities into the finite range, so that a score read from a damaged row
+/// still has a place in the order: NaN becomes the worst score.
+#[inline]
+#[must_use]
+pub fn finite(score: f32) -> f32 {
+    if score.is_nan() { f32::MIN } else { score.clamp(f32::MIN, f32::MAX) }
+}
+
+/// The word of a score, made [`finite`], and an id below 2^31.
 #[inline]
 #[must_use]
 pub fn word(score: f32, id: u32) -> u64 {
-    let score = if score.is_nan() { f32::MIN } else { score.clamp(f32::MIN, f32::MAX) };
-    let bits = score.to_bits();
+    let bits = finite(score).to_bits();
     let ordered = bits ^ ((bits as i32 >> 31) as u32 | 1 << 31);
     u64::from(ordered) << 32 | u64::from((IDS - 1).wrapping_sub(id) << 1)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::VectorError;
+use super::{VectorError, finite};
 use crate::kernels;
 
 /// How two vectors are compared. The numbers are those stored in files.
@@ -66,13 +66,6 @@ impl FromStr for Metric {
             _ => Err(VectorError::UnknownMetric { found: name.to_owned() }),
         }
     }
-}
-
-/// Maps NaN and the infinities into the finite range, so that a score read from a damaged row
-/// still has a place in the order: NaN becomes the worst score.
-#[inline]
-pub(crate) fn finite(score: f32) -> f32 {
-    if score.is_nan() { f32::MIN } else { score.clamp(f32::MIN, f32::MAX) }
 }
 
 #[cfg(test)]

@@ -35,4 +35,4 @@ pub use query::PreparedQuery;
 pub use rows::Rows;
 pub use sparse::{SparseRef, check_sparse, encode_sparse, sparse_weight};
 
-pub(crate) use metric::finite;
+pub(crate) use crate::kernels::ranked::finite;
