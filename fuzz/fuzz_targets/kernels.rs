@@ -57,9 +57,9 @@ fn rounding(values: &[f32], factor: f32) {
 }
 
 /// Four int8 rows and rows of navigation codes, at every level of this processor.
-fn batches(rows: &[u8], query: &[u8]) {
+fn batches(bytes: &[u8], query: &[u8]) {
     let as_int8 = |bytes: &[u8]| -> Vec<i8> { bytes.iter().map(|&byte| byte as i8).collect() };
-    let (codes, values) = (as_int8(rows), as_int8(query));
+    let (codes, values) = (as_int8(bytes), as_int8(query));
     let len = values.len().min(codes.len() / 4);
     let four = std::array::from_fn(|at| &codes[at * len..][..len]);
     let lines = query.first().map_or(1, |byte| usize::from(byte % 8) + 1);
@@ -69,7 +69,7 @@ fn batches(rows: &[u8], query: &[u8]) {
         nav.set(dim, &[*value]);
     }
     (nav.scale, nav.bias, nav.reach) = ([0.01, 0.02], [0.5, -0.5], 0.3);
-    let rows: Vec<&[u8]> = rows.chunks(nav.row_bytes()).collect();
+    let rows: Vec<&[u8]> = bytes.chunks(nav.row_bytes()).collect();
     for level in kernels::available() {
         let dots = kernels::dot4_i8(level, &values[..len], four);
         assert_eq!(dots, four.map(|row| scalar::dot_i8(&values[..len], row)));
@@ -85,6 +85,13 @@ fn batches(rows: &[u8], query: &[u8]) {
             let expected = nav.reach_of(row);
             assert!(reach.to_bits() == expected.to_bits() || reach.is_nan() && expected.is_nan());
         }
+        let lines = bytes.as_chunks::<{ kernels::nav::LINE }>().0;
+        let mut reaches = vec![0.0; lines.len()];
+        nav.reach_lines(level, lines, &mut reaches);
+        for (reach, line) in reaches.iter().zip(lines) {
+            let expected = nav.reach_of(line);
+            assert!(reach.to_bits() == expected.to_bits() || reach.is_nan() && expected.is_nan());
+        }
     }
 }
 
@@ -97,7 +104,13 @@ fn panels(level: kernels::Level, rows: [&[i8]; 4], query: &[i8]) {
     a.dots(level, (0, a.len()), &b, &mut dots);
     let columns = || (0..b.len()).map(|at| b.row(at));
     let expected = rows.iter().flat_map(|row| columns().map(|other| scalar::dot_i8(row, other)));
-    assert!(dots.into_iter().eq(expected));
+    assert!(dots.iter().copied().eq(expected));
+    // The same with the rows of one of them in tiles.
+    let (tiled, mut of_tiles) = (kernels::Tiled::new(&b), Vec::new());
+    tiled.dots(level, &a, &mut of_tiles);
+    assert_eq!(of_tiles, dots);
+    tiled.dots_of(level, query, &mut of_tiles);
+    assert!(of_tiles.into_iter().eq(columns().map(|row| scalar::dot_i8(query, row))));
 }
 
 fn int8(row: &[u8], other: &[u8]) {

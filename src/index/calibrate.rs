@@ -218,8 +218,8 @@ impl Segment {
     fn nav_query(&self, own: &PreparedQuery) -> (NavQuery, Option<f32>) {
         let mut query = NavQuery::default();
         let Some(nav) = &self.nav else { return (query, None) };
-        let mut coordinates = Vec::new();
-        nav.projection.project(own.codes(), own.scale(), &mut coordinates);
+        let (mut dots, mut coordinates) = (Vec::new(), Vec::new());
+        nav.projection.project(own.codes(), own.scale(), &mut dots, &mut coordinates);
         fill_query(&coordinates, nav.lines, &mut query);
         (query, nav.projection.best_score(own.codes(), own.scale(), own.metric()))
     }

@@ -7,8 +7,9 @@ use super::pool::Scored;
 use super::scan::{scan, scan_copy};
 use super::scratch::Scratch;
 use super::segment::Segment;
-use super::walk::{Scorer, Stop, walk_until};
+use super::walk::{Scorer, Stop, score_rows, walk_until};
 use super::{Passing, SearchParams};
+use crate::kernels::nav::LINE;
 use crate::kernels::{Level, NavQuery, level, prefetch};
 use crate::vectors::nav::fill_query;
 use crate::vectors::{PreparedQuery, Rows};
@@ -54,7 +55,8 @@ impl Segment {
         if coordinates.len() == nav.projection.len() {
             fill_query(coordinates, nav.lines, &mut nav_query);
         } else {
-            nav.projection.project(query.codes(), query.scale(), &mut scratch.coordinates);
+            let Scratch { dots, coordinates, .. } = scratch;
+            nav.projection.project(query.codes(), query.scale(), dots, coordinates);
             fill_query(&scratch.coordinates, nav.lines, &mut nav_query);
         }
         let level = level();
@@ -204,6 +206,14 @@ impl Scorer for FirstLines<'_> {
     #[inline]
     fn score_all(&self, rows: &[&[u8]], out: &mut [f32]) {
         self.0.query.reach_all(self.0.level, rows, out);
+    }
+
+    fn score_run(&self, first: u32, out: &mut [f32]) {
+        let NavScorer { query, rows, level, .. } = &self.0;
+        match rows.run(first, out.len()).filter(|_| rows.stride() == LINE) {
+            Some(run) => query.reach_lines(*level, run.as_chunks().0, out),
+            None => score_rows(self, first, out),
+        }
     }
 }
 

@@ -10,10 +10,11 @@ use std::ops::Range;
 
 use super::builder::{check_len, check_stride};
 use super::params::{GraphHeader, MAX_LEVELS, base_stride, check_m, upper_stride};
+use super::pool::Pool;
 use super::scan::scan_ranges;
 use super::upper::GROUPS;
 use super::walk::{Adjacency, Scorer, climb};
-use super::{GraphParts, IndexError, TopK};
+use super::{GraphParts, IndexError};
 use crate::format::SectionKind;
 use crate::kernels::prefetch;
 use crate::vectors::Rows;
@@ -70,8 +71,8 @@ pub struct Graph {
 pub struct Starts {
     /// Base positions, best first.
     pub positions: Vec<u32>,
-    best: TopK,
-    groups: TopK,
+    best: Pool,
+    groups: Pool,
 }
 
 /// The base level, read in place.
@@ -117,13 +118,13 @@ impl Graph {
             (Some(upper), &[leaders, _]) => {
                 groups.reset(GROUPS);
                 scan_ranges(upper, once(0..leaders), groups);
-                let groups = groups.sorted().iter();
+                let groups = groups.iter();
                 scan_ranges(upper, groups.map(|leader| self.group(leader.id, leaders)), best);
             }
             _ => {}
         }
         positions.clear();
-        positions.extend(best.sorted().iter().filter_map(|row| self.upper.word(row.id, 0)));
+        positions.extend(best.iter().filter_map(|row| self.upper.word(row.id, 0)));
         if positions.is_empty() {
             positions.extend(self.descend(scorer));
         }

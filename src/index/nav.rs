@@ -170,11 +170,11 @@ fn kept(
     positions: impl ExactSizeIterator<Item = u32>,
 ) -> f32 {
     let step = (positions.len() / SAMPLE).max(1);
-    let (mut coordinates, mut kept, mut total) = (Vec::new(), 0.0, 0.0);
+    let (mut dots, mut coordinates, mut kept, mut total) = (Vec::new(), Vec::new(), 0.0, 0.0);
     for position in positions.step_by(step) {
         let row = codes.row(position).and_then(|row| CodeRow::read(row, encoding.coded_dim()));
         let Some(row) = row else { continue };
-        projection.project(row.codes, row.scale, &mut coordinates);
+        projection.project(row.codes, row.scale, &mut dots, &mut coordinates);
         kept += coordinates.iter().map(|x| x * x).sum::<f32>();
         let differences = row.values().zip(projection.mean()).map(|(x, mean)| x - mean);
         total += differences.map(|x| x * x).sum::<f32>();

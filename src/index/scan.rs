@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::copied::Copy;
+use super::pool::Pool;
 use super::walk::{Batch, Scorer, WIDTH};
 use super::{Passing, TopK};
 use crate::kernels::prefetch;
@@ -27,20 +28,19 @@ pub fn scan<S: Scorer>(scorer: &S, passing: &Passing, top: &mut TopK) {
     }
 }
 
-/// Offers the rows of ranges, which lie one after another.
+/// Pushes the rows of ranges, which lie one after another.
 pub fn scan_ranges<S: Scorer>(
     scorer: &S,
     ranges: impl Iterator<Item = Range<u32>>,
-    top: &mut TopK,
+    pool: &mut Pool,
 ) {
-    let mut rows = [&[][..]; WIDTH];
+    let (mut ids, mut scores) = ([0; WIDTH], [0.0; WIDTH]);
     for range in ranges {
         for first in range.clone().step_by(WIDTH) {
             let count = (range.end - first).min(WIDTH as u32) as usize;
-            for (row, at) in rows[..count].iter_mut().zip(first..) {
-                *row = scorer.row(at);
-            }
-            offer(scorer, &rows[..count], first.., top);
+            ids.iter_mut().zip(first..).for_each(|(id, at)| *id = at);
+            scorer.score_run(first, &mut scores[..count]);
+            pool.push_all(&ids[..count], &scores[..count], |_| {});
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Scratch {
     /// The query as navigation codes are scored with, and its coordinates.
     pub nav_query: NavQuery,
     pub coordinates: Vec<f32>,
+    /// Products that coordinates are made of.
+    pub dots: Vec<i32>,
     /// A decoded raw row.
     pub values: Vec<f32>,
 }
@@ -66,7 +68,11 @@ impl Scratch {
     }
 }
 
-/// A set of ids as a bitset that is cleared by undoing what was set.
+/// Words that are cleared one after another in the time of one here and there.
+const WORDS_PER_TOUCH: usize = 8;
+
+/// A set of ids as a bitset that is cleared by undoing what was set, or as a whole where that is
+/// less work.
 #[derive(Debug, Default)]
 pub struct Visited {
     words: Vec<u64>,
@@ -78,8 +84,12 @@ pub struct Visited {
 impl Visited {
     /// Empties the set and makes room for ids below `len`.
     pub fn reset(&mut self, len: u32) {
-        for &word in self.touched.iter().take(self.count) {
-            self.words[word as usize] = 0;
+        if self.words.len() < self.count * WORDS_PER_TOUCH {
+            self.words.fill(0);
+        } else {
+            for &word in self.touched.iter().take(self.count) {
+                self.words[word as usize] = 0;
+            }
         }
         self.count = 0;
         let needed = len.div_ceil(u64::BITS) as usize;

@@ -19,10 +19,23 @@ pub trait Scorer {
     /// scores worst.
     fn score_all(&self, rows: &[&[u8]], out: &mut [f32]);
 
+    /// The scores of the ids from `first` on, one for each place in `out`, at most [`WIDTH`].
+    fn score_run(&self, first: u32, out: &mut [f32]) {
+        score_rows(self, first, out);
+    }
+
     /// What a row equal to the query would score, where no row can score more.
     fn best(&self) -> Option<f32> {
         None
     }
+}
+
+/// [`Scorer::score_run`] row by row.
+pub fn score_rows<S: Scorer + ?Sized>(scorer: &S, first: u32, out: &mut [f32]) {
+    let mut rows = [&[][..]; WIDTH];
+    let count = out.len().min(WIDTH);
+    rows[..count].iter_mut().zip(first..).for_each(|(row, id)| *row = scorer.row(id));
+    scorer.score_all(&rows[..count], out);
 }
 
 /// When a walk may end before its pool is expanded: when the next candidate is further from the

@@ -92,6 +92,12 @@ impl Panel {
         self.values.get(at * self.stride..(at + 1) * self.stride).unwrap_or_default()
     }
 
+    /// The sum of the values of a row; zero past the end.
+    #[must_use]
+    pub fn sum(&self, at: usize) -> i32 {
+        self.sums.get(at).copied().unwrap_or_default()
+    }
+
     /// Dot products of the rows `from..to` of this panel with all rows of the other, row after
     /// row into `out`, which is overwritten. Panels of two strides have no dot products: `out`
     /// is left empty.

@@ -15,6 +15,7 @@ pub mod nav;
 pub mod ranked;
 mod round;
 pub mod scalar;
+mod tiled;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -26,3 +27,4 @@ pub use little_endian::{
 };
 pub use nav::{NavQuery, prefetch};
 pub use round::{max_abs, round_i8, sum_of_squares};
+pub use tiled::Tiled;

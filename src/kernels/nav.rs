@@ -49,12 +49,18 @@ pub const fn place(dim: usize) -> (usize, usize, usize) {
     (1 + line, at / LINE, at % LINE)
 }
 
+/// Values of a query for one field of all bytes of a line: a line itself, so that reading it
+/// touches one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(align(64))]
+pub(super) struct Plane(pub [i8; LINE]);
+
 /// A query laid out as the fields of a row are.
 #[derive(Debug, Clone, Default)]
 pub struct NavQuery {
     lines: usize,
     /// Two planes for line 0, then four for each further line; zero where no coordinate is.
-    planes: Vec<[i8; LINE]>,
+    planes: Vec<Plane>,
     /// What a unit of the two sums is worth.
     pub scale: [f32; 2],
     /// What is subtracted after that.
@@ -68,7 +74,7 @@ impl NavQuery {
     pub fn reset(&mut self, lines: usize) {
         self.lines = lines.clamp(1, MAX_LINES);
         self.planes.clear();
-        self.planes.resize(2 + 4 * (self.lines - 1), [0; LINE]);
+        self.planes.resize(2 + 4 * (self.lines - 1), Plane([0; LINE]));
         (self.scale, self.bias, self.reach) = ([0.0; 2], [0.0; 2], 0.0);
     }
 
@@ -83,7 +89,7 @@ impl NavQuery {
             let Some(plane) = self.planes.get_mut(plane).filter(|_| line < self.lines) else {
                 return;
             };
-            plane[byte..byte + run.len()].copy_from_slice(run);
+            plane.0[byte..byte + run.len()].copy_from_slice(run);
             (dim, values) = (dim + run.len(), rest);
         }
     }
@@ -103,7 +109,7 @@ impl NavQuery {
     }
 
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    pub(super) fn planes(&self) -> &[[i8; LINE]] {
+    pub(super) fn planes(&self) -> &[Plane] {
         &self.planes
     }
 
@@ -120,6 +126,24 @@ impl NavQuery {
     #[inline]
     pub fn reach_all(&self, level: Level, rows: &[&[u8]], out: &mut [f32]) {
         self.all::<true>(level, rows, out);
+    }
+
+    /// [`NavQuery::reach_all`] of first lines that lie one after another.
+    #[inline]
+    pub fn reach_lines(&self, level: Level, lines: &[[u8; LINE]], out: &mut [f32]) {
+        match level.isa() {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 if !self.planes.is_empty() => {
+                x86::avx512::nav_lines(level, self, lines, out);
+            }
+            _ => {
+                for (lines, out) in lines.chunks(16).zip(out.chunks_mut(16)) {
+                    let mut rows = [&[][..]; 16];
+                    rows.iter_mut().zip(lines).for_each(|(row, line)| *row = line);
+                    self.reach_all(level, &rows[..lines.len()], out);
+                }
+            }
+        }
     }
 
     #[inline]
@@ -175,7 +199,7 @@ impl NavQuery {
     fn sum(&self, at: usize, line: &[u8]) -> i32 {
         let (first, count, bits) = if at == 0 { (0, 2, 4) } else { (4 * at - 2, 4, 2) };
         let of_field = |field: usize| {
-            let plane = self.planes.get(first + field).map_or(&[0; LINE], |plane| plane);
+            let plane = self.planes.get(first + field).map_or(&[0; LINE], |plane| &plane.0);
             let products = line.iter().zip(plane).map(|(byte, q)| {
                 i32::from(byte >> (bits * field) & ((1 << bits) - 1)) * i32::from(*q)
             });
@@ -269,6 +293,16 @@ mod tests {
                 let (mut scores, mut reaches) = (vec![0.5; count], vec![0.5; count]);
                 query.score_all(level, &rows, &mut scores);
                 query.reach_all(level, &rows, &mut reaches);
+                let lines = bytes[shift..].as_chunks::<LINE>().0;
+                let mut of_lines = vec![0.5; lines.len()];
+                query.reach_lines(level, lines, &mut of_lines);
+                for (line, found) in lines.iter().zip(of_lines) {
+                    let expected = query.reach_of(line);
+                    prop_assert!(
+                        found.to_bits() == expected.to_bits()
+                            || found.is_nan() && expected.is_nan()
+                    );
+                }
                 let found = scores.iter().zip(&reaches).flat_map(|(score, reach)| [score, reach]);
                 for (found, expected) in found.zip(&expected) {
                     prop_assert!(

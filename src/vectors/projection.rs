@@ -14,7 +14,7 @@ use super::code::{self, CodeRow};
 use super::linear::{Random, mix, orthonormalize, principal};
 use super::{Encoding, Metric, Rows, VectorError};
 use crate::kernels::nav::{FINE_DIMS, dims};
-use crate::kernels::{Panel, dot_f32, dot_i8, dot4_i8, level};
+use crate::kernels::{Panel, Tiled, dot_f32, dot_i8, dot4_i8, level};
 
 /// Vectors that a projection is trained on, at most ...
 const SAMPLE: usize = 8_192;
@@ -44,6 +44,8 @@ pub struct Training {
 pub struct Projection {
     dim: usize,
     directions: Panel,
+    /// The same where they are multiplied faster so.
+    tiled: Option<Tiled>,
     /// What a unit of a direction's code is worth.
     scales: Vec<f32>,
     /// The mean along each direction.
@@ -106,9 +108,11 @@ impl Projection {
         };
         let mut directions = Panel::new(dim);
         all.iter().for_each(|row| directions.push(row.codes));
+        let tiled = Tiled::is_fast_at(level()).then(|| Tiled::new(&directions));
         Self {
             dim,
             directions,
+            tiled,
             scales: all.iter().map(|row| finite(row.scale)).collect(),
             offsets: all.iter().map(|row| finite(row.norm_sq)).collect(),
             mean: mean.map(|row| row.values().collect()).unwrap_or_default(),
@@ -165,9 +169,14 @@ impl Projection {
         } as f32)
     }
 
-    /// The coordinates of one vector, given as int8 code, less those of the mean.
-    pub fn project(&self, codes: &[i8], scale: f32, out: &mut Vec<f32>) {
+    /// The coordinates of one vector, given as int8 code, less those of the mean; `dots` is
+    /// overwritten.
+    pub fn project(&self, codes: &[i8], scale: f32, dots: &mut Vec<i32>, out: &mut Vec<f32>) {
         let level = level();
+        if let Some(tiled) = &self.tiled {
+            tiled.dots_of(level, codes, dots);
+            return self.coordinates(dots, &[scale], out);
+        }
         out.clear();
         for first in (0..self.len()).step_by(4) {
             let rows = std::array::from_fn(|at| {
@@ -188,7 +197,15 @@ impl Projection {
         dots: &mut Vec<i32>,
         out: &mut Vec<f32>,
     ) {
-        vectors.dots(level(), (0, vectors.len()), &self.directions, dots);
+        match &self.tiled {
+            Some(tiled) => tiled.dots(level(), vectors, dots),
+            None => vectors.dots(level(), (0, vectors.len()), &self.directions, dots),
+        }
+        self.coordinates(dots, scales, out);
+    }
+
+    /// Products of the directions with vectors of such scales, to coordinates.
+    fn coordinates(&self, dots: &[i32], scales: &[f32], out: &mut Vec<f32>) {
         out.clear();
         out.reserve(dots.len());
         for (dots, scale) in dots.chunks(self.len().max(1)).zip(scales) {
@@ -316,10 +333,10 @@ mod tests {
         let little = Projection::train(&codes, &encoding, Training { memory: 0, ..training(1, 7) });
         let much = Projection::train(&codes, &encoding, training(1, 7));
         let kept = |projection: &Projection| {
-            let mut out = Vec::new();
+            let (mut dots, mut out) = (Vec::new(), Vec::new());
             let of = |at| CodeRow::read(codes.row(at).unwrap(), 64).unwrap();
             let mut square = |at| {
-                projection.project(of(at).codes, of(at).scale, &mut out);
+                projection.project(of(at).codes, of(at).scale, &mut dots, &mut out);
                 dot_f32(&out, &out)
             };
             (0..300).map(&mut square).sum::<f32>()
@@ -338,11 +355,11 @@ mod tests {
         let stored = Rows::contiguous(Bytes::from(stored), encoding.code_stride()).unwrap();
         let again = Projection::open(&stored, &encoding).unwrap();
         let (mut kept, mut all) = (0.0, 0.0);
-        let (mut a, mut b) = (Vec::new(), Vec::new());
+        let (mut dots, mut a, mut b) = (Vec::new(), Vec::new(), Vec::new());
         for at in 0..100 {
             let row = CodeRow::read(codes.row(at).unwrap(), 400).unwrap();
-            projection.project(row.codes, row.scale, &mut a);
-            again.project(row.codes, row.scale, &mut b);
+            projection.project(row.codes, row.scale, &mut dots, &mut a);
+            again.project(row.codes, row.scale, &mut dots, &mut b);
             assert_eq!(a, b);
             kept += dot_f32(&a, &a);
             all += row.values().zip(projection.mean()).map(|(x, m)| (x - m).powi(2)).sum::<f32>();
@@ -388,7 +405,7 @@ mod tests {
         projection.project_all(&panel, &scales, &mut dots, &mut all);
         for at in 0..7 {
             let row = CodeRow::read(codes.row(at as u32).unwrap(), 100).unwrap();
-            projection.project(row.codes, row.scale, &mut one);
+            projection.project(row.codes, row.scale, &mut dots, &mut one);
             assert_eq!(one, all[at * 100..(at + 1) * 100]);
         }
     }

@@ -89,6 +89,17 @@ impl Rows {
         extent.get(start..start + self.stride)
     }
 
+    /// The bytes of `count` rows from `first` on, if they lie in one piece.
+    #[inline]
+    #[must_use]
+    pub fn run(&self, first: u32, count: usize) -> Option<&[u8]> {
+        let is_in = (first as usize).checked_add(count).is_some_and(|end| end <= self.len as usize);
+        let extent = self.extents.get((first / self.per_extent) as usize).filter(|_| is_in)?;
+        let at = (first % self.per_extent) as usize;
+        let is_whole = at + count <= self.per_extent as usize;
+        extent.get(at * self.stride..(at + count) * self.stride).filter(|_| is_whole)
+    }
+
     /// Row `index` read as one little-endian u32; `None` past the end or if rows are shorter.
     #[inline]
     #[must_use]
@@ -135,6 +146,13 @@ mod tests {
             let rows = Rows::new(extents, stride, per_extent, len).unwrap();
             for index in 0..len {
                 prop_assert_eq!(rows.row(index), Some(&vec![index as u8; stride][..]));
+            }
+            for (first, count) in [(0, len), (len / 3, len / 4 + 1), (len / 2, 1), (len, 1)] {
+                let (end, per_extent) = (first + count, per_extent as u32);
+                let is_one = count > 0 && first / per_extent == (end - 1) / per_extent;
+                let expected = (first..end).flat_map(|row| vec![row as u8; stride]).collect();
+                let run = rows.run(first, count as usize).map(<[u8]>::to_vec);
+                prop_assert_eq!(run, (is_one && end <= len).then_some(expected));
             }
             prop_assert_eq!(rows.row(len), None);
             prop_assert_eq!(rows.row(u32::MAX), None);

@@ -6,7 +6,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::super::level::Level;
-use super::super::nav::{LINE, NavQuery};
+use super::super::nav::{LINE, NavQuery, Plane};
 use super::super::scalar;
 
 /// Bytes of a vector.
@@ -160,7 +160,7 @@ fn add_line<const BITS: i32>(
     sums: &mut [int32x4_t; 4],
     rows: [&[[i8; LINE]]; 4],
     line: usize,
-    planes: &[[i8; LINE]],
+    planes: &[Plane],
 ) {
     let mask = vdupq_n_u8((1 << BITS) - 1);
     for quarter in 0..LINE / WIDTH {
@@ -168,7 +168,7 @@ fn add_line<const BITS: i32>(
             let bytes = load(&row[line].as_chunks::<WIDTH>().0[quarter]);
             let mut fields = vreinterpretq_u8_s8(bytes);
             for plane in planes {
-                let plane = load(&plane.as_chunks::<WIDTH>().0[quarter]);
+                let plane = load(&plane.0.as_chunks::<WIDTH>().0[quarter]);
                 let field = vreinterpretq_s8_u8(vandq_u8(fields, mask));
                 *sum = dot(*sum, field, plane);
                 fields = vshrq_n_u8::<BITS>(fields);

@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::super::level::Level;
-use super::super::nav::{FACTORS, LINE, NavQuery};
+use super::super::nav::{FACTORS, LINE, NavQuery, Plane};
 use super::super::scalar;
 
 /// 32 bytes from the start of a slice that has them.
@@ -114,14 +114,14 @@ pub fn nav_all<const REACH: bool>(
 /// Adds the products of the fields of one line with their planes.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_line<const BITS: i32>(sum: __m256i, line: &[i8; LINE], planes: &[[i8; LINE]]) -> __m256i {
+fn add_line<const BITS: i32>(sum: __m256i, line: &[i8; LINE], planes: &[Plane]) -> __m256i {
     let mask = _mm256_set1_epi8((1 << BITS) - 1);
     let ones = _mm256_set1_epi16(1);
     let mut sum = sum;
     for (half, bytes) in line.as_chunks::<32>().0.iter().enumerate() {
         let mut fields = load(bytes);
         for plane in planes {
-            let plane = load(&plane.as_chunks::<32>().0[half]);
+            let plane = load(&plane.0.as_chunks::<32>().0[half]);
             let products = _mm256_maddubs_epi16(_mm256_and_si256(fields, mask), plane);
             sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, ones));
             fields = _mm256_srli_epi16::<BITS>(fields);
@@ -161,6 +161,7 @@ fn nav_four<const REACH: bool>(query: &NavQuery, rows: &[&[u8]; 4]) -> [f32; 4] 
 }
 
 /// What is added to the part of the first line.
+#[derive(Clone, Copy)]
 pub(super) enum Second {
     /// Nothing: there is one line.
     None,

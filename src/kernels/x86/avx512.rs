@@ -5,9 +5,14 @@
 use std::arch::x86_64::*;
 
 use super::super::level::Level;
-use super::super::nav::{LINE, NavQuery};
-use super::super::ranked::{BLOCK, IDS};
+use super::super::nav::{LINE, NavQuery, Plane};
+use super::super::ranked::{BLOCK, IDS, score_of};
+use super::super::tiled::{COLUMNS, Dots, Pair, ROWS};
 use super::avx2::{Second, combine};
+
+/// Pairs of tiles asked for ahead of the one in use: they come from memory that a walk has used
+/// since.
+const AHEAD: usize = 16;
 
 /// A line of 64 bytes.
 #[inline]
@@ -123,6 +128,63 @@ fn dot4x4_i8_inner(a: [&[i8]; 4], b: [&[i8]; 4], of_b: [i32; 4]) -> [i32; 16] {
     out
 }
 
+/// See [`Tiled`](super::super::Tiled): products of unsigned rows in tiles with vectors.
+#[inline]
+pub fn tiled<const V: usize, const R: usize>(
+    _proof: Level,
+    runs: [&[Pair]; R],
+    vectors: [&[i8]; V],
+    out: &mut [[Dots; R]; V],
+) {
+    // SAFETY: as in `dot4_i8`.
+    unsafe { tiled_inner(runs, vectors, out) }
+}
+
+/// Asks for a pair of tiles; never fails, wherever it points.
+#[inline]
+fn ahead(pair: *const Pair) {
+    let lines: *const [u8; LINE] = pair.cast();
+    for line in [lines, lines.wrapping_add(1)] {
+        // SAFETY: as in `prefetch`.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn tiled_inner<const V: usize, const R: usize>(
+    runs: [&[Pair]; R],
+    vectors: [&[i8]; V],
+    out: &mut [[Dots; R]; V],
+) {
+    let vectors = vectors.map(|vector| vector.as_chunks::<COLUMNS>().0);
+    let steps = runs.iter().map(|run| run.len()).chain(vectors.iter().map(|words| words.len()));
+    let steps = steps.min().unwrap_or(0);
+    let (runs, vectors) = (runs.map(|run| &run[..steps]), vectors.map(|words| &words[..steps]));
+    let mut sums = [[[_mm512_setzero_si512(); 2]; R]; V];
+    for step in 0..steps {
+        let mut tiles = [[_mm512_setzero_si512(); 2]; R];
+        for (tiles, run) in tiles.iter_mut().zip(runs) {
+            ahead(run.as_ptr().wrapping_add(step + AHEAD));
+            let [lower, upper] = &run[step].0;
+            *tiles = [load(bytemuck::cast_ref(lower)), load(bytemuck::cast_ref(upper))];
+        }
+        for (sums, words) in sums.iter_mut().zip(vectors) {
+            let word = _mm512_set1_epi32(i32::from_le_bytes(words[step].map(|value| value as u8)));
+            for (sums, tiles) in sums.iter_mut().zip(tiles) {
+                sums[0] = _mm512_dpbusd_epi32(sums[0], tiles[0], word);
+                sums[1] = _mm512_dpbusd_epi32(sums[1], tiles[1], word);
+            }
+        }
+    }
+    for (out, sums) in out.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+        let (lower, upper) = out.split_at_mut(ROWS);
+        for (out, sum) in [lower, upper].into_iter().zip(sums) {
+            // SAFETY: half of the array has the 64 bytes that an unaligned store writes.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), *sum) };
+        }
+    }
+}
+
 /// See [`ranked::insert`](super::super::ranked::insert).
 #[inline]
 pub fn ranked_insert(_proof: Level, blocks: &mut [[u64; BLOCK]], new: u64) -> usize {
@@ -163,35 +225,61 @@ pub fn ranked_above(
     unsafe { ranked_above_inner(ids, scores, limit, out) }
 }
 
+/// Scores below that of the limit are left out first, sixteen at a time, by a comparison that
+/// also keeps what is no number; few are left to be made words of.
 #[target_feature(enable = "avx512f,avx512vl")]
 fn ranked_above_inner(ids: &[u32], scores: &[f32], limit: u64, out: &mut [u64]) -> usize {
-    let limit = _mm512_set1_epi64(limit as i64);
-    let (last_id, sign) = (_mm256_set1_epi32((IDS - 1) as i32), _mm256_set1_epi32(i32::MIN));
+    const WIDTH: usize = 2 * BLOCK;
+    let least = _mm512_set1_ps(score_of(limit));
     let mut count = 0;
-    for (ids, scores) in ids.chunks(BLOCK).zip(scores.chunks(BLOCK)) {
-        let mask = u8::MAX >> (BLOCK - ids.len().min(scores.len()).clamp(1, BLOCK));
+    for (ids, scores) in ids.chunks(WIDTH).zip(scores.chunks(WIDTH)) {
+        let mask = u16::MAX >> (WIDTH - ids.len().min(scores.len()).clamp(1, WIDTH));
         // SAFETY: a masked load reads only the words whose mask bit is set: those of the chunk.
         let (ids, scores) = unsafe {
             (
-                _mm256_maskz_loadu_epi32(mask, ids.as_ptr().cast()),
-                _mm256_maskz_loadu_ps(mask, scores.as_ptr()),
+                _mm512_maskz_loadu_epi32(mask, ids.as_ptr().cast()),
+                _mm512_maskz_loadu_ps(mask, scores.as_ptr()),
             )
         };
-        // The second operand where the first is no number.
-        let scores = _mm256_max_ps(scores, _mm256_set1_ps(f32::MIN));
-        let bits = _mm256_castps_si256(_mm256_min_ps(scores, _mm256_set1_ps(f32::MAX)));
-        let turned = _mm256_or_si256(_mm256_srai_epi32::<31>(bits), sign);
-        let scores = _mm512_cvtepu32_epi64(_mm256_xor_si256(bits, turned));
-        let ids = _mm256_slli_epi32::<1>(_mm256_sub_epi32(last_id, ids));
-        let words = _mm512_or_si512(_mm512_slli_epi64::<32>(scores), _mm512_cvtepu32_epi64(ids));
-        let above = mask & _mm512_cmpgt_epu64_mask(words, limit);
-        let Some(out) = out.get_mut(count..count + BLOCK) else { return count };
-        let words = _mm512_maskz_compress_epi64(above, words);
-        // SAFETY: the slice has the 64 bytes that an unaligned store writes.
-        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), words) };
-        count += above.count_ones() as usize;
+        let kept = _mm512_mask_cmp_ps_mask::<_CMP_NLT_UQ>(mask, scores, least);
+        let ids = _mm512_maskz_compress_epi32(kept, ids);
+        let scores = _mm512_castps_si512(_mm512_maskz_compress_ps(kept, scores));
+        let (left, lower) =
+            (kept.count_ones(), (_mm512_castsi512_si256(ids), _mm512_castsi512_si256(scores)));
+        count += put_above(lower, left, limit, out.get_mut(count..));
+        if left > BLOCK as u32 {
+            let upper =
+                (_mm512_extracti64x4_epi64::<1>(ids), _mm512_extracti64x4_epi64::<1>(scores));
+            count += put_above(upper, left - BLOCK as u32, limit, out.get_mut(count..));
+        }
     }
     count
+}
+
+/// The words above `limit` of the first `len` of eight ids with their scores, to `out`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+fn put_above(
+    (ids, scores): (__m256i, __m256i),
+    len: u32,
+    limit: u64,
+    out: Option<&mut [u64]>,
+) -> usize {
+    let Some(out) = out.and_then(|out| out.first_chunk_mut::<BLOCK>()) else { return 0 };
+    let (last_id, sign) = (_mm256_set1_epi32((IDS - 1) as i32), _mm256_set1_epi32(i32::MIN));
+    // The second operand where the first is no number.
+    let scores = _mm256_max_ps(_mm256_castsi256_ps(scores), _mm256_set1_ps(f32::MIN));
+    let bits = _mm256_castps_si256(_mm256_min_ps(scores, _mm256_set1_ps(f32::MAX)));
+    let turned = _mm256_or_si256(_mm256_srai_epi32::<31>(bits), sign);
+    let scores = _mm512_cvtepu32_epi64(_mm256_xor_si256(bits, turned));
+    let ids = _mm256_slli_epi32::<1>(_mm256_sub_epi32(last_id, ids));
+    let words = _mm512_or_si512(_mm512_slli_epi64::<32>(scores), _mm512_cvtepu32_epi64(ids));
+    let first = ((1_u32 << len.min(BLOCK as u32)) - 1) as u8;
+    let above = first & _mm512_cmpgt_epu64_mask(words, _mm512_set1_epi64(limit as i64));
+    let words = _mm512_maskz_compress_epi64(above, words);
+    // SAFETY: the array has the 64 bytes that an unaligned store writes.
+    unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), words) };
+    above.count_ones() as usize
 }
 
 /// See [`NavQuery::score_all`] and [`NavQuery::reach_all`]; every row has the bytes that are read.
@@ -223,38 +311,71 @@ fn nav_all_inner<const N: usize>(query: &NavQuery, rows: &[&[u8]], out: &mut [f3
     in_fours!(nav_four::<N>, query, rows, out);
 }
 
+/// See [`NavQuery::reach_lines`].
+#[inline]
+pub fn nav_lines(_proof: Level, query: &NavQuery, lines: &[[u8; LINE]], out: &mut [f32]) {
+    // SAFETY: as in `dot4_i8`.
+    unsafe { nav_lines_inner(query, lines, out) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn nav_lines_inner(query: &NavQuery, lines: &[[u8; LINE]], out: &mut [f32]) {
+    let Some((planes, _)) = query.planes().split_first_chunk::<2>() else { return };
+    let second = if query.lines() == 1 { Second::None } else { Second::Reach };
+    let (fours, rest) = bytemuck::cast_slice::<_, [i8; LINE]>(lines).as_chunks::<4>();
+    let (fours_out, rest_out) = out.as_chunks_mut::<4>();
+    for (lines, out) in fours.iter().zip(&mut *fours_out) {
+        let lines = lines.each_ref();
+        *out = combine(query, lines, fine(planes, lines), second);
+    }
+    if let Some(first) = rest.first().filter(|_| fours_out.len() == fours.len()) {
+        let lines = std::array::from_fn(|at| rest.get(at).unwrap_or(first));
+        let scores = combine(query, lines, fine(planes, lines), second);
+        rest_out.iter_mut().zip(rest).zip(scores).for_each(|((out, _), score)| *out = score);
+    }
+}
+
+/// The sums of four first lines.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn fine(planes: &[Plane; 2], lines: [&[i8; LINE]; 4]) -> __m128i {
+    let (low, high, nibble) = (load(&planes[0].0), load(&planes[1].0), _mm512_set1_epi8(15));
+    // A loop, not a closure: a closure is called through code without these instructions.
+    let mut sums = [_mm512_setzero_si512(); 4];
+    for (sum, line) in sums.iter_mut().zip(lines) {
+        let line = load(line);
+        let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(line), nibble);
+        *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(line, nibble), low);
+        *sum = _mm512_dpbusd_epi32(*sum, upper, high);
+    }
+    sum4(sums[0], sums[1], sums[2], sums[3])
+}
+
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn nav_four<const N: usize>(query: &NavQuery, rows: &[&[u8]; 4]) -> [f32; 4] {
     let Some((planes, further)) = query.planes().split_first_chunk::<2>() else { return [0.0; 4] };
     let further = further.as_chunks::<4>().0;
-    let (low, high) = (load(&planes[0]), load(&planes[1]));
-    let (nibble, pair) = (_mm512_set1_epi8(15), _mm512_set1_epi8(3));
+    let pair = _mm512_set1_epi8(3);
     let mut lines: [&[[i8; LINE]; N]; 4] = [&[[0; LINE]; N]; 4];
     for (lines, row) in lines.iter_mut().zip(rows) {
         if let Some(row) = bytemuck::cast_slice(row).as_chunks::<LINE>().0.first_chunk::<N>() {
             *lines = row;
         }
     }
-    // Loops, not closures: a closure is called through code without these instructions.
-    let mut fine = [_mm512_setzero_si512(); 4];
-    for (sum, row) in fine.iter_mut().zip(lines) {
-        let line = load(&row[0]);
-        let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(line), nibble);
-        *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(line, nibble), low);
-        *sum = _mm512_dpbusd_epi32(*sum, upper, high);
-    }
-    let fine = sum4(fine[0], fine[1], fine[2], fine[3]);
-    let first = [&lines[0][0], &lines[1][0], &lines[2][0], &lines[3][0]];
+    let first = lines.map(|row| &row[0]);
+    let fine = fine(planes, first);
     if query.lines() == 1 {
         return combine(query, first, fine, Second::None);
     }
     if N == 1 {
         return combine(query, first, fine, Second::Reach);
     }
+    // Loops, as in `fine`.
     let mut coarse = [_mm512_setzero_si512(); 4];
     for (at, planes) in further.iter().enumerate().take(N - 1) {
-        let planes = [load(&planes[0]), load(&planes[1]), load(&planes[2]), load(&planes[3])];
+        let planes =
+            [load(&planes[0].0), load(&planes[1].0), load(&planes[2].0), load(&planes[3].0)];
         for (sum, row) in coarse.iter_mut().zip(lines) {
             let line = load(&row[at + 1]);
             let fields = [
