@@ -86,6 +86,13 @@ fn batches(bytes: &[u8], query: &[u8]) {
             assert!(reach.to_bits() == expected.to_bits() || reach.is_nan() && expected.is_nan());
         }
         let lines = bytes.as_chunks::<{ kernels::nav::LINE }>().0;
+        let ids: Vec<u32> = (0..=rows.len() as u32).rev().collect();
+        let mut by_id = vec![0.0; ids.len()];
+        nav.score_ids(level, lines, &ids, &mut by_id);
+        for (&id, score) in ids.iter().zip(&by_id) {
+            let expected = nav.score(rows.get(id as usize).copied().unwrap_or_default());
+            assert!(score.to_bits() == expected.to_bits() || score.is_nan() && expected.is_nan());
+        }
         let mut reaches = vec![0.0; lines.len()];
         nav.reach_lines(level, lines, &mut reaches);
         for (reach, line) in reaches.iter().zip(lines) {

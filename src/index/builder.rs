@@ -263,7 +263,9 @@ impl SegmentBuilder {
         };
         let (nav_stride, nav, projection, upper_nav) = match nav {
             Some((codes, upper)) => {
-                (codes.stride(), codes.bytes, codes.projection.to_bytes(), upper)
+                let stride = codes.stride();
+                let (projection, codes) = codes.into_parts();
+                (stride, codes, projection.to_bytes(), upper)
             }
             None => (1, Vec::new(), Vec::new(), Vec::new()),
         };

@@ -269,8 +269,8 @@ impl Segment {
             );
         };
         let ((query, best), level) = (&sample.nav, level());
-        let scorer = NavScorer { query, rows: &nav.rows, level, best: *best };
-        let upper = FirstLines(NavScorer { query, rows: &nav.upper, level, best: *best });
+        let scorer = NavScorer::new(query, &nav.rows, level, *best);
+        let upper = FirstLines(NavScorer::new(query, &nav.upper, level, *best));
         self.walk_without(&scorer, Some(&upper), sample.position, params, scratch)
     }
 

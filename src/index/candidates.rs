@@ -62,9 +62,9 @@ impl Segment {
         let level = level();
         let rows = resident.and_then(|copy| copy.nav.as_ref()).unwrap_or(&nav.rows);
         let best = nav.projection.best_score(query.codes(), query.scale(), query.metric());
-        let scorer = NavScorer { query: &nav_query, rows, level, best };
+        let scorer = NavScorer::new(&nav_query, rows, level, best);
         let upper = resident.and_then(|copy| copy.upper.as_ref()).unwrap_or(&nav.upper);
-        let upper = FirstLines(NavScorer { query: &nav_query, rows: upper, level, best });
+        let upper = FirstLines(NavScorer::new(&nav_query, upper, level, best));
         let walked = self.walked(&scorer, Some(&upper), params, passing, scratch);
         let path = walked.unwrap_or_else(|| {
             let keep = if passing.is_all() {
@@ -171,10 +171,25 @@ impl Segment {
 
 /// Scores positions by their navigation codes against a query.
 pub(super) struct NavScorer<'a> {
-    pub(super) query: &'a NavQuery,
-    pub(super) rows: &'a Rows,
-    pub(super) level: Level,
-    pub(super) best: Option<f32>,
+    query: &'a NavQuery,
+    rows: &'a Rows,
+    /// The lines of all rows, if they lie in one piece.
+    whole: Option<&'a [[u8; LINE]]>,
+    level: Level,
+    best: Option<f32>,
+}
+
+impl<'a> NavScorer<'a> {
+    pub(super) fn new(
+        query: &'a NavQuery,
+        rows: &'a Rows,
+        level: Level,
+        best: Option<f32>,
+    ) -> Self {
+        let whole = rows.run(0, rows.len() as usize);
+        let whole = whole.filter(|_| rows.stride() == query.row_bytes());
+        Self { query, rows, whole: whole.map(|bytes| bytes.as_chunks().0), level, best }
+    }
 }
 
 impl Scorer for NavScorer<'_> {
@@ -186,6 +201,22 @@ impl Scorer for NavScorer<'_> {
     #[inline]
     fn score_all(&self, rows: &[&[u8]], out: &mut [f32]) {
         self.query.score_all(self.level, rows, out);
+    }
+
+    #[inline]
+    fn ask(&self, ids: &[u32]) {
+        match self.whole {
+            Some(lines) => self.query.prefetch_ids(lines, ids),
+            None => ids.iter().for_each(|&id| prefetch(self.row(id))),
+        }
+    }
+
+    #[inline]
+    fn score_ids(&self, ids: &[u32], out: &mut [f32]) {
+        match self.whole {
+            Some(lines) => self.query.score_ids(self.level, lines, ids, out),
+            None => score_rows(self, ids.iter().copied(), out),
+        }
     }
 
     #[inline]
@@ -212,7 +243,7 @@ impl Scorer for FirstLines<'_> {
         let NavScorer { query, rows, level, .. } = &self.0;
         match rows.run(first, out.len()).filter(|_| rows.stride() == LINE) {
             Some(run) => query.reach_lines(*level, run.as_chunks().0, out),
-            None => score_rows(self, first, out),
+            None => score_rows(self, first.., out),
         }
     }
 }

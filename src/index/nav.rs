@@ -25,7 +25,9 @@ const TASK: usize = 128;
 pub struct NavCodes {
     pub projection: Projection,
     pub lines: usize,
-    pub bytes: Vec<u8>,
+    bytes: Vec<u8>,
+    /// Where the codes begin in `bytes`.
+    start: usize,
 }
 
 impl NavCodes {
@@ -86,18 +88,27 @@ impl NavCodes {
                 out[at * stride..(at + 1) * stride].copy_from_slice(code);
             }
         });
-        Self { projection, lines, bytes }
+        Self { projection, lines, bytes, start: 0 }
     }
 
-    /// The same codes where row `at` has the number `order[at]`.
+    /// The same codes where row `at` has the number `order[at]`. A row then begins where a cache
+    /// line does, so that no walk touches one more.
     pub fn renumbered(self, order: &[u32]) -> Self {
-        let stride = self.stride();
-        let mut bytes = vec![0; self.bytes.len()];
-        for (row, &id) in self.bytes.chunks_exact(stride).zip(order) {
-            let start = id as usize * stride;
-            bytes[start..start + stride].copy_from_slice(row);
+        let (stride, codes) = (self.stride(), &self.bytes[self.start..]);
+        let mut bytes = vec![0; codes.len() + LINE];
+        let start = bytes.as_ptr().align_offset(LINE).min(LINE);
+        bytes.truncate(start + codes.len());
+        for (row, &id) in codes.chunks_exact(stride).zip(order) {
+            let at = start + id as usize * stride;
+            bytes[at..at + stride].copy_from_slice(row);
         }
-        Self { bytes, ..self }
+        Self { bytes, start, ..self }
+    }
+
+    /// The projection and the codes, one after another.
+    pub fn into_parts(mut self) -> (Projection, Vec<u8>) {
+        self.bytes.drain(..self.start);
+        (self.projection, self.bytes)
     }
 
     /// Bytes of a row.
@@ -106,7 +117,8 @@ impl NavCodes {
     }
 
     pub fn rows(&self) -> NavRows<'_> {
-        NavRows { codes: self, stride: self.stride(), level: level() }
+        let rows = self.bytes.get(self.start..).unwrap_or_default().as_chunks().0;
+        NavRows { codes: self, rows, level: level() }
     }
 }
 
@@ -186,15 +198,16 @@ fn kept(
 #[derive(Clone, Copy)]
 pub struct NavRows<'a> {
     codes: &'a NavCodes,
-    stride: usize,
+    /// The lines of all rows.
+    rows: &'a [[u8; LINE]],
     level: Level,
 }
 
 impl<'a> NavRows<'a> {
     #[inline]
     pub fn row(&self, position: u32) -> &'a [u8] {
-        let start = position as usize * self.stride;
-        self.codes.bytes.get(start..start + self.stride).unwrap_or_default()
+        let start = position as usize * self.codes.lines;
+        self.rows.get(start..start + self.codes.lines).unwrap_or_default().as_flattened()
     }
 
     pub fn scorer<'q>(&self, query: &'q NavQuery) -> BuildScorer<'q>
@@ -233,5 +246,15 @@ impl Scorer for BuildScorer<'_> {
     #[inline]
     fn score_all(&self, rows: &[&[u8]], out: &mut [f32]) {
         self.query.score_all(self.rows.level, rows, out);
+    }
+
+    #[inline]
+    fn ask(&self, ids: &[u32]) {
+        self.query.prefetch_ids(self.rows.rows, ids);
+    }
+
+    #[inline]
+    fn score_ids(&self, ids: &[u32], out: &mut [f32]) {
+        self.query.score_ids(self.rows.level, self.rows.rows, ids, out);
     }
 }

@@ -19,9 +19,21 @@ pub trait Scorer {
     /// scores worst.
     fn score_all(&self, rows: &[&[u8]], out: &mut [f32]);
 
+    /// Asks for the rows of ids to be brought into the cache.
+    #[inline]
+    fn ask(&self, ids: &[u32]) {
+        ids.iter().for_each(|&id| prefetch(self.row(id)));
+    }
+
+    /// The scores of at most [`GROUP`] ids, one for each place in `out`.
+    #[inline]
+    fn score_ids(&self, ids: &[u32], out: &mut [f32]) {
+        score_rows(self, ids.iter().copied(), out);
+    }
+
     /// The scores of the ids from `first` on, one for each place in `out`, at most [`WIDTH`].
     fn score_run(&self, first: u32, out: &mut [f32]) {
-        score_rows(self, first, out);
+        score_rows(self, first.., out);
     }
 
     /// What a row equal to the query would score, where no row can score more.
@@ -30,11 +42,12 @@ pub trait Scorer {
     }
 }
 
-/// [`Scorer::score_run`] row by row.
-pub fn score_rows<S: Scorer + ?Sized>(scorer: &S, first: u32, out: &mut [f32]) {
+/// The scores of ids, row by row.
+#[inline]
+pub fn score_rows<S: Scorer + ?Sized>(scorer: &S, ids: impl Iterator<Item = u32>, out: &mut [f32]) {
     let mut rows = [&[][..]; WIDTH];
     let count = out.len().min(WIDTH);
-    rows[..count].iter_mut().zip(first..).for_each(|(row, id)| *row = scorer.row(id));
+    rows[..count].iter_mut().zip(ids).for_each(|(row, id)| *row = scorer.row(id));
     scorer.score_all(&rows[..count], out);
 }
 
@@ -79,14 +92,14 @@ pub trait Adjacency {
     fn prefetch(&self, id: u32);
 }
 
-/// Ids scored in one go, at most; a node with more links is scored in several.
+/// Ids that a batch holds, at most.
 pub const WIDTH: usize = 64;
 
 /// Links a node has at most: twice the largest `m`.
 const MAX_LINKS: usize = 128;
 
-/// Ids whose rows are asked for together.
-const GROUP: usize = 8;
+/// Ids whose rows are asked for together, and scored together.
+pub const GROUP: usize = 8;
 
 /// Ids whose rows are asked for and then scored.
 pub struct Batch<'r> {
@@ -116,38 +129,32 @@ impl<'r> Batch<'r> {
         self.len
     }
 
-    /// The rows that wait.
-    pub fn rows(&self) -> &[&'r [u8]] {
-        &self.rows[..self.len]
-    }
-
     /// Asks for all rows.
     pub fn ask_all(&self) {
-        self.rows().iter().for_each(|row| prefetch(row));
+        self.rows[..self.len].iter().for_each(|row| prefetch(row));
     }
 
     /// Scores what waits and empties the batch.
     #[inline]
     pub fn score<S: Scorer>(&mut self, scorer: &S, mut take: impl FnMut(Scored)) {
-        let (ids, scores) = self.score_asking(&[], scorer);
-        for (&id, &score) in ids.iter().zip(scores) {
+        let (rows, scores) = (&self.rows[..self.len], &mut self.scores[..self.len]);
+        scorer.score_all(rows, scores);
+        for (&id, &mut score) in self.ids.iter().zip(scores) {
             take(Scored { score: finite(score), id });
         }
-    }
-
-    /// The ids that wait and their scores; the batch is empty then. Asks for the rows of the
-    /// next batch between the rows of this one: a core has room for a dozen lines on their way,
-    /// and waits when it asks for more at once.
-    #[inline]
-    pub fn score_asking<S: Scorer>(&mut self, next: &[&[u8]], scorer: &S) -> (&[u32], &[f32]) {
-        let (len, next_len) = (self.len, next.len());
-        for first in (0..len.max(next_len)).step_by(GROUP) {
-            let group = |len: usize| first.min(len)..(first + GROUP).min(len);
-            next[group(next_len)].iter().for_each(|row| prefetch(row));
-            scorer.score_all(&self.rows[group(len)], &mut self.scores[group(len)]);
-        }
         self.len = 0;
-        (&self.ids[..len], &self.scores[..len])
+    }
+}
+
+/// Scores the ids that wait. Asks for the rows of the next ones between those of these: a core has
+/// room for a dozen lines on their way, and waits when it asks for more at once.
+#[inline]
+fn score_asking<S: Scorer>(scorer: &S, waiting: &[u32], next: &[u32], scores: &mut [f32]) {
+    for first in (0..waiting.len().max(next.len())).step_by(GROUP) {
+        let group = |len: usize| first.min(len)..(first + GROUP).min(len);
+        scorer.ask(&next[group(next.len())]);
+        let group = group(waiting.len());
+        scorer.score_ids(&waiting[group.clone()], &mut scores[group]);
     }
 }
 
@@ -201,23 +208,25 @@ pub fn walk_until<S: Scorer, A: Adjacency>(
     visited.reset(len);
     pool.reset(ef.min(len as usize));
     trail.clear();
-    let take = |pool: &mut Pool, (ids, scores): (&[u32], &[f32])| {
+    let take = |pool: &mut Pool, ids: &[u32], scores: &[f32]| {
         pool.push_all(ids, scores, |id| graph.prefetch(id));
     };
-    let mut links = [0; MAX_LINKS];
-    // The rows asked for by this step, and by the one before.
-    let (mut asked, mut waiting) = (&mut Batch::new(), &mut Batch::new());
-    for &start in starts.iter().take(WIDTH) {
-        if start < len && visited.insert(start) {
-            waiting.push(start, scorer.row(start));
-        }
-    }
-    waiting.ask_all();
-    take(pool, waiting.score_asking(&[], scorer));
+    let (mut links, mut scores) = ([[0; MAX_LINKS]; 2], [0.0; MAX_LINKS]);
+    // The ids whose rows were asked for by the step before, and by this one.
+    let [waiting, asked] = &mut links;
+    let (mut waiting, mut asked) = (waiting, asked);
+    let count = starts.len().min(MAX_LINKS);
+    waiting[..count].copy_from_slice(&starts[..count]);
+    let mut left = visited.insert_all(&mut waiting[..count], len);
+    scorer.ask(&waiting[..left]);
+    score_asking(scorer, &waiting[..left], &[], &mut scores);
+    take(pool, &waiting[..left], &scores[..left]);
+    left = 0;
     loop {
         let next = pool.expand_next();
         // What was asked for already is scored in any case.
         let next = next.filter(|_| !stop.is_some_and(|stop| stop.is_due(pool)));
+        let mut new = 0;
         if let Some(id) = next {
             trail.push(id);
             if let Some(next) = pool.peek_next() {
@@ -225,24 +234,19 @@ pub fn walk_until<S: Scorer, A: Adjacency>(
             }
             let mut count = 0;
             graph.each_link(id, |link| {
-                if let Some(place) = links.get_mut(count) {
+                if let Some(place) = asked.get_mut(count) {
                     *place = link;
                     count += 1;
                 }
             });
-            let new = visited.insert_all(&mut links[..count], len);
-            for &link in &links[..new] {
-                if asked.is_full() {
-                    asked.ask_all();
-                    take(pool, asked.score_asking(&[], scorer));
-                }
-                asked.push(link, scorer.row(link));
-            }
-        } else if waiting.len() == 0 {
+            new = visited.insert_all(&mut asked[..count], len);
+        } else if left == 0 {
             *steps += trail.len();
             return;
         }
-        take(pool, waiting.score_asking(asked.rows(), scorer));
+        score_asking(scorer, &waiting[..left], &asked[..new], &mut scores);
+        take(pool, &waiting[..left], &scores[..left]);
         std::mem::swap(&mut asked, &mut waiting);
+        left = new;
     }
 }

@@ -128,6 +128,41 @@ impl NavQuery {
         self.all::<true>(level, rows, out);
     }
 
+    /// [`NavQuery::score_all`] of some of the rows that lie one after another; an id past the last
+    /// of them scores `f32::MIN`.
+    #[inline]
+    pub fn score_ids(&self, level: Level, lines: &[[u8; LINE]], ids: &[u32], out: &mut [f32]) {
+        let rows = lines.len() / self.lines.max(1);
+        #[cfg(target_arch = "x86_64")]
+        if level.isa() == Isa::Avx512
+            && !self.planes.is_empty()
+            && ids.iter().all(|&id| (id as usize) < rows)
+        {
+            return x86::avx512::nav_ids(level, self, lines, ids, out);
+        }
+        for (ids, out) in ids.chunks(16).zip(out.chunks_mut(16)) {
+            let mut some = [&[][..]; 16];
+            let ids = ids.iter().map(|&id| id as usize).map(|id| if id < rows { id } else { rows });
+            for (row, id) in some.iter_mut().zip(ids) {
+                *row = lines
+                    .get(id * self.lines..(id + 1) * self.lines)
+                    .unwrap_or_default()
+                    .as_flattened();
+            }
+            self.score_all(level, &some[..out.len()], out);
+        }
+    }
+
+    /// Asks for those rows.
+    #[inline]
+    pub fn prefetch_ids(&self, lines: &[[u8; LINE]], ids: &[u32]) {
+        for &id in ids {
+            let first = (id as usize).saturating_mul(self.lines);
+            let row = lines.get(first..first.saturating_add(self.lines));
+            prefetch(row.unwrap_or_default().as_flattened());
+        }
+    }
+
     /// [`NavQuery::reach_all`] of first lines that lie one after another.
     #[inline]
     pub fn reach_lines(&self, level: Level, lines: &[[u8; LINE]], out: &mut [f32]) {
@@ -293,6 +328,21 @@ mod tests {
                 let (mut scores, mut reaches) = (vec![0.5; count], vec![0.5; count]);
                 query.score_all(level, &rows, &mut scores);
                 query.reach_all(level, &rows, &mut reaches);
+                let lines = bytes[shift..shift + count * stride].as_chunks::<LINE>().0;
+                let ids: Vec<u32> = (0..count as u32).rev().chain([0, count as u32, 9]).collect();
+                let mut by_id = vec![0.5; ids.len()];
+                for within in [count, ids.len()] {
+                    query.score_ids(level, lines, &ids[..within], &mut by_id[..within]);
+                    for (&id, found) in ids[..within].iter().zip(&by_id) {
+                        let row = rows.get(id as usize).copied().unwrap_or_default();
+                        let expected = query.score(row);
+                        prop_assert!(
+                            found.to_bits() == expected.to_bits()
+                                || found.is_nan() && expected.is_nan()
+                        );
+                    }
+                }
+                query.prefetch_ids(lines, &ids);
                 let lines = bytes[shift..].as_chunks::<LINE>().0;
                 let mut of_lines = vec![0.5; lines.len()];
                 query.reach_lines(level, lines, &mut of_lines);

@@ -58,7 +58,7 @@ pub fn above(level: Level, ids: &[u32], scores: &[f32], limit: u64, out: &mut [u
     match level.isa() {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 if out.len() >= len + BLOCK => {
-            x86::avx512::ranked_above(level, ids, scores, limit, out)
+            x86::ranked::above(level, ids, scores, limit, out)
         }
         _ => above_scalar(ids, scores, limit, out),
     }
@@ -86,7 +86,7 @@ pub fn above_scalar(ids: &[u32], scores: &[f32], limit: u64, out: &mut [u64]) ->
 pub fn insert(level: Level, words: &mut [u64], new: u64) -> usize {
     match level.isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => x86::avx512::ranked_insert(level, words.as_chunks_mut().0, new),
+        Isa::Avx512 => x86::ranked::insert(level, words.as_chunks_mut().0, new),
         _ => insert_scalar(words, new),
     }
 }

@@ -39,7 +39,8 @@ pub struct Training {
     pub seed: u64,
 }
 
-/// A trained projection of one segment. Immutable; cheap to share, about `k * dim` bytes.
+/// A trained projection of one segment. Immutable; `k * dim` bytes, twice as many where tiles are
+/// faster.
 #[derive(Debug, Clone)]
 pub struct Projection {
     dim: usize,
