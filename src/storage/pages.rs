@@ -327,13 +327,16 @@ impl<'f> Pages<'f> {
             .ok_or(Self::broken(number, "is outside the address space"))
     }
 
+    /// So many bytes of the file. On a 32-bit machine the end may be beyond every address.
+    fn slice(&self, begin: usize, len: usize) -> Option<&'f [u8]> {
+        self.bytes.get(begin..begin.checked_add(len)?)
+    }
+
     /// The page of that number, which must be a leaf or a branch as the level demands.
     pub(super) fn page(&self, number: u64, leaf: bool) -> Result<Page<'f>, PageError> {
         let start = self.start(number)?;
-        let bytes = self
-            .bytes
-            .get(start..start + self.page_size)
-            .ok_or(Self::broken(number, "is outside the file"))?;
+        let bytes =
+            self.slice(start, self.page_size).ok_or(Self::broken(number, "is outside the file"))?;
         if u64_at(bytes, 0) != Some(number) {
             return Err(Self::broken(number, "carries another page's number"));
         }
@@ -346,7 +349,7 @@ impl<'f> Pages<'f> {
     /// The same of a damaged file, whatever number and kind the page says it has.
     pub(super) fn nodes(&self, number: u64, leaf: bool) -> Result<Page<'f>, PageError> {
         let start = self.start(number)?;
-        let bytes = self.bytes.get(start..start + self.page_size).unwrap_or_default();
+        let bytes = self.slice(start, self.page_size).unwrap_or_default();
         let lower = usize::from(u16_at(bytes, 12).unwrap_or(0));
         let upper = usize::from(u16_at(bytes, 14).unwrap_or(0));
         let even = lower % 2 == 0 && upper % 2 == 0;
@@ -376,8 +379,8 @@ impl<'f> Pages<'f> {
 
     /// The same of a damaged file, whatever the header of the run says.
     pub(super) fn behind_header(&self, number: u64, len: usize) -> Option<&'f [u8]> {
-        let begin = self.start(number).ok()? + HEADER;
-        self.bytes.get(begin..begin.checked_add(len)?)
+        let begin = self.start(number).ok()?.checked_add(HEADER)?;
+        self.slice(begin, len)
     }
 
     /// As [`Pages::overflow`], and the pages of the run.
@@ -387,10 +390,7 @@ impl<'f> Pages<'f> {
         len: usize,
     ) -> Result<(&'f [u8], u64), PageError> {
         let start = self.start(number)?;
-        let head = self
-            .bytes
-            .get(start..start + HEADER)
-            .ok_or(Self::broken(number, "is outside the file"))?;
+        let head = self.slice(start, HEADER).ok_or(Self::broken(number, "is outside the file"))?;
         if u64_at(head, 0) != Some(number) || u16_at(head, 10) != Some(OVERFLOW) {
             return Err(Self::broken(number, "is not the begin of an overflow run"));
         }
@@ -403,7 +403,7 @@ impl<'f> Pages<'f> {
         if end.is_none() || room.is_none_or(|room| room < len) {
             return Err(Self::broken(number, "overflow run is too short for its value"));
         }
-        let value = self.bytes.get(start + HEADER..start + HEADER + len);
+        let value = start.checked_add(HEADER).and_then(|begin| self.slice(begin, len));
         Ok((value.ok_or(Self::broken(number, "is outside the file"))?, pages))
     }
 }

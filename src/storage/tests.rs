@@ -282,6 +282,19 @@ fn a_meta_whose_number_was_changed_does_not_bring_back_an_older_commit() {
 }
 
 #[test]
+fn a_page_at_the_end_of_the_address_space_is_outside_the_file() {
+    let (bytes, page_size) = ([0_u8; 1024], 512);
+    let number = usize::MAX as u64 / 512;
+    let pages = pages::Pages { bytes: &bytes, page_size, last_page: number };
+    let outside = PageError::Page { page: number, rule: "is outside the file" };
+    assert_eq!(pages.page(number, true).err(), Some(outside.clone()));
+    assert_eq!(pages.overflow(number, usize::MAX).err(), Some(outside));
+    assert!(pages.nodes(number, true).is_err());
+    assert!(pages.behind_header(number, 8).is_none());
+    assert!(pages.behind_header(number, usize::MAX).is_none());
+}
+
+#[test]
 fn bytes_in_memory_keep_living_in_what_was_read() {
     let dir = tempfile::tempdir().unwrap();
     let bytes: Arc<[u8]> = sealed_file(&dir.path().join("f")).into();

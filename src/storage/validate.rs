@@ -9,8 +9,6 @@
 //! page of the file and a word per free page beyond its end. Values are not read, but for the
 //! free list. Content is the affair of checksums.
 
-use std::collections::BTreeSet;
-
 use super::Table;
 use super::pages::{Meta, NodeValue, Page, PageCounts, PageError, Pages, Tree, newest_meta};
 
@@ -30,9 +28,10 @@ pub(super) fn validate(file: &[u8]) -> Result<Meta, PageError> {
     let in_file = (file.len() / meta.page_size) as u64;
     let words = meta.last_page.min(in_file) / 64 + 1;
     let seen = vec![0; words as usize];
-    let beyond = BTreeSet::new();
+    let beyond = Vec::new();
     let mut walk = Walk { pages, version: meta.version, in_file, seen, beyond, marked: 0 };
     walk.tree(meta.free, Kind::Free)?;
+    walk.check_beyond()?;
     let mut tables = Vec::new();
     walk.tree(meta.main, Kind::Main(&mut tables))?;
     for table in tables {
@@ -68,8 +67,8 @@ struct Walk<'f> {
     /// A bit for each page of the file that was reached.
     seen: Vec<u64>,
     /// Free pages beyond the end of the file: LMDB does not write a page that was taken and freed
-    /// in one transaction.
-    beyond: BTreeSet<u64>,
+    /// in one transaction. As they come: a set of them would be larger than their lists.
+    beyond: Vec<u64>,
     marked: u64,
 }
 
@@ -92,20 +91,28 @@ impl<'f> Walk<'f> {
             return broken(page, "is outside the file");
         }
         let word = usize::try_from(page / 64).ok().and_then(|at| self.seen.get_mut(at));
-        let is_new = match word {
-            Some(word) => {
-                let bit = 1 << (page % 64);
-                let is_new = *word & bit == 0;
-                *word |= bit;
-                is_new
+        if let Some(word) = word {
+            let bit = 1 << (page % 64);
+            if *word & bit != 0 {
+                return broken(page, "is reached twice");
             }
-            None => self.beyond.insert(page),
-        };
-        if !is_new {
-            return broken(page, "is reached twice");
+            *word |= bit;
+        } else {
+            self.beyond.push(page);
         }
         self.marked += 1;
         Ok(())
+    }
+
+    /// Whether a free page beyond the end is listed twice. Complete once the free lists are
+    /// walked: what else leads beyond the end is refused, as a page that has to be read.
+    fn check_beyond(&mut self) -> Result<(), PageError> {
+        let mut beyond = std::mem::take(&mut self.beyond);
+        beyond.sort_unstable();
+        match beyond.windows(2).find(|two| two[0] == two[1]) {
+            Some(two) => broken(two[0], "is reached twice"),
+            None => Ok(()),
+        }
     }
 
     fn tree(&mut self, tree: Tree, kind: Kind<'_>) -> Result<(), PageError> {
@@ -273,5 +280,44 @@ fn check_name(page: u64, name: &[u8]) -> Result<(), PageError> {
     match Table::ALL.iter().any(|table| table.name().as_bytes() == name) {
         true => Ok(()),
         false => broken(page, "has a table that is not ours"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A walk over a file that ends far before its last page.
+    fn walk() -> Walk<'static> {
+        let pages = Pages { bytes: &[], page_size: 4096, last_page: 1_000 };
+        Walk { pages, version: 9, in_file: 10, seen: vec![0], beyond: Vec::new(), marked: 0 }
+    }
+
+    fn list(pages: &[u64]) -> Vec<u8> {
+        let count = pages.len() as u64;
+        std::iter::once(&count).chain(pages).flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn a_free_page_beyond_the_end_of_the_file_is_listed_once() {
+        let key = 3_u64.to_le_bytes();
+        let mut once = walk();
+        once.free_list(5, &key, &list(&[900, 700])).unwrap();
+        once.free_list(5, &key, &list(&[800, 600, 7])).unwrap();
+        assert_eq!(once.check_beyond(), Ok(()));
+        assert_eq!(once.marked, 5);
+        let mut twice = walk();
+        twice.free_list(5, &key, &list(&[900, 700])).unwrap();
+        twice.free_list(5, &key, &list(&[800, 700, 7])).unwrap();
+        assert_eq!(twice.check_beyond(), broken(700, "is reached twice"));
+    }
+
+    #[test]
+    fn a_free_page_of_the_file_is_listed_once() {
+        let key = 3_u64.to_le_bytes();
+        let mut walk = walk();
+        walk.free_list(5, &key, &list(&[8, 7])).unwrap();
+        let again = walk.free_list(5, &key, &list(&[9, 7]));
+        assert_eq!(again, broken(7, "is reached twice"));
     }
 }
