@@ -112,7 +112,7 @@ impl Endpoint {
 
     /// The address that serves `model`.
     pub(super) fn target(&self, model: &str) -> Result<Target, ConfigFault> {
-        check_model(model, self.api)?;
+        check_model(model, self.api == Api::Nim && is_hosted(&self.root))?;
         if let Some(url) = &self.exact {
             return Ok(Target::new(url.clone()));
         }
@@ -234,14 +234,14 @@ fn fixed(text: &str) -> Result<Url, ConfigFault> {
     Url::parse(text).map_err(|_| ConfigFault::ModelName)
 }
 
-/// Model names of NIMs become part of a path on the hosted catalog: what could change the path is
-/// refused. Those of other servers stand in JSON alone.
-fn check_model(model: &str, api: Api) -> Result<(), ConfigFault> {
+/// Model names become part of a path on the hosted catalog: what could change the path is refused.
+/// Elsewhere they stand in JSON alone, and may be paths of files, as of vLLM.
+fn check_model(model: &str, is_in_path: bool) -> Result<(), ConfigFault> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);
     let segments_fine = || model.split('/').all(|s| !s.is_empty() && s != "." && s != "..");
-    let is_fine = match api {
-        Api::Nim => model.chars().all(allowed) && segments_fine(),
-        _ => !model.trim().is_empty() && !model.chars().any(char::is_control),
+    let is_fine = match is_in_path {
+        true => model.chars().all(allowed) && segments_fine(),
+        false => !model.trim().is_empty() && !model.chars().any(char::is_control),
     };
     if is_fine { Ok(()) } else { Err(ConfigFault::ModelName) }
 }
@@ -405,6 +405,8 @@ mod tests {
         for model in ["", "a b", "a//b", "../a", "nvidia/..", "a?b", "a#b", "a%2fb"] {
             assert_eq!(base.target(model), Err(ConfigFault::ModelName), "{model}");
         }
+        let local = Endpoint::parse("http://localhost:8000", &GENERAL).expect("a base");
+        assert!(local.target("/data/llama").is_ok() && local.target(" ").is_err());
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Reply {
     pub message: String,
     /// The server's name for the error: `code`, or else `type`, of the error object.
     pub code: Option<String>,
+    /// Position in the caller's slice of the input that the server points at, if it does.
+    pub input: Option<usize>,
     /// The body as it came, at most 8 KiB, invalid UTF-8 replaced. Not escaped: may hold control
     /// characters.
     pub raw: String,
@@ -31,6 +33,9 @@ impl fmt::Display for Reply {
         write!(f, "status {} from {}", self.status, self.url)?;
         if let Some(id) = &self.request_id {
             write!(f, " (request {id})")?;
+        }
+        if let Some(input) = self.input {
+            write!(f, ", of input {input}")?;
         }
         if self.message.is_empty() {
             write!(f, ", with an empty body")

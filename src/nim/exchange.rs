@@ -28,6 +28,8 @@ const ERROR_BODY_LIMIT: usize = 64 << 10;
 const TOLD_LIMIT: usize = 8 << 20;
 /// First and longest wait between two status requests.
 const POLL_WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Status requests in turn that may fail before the whole request counts as failed.
+const POLL_FAILURES: u32 = 3;
 
 /// How an answer is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,11 @@ pub(super) struct Incoming {
     ended: bool,
 }
 
+/// Statuses by which a gateway says that it is in trouble, not that the work has failed.
+fn is_passing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 429 | 502 | 503 | 504)
+}
+
 impl Transport {
     pub(super) async fn once(
         &self,
@@ -95,13 +102,22 @@ impl Transport {
         while response.status() == StatusCode::ACCEPTED {
             let status = self.status_target(target, response.headers())?;
             drop(response);
-            tokio::time::sleep(wait).await;
-            ledger.paused(wait);
-            wait = wait.saturating_mul(2).min(POLL_WAITS.1);
-            self.turn(end, ledger).await?;
-            ledger.sent(0);
-            let request = held(self.http.get(status.url.clone()));
-            response = self.send(&status, request, exchange.reading).await?;
+            let mut failed = 0;
+            response = loop {
+                tokio::time::sleep(wait).await;
+                ledger.paused(wait);
+                wait = wait.saturating_mul(2).min(POLL_WAITS.1);
+                self.turn(end, ledger).await?;
+                ledger.sent(0);
+                let request = held(self.http.get(status.url.clone()));
+                // The work is accepted: to ask for it again costs little, to send it anew does not.
+                match self.send(&status, request, exchange.reading).await {
+                    Ok(answer) if failed < POLL_FAILURES && is_passing(answer.status()) => {}
+                    Err(error) if failed < POLL_FAILURES && error.is_retryable() => {}
+                    end => break end?,
+                }
+                failed += 1;
+            };
         }
         if response.status() != StatusCode::OK {
             let refusal = self.read_refusal(target, response, ledger).await;

@@ -171,7 +171,11 @@ impl Lane {
                     work.parts.push((range, part));
                 }
                 Err(Failure::TooLarge(large)) => self.shrink(&mut work.plan, range, large, name)?,
-                Err(Failure::Other(error)) => {
+                Err(Failure::Other(mut error)) => {
+                    if let NimError::BadRequest(reply) = &mut error {
+                        let named = reply.input.filter(|at| *at < range.len());
+                        reply.input = named.map(|at| name(range.start.saturating_add(at)));
+                    }
                     if matches!(error, NimError::Timeout { .. }) {
                         self.timed_out(range.len(), work.plan.size(&range));
                     }

@@ -16,10 +16,10 @@ const MULTI: ModelFacts = ModelFacts::unknown().task(Task::MultiVector);
 /// The Llama embedding models. Their NIMs add the prefixes.
 const NEMOTRON: ModelFacts =
     EMBED.dimensions(2048).reducible(true).max_tokens(8192).prefixed("query: ", "passage: ");
-/// Multimodal, by the release notes of 2.4. The length is the one that is served by default; which
-/// others are is a range whose ends are not published.
+/// Multimodal, by the release notes of 2.4. 2,048 dimensions are served by default; which others
+/// are is a range whose ends are not published, so that no length is refused.
 const NEMOTRON_35: ModelFacts =
-    EMBED.images(true).dimensions(2048).reducible(true).max_tokens(32_768).embedding_types(BYTES);
+    EMBED.images(true).reducible(true).max_tokens(32_768).embedding_types(BYTES);
 
 const fn row(name: &'static str, facts: ModelFacts) -> Row {
     Row { name, aliases: &[], facts }

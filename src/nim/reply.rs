@@ -69,6 +69,9 @@ impl Refusal {
         let body = serde_json::from_slice::<Value>(&self.body).ok();
         let input = body.as_ref().and_then(named_input);
         let code = body.as_ref().and_then(|body| codes(body).next());
+        // problem+json of the hosted gateway has it in the body.
+        let told = body.as_ref().and_then(|body| body.get("requestId")?.as_str());
+        let request_id = self.request_id.or_else(|| told.map(str::to_owned));
         let raw = String::from_utf8_lossy(&self.body);
         let text = body.as_ref().and_then(message).unwrap_or_else(|| raw.clone().into_owned());
         // Escapes could hide the key: written anew, JSON has only those that it needs.
@@ -77,15 +80,21 @@ impl Refusal {
         let reply = Box::new(Reply {
             status: self.status,
             url: self.url,
-            request_id: self.request_id.map(|id| presentable(&id, secrets, ID_LIMIT)),
+            request_id: request_id.map(|id| presentable(&id, secrets, ID_LIMIT)),
             message: presentable(&text, secrets, TEXT_LIMIT),
             code: code.map(|code| presentable(&code, secrets, ID_LIMIT)),
+            input: None,
             raw: cut(redact(&raw, secrets), RAW_LIMIT),
         });
         if let Some(cause) = oversize(self.status, &text) {
             return Failure::TooLarge(TooLarge { cause, input, reply });
         }
-        Failure::Other(error_for(reply, self.retry_after, &text))
+        let mut error = error_for(reply, self.retry_after, &text);
+        // In the request: whoever made requests of a call names it as the caller does.
+        if let NimError::BadRequest(reply) = &mut error {
+            reply.input = input;
+        }
+        Failure::Other(error)
     }
 }
 
@@ -319,6 +328,13 @@ mod tests {
         let long = refusal(500, &"\u{e9}".repeat(5_000));
         let Failure::Other(error) = long else { panic!("not a size") };
         assert_eq!(error.reply().expect("a reply").raw.len(), RAW_LIMIT);
+    }
+
+    #[test]
+    fn the_request_id_of_a_problem_is_kept() {
+        let body = r#"{"type":"urn:x","title":"T","status":404,"requestId":"3f-1"}"#;
+        let Failure::Other(error) = refusal(404, body) else { panic!("not a size") };
+        assert_eq!(error.reply().expect("a reply").request_id.as_deref(), Some("3f-1"));
     }
 
     #[test]

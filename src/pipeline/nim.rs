@@ -28,8 +28,8 @@ fn failed(error: NimError, spent: CallCost) -> StageError {
             what: ResponseFault::NotFinite { index } | ResponseFault::ZeroVector { index },
             ..
         } => (Some(*index), false),
-        // A refusal of what was sent that does not say which of it.
-        NimError::BadRequest(reply) => (None, matches!(reply.status, 400 | 413 | 422)),
+        // A refusal of what was sent may not say which of it.
+        NimError::BadRequest(reply) => (reply.input, matches!(reply.status, 400 | 413 | 422)),
         _ => (None, false),
     };
     let failed = StageError::new(error).retryable(retryable).retry_after(wait);

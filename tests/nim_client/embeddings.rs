@@ -231,6 +231,24 @@ async fn an_input_that_is_too_long_is_found_and_named() {
 }
 
 #[tokio::test]
+async fn an_input_that_is_refused_for_another_reason_is_named_as_the_caller_does() {
+    let body = r#"{"detail":[{"loc":["body","input",1],"msg":"Input should be a string"}]}"#;
+    let server = Server::start(move |n, request| match n {
+        0 => embedded(request),
+        _ => answer(422, "", body),
+    })
+    .await;
+    let model = server.nim().embedder("m").batch_size(3).concurrency(1);
+    match model.embed(&TEXTS[..6], PASSAGE).await {
+        Err(NimError::BadRequest(reply)) => {
+            assert_eq!(reply.input, Some(4));
+            assert!(reply.to_string().contains(", of input 4: "), "{reply}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn an_input_named_by_the_server_needs_no_search() {
     let body = r#"{"detail":[{"loc":["body","input",1],
         "msg":"Input length 9 exceeds maximum allowed token size 8"}]}"#;

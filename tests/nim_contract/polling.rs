@@ -57,3 +57,21 @@ async fn case_3_an_accepted_request_without_an_id_fails() {
     assert!(matches!(error, NimError::InvalidResponse { what: found, .. } if found == what));
     assert_eq!(server.requests().len(), 1);
 }
+
+#[tokio::test]
+async fn a_status_request_that_fails_for_once_is_repeated_and_the_work_is_not_sent_again() {
+    let server = Server::start(|n, _| match n {
+        0 => answer(202, ID, "{}"),
+        1 | 2 => answer(503, "", r#"{"detail": "busy"}"#),
+        3 => answer(202, ID, "{}"),
+        4 => answer(429, "", ""),
+        _ => ok(&json!({"rankings": [{"index": 0, "logit": 1.5}]})),
+    })
+    .await;
+    let nim = server.builder().poll_url(&server.url).build().expect("a client");
+    let found = nim.reranker(RANK).rank("q", &["a"]).await.expect("a score");
+    assert_eq!((found.scores[0].logit, found.cost.retries), (1.5, 0));
+    let sent = server.requests();
+    let posts = sent.iter().filter(|request| request.line.starts_with("POST")).count();
+    assert_eq!((posts, sent.len()), (1, 6));
+}

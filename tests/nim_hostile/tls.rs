@@ -64,14 +64,31 @@ fn unmeasured(call: Call) -> Vec<u8> {
 }
 
 async fn make(call: Call, port: u16) -> Result<(), NimError> {
-    let nim = Nim::builder()
-        .base_url(format!("https://127.0.0.1:{port}"))
-        .add_root_certificates(CERT)
-        .api_key(KEY)
-        .retry(RetryPolicy::new().tries(1))
-        .build()
-        .expect("a client");
+    make_at(call, &format!("https://127.0.0.1:{port}"), true).await
+}
+
+async fn make_at(call: Call, url: &str, is_trusted: bool) -> Result<(), NimError> {
+    let mut builder = Nim::builder().base_url(url).api_key(KEY).retry(RetryPolicy::new().tries(1));
+    if is_trusted {
+        builder = builder.add_root_certificates(CERT);
+    }
+    let nim = builder.build().expect("a client");
     call.make(&nim, CallOptions::new().timeout(std::time::Duration::from_secs(45))).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_nobody_vouches_for_or_of_another_host_gets_no_request() {
+    for call in ALL {
+        for (host, is_trusted) in [("127.0.0.1", false), ("localhost", true)] {
+            let (port, thread) = serve(1, call.good(), true);
+            let error = make_at(call, &format!("https://{host}:{port}"), is_trusted).await;
+            let error = error.expect_err("a stranger");
+            assert_eq!(error.kind(), "tls", "{host}, {call:?}: {error:?}");
+            assert!(!error.is_retryable(), "{error:?}");
+            assert!(!format!("{error} {error:?}").contains("canary"));
+            assert_eq!(thread.join().expect("the server"), 0, "a request was read");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,9 +1,13 @@
 //! The whole way through the NIM client: ingest, search and rerank over HTTP against a loopback
 //! server that computes its answers from what it is sent.
 
+use std::time::Duration;
+
+use portolan::nim::RetryPolicy;
 use portolan::{Error, RecordId, Roles, StageOutcome};
 use serde_json::{Value, json};
 
+use super::common::everything;
 use super::models::{DIMENSIONS, bag_of_words, overlap};
 use super::server::{Request, Server, Step, answer, ok};
 use super::{empty, records};
@@ -99,4 +103,48 @@ async fn a_service_that_fails_is_left_out_or_reported() {
     let error = docs.query("star").embedder(&other).run().await.expect_err("another model");
     assert!(matches!(error, Error::ModelMismatch { .. }), "{error}");
     assert_eq!(server.requests().len(), before);
+}
+
+/// How a service misbehaves at its nth request.
+type Misbehavior = fn(usize, &Request) -> Step;
+
+#[tokio::test]
+async fn an_ingest_beside_faults_stores_what_a_clean_one_does() {
+    let busy: Misbehavior = |n, request| match n % 3 {
+        2 => answer(503, "", r#"{"detail": "busy"}"#),
+        _ => serve(request),
+    };
+    let limited: Misbehavior = |n, request| match n % 4 {
+        3 => answer(429, "retry-after: 0\r\n", "{}"),
+        _ => serve(request),
+    };
+    let unsorted: Misbehavior = |_, request| {
+        let inputs = request.inputs().into_iter().enumerate();
+        let data: Vec<Value> = inputs
+            .rev()
+            .map(|(index, text)| json!({"index": index, "embedding": bag_of_words(&text)}))
+            .collect();
+        ok(&json!({"data": data}))
+    };
+    let keyed: Misbehavior = |_, request| match request.header("authorization") {
+        Some("Bearer nvapi-0123456789abcdef") => serve(request),
+        _ => answer(401, "", "{}"),
+    };
+    let clean: Misbehavior = |_, request| serve(request);
+    let mut first = None;
+    let all = [("clean", clean), ("503", busy), ("429", limited), ("unsorted", unsorted)];
+    for (name, misbehavior) in all.into_iter().chain([("a key", keyed)]) {
+        let server = Server::start(misbehavior).await;
+        let retry = RetryPolicy::new().tries(6).base(Duration::from_millis(1));
+        let nim = server.builder().api_key("nvapi-0123456789abcdef").retry(retry);
+        let embedder = nim.build().expect("a client").embedder("nvidia/e").batch_size(7);
+        let (_dir, db, docs) = empty(DIMENSIONS);
+        let report = docs.ingest(records(100)).embedder(&embedder).run().await.expect("an ingest");
+        assert_eq!((report.progress.embedded, report.rejected.len()), (100, 0), "{name}");
+        assert_eq!(report.cost.retries > 0, ["503", "429"].contains(&name), "{name}");
+        let stored = everything(&docs, 64);
+        assert!(stored.iter().all(|record| record.vector.is_some()), "{name}");
+        assert_eq!(&stored, first.get_or_insert_with(|| stored.clone()), "{name}");
+        db.verify().expect("an undamaged file");
+    }
 }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use portolan::{
-    BoxFuture, Cost, CostMeter, Error, Record, RecordId, Reranked, Reranker, StageError,
+    BoxFuture, Cost, CostMeter, Error, OnEmbedFailure, Record, RecordId, Reranked, Reranker,
+    StageError, TextIndex,
 };
 
 use super::models::DIMENSIONS;
@@ -40,6 +41,9 @@ async fn four_batches_are_with_the_model_at_once_and_commits_come_in_order() {
             assert!(at.embedded > told && count >= at.embedded as u64);
             assert!(held.contains(count as i64 - 1).expect("a lookup"));
             assert_eq!(at.total, Some(150));
+            assert!(at.rate() > 0.0, "{at:?}");
+            let left = at.remaining().expect("a total and a rate").as_secs_f64() * at.rate();
+            assert!((left - (150 - at.embedded) as f64).abs() < 0.01, "{left} {at:?}");
             told = at.embedded;
         })
         .run()
@@ -209,6 +213,32 @@ async fn calls_that_failed_are_paid_too() {
     let answer = query.run().await.expect("an answer without it");
     assert_eq!((answer.report.reranked, answer.report.cost().requests), (false, 5));
     assert_eq!(meter.totals().rerank.cost.retries, 4);
+}
+
+#[tokio::test]
+async fn an_embedder_that_failed_is_paid_by_its_own_stage_where_words_go_on() {
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let spent = || Cost::new().requests(3, 2);
+    let model = Scripted::new(move |call, _| match call {
+        0..=2 => Ok(()),
+        _ => Err(StageError::new("gone").cost(spent())),
+    });
+    docs.ingest(records(20)).embedder(&model).run().await.expect("three calls");
+    docs.index_text(&TextIndex::default()).expect("an index of words");
+    let meter = CostMeter::new();
+    for meter in [None, Some(&meter)] {
+        let query = docs.query("star").embedder(&model);
+        let query = query.on_embed_failure(OnEmbedFailure::Lexical);
+        let query = match meter {
+            Some(meter) => query.meter(meter),
+            None => query,
+        };
+        let answer = query.run().await.expect("an answer by words");
+        let stages = answer.report.stages.iter().map(|of| (of.stage, of.cost.requests));
+        let stages: Vec<_> = stages.collect();
+        assert_eq!(stages[..2], [("embed", 3), ("search", 0)]);
+    }
+    assert_eq!(meter.totals().embed.cost.requests, 3);
 }
 
 #[tokio::test(start_paused = true)]

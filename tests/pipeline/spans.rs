@@ -1,6 +1,9 @@
 //! Spans of queries and ingests: one a stage, with models and sizes, without a word of the texts.
 
+use portolan::{Record, StageError};
+
 use super::models::{DIMENSIONS, Fate, OverlapReranker, WordEmbedder};
+use super::scripted::Scripted;
 use super::span_log::Log;
 use super::{empty, records};
 
@@ -28,4 +31,24 @@ async fn spans_tell_stages_and_sizes_and_no_text() {
     assert_eq!(begins("rerank model=\"test/overlap\" passages=20 bytes="), 1);
     let words = ["compass", "harbor", "rose"];
     assert!(!lines.iter().any(|line| words.iter().any(|word| line.contains(word))), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_record_that_is_set_aside_leaves_none_of_its_text() {
+    let log = Log::default();
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let echo = Scripted::new(|_, texts| match texts.iter().any(|text| text.contains("secret")) {
+        true => Err(StageError::new(format!("no good: {}", texts.join(" "))).some_input()),
+        false => Ok(()),
+    });
+    let report = {
+        let _listening = log.listen();
+        let given = [(1, "the secret harbor"), (2, "a lamp"), (3, "a rope")];
+        let given = given.map(|(id, text)| Record::new(id).text(text));
+        docs.ingest(given).embedder(&echo).run().await.expect("an ingest")
+    };
+    assert!(report.rejected[0].reason.contains("secret"), "{report:?}");
+    let lines = log.lines();
+    assert!(lines.iter().any(|line| line.contains("set aside")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("secret")), "{lines:?}");
 }

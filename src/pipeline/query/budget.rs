@@ -68,6 +68,8 @@ pub(super) struct Run {
     /// Whether what waits for the cache is to be written.
     pub(super) cache_is_due: bool,
     spent: Spent,
+    /// What the stage took that failed last.
+    lost_cost: Spent,
     /// Why the first collection was left out.
     pub(super) lost: Option<Error>,
 }
@@ -88,8 +90,8 @@ impl Run {
         let collections = collections.iter().map(unsearched).collect();
         let report = QueryReport { collections, ..QueryReport::default() };
         let begin = Instant::now();
-        let spent = Spent::default();
-        Self { begin, deadline, meter, report, cache_is_due: false, lost: None, spent }
+        let (spent, lost_cost) = (Spent::default(), Spent::default());
+        Self { begin, deadline, meter, report, cache_is_due: false, lost: None, spent, lost_cost }
     }
 
     /// Notes what a collection gave.
@@ -188,16 +190,19 @@ impl Run {
         begin: Instant,
     ) {
         let (model, outcome) = (model.map(str::to_owned), StageOutcome::Failed(reason));
-        let (took, cost) = (begin.elapsed(), Cost::new());
+        let (took, cost) = (begin.elapsed(), std::mem::take(&mut *self.lost_cost.lock()));
         self.report.stages.push(StageReport { stage, model, outcome, scored: 0, took, cost });
     }
 
     /// Notes a stage by which the query fails.
     pub(super) fn failing(&self, stage: &'static str, begin: Instant, error: Error) -> Error {
         tracing::debug!(stage, outcome = "failed", retryable = error.is_retryable(), "stage ended");
+        // Taken in any case, so that no later stage seems to have paid it.
+        let spent = self.take_spent();
         if let Some(meter) = &self.meter {
-            meter.note(stage, Ended::Failed, begin.elapsed(), self.take_spent());
+            meter.note(stage, Ended::Failed, begin.elapsed(), spent);
         }
+        *self.lost_cost.lock() = spent;
         error
     }
 
