@@ -472,7 +472,10 @@ fn absent_and_damaged_files_end_with_code_1_and_without_panic() {
     assert_eq!(told["ok"], json!(false));
     assert!(told["damage"].as_array().unwrap().len() > 10);
     let repaired = files.path("repaired.portolan");
-    let saved = json_of(&["repair", &db, &repaired]);
+    let repair = portolan(&["repair", &db, &repaired, "--json"]);
+    assert_eq!(repair.status.code(), Some(1), "a loss");
+    assert!(text(&repair.stderr).contains("not everything"), "{}", text(&repair.stderr));
+    let saved: Value = serde_json::from_slice(&repair.stdout).unwrap();
     assert_eq!(saved["complete"], json!(false));
     assert!(!saved["damage"].as_array().unwrap().is_empty());
     assert_eq!(json_of(&["verify", &repaired])["records"], saved["records"]);

@@ -221,6 +221,9 @@ fn a_collection_without_vectors_is_made_empty_and_takes_none() {
     json_of(&["ingest", &db, &docs, "--no-vectors"]);
     let info = text(&portolan(&["info", &db]).stdout);
     assert!(info.contains("vectors    none") && !info.contains("1 dimension"), "{info}");
+    assert!(info.contains("words      indexed, language en"), "{info}");
+    let of = &json_of(&["info", &db])["collections"][0];
+    assert_eq!((&of["dimensions"], &of["words"]), (&json!(null), &json!("en")), "{of}");
     let told = refusal(1, &["search", &db, "tide", "--vector", &docs]);
     assert!(told.contains("has no vectors: leave --vector out"), "{told}");
 }

@@ -22,10 +22,18 @@ async fn doctor(url: &str, args: &[&str]) -> Output {
 
 /// Runs the command on another thread: the server lives in this runtime.
 async fn portolan(url: &str, args: &[&str]) -> Output {
+    portolan_behind(None, url, args).await
+}
+
+/// The same in an environment that names a proxy.
+async fn portolan_behind(proxy: Option<&str>, url: &str, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
     command.args(args);
     command.env_remove("NVIDIA_APPEND_API_VERSION");
     command.env("NVIDIA_BASE_URL", url).env("NVIDIA_API_KEY", KEY);
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].into_iter().filter(|_| proxy.is_some()) {
+        command.envs([name, &name.to_lowercase()].map(|name| (name, proxy.unwrap_or_default())));
+    }
     let run = tokio::task::spawn_blocking(move || command.output());
     run.await.expect("a thread").expect("the command")
 }
@@ -76,7 +84,8 @@ async fn services_that_are_well_pass_every_check() {
     let server = Server::start(|_, request| well(request)).await;
     let dir = tempfile::tempdir().expect("a folder");
     let db = dir.path().join("db.portolan");
-    let options = CollectionOptions::new(2, Metric::Cosine).model(ModelContract::new("e"));
+    let contract = ModelContract::new("e").roles(Roles::InputType);
+    let options = CollectionOptions::new(2, Metric::Cosine).model(contract);
     Database::create(&db).expect("a file").create_collection("docs", options).expect("one");
     let db = db.display().to_string();
     let args = ["--embed-model", "e", "--rerank-model", "r", "--chat-model", "c", "--db", &db];
@@ -91,6 +100,31 @@ async fn services_that_are_well_pass_every_check() {
     let shown = text(&doctor(&server.url, &args).await.stdout);
     assert!(shown.contains("ok      embedding the collection: 2 dimensions, they fit"), "{shown}");
     assert!(shown.ends_with("all is well\n"), "{shown}");
+
+    // Prefixes would make other vectors than those of the collection.
+    let prefixes = ["--query-prefix", "q: ", "--passage-prefix", "p: "];
+    let shown = text(&doctor(&server.url, &[&args[..], &prefixes].concat()).await.stdout);
+    assert!(shown.contains("it was filled with roles by input type, now"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_the_environment_names_gets_no_request() {
+    let server = Server::start(|_, request| well(request)).await;
+    let proxy = Server::start(|_, request| well(request)).await;
+    let args = ["nim", "doctor", "--embed-model", "e"];
+    let output = portolan_behind(Some(&proxy.url), &server.url, &args).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert!(!server.requests().is_empty() && proxy.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_deprecated_model_is_told_of() {
+    let server = Server::start(|_, request| well(request)).await;
+    let model = "snowflake/arctic-embed-l";
+    let output = doctor(&server.url, &["--embed-model", model, "--json"]).await;
+    let (_, list) = checks(&output);
+    let noted = check(&list, "embedding", "the model");
+    assert_eq!((&noted["outcome"], &noted["found"]), (&json!("note"), &json!("it is deprecated")));
 }
 
 #[tokio::test]

@@ -39,8 +39,9 @@ struct Reader {
 #[derive(Serialize)]
 struct Shape {
     name: String,
-    dimensions: usize,
-    leading_dimensions: usize,
+    /// None where there are no vectors to come.
+    dimensions: Option<usize>,
+    leading_dimensions: Option<usize>,
     metric: String,
     originals: &'static str,
     model: Option<Model>,
@@ -53,6 +54,8 @@ struct Shape {
     graphs: usize,
     /// `all`, or the fields that are indexed; those that are being built apart.
     indexed_fields: Indexed,
+    /// The language of the index of words, if there is one.
+    words: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     vector_fields: Vec<FieldShape>,
     space: Space,
@@ -133,12 +136,14 @@ pub fn info(args: &FileArgs, out: &Output) -> Result<()> {
 
 fn shape(db: &Database, info: CollectionInfo) -> Result<Shape> {
     let space = info.space;
-    let indexed_fields = indexed(&db.collection(&info.name)?)?;
+    let collection = db.collection(&info.name)?;
+    let has_vectors = !open::is_for_words(info.dimensions, info.vectors, info.pending);
     Ok(Shape {
-        indexed_fields,
+        indexed_fields: indexed(&collection)?,
+        words: collection.text_index()?.map(|index| index.language().code()),
         name: info.name,
-        dimensions: info.dimensions,
-        leading_dimensions: info.leading_dimensions,
+        dimensions: has_vectors.then_some(info.dimensions),
+        leading_dimensions: has_vectors.then_some(info.leading_dimensions),
         metric: info.metric.to_string(),
         originals: match info.originals {
             Originals::F32 => "f32",
@@ -222,12 +227,10 @@ fn info_text(info: &Info) -> String {
     }
     for of in &info.collections {
         let model = of.model.as_ref().map_or("unknown", |model| &model.model);
-        let shape = dimensions_text(of.dimensions, of.leading_dimensions);
-        // The shape of a collection that was made for words alone says nothing.
-        let is_for_words = open::is_for_words(of.dimensions, of.vectors, of.pending);
-        let lines = match is_for_words {
-            true => vec![("vectors", "none".to_owned())],
-            false => vec![
+        let shape = of.dimensions.zip(of.leading_dimensions);
+        let lines = match shape.map(|(all, leading)| dimensions_text(all, leading)) {
+            None => vec![("vectors", "none".to_owned())],
+            Some(shape) => vec![
                 ("vectors", format!("{} of {shape}, {}", of.vectors, of.metric)),
                 ("model", printable(model)),
                 ("index", index_text(of)),
@@ -237,6 +240,11 @@ fn info_text(info: &Info) -> String {
         for (name, value) in lines {
             let _ = writeln!(text, "  {name:<10} {value}");
         }
+        let words = of.words.map_or("none indexed".to_owned(), |code| match code {
+            "none" => "indexed as they stand".to_owned(),
+            code => format!("indexed, language {code}"),
+        });
+        let _ = writeln!(text, "  {:<10} {words}", "words");
         let _ = writeln!(text, "  {:<10} {}", "fields", indexed_text(&of.indexed_fields));
         for field in &of.vector_fields {
             let matrices = field.matrices.as_ref();

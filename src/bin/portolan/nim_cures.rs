@@ -10,6 +10,8 @@ pub enum Problem {
     Symmetric,
     Dimensions(usize),
     AnotherModel,
+    OtherRoles,
+    Deprecated,
     Order,
     NoToolCall,
     NotReady,
@@ -34,6 +36,16 @@ impl Problem {
             Self::AnotherModel => {
                 "vectors of different models cannot be compared: use that model, or make a new \
                  collection and ingest again"
+                    .into()
+            }
+            Self::OtherRoles => {
+                "give the --query-prefix and --passage-prefix that it was filled with, or none, \
+                 and the same kind of server"
+                    .into()
+            }
+            Self::Deprecated => {
+                "it works for now; another model needs a new collection, so change before you fill \
+                 one"
                     .into()
             }
             Self::Order => "check that this is a ranking model".into(),

@@ -5,10 +5,10 @@ use std::fmt;
 use std::time::Duration;
 
 use portolan::nim::{
-    CallOptions, ChatRequest, InputType, Message, Nim, NimError, RetryPolicy, Service, Tool,
-    ToolChoice,
+    CallOptions, ChatRequest, InputType, Message, ModelFacts, Nim, NimError, RetryPolicy, Service,
+    Tool, ToolChoice,
 };
-use portolan::{Database, ModelContract};
+use portolan::{Database, Embedder, ModelContract};
 use serde::Serialize;
 use serde_json::json;
 
@@ -132,6 +132,7 @@ impl Doctor {
             return;
         }
         let embedder = embedder(self.nim.embedder(model), &args.embed);
+        self.deprecation("embedding", embedder.known());
         let (service, options) = ("embedding", self.options());
         let query = embedder.embed_with(&["which way?"], InputType::Query, options).await;
         let query = match query {
@@ -159,13 +160,22 @@ impl Doctor {
             Err(error) => self.fault(service, "a passage", &error),
         }
         if let Some((dimensions, contract)) = expected {
-            self.fits(model, vector.len(), *dimensions, contract.as_ref());
+            // An alias, or a name with a role, is sent and noted under another name.
+            self.fits(&embedder.contract(), vector.len(), *dimensions, contract.as_ref());
+        }
+    }
+
+    fn deprecation(&mut self, service: &'static str, facts: ModelFacts) {
+        if facts.deprecated {
+            let by = facts.replacement.map(|by| format!("; {by} takes its place"));
+            let words = format!("it is deprecated{}", by.unwrap_or_default());
+            self.note(service, "the model", words, Problem::Deprecated);
         }
     }
 
     fn fits(
         &mut self,
-        model: &str,
+        own: &ModelContract,
         found: usize,
         dimensions: usize,
         contract: Option<&ModelContract>,
@@ -175,10 +185,12 @@ impl Doctor {
             let words =
                 format!("the model gives {found} dimensions, the collection has {dimensions}");
             self.problem(service, "the collection", words, Problem::Dimensions(dimensions));
-        } else if let Some(other) = contract.map(|contract| &contract.model).filter(|m| *m != model)
-        {
-            let words = format!("the collection was filled by {other}");
+        } else if let Some(other) = contract.filter(|other| other.model != own.model) {
+            let words = format!("the collection was filled by {}", other.model);
             self.problem(service, "the collection", words, Problem::AnotherModel);
+        } else if let Some(other) = contract.filter(|other| other.roles != own.roles) {
+            let words = format!("it was filled with {}, now there are {}", other.roles, own.roles);
+            self.problem(service, "the collection", words, Problem::OtherRoles);
         } else {
             self.ok(service, "the collection", format!("{dimensions} dimensions, they fit"));
         }
@@ -190,6 +202,7 @@ impl Doctor {
         }
         let passages = ["Paris is the capital of France.", "Bread is made of flour."];
         let ranker = self.nim.reranker(model);
+        self.deprecation("ranking", ranker.known());
         let query = "What is the capital of France?";
         match ranker.rank_with(query, &passages, self.options()).await {
             Ok(found) if found.scores.first().is_some_and(|best| best.index == 0) => {

@@ -56,7 +56,7 @@ fn list(damage: &[Damage]) -> String {
     lines.join("\n")
 }
 
-/// Saves what is whole into a new file. A loss is told of, and no failure.
+/// Saves what is whole into a new file. A loss is a failure, so that a script sees it.
 pub fn run(args: &RepairArgs, out: &Output) -> Result<()> {
     let done = Database::repair(&args.db, &args.target)?;
     let saved = Saved {
@@ -83,8 +83,9 @@ pub fn run(args: &RepairArgs, out: &Output) -> Result<()> {
         )
     })?;
     match saved.records {
-        0 if !saved.damage.is_empty() => Err(Failure::new("no record could be saved")),
-        _ => Ok(()),
+        _ if saved.complete => Ok(()),
+        0 => Err(Failure::new("no record could be saved")),
+        _ => Err(Failure::new("not everything could be saved; what is lost is listed")),
     }
 }
 
