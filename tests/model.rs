@@ -1,8 +1,15 @@
 //! The database against a model: random interleavings of every operation, on two collections of
 //! all metrics and originals, compared with a map and a brute-force search. Both have a text index
-//! and named vector fields; the fields of one are all indexed, of the other only one is.
+//! and named vector fields; the fields of one are all indexed, of the other only one is. Among the
+//! operations the file is reopened, compacted, repaired, and copied as a killed process leaves it.
+//!
+//! Nine shapes of 8 cases of 140 operations each are 10,080 operations. `PORTOLAN_DEPTH` multiplies
+//! the cases: 20,160 operations in CI, which sets 2. `PORTOLAN_DEEP=1` alone means 100 times as
+//! many, 1,008,000; with both set `PORTOLAN_DEPTH` decides.
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
+#[path = "model/batched.rs"]
+mod batched;
 #[cfg(feature = "nim")]
 #[path = "model/blended.rs"]
 mod blended;
@@ -10,6 +17,8 @@ mod blended;
 mod chunked;
 #[path = "common/mod.rs"]
 mod common;
+#[path = "model/copies.rs"]
+mod copies;
 #[path = "model/explained.rs"]
 mod explained;
 #[path = "model/filters.rs"]
@@ -20,6 +29,10 @@ mod fused;
 mod hybrid;
 #[path = "model/like.rs"]
 mod like;
+#[path = "model/ops.rs"]
+mod ops;
+#[path = "model/parts.rs"]
+mod parts;
 #[path = "model/records.rs"]
 mod records;
 #[cfg(feature = "nim")]
@@ -41,158 +54,37 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use common::oracle::Shape;
-use common::{Content, Rng, content, depth, everything};
-use filters::{Predicate, predicate};
+use common::{Content, Rng, content, deep, depth, setting};
+use copies::Opened;
+use filters::Predicate;
+use ops::{Change, Op, op};
 use portolan::{
-    Collection, Database, DatabaseOptions, Filter, Maintenance, Metric, Originals, Record, RecordId,
+    Batch, Collection, Database, DatabaseOptions, Hit, Maintenance, Metric, Originals, RecordId,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use records::{chunks_of, document, id_of, record_of, with_vector};
-use searches::Ask;
+use searches::NAMED;
 use side::Side;
 
 /// Operations of one case, and cases of one shape: 9 shapes make 10,080 operations.
 const STEPS: usize = 140;
 const CASES: u32 = 8;
+/// What `PORTOLAN_DEEP=1` multiplies the cases by: to a million operations and some.
+const DEEP: u32 = 100;
 /// Fields of records, each of one type.
 const FIELDS: [&str; 5] = ["number", "tag", "list", "price", "time"];
-
-#[derive(Debug, Clone)]
-enum Op {
-    /// One batch of changes.
-    Batch(Vec<Change>),
-    /// Many new vectors at once, enough for a graph that is walked.
-    Bulk {
-        seed: u64,
-        count: u32,
-    },
-    Search {
-        seed: u64,
-        k: usize,
-        exact: bool,
-        filter: Option<Predicate>,
-    },
-    /// By something else than the vectors.
-    Ask {
-        ask: Ask,
-        seed: u64,
-        filter: Option<Predicate>,
-    },
-    /// Both collections by one query.
-    Several {
-        seed: u64,
-        filter: Option<Predicate>,
-    },
-    Get(u8),
-    Scan {
-        page: usize,
-    },
-    Count,
-    Maintain {
-        only_due: bool,
-        graph: bool,
-    },
-    Reopen,
-    Compact,
-    /// Builds the index of a field, at once or with the commits that follow, and of words anew.
-    Index {
-        field: usize,
-        gradually: bool,
-    },
-    IndexText,
-    /// Works on the other collection from now on.
-    Switch,
-    /// Removes the collection and makes it again.
-    Recreate,
-}
-
-#[derive(Debug, Clone)]
-enum Change {
-    Upsert {
-        id: u8,
-        seed: u64,
-        vector: bool,
-    },
-    Delete(u8),
-    /// One chunk of a document, so that its neighbors have a gap between them.
-    DeleteChunk {
-        id: u8,
-        chunk: u8,
-    },
-    /// A document as a whole, in so many chunks, or cut by a chunker.
-    Document {
-        id: u8,
-        seed: u64,
-        chunks: u8,
-        cut: bool,
-    },
-    DeleteDocument(u8),
-}
-
-fn change() -> impl Strategy<Value = Change> {
-    prop_oneof![
-        10 => (any::<u8>(), any::<u64>(), prop::bool::weighted(0.85))
-            .prop_map(|(id, seed, vector)| Change::Upsert { id, seed, vector }),
-        4 => any::<u8>().prop_map(Change::Delete),
-        1 => (0..6_u8, 0..5_u8).prop_map(|(id, chunk)| Change::DeleteChunk { id, chunk }),
-        2 => (0..6_u8, any::<u64>(), 0..5_u8, any::<bool>())
-            .prop_map(|(id, seed, chunks, cut)| Change::Document { id, seed, chunks, cut }),
-        1 => (0..6_u8).prop_map(Change::DeleteDocument),
-    ]
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let search = (
-        any::<u64>(),
-        prop_oneof![0..30_usize, Just(300)],
-        any::<bool>(),
-        prop::option::of(predicate()),
-    );
-    let ask = prop_oneof![
-        4 => Just(Ask::Words),
-        2 => Just(Ask::Image),
-        2 => Just(Ask::MaxSim),
-        2 => Just(Ask::Sparse),
-        3 => Just(Ask::Hybrid),
-        3 => Just(Ask::Pages),
-        2 => Just(Ask::Listed),
-        2 => Just(Ask::Like),
-        1 => Just(Ask::Diverse),
-        2 => Just(Ask::Fused),
-        2 => Just(Ask::Explained),
-        2 => Just(Ask::Candidates),
-        1 => Just(Ask::Reranked),
-        2 => Just(Ask::Blended),
-    ];
-    let ask = (ask, any::<u64>(), prop::option::of(predicate()));
-    prop_oneof![
-        24 => prop::collection::vec(change(), 1..25).prop_map(Op::Batch),
-        1 => (any::<u64>(), 300..900_u32).prop_map(|(seed, count)| Op::Bulk { seed, count }),
-        22 => search
-            .prop_map(|(seed, k, exact, filter)| Op::Search { seed, k, exact, filter }),
-        22 => ask.prop_map(|(ask, seed, filter)| Op::Ask { ask, seed, filter }),
-        2 => (any::<u64>(), prop::option::of(predicate()))
-            .prop_map(|(seed, filter)| Op::Several { seed, filter }),
-        6 => any::<u8>().prop_map(Op::Get),
-        3 => (1..200_usize).prop_map(|page| Op::Scan { page }),
-        4 => Just(Op::Count),
-        6 => (any::<bool>(), prop::bool::weighted(0.8))
-            .prop_map(|(only_due, graph)| Op::Maintain { only_due, graph }),
-        2 => (0..FIELDS.len(), any::<bool>())
-            .prop_map(|(field, gradually)| Op::Index { field, gradually }),
-        1 => Just(Op::IndexText),
-        3 => Just(Op::Reopen),
-        1 => Just(Op::Compact),
-        4 => Just(Op::Switch),
-        1 => Just(Op::Recreate),
-    ]
-}
 
 #[derive(Default, Clone, Copy)]
 struct Recall {
     found: usize,
     wanted: usize,
+}
+
+/// How the database is opened, and copies of it that are written to.
+fn database_options() -> DatabaseOptions {
+    let options = DatabaseOptions::new().initial_map(64 * 1024);
+    options.maintenance(Maintenance::Inline { threshold: 300 })
 }
 
 /// A database and its model.
@@ -214,26 +106,18 @@ impl Run {
         });
         let mut run = Self { path, db: None, sides, at: 0, bulks: 0, recall: Recall::default() };
         run.open();
-        for side in 0..2 {
-            run.create(side);
+        for side in &run.sides {
+            run.db().create_collection(side.name, side.options()).expect("a collection");
         }
         run
     }
 
     fn open(&mut self) {
-        let options = DatabaseOptions::new().initial_map(64 * 1024);
-        let options = options.maintenance(Maintenance::Inline { threshold: 300 });
-        self.db = Some(options.open(&self.path).expect("a database"));
+        self.db = Some(database_options().open(&self.path).expect("a database"));
     }
 
     fn db(&self) -> &Database {
         self.db.as_ref().expect("an open database")
-    }
-
-    fn create(&self, side: usize) {
-        let Side { name, shape, all_fields, .. } = &self.sides[side];
-        let options = searches::options(*shape, *all_fields);
-        self.db().create_collection(name, options).expect("a collection");
     }
 
     fn side(&mut self) -> &mut Side {
@@ -267,9 +151,10 @@ impl Run {
                 assert_eq!(found.as_ref(), self.side().expected(&id).as_ref());
             }
             Op::Scan { page } => self.check_all(*page),
-            Op::Count => {
-                let count = self.collection().count().expect("a count");
-                assert_eq!(count, self.side().model.len() as u64);
+            Op::Count { seed, filter } => {
+                let side = &self.sides[self.at];
+                parts::check_counts(&self.collection(), side, *seed, filter);
+                parts::check_options(self.db(), side);
             }
             Op::Index { field, gradually } => {
                 let (docs, name) = (self.collection(), FIELDS[*field]);
@@ -280,9 +165,17 @@ impl Run {
                 };
                 built.expect("an index");
             }
-            Op::IndexText => {
-                let records = self.collection().index_text(&searches::text_index());
-                assert_eq!(records.expect("an index"), self.side().model.len() as u64);
+            Op::IndexText => parts::index_words(&self.collection(), &self.sides[self.at]),
+            Op::WordsAnew(changes) => {
+                let docs = self.collection();
+                parts::remove_words(&docs);
+                self.batch(changes);
+                parts::check_no_words(self.db(), &docs);
+                parts::index_words(&docs, &self.sides[self.at]);
+            }
+            Op::FieldAnew { field, seed, again } => {
+                let docs = self.collection();
+                parts::field_anew(&docs, self.side(), NAMED[*field], *seed, *again);
             }
             Op::Maintain { only_due, graph } => self.maintain(*only_due, *graph),
             Op::Reopen => self.reopen(),
@@ -295,11 +188,14 @@ impl Run {
                 assert_eq!(after.records, before.records);
                 assert!(after.info.iter().all(|info| info.unsealed == 0 && info.deleted == 0));
             }
+            Op::Crash { opened, batch } => self.crash(*opened, batch.as_ref()),
+            Op::CompactTo(opened) => copies::check_compacted(self.db(), &self.sides, *opened),
+            Op::Repair => copies::check_repaired(&self.path, &self.sides),
             Op::Switch => self.at = 1 - self.at,
             Op::Recreate => {
-                let name = self.side().name;
+                let (name, options) = (self.side().name, self.side().options());
                 assert!(self.db().delete_collection(name).expect("a removal"));
-                self.create(self.at);
+                self.db().collection_or_create(name, options).expect("a collection");
                 self.side().model.clear();
             }
         }
@@ -310,6 +206,29 @@ impl Run {
     }
 
     fn batch(&mut self, changes: &[Change]) {
+        let (batch, counts) = self.filled(changes);
+        commit(batch, counts);
+    }
+
+    /// The process is killed, and another opens what it leaves: between commits, or while a batch
+    /// has changes that are not committed. The living process commits these then, or drops them.
+    fn crash(&mut self, opened: Opened, batch: Option<&(Vec<Change>, bool)>) {
+        let Some((changes, commits)) = batch else {
+            return copies::check_killed(&self.path, self.db(), &self.sides, opened);
+        };
+        let committed = self.sides.clone();
+        let (batch, counts) = self.filled(changes);
+        copies::check_killed(&self.path, self.db(), &committed, opened);
+        if *commits {
+            commit(batch, counts);
+        } else {
+            drop(batch);
+            self.sides = committed;
+        }
+    }
+
+    /// A batch of changes that the model has already, and how many records it inserts and removes.
+    fn filled(&mut self, changes: &[Change]) -> (Batch, (usize, usize)) {
         let mut batch = self.collection().batch();
         let side = self.side();
         let (mut upserted, mut deleted) = (0, 0);
@@ -319,6 +238,12 @@ impl Run {
                     let record = record_of(id_of(*id), *seed, side.shape.dimensions, *vector);
                     batch.upsert(record.clone()).expect("a valid record");
                     side.insert(record);
+                    upserted += 1;
+                }
+                Change::Pending { id, seed, vector } => {
+                    let record = record_of(id_of(*id), *seed, side.shape.dimensions, *vector);
+                    batch.upsert_pending(record.clone()).expect("a valid record");
+                    side.insert_pending(record);
                     upserted += 1;
                 }
                 Change::Delete(id) => {
@@ -348,8 +273,7 @@ impl Run {
                 }
             }
         }
-        let committed = batch.commit().expect("a commit");
-        assert_eq!((committed.upserted, committed.deleted), (upserted, deleted));
+        (batch, (upserted, deleted))
     }
 
     fn bulk(&mut self, seed: u64, count: u32) {
@@ -449,38 +373,30 @@ impl Run {
         self.check_all(50);
     }
 
-    /// Answers to some fixed searches, to compare two ways to read one file.
-    fn answers(&self) -> Vec<Vec<portolan::Hit>> {
-        let mut answers = Vec::new();
-        for side in &self.sides {
-            let collection = self.db().collection(side.name).expect("a collection");
-            for seed in 0..4_u64 {
-                let vector = Rng::new(seed).vector(side.shape.dimensions);
-                let search = collection.search(&vector).limit(5).ef(1);
-                let search = if seed == 0 { search.exact() } else { search };
-                let search = search.filter(Filter::gte("number", seed as i64));
-                answers.push(search.run().expect("a search").hits);
-            }
-        }
-        answers
+    fn answers(&self) -> Vec<Vec<Hit>> {
+        copies::answers(self.db(), &self.sides)
     }
 
-    fn check_all(&mut self, page: usize) {
-        let found = everything(&self.collection(), page);
-        let side = self.side();
-        // A map of ids is in the order that a scan promises: integers, then strings.
-        let expected: Vec<Record> =
-            side.model.keys().map(|id| side.expected(id).expect("a record")).collect();
-        assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.iter().zip(&expected) {
-            assert_eq!(found, expected);
-        }
+    fn check_all(&self, page: usize) {
+        self.sides[self.at].check(&self.collection(), page);
     }
+}
+
+/// Commits a batch that inserts and removes so many records.
+fn commit(batch: Batch, (upserted, deleted): (usize, usize)) {
+    let committed = batch.commit().expect("a commit");
+    assert_eq!((committed.upserted, committed.deleted), (upserted, deleted));
+}
+
+/// Cases of a shape.
+fn cases() -> u32 {
+    let is_deep = deep() && setting("PORTOLAN_DEPTH").is_none();
+    CASES * if is_deep { DEEP } else { depth() }
 }
 
 fn follows_the_model(metric: Metric, originals: Originals, seed: u8) {
     let config = Config {
-        cases: CASES * depth(),
+        cases: cases(),
         failure_persistence: None,
         max_shrink_iters: 300,
         ..Config::default()

@@ -9,6 +9,7 @@ use portolan::{
     Originals, Record, RecordId, TextIndex, VectorField,
 };
 
+use super::batched::check_batched;
 use super::common::Rng;
 use super::common::oracle::Shape;
 use super::explained::check_explained;
@@ -25,23 +26,31 @@ pub const WORDS: [&str; 8] = ["tide", "chart", "north", "star", "reef", "wind", 
 pub const IMAGE: Shape = Shape { dimensions: 4, metric: Metric::L2, originals: Originals::F32 };
 /// Components of a row of a matrix.
 const ROW: usize = 4;
+/// The named fields.
+pub const NAMED: [&str; 3] = ["image", "tokens", "terms"];
 
 /// The index of words of both collections.
 pub fn text_index() -> TextIndex {
     TextIndex::new(Language::None).title(2)
 }
 
+/// What a named field is like.
+pub fn vector_field(name: &str) -> VectorField {
+    match name {
+        "image" => VectorField::new(IMAGE.dimensions, IMAGE.metric).originals(IMAGE.originals),
+        "tokens" => VectorField::multi(ROW),
+        _ => VectorField::sparse(),
+    }
+}
+
 /// A collection of that shape with a text index, named fields, and an index of all fields or of
 /// one.
 pub fn options(shape: Shape, all_fields: bool) -> CollectionOptions {
     let options = CollectionOptions::new(shape.dimensions, shape.metric);
-    let image = VectorField::new(IMAGE.dimensions, IMAGE.metric).originals(IMAGE.originals);
-    let options = options
-        .originals(shape.originals)
-        .text(text_index())
-        .vector_field("image", image)
-        .vector_field("tokens", VectorField::multi(ROW))
-        .vector_field("terms", VectorField::sparse());
+    let options = options.originals(shape.originals).text(text_index());
+    let add =
+        |options: CollectionOptions, name: &str| options.vector_field(name, vector_field(name));
+    let options = NAMED.into_iter().fold(options, add);
     if all_fields {
         options
     } else {
@@ -73,20 +82,25 @@ fn words(rng: &mut Rng, most: u64) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// Adds what a record has in a named field.
+pub fn with_named(record: Record, name: &str, rng: &mut Rng) -> Record {
+    match name {
+        "image" => record.named_vector(name, rng.vector(IMAGE.dimensions)),
+        "tokens" => record.named_vector(name, matrix(rng)),
+        _ => record.named_vector(name, terms(rng)),
+    }
+}
+
 /// Adds words to a record, and at random what it has in named fields.
 pub fn content(mut record: Record, rng: &mut Rng) -> Record {
     record = record.text(words(rng, 12));
     if rng.once_in(2) {
         record = record.title(words(rng, 4));
     }
-    if rng.once_in(2) {
-        record = record.named_vector("image", rng.vector(IMAGE.dimensions));
-    }
-    if rng.once_in(2) {
-        record = record.named_vector("tokens", matrix(rng));
-    }
-    if rng.once_in(2) {
-        record = record.named_vector("terms", terms(rng));
+    for name in NAMED {
+        if rng.once_in(2) {
+            record = with_named(record, name, rng);
+        }
     }
     record
 }
@@ -107,6 +121,8 @@ pub enum Ask {
     Explained,
     /// By MaxSim, of a few candidates.
     Candidates,
+    /// By several vectors at once.
+    Batched,
     /// Without the pipeline it is left out.
     Reranked,
     Blended,
@@ -228,6 +244,7 @@ impl Ask {
             Self::Fused => check_fused(docs, side, rng, filter),
             Self::Explained => check_explained(docs, side, rng, filter),
             Self::Candidates => check_candidates(docs, side, rng, filter),
+            Self::Batched => check_batched(docs, side, rng, filter),
             #[cfg(feature = "nim")]
             Self::Blended => super::blended::check_blended(docs, side, rng, filter),
             #[cfg(feature = "nim")]

@@ -1,15 +1,16 @@
 //! One collection and what it must hold: its records, in which order they came, and the scores of
 //! their vectors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use portolan::{Record, RecordId};
+use portolan::{Collection, CollectionOptions, Record, RecordId};
 
-use super::Predicate;
-use super::common::Rng;
 use super::common::oracle::{Kept, Shape};
+use super::common::{Rng, everything};
+use super::{Predicate, searches};
 
 /// One collection and what it must hold.
+#[derive(Clone)]
 pub struct Side {
     pub name: &'static str,
     pub shape: Shape,
@@ -19,12 +20,20 @@ pub struct Side {
     /// When each record came that is or was there.
     ages: BTreeMap<RecordId, u64>,
     inserted: u64,
+    /// When each record came whose vector is to come, be it that it is gone.
+    pending: BTreeSet<u64>,
 }
 
 impl Side {
     pub fn new(name: &'static str, shape: Shape, all_fields: bool) -> Self {
         let (model, ages) = (BTreeMap::new(), BTreeMap::new());
-        Self { name, shape, all_fields, model, ages, inserted: 0 }
+        let pending = BTreeSet::new();
+        Self { name, shape, all_fields, model, ages, inserted: 0, pending }
+    }
+
+    /// The options that the collection is made with.
+    pub fn options(&self) -> CollectionOptions {
+        searches::options(self.shape, self.all_fields)
     }
 
     pub fn insert(&mut self, record: Record) {
@@ -32,6 +41,23 @@ impl Side {
         self.inserted += 1;
         self.ages.insert(record.id.clone(), self.inserted);
         self.model.insert(record.id.clone(), (record, kept));
+    }
+
+    /// Inserts a record whose vector is to come, unless it has one.
+    pub fn insert_pending(&mut self, record: Record) {
+        let is_pending = record.vector.is_none();
+        self.insert(record);
+        if is_pending {
+            self.pending.insert(self.inserted);
+        }
+    }
+
+    /// Ids of the records whose vector is to come, in the order of insertion.
+    pub fn pending(&self) -> Vec<RecordId> {
+        let is_pending = |id: &&RecordId| self.pending.contains(&self.age(id));
+        let mut ids: Vec<RecordId> = self.model.keys().filter(is_pending).cloned().collect();
+        ids.sort_by_key(|id| self.age(id));
+        ids
     }
 
     /// The place of a record in the order of insertion.
@@ -48,12 +74,37 @@ impl Side {
         before - self.model.len()
     }
 
+    /// Takes from all records what they have in a named field; those that had something in it, as
+    /// they were.
+    pub fn forget(&mut self, field: &str) -> Vec<Record> {
+        let mut had = Vec::new();
+        for (record, _) in self.model.values_mut() {
+            if record.named_vectors.contains_key(field) {
+                had.push(record.clone());
+                record.named_vectors.remove(field);
+            }
+        }
+        had
+    }
+
     /// What `get` must return.
     pub fn expected(&self, id: &RecordId) -> Option<Record> {
         let (record, kept) = self.model.get(id)?;
         let mut record = record.clone();
         record.vector = kept.as_ref().map(|kept| kept.values.clone());
         Some(record)
+    }
+
+    /// Compares all records of a collection, read in pages, with what they must be.
+    pub fn check(&self, docs: &Collection, page: usize) {
+        let found = everything(docs, page);
+        // A map of ids is in the order that a scan promises: integers, then strings.
+        let expected: Vec<Record> =
+            self.model.keys().map(|id| self.expected(id).expect("a record")).collect();
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(found, expected);
+        }
     }
 
     /// A stored vector, or a new one.
