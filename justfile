@@ -32,10 +32,10 @@ bench name:
 ci:
     bash .ci/run
 
-# Before a release: many more cases per property, an hour of fuzzing, all benches.
+# Before a release: many more cases per property, an hour of fuzzing per target, all benches.
 deep:
     PORTOLAN_DEEP=1 PROPTEST_CASES=4096 cargo test --workspace --all-features --release
-    fuzz/smoke 900
+    fuzz/smoke 3600
     .ci/emulated
     cargo bench --bench kernels
     cargo bench --bench search

@@ -1,5 +1,13 @@
-//! Any call to the system fails, once or from then on: no panic, no loss of what was acknowledged,
-//! and the file opens again.
+//! A call to the system fails, once or from then on: no panic, no loss of what was acknowledged,
+//! and the file opens again. The calls are those that `shim/io.c` stands in for, on the database,
+//! the files beside it and their directory:
+//! - `open`, `open64`, `openat` of an absolute path
+//! - `read`, `pread`, `pread64`
+//! - `write`, `writev`, `pwrite`, `pwritev`, `pwrite64`, `pwritev64`
+//! - `ftruncate`, `ftruncate64`, `fsync`, `fdatasync`
+//! - `rename`, `unlink`, `flock`
+//!
+//! All others go through: among them maps, `fcntl` with its locks, `stat` and `close`.
 //!
 //! A child works under the shim, which lets the n-th call on the database or a file beside it fail.
 //! The child goes on as an application would: it tries again, then opens the file again. Afterwards

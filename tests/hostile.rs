@@ -1,6 +1,7 @@
 //! Files from strangers: crafted ones, mutated ones, and ones with a flipped byte. Whatever a file
-//! says, opening and reading it, and after the structural check writing to it, gives a right answer
-//! or a typed error: no signal, no panic, no hang, no more memory than twice the file and 64 MiB.
+//! says, opening and reading it, repairing it, and after the structural check writing to it, gives
+//! a right answer or a typed error: no signal, no panic, no hang, no more memory than twice the
+//! file and 64 MiB.
 //!
 //! What a mistake of the validator could kill runs in child processes that tell each file before
 //! they open it, so that a death names its file.

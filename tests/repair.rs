@@ -11,10 +11,12 @@ mod rows;
 
 use std::path::{Path, PathBuf};
 
+use common::page_editor::Pages;
 use common::{Rng, everything};
 use portolan::{
-    CollectionOptions, Damage, DamagedPart, Database, DatabaseOptions, Error, Filter, Maintenance,
-    Metric, ModelContract, Originals, Record, Repaired, StorageError,
+    CollectionOptions, Damage, DamagedPart, Database, DatabaseOptions, Error, Filter, Hit,
+    Language, Maintenance, Matrix, MatrixCodec, Metric, ModelContract, Originals, Record, Repaired,
+    StorageError, TextIndex, TextQuery, VectorField,
 };
 
 const DIMENSIONS: usize = 16;
@@ -51,6 +53,41 @@ fn fill(path: &Path) {
     db.verify().expect("an undamaged file");
 }
 
+/// Enough dimensions for navigation codes.
+const WIDE: usize = 120;
+
+/// A collection with an index of words, and a segment with a graph and navigation codes.
+fn fill_with_words(path: &Path) {
+    let mut rng = Rng::new(13);
+    let options = DatabaseOptions::new().maintenance(Maintenance::Manual);
+    let db = options.open(path).expect("a database");
+    let options = CollectionOptions::new(WIDE, Metric::Cosine);
+    let options = options.text(TextIndex::new(Language::English));
+    let docs = db.create_collection("docs", options).expect("a collection");
+    let mut batch = docs.batch();
+    for at in 0..80 {
+        let record = Record::new(at).text(text(at)).vector(rng.vector(WIDE));
+        batch.upsert(record).expect("a valid record");
+    }
+    batch.commit().expect("a commit");
+    docs.maintain().graph_min_rows(0).run().expect("maintenance");
+    db.verify().expect("an undamaged file");
+}
+
+/// What words and a vector find in it, with their scores.
+fn found_by_words_and_vector(db: &Database) -> Vec<Vec<Hit>> {
+    let docs = db.collection("docs").expect("a collection");
+    let mut found = Vec::new();
+    for words in ["haystack", "needle 00017", "\"number 00003\""] {
+        let search = docs.search_text(TextQuery::parse(words)).limit(100);
+        found.push(search.run().expect("a search").hits);
+    }
+    let vector = Rng::new(19).vector(WIDE);
+    found.push(docs.search(&vector).exact().limit(20).run().expect("a search").hits);
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [80, 80, 1, 20]);
+    found
+}
+
 struct Fixture {
     dir: tempfile::TempDir,
     bytes: Vec<u8>,
@@ -58,9 +95,13 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Self::of(fill)
+    }
+
+    fn of(make: fn(&Path)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("f.portolan");
-        fill(&path);
+        make(&path);
         let bytes = std::fs::read(&path).expect("the file");
         Self { dir, bytes }
     }
@@ -95,6 +136,25 @@ impl Fixture {
         let number = collection.to_le_bytes();
         let of = |at: &usize| self.bytes[at - 24..at - 20] == number;
         self.extents(kind).into_iter().filter(of).collect()
+    }
+
+    /// The last byte of the list of a term of the first collection.
+    fn list_of(&self, term: &str) -> usize {
+        let pages = Pages::new(self.bytes.clone());
+        let key = [&[0, 0, 0, 0, 2][..], term.as_bytes()].concat();
+        pages.value(pages.find(pages.table("postings"), &key)).end - 1
+    }
+
+    /// Repairs a file of [`fill_with_words`] with such damage, of which nothing is lost.
+    fn repair_derived(&self, places: &[usize]) {
+        self.damage(places);
+        let (repaired, db) = self.repair();
+        assert!(repaired.is_complete(), "{:?}", repaired.damage);
+        let parts: Vec<DamagedPart> = repaired.damage.iter().map(|of| of.part).collect();
+        assert!(!parts.is_empty() && parts.iter().all(|of| *of == DamagedPart::Index), "{parts:?}");
+        assert!(all_of(&db, "docs") == self.expected("docs"), "the copy differs");
+        let before = Database::from_bytes(self.bytes.clone()).expect("the file before");
+        assert_eq!(found_by_words_and_vector(&db), found_by_words_and_vector(&before));
     }
 
     fn repair(&self) -> (Repaired, Database) {
@@ -141,6 +201,27 @@ fn derived_parts_are_made_anew_and_nothing_is_lost() {
         let hits = docs.search(&rng.vector(DIMENSIONS)).filter(filter).run().expect("a search");
         assert_eq!(hits.len(), 1);
     }
+}
+
+#[test]
+fn damaged_postings_are_made_anew_and_words_find_the_same() {
+    let fixture = Fixture::of(fill_with_words);
+    // A term of every text, whose list has a form of its own, and one of a single text.
+    for terms in [&["haystack"][..], &["00017"], &["haystack", "00003", "00017"]] {
+        let places: Vec<usize> = terms.iter().map(|term| fixture.list_of(term)).collect();
+        fixture.repair_derived(&places);
+        std::fs::remove_file(fixture.dir.path().join("repaired.portolan")).expect("the copy");
+    }
+}
+
+#[test]
+fn damaged_navigation_codes_are_made_anew_and_vectors_find_the_same() {
+    let fixture = Fixture::of(fill_with_words);
+    // Of each kind all that look so: pages that are free by now may hold some too.
+    let (codes, projection) = (fixture.extents_of(11, 0), fixture.extents_of(7, 0));
+    assert!(!codes.is_empty() && !projection.is_empty());
+    let places = codes.into_iter().chain(projection).map(|at| at + 5);
+    fixture.repair_derived(&places.collect::<Vec<_>>());
 }
 
 #[test]
@@ -324,4 +405,82 @@ fn no_byte_of_a_deleted_record_is_left_after_compacting() {
     let db = Database::open_read_only(&path).expect("a database");
     assert_eq!(all_of(&db, "docs").iter().find(|record| record.id == kept.id), Some(&kept));
     db.verify().expect("a whole file");
+}
+
+/// A record of what no other has, and how each of it stands in a file.
+fn distinct(at: i64) -> (Record, Vec<Vec<u8>>) {
+    let mut rng = Rng::new(900 + at as u64);
+    // No ending that a stem leaves out.
+    let word = format!("zq{:012x}x", rng.next() >> 16);
+    let mut indices: Vec<u32> = (0..8).map(|_| rng.next() as u32).collect();
+    indices.sort_unstable();
+    // Weights are kept as the upper halves of their f32.
+    let halves: Vec<u16> = (0..8).map(|_| 0x3f00 + rng.below(256) as u16).collect();
+    let weights = halves.iter().map(|half| f32::from_bits(u32::from(*half) << 16));
+    let pairs: Vec<(u32, f32)> = indices.iter().copied().zip(weights).collect();
+    let rows: [Vec<half::f16>; 2] =
+        [0, 1].map(|_| (0..12).map(|_| half::f16::from_f32(rng.component())).collect());
+    let matrix = rows.iter().map(|row| row.iter().map(|x| x.to_f32()).collect::<Vec<f32>>());
+    // Of whole numbers up to 127, the largest being that, the codes are they themselves.
+    let mut codes: Vec<i8> = (0..32).map(|_| (rng.below(255) as i64 - 127) as i8).collect();
+    codes[0] = 127;
+    let vector: Vec<f32> = codes.iter().map(|code| f32::from(*code)).collect();
+    let record = Record::new(at).text(format!("the {word} of a record")).vector(vector);
+    let record = record.named_vector("terms", pairs);
+    let record = record.named_vector("tokens", Matrix::from_rows(matrix).expect("a matrix"));
+    let traces = vec![
+        [&[0, 0, 0, 0, 2][..], word.as_bytes()].concat(),
+        halves.iter().flat_map(|half| half.to_le_bytes()).collect(),
+        [&[2_u8][..], &indices[3].to_be_bytes()].concat(),
+        rows[1].iter().flat_map(|x| x.to_le_bytes()).collect(),
+        codes.iter().map(|code| *code as u8).collect(),
+    ];
+    (record, traces)
+}
+
+#[test]
+fn no_term_weight_row_or_code_of_a_deleted_record_is_left_after_compacting() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("f.portolan");
+    let options = DatabaseOptions::new().maintenance(Maintenance::Manual);
+    let db = options.open(&path).expect("a database");
+    let options = CollectionOptions::new(32, Metric::Dot)
+        .text(TextIndex::new(Language::English))
+        .vector_field("terms", VectorField::sparse())
+        .vector_field("tokens", VectorField::multi(12).codec(MatrixCodec::F16));
+    let docs = db.create_collection("docs", options).expect("a collection");
+    for half in [0..40, 40..50] {
+        let mut batch = docs.batch();
+        for at in half {
+            batch.upsert(distinct(at).0).expect("a valid record");
+        }
+        batch.commit().expect("a commit");
+        // The vectors of the others stay unsealed.
+        if docs.count().expect("a count") == 40 {
+            docs.maintain().graph_min_rows(16).run().expect("maintenance");
+        }
+    }
+    drop((docs, db));
+    let deleted = [3, 20, 44];
+    let traces: Vec<Vec<u8>> = deleted.iter().flat_map(|at| distinct(*at).1).collect();
+    let has = |bytes: &[u8], trace: &[u8]| bytes.windows(trace.len()).any(|of| of == trace);
+    let before = std::fs::read(&path).expect("the file");
+    for trace in &traces {
+        assert!(has(&before, trace), "{trace:02x?} is not how it stands in the file");
+    }
+    let db = Database::open(&path).expect("a database");
+    let docs = db.collection("docs").expect("a collection");
+    for at in deleted {
+        assert!(docs.delete(at).expect("a removal"));
+    }
+    drop((docs, db));
+    Database::compact(&path).expect("a compaction");
+    let after = std::fs::read(&path).expect("the file");
+    for trace in &traces {
+        assert!(!has(&after, trace), "{trace:02x?} is still there");
+    }
+    for trace in &distinct(4).1 {
+        assert!(has(&after, trace), "{trace:02x?} of a record that stays is gone");
+    }
+    Database::open_read_only(&path).and_then(|db| db.verify()).expect("a whole file");
 }

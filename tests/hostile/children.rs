@@ -10,9 +10,17 @@ use crate::common::process::{Heard, Role, limited, tell};
 const FROM: &str = "PORTOLAN_TEST_FROM";
 /// Where it finds what it needs.
 const PLACE: &str = "PORTOLAN_TEST_PATH";
-/// No case takes longer.
+/// Nothing takes longer from one line of a child to the next, but for [`searching`].
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Address space of a child, in KiB: maps of some MiB, stacks and arenas of its threads.
+/// A survey and a repair each look for changed bytes: at most `STEPS_MAX` of `src/storage/mend.rs`,
+/// which is minutes of one thread. The work grows with the square of an extent, and those of the
+/// files here have some KiB, so that it takes less than a second. But a file that lies about a
+/// length where its manifest is damaged as well may ask for all of it, which is no hang.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(600);
+/// What a child tells before such a search.
+const SEARCH: &str = "search";
+/// Address space of a child, in KiB: maps, of which that of a repaired file is the largest with
+/// 256 MiB, stacks and arenas of its threads.
 const SPACE_KIB: u64 = 3 << 19;
 
 /// In a child: where it finds what it needs.
@@ -30,6 +38,14 @@ pub fn work(total: usize, mut case: impl FnMut(usize) -> String) {
         tell(format!("end {} {told}", memory.grown_kib()));
     }
     tell("done");
+}
+
+/// In a child: does what may look for changed bytes, of which the parent is told.
+pub fn searching<T>(work: impl FnOnce() -> T) -> T {
+    tell(SEARCH);
+    let done = work();
+    tell("searched");
+    done
 }
 
 /// What became of a case.
@@ -57,18 +73,21 @@ pub fn run(test: &str, role: &str, place: &std::path::Path, total: usize) -> Vec
             let failure = match child.hear_within(patience) {
                 Heard::Line(line) if line == "done" => break,
                 Heard::Line(line) => {
-                    patience = PATIENCE;
+                    patience = if line == SEARCH { SEARCH_PATIENCE } else { PATIENCE };
                     if let Some(told) = line.strip_prefix("end ") {
                         let (grown, told) = told.split_once(' ').expect("what became of it");
                         let grown_kib = grown.parse().expect("a number");
                         all.push(Told { case, result: Ok(told.to_owned()), grown_kib });
+                        if all.len().is_multiple_of(100_000) {
+                            println!("{} cases", all.len());
+                        }
                     }
                     continue;
                 }
                 Heard::End => format!("the process died: {}", child.status()),
                 Heard::Silence => {
                     child.kill();
-                    format!("no end within {} s", PATIENCE.as_secs())
+                    format!("no end within {} s", patience.as_secs())
                 }
             };
             all.push(Told { case, result: Err(failure), grown_kib: 0 });

@@ -9,7 +9,7 @@ use portolan::{Database, DatabaseOptions, Verify};
 
 use super::children;
 use super::shapes::MEMORY_KIB;
-use super::trial::{Base, Faith, Outcome, caught};
+use super::trial::{Base, Faith, caught, in_words, place_of};
 use crate::common::page_editor::{HEADER, Pages, meta, node, page, tree};
 use crate::common::process::is;
 use crate::common::samples::SAMPLES;
@@ -182,21 +182,14 @@ impl Subject {
         Self { name, base, file, map }
     }
 
-    fn samples(changes: bool) -> Vec<Self> {
+    /// In a child: the files as its parent made them, for writing to with `changes`.
+    fn all(place: &Path, changes: bool) -> Vec<Self> {
         let whole = |name: &'static str| {
-            let base = Base::sample(name);
-            let base = if changes { base } else { Base::of(base.bytes, false) };
-            Self::new(name, base)
+            let bytes = std::fs::read(place.join(name)).expect("a base");
+            Self::new(name, Base::of(bytes, changes))
         };
         SAMPLES.map(|(name, _)| whole(name)).into_iter().collect()
     }
-}
-
-/// The subject and the edits of a case: always the same for its number.
-fn case(subjects: &[Subject], seed: u64, number: usize) -> (&Subject, Vec<Edit>) {
-    let mut rng = Rng::new(seed ^ (number as u64) << 20);
-    let subject = &subjects[number % subjects.len()];
-    (subject, subject.map.edits(&subject.file, &mut rng))
 }
 
 fn told(subject: &Subject, edits: &[Edit]) -> String {
@@ -211,22 +204,6 @@ fn told(subject: &Subject, edits: &[Edit]) -> String {
         };
     }
     text
-}
-
-/// Counts ends, and keeps what is wrong.
-#[derive(Default)]
-struct Tally {
-    ends: [usize; 3],
-    wrong: Vec<String>,
-}
-
-impl Tally {
-    fn note(&mut self, end: Outcome, what: impl FnOnce() -> String) {
-        match end {
-            Ok(end) => self.ends[end as usize] += 1,
-            Err(wrong) => self.wrong.push(format!("{}: {wrong}", what())),
-        }
-    }
 }
 
 /// The bytes of a file that is edited, read and set right again, so that it is not copied each
@@ -255,116 +232,169 @@ impl Buffer {
     }
 }
 
-#[test]
-fn mutated_files_that_are_read_give_right_answers_or_errors() {
-    let cases =
-        setting("PORTOLAN_CASES").unwrap_or(if deep() { 1_000_000 } else { 1_500 }) as usize;
-    let seed = setting("PORTOLAN_SEED").unwrap_or(1);
-    let subjects = Subject::samples(false);
-    let mut buffers: Vec<Buffer> =
-        subjects.iter().map(|of| Buffer { bytes: of.base.bytes.as_slice().into() }).collect();
-    let (mut unchecked, mut checked) = (Tally::default(), Tally::default());
-    for number in 0..cases {
-        let (subject, edits) = case(&subjects, seed, number);
-        let buffer = &mut buffers[number % subjects.len()];
-        let what = |mode| format!("seed {seed}, case {number} ({}), {mode}", told(subject, &edits));
-        buffer.try_edited(&edits, &subject.base.bytes, |bytes| {
-            let base = &subject.base;
-            let end = caught(|| base.read_unchecked(Database::from_bytes(Arc::clone(&bytes))));
-            unchecked.note(end, || what("unchecked"));
-            let options = DatabaseOptions::new().verify(Verify::Touched);
-            let end = caught(|| base.read(options.from_bytes(bytes), Faith::Damaged));
-            checked.note(end, || what("checked"));
-        });
-        if number % 100_000 == 99_999 {
-            println!("{} cases: {:?}, {:?}", number + 1, unchecked.ends, checked.ends);
+/// Mutated files that child processes try, each in a way or two.
+struct Trials {
+    test: &'static str,
+    role: &'static str,
+    seed: u64,
+    cases: usize,
+}
+
+/// How the cases ended, way by way, and what is wrong.
+#[derive(Default)]
+struct Tally {
+    ends: [[usize; 3]; 2],
+    wrong: Vec<String>,
+    /// The most memory that a case took beyond twice its file.
+    most_kib: u64,
+}
+
+impl Trials {
+    fn of_reads() -> Self {
+        Self {
+            test: "mutations::mutated_files_that_are_read_give_right_answers_or_errors",
+            role: "mutated files that are read",
+            seed: seed(),
+            cases: cases(1_500, 1_000_000),
         }
     }
-    println!(
-        "seed {seed}: {cases} mutated files read: {:?} refused, failed, right unchecked; \
-         {:?} checked",
-        unchecked.ends, checked.ends
-    );
-    let wrong: Vec<String> = unchecked.wrong.into_iter().chain(checked.wrong).collect();
-    let some = &wrong[..wrong.len().min(20)];
-    assert!(wrong.is_empty(), "{} of {cases}:\n{}", wrong.len(), some.join("\n"));
-    assert!(checked.ends[0] > cases / 10 && checked.ends[2] > cases / 100);
+
+    fn of_writes() -> Self {
+        Self {
+            test: "mutations::mutated_files_that_are_written_never_kill_the_process",
+            role: "mutated files",
+            seed: seed() ^ 0x77,
+            cases: cases(300, 200_000),
+        }
+    }
+
+    /// The subject and the edits of a case: always the same for its number.
+    fn case<'s>(&self, subjects: &'s [Subject], number: usize) -> (&'s Subject, Vec<Edit>) {
+        let mut rng = Rng::new(self.seed ^ (number as u64) << 20);
+        let subject = &subjects[number % subjects.len()];
+        (subject, subject.map.edits(&subject.file, &mut rng))
+    }
+
+    /// Has children try the cases.
+    fn run(&self) -> Tally {
+        let dir = quick_dir();
+        let mut subjects = Vec::new();
+        for (name, make) in SAMPLES {
+            let path = dir.path().join(name);
+            make(&path);
+            let bytes = std::fs::read(&path).expect("the file");
+            subjects.push(Subject::new(name, Base::of(bytes, false)));
+        }
+        let mut tally = Tally::default();
+        for told_of in children::run(self.test, self.role, dir.path(), self.cases) {
+            let (subject, edits) = self.case(&subjects, told_of.case);
+            let file_kib = subject.base.bytes.len() as u64 >> 10;
+            let beyond = told_of.grown_kib.saturating_sub(2 * file_kib);
+            tally.most_kib = tally.most_kib.max(beyond);
+            let wrong = match told_of.result {
+                Err(death) => death,
+                Ok(ends) if ends.contains("WRONG") => ends,
+                Ok(_) if beyond > MEMORY_KIB => format!("took {} KiB", told_of.grown_kib),
+                Ok(ends) => {
+                    for (way, end) in ends.split('|').enumerate() {
+                        tally.ends[way][place_of(end)] += 1;
+                    }
+                    continue;
+                }
+            };
+            let (case, edits) = (told_of.case, told(subject, &edits));
+            tally.wrong.push(format!("seed {}, case {case} ({edits}): {wrong}", seed()));
+        }
+        tally
+    }
+
+    fn assert_right(&self, wrong: &[String]) {
+        let some = &wrong[..wrong.len().min(20)];
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), self.cases, some.join("\n"));
+    }
 }
 
-const TEST: &str = "mutations::mutated_files_that_are_written_never_kill_the_process";
-const ROLE: &str = "mutated files";
-
-fn writes() -> usize {
-    let cases = setting("PORTOLAN_CASES").unwrap_or(if deep() { 200_000 } else { 300 });
-    cases as usize
+fn seed() -> u64 {
+    setting("PORTOLAN_SEED").unwrap_or(1)
 }
 
-/// In the child: edits files and tries to write to them.
-fn child(place: &Path) {
-    let seed = setting("PORTOLAN_SEED").unwrap_or(1);
-    let bases = SAMPLES.map(|(name, _)| {
-        let bytes = std::fs::read(place.join(name)).expect("a base");
-        Subject::new(name, Base::of(bytes, true))
+fn cases(usual: u64, most: u64) -> usize {
+    setting("PORTOLAN_CASES").unwrap_or(if deep() { most } else { usual }) as usize
+}
+
+/// In a child: edits files in memory and reads them, without a check of structure and with it.
+fn read(trials: &Trials) {
+    let subjects = Subject::all(&children::place(), false);
+    let mut buffers: Vec<Buffer> =
+        subjects.iter().map(|of| Buffer { bytes: of.base.bytes.as_slice().into() }).collect();
+    children::work(trials.cases, |number| {
+        let (subject, edits) = trials.case(&subjects, number);
+        let base = &subject.base;
+        let mut ends = Vec::new();
+        buffers[number % subjects.len()].try_edited(&edits, &base.bytes, |bytes| {
+            let unchecked = || base.read_unchecked(Database::from_bytes(Arc::clone(&bytes)));
+            ends.push(caught(unchecked));
+            let options = DatabaseOptions::new().verify(Verify::Touched);
+            ends.push(caught(|| base.read(options.from_bytes(bytes), Faith::Damaged)));
+        });
+        in_words(ends)
     });
-    let path = place.join("f.portolan");
-    children::work(writes(), |number| {
-        let (subject, edits) = case(&bases, seed ^ 0x77, number);
-        let mut bytes = subject.base.bytes.clone();
+}
+
+#[test]
+fn mutated_files_that_are_read_give_right_answers_or_errors() {
+    let trials = Trials::of_reads();
+    if is(trials.role) {
+        return read(&trials);
+    }
+    let Tally { ends: [unchecked, checked], wrong, most_kib } = trials.run();
+    let (seed, cases) = (seed(), trials.cases);
+    println!(
+        "seed {seed}: {cases} mutated files read: {unchecked:?} refused, failed, right unchecked; \
+         {checked:?} checked; at most {most_kib} KiB of memory beyond twice the file"
+    );
+    trials.assert_right(&wrong);
+    assert!(checked[0] > cases / 10 && checked[2] > cases / 100);
+}
+
+/// One of so many files that are written is surveyed and repaired as well: a number that has no
+/// divisor in common with that of the samples, so that each of them is among them.
+const REPAIRED_ONE_IN: usize = 15;
+
+/// In a child: edits files and tries to write to them, and to repair some.
+fn write(trials: &Trials) {
+    let place = children::place();
+    let subjects = Subject::all(&place, true);
+    let [path, damaged, target] =
+        ["f.portolan", "damaged.portolan", "repaired.portolan"].map(|name| place.join(name));
+    children::work(trials.cases, |number| {
+        let (subject, edits) = trials.case(&subjects, number);
+        let base = &subject.base;
+        let mut bytes = base.bytes.clone();
         for edit in &edits {
             bytes[edit.at..edit.at + edit.bytes.len()].copy_from_slice(&edit.bytes);
         }
-        std::fs::write(&path, bytes).expect("the file");
-        match caught(|| subject.base.write(&path, Faith::Damaged)) {
-            Ok(end) => end.to_string(),
-            Err(wrong) => format!("WRONG {wrong}"),
+        std::fs::write(&path, &bytes).expect("the file");
+        let mut ends = vec![caught(|| base.write(&path, Faith::Damaged))];
+        if number.is_multiple_of(REPAIRED_ONE_IN) {
+            std::fs::write(&damaged, &bytes).expect("the file");
+            ends.push(caught(|| base.repair(&damaged, &target, Faith::Damaged)));
         }
+        in_words(ends)
     });
 }
 
 #[test]
 fn mutated_files_that_are_written_never_kill_the_process() {
-    if is(ROLE) {
-        return child(&children::place());
+    let trials = Trials::of_writes();
+    if is(trials.role) {
+        return write(&trials);
     }
-    let dir = quick_dir();
-    let seed = setting("PORTOLAN_SEED").unwrap_or(1);
-    let mut subjects = Vec::new();
-    for (name, make) in SAMPLES {
-        let path = dir.path().join(name);
-        make(&path);
-        let bytes = std::fs::read(&path).expect("the file");
-        subjects.push(Subject::new(name, Base::of(bytes, false)));
-    }
-    let (mut ends, mut wrong, mut most) = ([0; 3], Vec::new(), 0);
-    let cases = writes();
-    for told_of in children::run(TEST, ROLE, dir.path(), cases) {
-        let (subject, edits) = case(&subjects, seed ^ 0x77, told_of.case);
-        let file_kib = subject.base.bytes.len() as u64 >> 10;
-        let beyond = told_of.grown_kib.saturating_sub(2 * file_kib);
-        most = most.max(beyond);
-        let ended = match told_of.result.as_deref() {
-            Ok("refused") => Ok(0),
-            Ok("failed") => Ok(1),
-            Ok("right") => Ok(2),
-            Ok(told) => Err(told.to_owned()),
-            Err(death) => Err(death.clone()),
-        };
-        let ended = ended.and_then(|end| match beyond > MEMORY_KIB {
-            true => Err(format!("took {} KiB", told_of.grown_kib)),
-            false => Ok(end),
-        });
-        match ended {
-            Ok(end) => ends[end] += 1,
-            Err(what) => {
-                let told = told(subject, &edits);
-                wrong.push(format!("seed {seed}, case {} ({told}): {what}", told_of.case));
-            }
-        }
-    }
+    let Tally { ends: [written, repaired], wrong, most_kib } = trials.run();
+    let (seed, cases) = (seed(), trials.cases);
     println!(
-        "seed {seed}: {cases} mutated files written: {ends:?} refused, failed, right; \
-         at most {most} KiB of memory beyond twice the file"
+        "seed {seed}: {cases} mutated files written: {written:?} refused, failed, right; some of \
+         them repaired: {repaired:?}; at most {most_kib} KiB of memory beyond twice the file"
     );
-    let some = &wrong[..wrong.len().min(20)];
-    assert!(wrong.is_empty(), "{} of {cases}:\n{}", wrong.len(), some.join("\n"));
+    trials.assert_right(&wrong);
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use portolan::{Database, DatabaseOptions, Verify};
 
 use super::children;
-use super::trial::{Base, Faith, caught};
+use super::trial::{Base, Faith, caught, in_words, place_of};
 use super::{contents, words};
 use crate::common::page_editor::{HEADER, Pages, meta, node, page, tree};
 use crate::common::process::is;
@@ -605,8 +605,9 @@ pub fn bases() -> Vec<(&'static str, Base)> {
     BASES.map(|name| (name, Base::sample(name))).into_iter().collect()
 }
 
-/// Place of the trial that writes among those of a shape.
+/// Places of the trials that write and repair among those of a shape.
 const WRITTEN: usize = 5;
+const REPAIRED: usize = 6;
 
 const TEST: &str = "shapes::crafted_files_are_refused_or_answered_and_never_break_anything";
 const ROLE: &str = "crafted files";
@@ -626,17 +627,20 @@ fn child(place: &Path) {
         let path = place.join(format!("{at}.portolan"));
         let bytes = std::fs::read(&path).expect("the file");
         let checked = || DatabaseOptions::new().verify(Verify::Touched);
-        let ends = [
+        in_words([
             caught(|| base.read_unchecked(Database::open_read_only(&path))),
             caught(|| base.read_unchecked(Database::from_bytes(bytes.clone()))),
             caught(|| base.read(checked().open_read_only(&path), faith)),
             caught(|| base.read(checked().from_bytes(bytes.clone()), faith)),
             caught(|| base.copy(checked().open_read_only(&path), &place.join("copy"), faith)),
             caught(|| base.write(&path, faith)),
-        ];
-        let told = ends
-            .map(|end| end.map_or_else(|wrong| format!("WRONG {wrong}"), |end| end.to_string()));
-        told.join("|")
+            // Of the file as it was before that.
+            caught(|| {
+                let damaged = place.join("damaged.portolan");
+                std::fs::write(&damaged, &bytes).expect("the file");
+                base.repair(&damaged, &place.join("repaired.portolan"), faith)
+            }),
+        ])
     });
 }
 
@@ -660,7 +664,7 @@ fn crafted_files_are_refused_or_answered_and_never_break_anything() {
     }
     std::fs::write(dir.path().join("list"), list).expect("the list");
     let mut wrong = Vec::new();
-    let mut ends = [0; 3];
+    let (mut ends, mut repairs) = ([0; 3], [0; 3]);
     for told in children::run(TEST, ROLE, dir.path(), shapes.len()) {
         let shape = &shapes[told.case];
         let result = told.result.unwrap_or_else(|death| format!("WRONG {death}"));
@@ -674,6 +678,8 @@ fn crafted_files_are_refused_or_answered_and_never_break_anything() {
         }
         for (way, end) in result.split('|').enumerate().skip(2) {
             let fits = match shape.expect {
+                // A repair reads what nobody may open, and makes anew what is derived.
+                Expect::Refused | Expect::Found | Expect::Caught if way == REPAIRED => true,
                 Expect::ReadOnly => end == if way == WRITTEN { "refused" } else { "right" },
                 Expect::Refused => end == "refused",
                 Expect::Found | Expect::Caught => end != "right",
@@ -683,13 +689,14 @@ fn crafted_files_are_refused_or_answered_and_never_break_anything() {
             if !fits {
                 say(&format!("should be {:?}", shape.expect));
             }
-            ends[["refused", "failed", "right"]
-                .iter()
-                .position(|of| *of == end)
-                .expect("an end")] += 1;
+            let counts = if way == REPAIRED { &mut repairs } else { &mut ends };
+            counts[place_of(end)] += 1;
         }
     }
-    println!("{} crafted files, checked: {ends:?} refused, failed, right", shapes.len());
+    println!(
+        "{} crafted files: {ends:?} refused, failed, right checked; {repairs:?} repaired",
+        shapes.len()
+    );
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), shapes.len(), wrong.join("\n"));
 }
 

@@ -8,10 +8,10 @@ use portolan::{
     Database, DatabaseOptions, Error, Maintenance, Record, RecordId, Result, TextError, Verify,
 };
 
-use crate::common::Rng;
+use super::children;
 use crate::common::questions::{Answers, Questions, has_failed, is_typed, lie};
-use crate::common::quick_dir;
 use crate::common::samples::SAMPLES;
+use crate::common::{Rng, quick_dir, try_everything};
 
 /// How a trial ended, if nothing is wrong with the library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,21 @@ impl fmt::Display for End {
 
 /// The end, or what is wrong with the library.
 pub type Outcome = std::result::Result<End, String>;
+
+/// Ends in the words of a child, of which those that are wrong say so.
+pub fn in_words(ends: impl IntoIterator<Item = Outcome>) -> String {
+    let words = ends.into_iter().map(|end| match end {
+        Ok(end) => end.to_string(),
+        Err(wrong) => format!("WRONG {wrong}"),
+    });
+    words.collect::<Vec<_>>().join("|")
+}
+
+/// The place of an end among the three, from its word.
+pub fn place_of(word: &str) -> usize {
+    let ends = [End::Refused, End::Failed, End::Right];
+    ends.iter().position(|end| end.to_string() == word).expect("an end")
+}
 
 /// What may be told of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +205,36 @@ impl Base {
         }
     }
 
+    /// Surveys a file and repairs it. What a repair makes is whole whatever it was made of; and
+    /// where it says that nothing was lost of a file that was damaged, it has every record.
+    pub fn repair(&self, path: &Path, target: &Path, faith: Faith) -> Outcome {
+        let _ = std::fs::remove_file(target);
+        let surveyed = children::searching(|| Database::damage(path));
+        let repaired = match (children::searching(|| Database::repair(path, target)), surveyed) {
+            (Ok(repaired), Ok(damage)) if repaired.damage.starts_with(&damage) => repaired,
+            (Err(error), _) if target.exists() => {
+                return Err(format!("a repair left a file behind: {error:?}"));
+            }
+            (Err(error), Err(_)) => return refused(&error, faith),
+            (Err(error), Ok(_)) if may_fail(&error, faith) => return Ok(End::Failed),
+            (repaired, surveyed) => {
+                return Err(format!("repair: {repaired:?} after {surveyed:?}"));
+            }
+        };
+        let not_whole = |error: Error| format!("the repaired file is not whole: {error:?}");
+        let db = Database::open_read_only(target).map_err(not_whole)?;
+        db.verify().map_err(not_whole)?;
+        if faith == Faith::Damaged && repaired.is_complete() {
+            let whole = Database::from_bytes(self.bytes.clone());
+            let expected = whole.and_then(|db| records(&db)).expect("a whole file");
+            let found = records(&db).map_err(not_whole)?;
+            if found != expected {
+                return Err(format!("a repair lost something in silence: {:?}", repaired.damage));
+            }
+        }
+        Ok(if repaired.damage.is_empty() { End::Right } else { End::Failed })
+    }
+
     fn judge(
         &self,
         found: &Answers,
@@ -219,6 +264,16 @@ fn may_fail(error: &Error, faith: Faith) -> bool {
 
 fn refused(error: &Error, faith: Faith) -> Outcome {
     if may_fail(error, faith) { Ok(End::Refused) } else { Err(format!("open: {error:?}")) }
+}
+
+/// The records of each collection, by name.
+fn records(db: &Database) -> Result<Vec<(String, Vec<Record>)>> {
+    let mut all = Vec::new();
+    for name in db.collections()? {
+        let records = try_everything(&db.collection(&name)?, 97)?;
+        all.push((name, records));
+    }
+    Ok(all)
 }
 
 /// What no file may make of a trial.

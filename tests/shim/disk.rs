@@ -13,9 +13,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::log::Event;
-use crate::common::Rng;
+use crate::common::{Rng, deep};
 
 const SECTOR: u64 = 512;
+/// Of at most so many changes a deep run tries every prefix: the first ones, and none behind them.
+const PREFIXES_MAX: usize = 64;
 
 #[derive(Default)]
 pub struct Disk {
@@ -123,7 +125,7 @@ impl Disk {
 
     /// Contents that a file may have after a crash now; none where it may be absent. About `limit`
     /// of them for each file that may have the name: none, all and first ones of the changes, then
-    /// all subsets or drawn ones, then torn ones.
+    /// all subsets or drawn ones, then torn ones. In a deep run every prefix, beyond `limit`.
     pub fn crashes(&self, name: &str, limit: usize, rng: &mut Rng) -> Vec<Option<Vec<u8>>> {
         let mut names = self.names.clone();
         let mut inodes = BTreeSet::from([names.get(name).copied()]);
@@ -167,11 +169,15 @@ fn plans(changes: usize, limit: usize, rng: &mut Rng) -> Vec<Vec<Fate>> {
     }
     plans.push(vec![Fate::Length; changes]);
     plans.push(vec![Fate::Whole; changes]);
-    for _ in 0..limit / 4 {
+    let all_prefixes = deep() && changes <= PREFIXES_MAX;
+    let prefix = |first: usize, beyond: Fate| -> Vec<Fate> {
+        (0..changes).map(|at| if at < first { Fate::Whole } else { beyond }).collect()
+    };
+    let drawn = if all_prefixes { 0 } else { limit / 4 };
+    for _ in 0..drawn {
         let first = rng.below(changes as u64) as usize;
         let beyond = if rng.once_in(2) { Fate::Length } else { Fate::Lost };
-        let fate = |at| if at < first { Fate::Whole } else { beyond };
-        plans.push((0..changes).map(fate).collect());
+        plans.push(prefix(first, beyond));
     }
     let subsets = 1_u64.checked_shl(changes as u32).unwrap_or(u64::MAX);
     if subsets <= limit as u64 / 4 {
@@ -193,6 +199,11 @@ fn plans(changes: usize, limit: usize, rng: &mut Rng) -> Vec<Vec<Fate>> {
             _ => Fate::Torn(rng.next()),
         };
         plans.push((0..changes).map(|_| torn(rng)).collect());
+    }
+    if all_prefixes {
+        for first in 1..changes {
+            plans.extend([Fate::Lost, Fate::Length].map(|beyond| prefix(first, beyond)));
+        }
     }
     plans
 }
