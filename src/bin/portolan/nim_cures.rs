@@ -46,7 +46,7 @@ impl Problem {
             Self::Deprecated => {
                 "it works for now; another model needs a new collection, so change before you fill \
                  one"
-                    .into()
+                .into()
             }
             Self::Order => "check that this is a ranking model".into(),
             Self::NoToolCall => {
