@@ -30,6 +30,7 @@ async fn portolan_behind(proxy: Option<&str>, url: &str, args: &[&str]) -> Outpu
     let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
     command.args(args);
     command.env_remove("NVIDIA_APPEND_API_VERSION");
+    command.env_remove("NO_PROXY").env_remove("no_proxy");
     command.env("NVIDIA_BASE_URL", url).env("NVIDIA_API_KEY", KEY);
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].into_iter().filter(|_| proxy.is_some()) {
         command.envs([name, &name.to_lowercase()].map(|name| (name, proxy.unwrap_or_default())));

@@ -1,7 +1,8 @@
 //! The database against a model: random interleavings of every operation, on two collections of
 //! all metrics and originals, compared with a map and a brute-force search. Both have a text index
 //! and named vector fields; the fields of one are all indexed, of the other only one is. Among the
-//! operations the file is reopened, compacted, repaired, and copied as a killed process leaves it.
+//! operations the file is reopened, compacted, repaired, and copied while it is open, as a process
+//! leaves it that is killed between commits; `tests/crash.rs` has kills within.
 //!
 //! Nine shapes of 8 cases of 140 operations each are 10,080 operations. `PORTOLAN_DEPTH` multiplies
 //! the cases: 20,160 operations in CI, which sets 2. `PORTOLAN_DEEP=1` alone means 100 times as

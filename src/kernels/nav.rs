@@ -132,6 +132,8 @@ impl NavQuery {
     /// of them scores `f32::MIN`.
     #[inline]
     pub fn score_ids(&self, level: Level, lines: &[[u8; LINE]], ids: &[u32], out: &mut [f32]) {
+        let len = ids.len().min(out.len());
+        let (ids, out) = (&ids[..len], &mut out[..len]);
         let rows = lines.len() / self.lines.max(1);
         #[cfg(target_arch = "x86_64")]
         if level.isa() == Isa::Avx512
@@ -166,6 +168,8 @@ impl NavQuery {
     /// [`NavQuery::reach_all`] of first lines that lie one after another.
     #[inline]
     pub fn reach_lines(&self, level: Level, lines: &[[u8; LINE]], out: &mut [f32]) {
+        let len = lines.len().min(out.len());
+        let (lines, out) = (&lines[..len], &mut out[..len]);
         match level.isa() {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 if !self.planes.is_empty() => {

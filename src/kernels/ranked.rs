@@ -115,8 +115,31 @@ mod tests {
             Just(f32::NAN),
             Just(f32::INFINITY),
             Just(f32::NEG_INFINITY),
+            Just(f32::MIN),
             Just(-0.0),
         ]
+    }
+
+    /// Few ids, so that equal scores are told apart by them.
+    fn any_id() -> impl Strategy<Value = u32> {
+        prop_oneof![0..IDS, 0..16_u32]
+    }
+
+    #[test]
+    fn what_is_worst_is_above_a_limit_of_a_higher_id_at_every_level() {
+        let scores = [f32::NEG_INFINITY, f32::NAN, f32::MIN, -0.0, 0.0];
+        for limit in [word(f32::NAN, 7), word(0.0, 7), word(-0.0, 7), 0, u64::MAX] {
+            for id in [3, 7, 9] {
+                let ids = [id; 5];
+                let mut expected = [0; 5 + BLOCK];
+                let count = above_scalar(&ids, &scores, limit, &mut expected);
+                for level in available() {
+                    let mut out = [0; 5 + BLOCK];
+                    assert_eq!(above(level, &ids, &scores, limit, &mut out), count, "{level:?}");
+                    assert_eq!(out[..count], expected[..count], "{level:?}");
+                }
+            }
+        }
     }
 
     proptest! {
@@ -136,10 +159,11 @@ mod tests {
 
         #[test]
         fn what_is_above_a_limit_is_the_same_at_every_level(
-            rows in proptest::collection::vec((0..IDS, any_score()), 0..70), limit in any_score(),
+            rows in proptest::collection::vec((any_id(), any_score()), 0..70),
+            limit in (any_score(), any_id()),
         ) {
             let (ids, scores): (Vec<u32>, Vec<f32>) = rows.iter().copied().unzip();
-            let limit = word(limit, 7);
+            let limit = word(limit.0, limit.1);
             let all = rows.iter().map(|&(id, score)| word(score, id));
             let expected: Vec<u64> = all.filter(|&word| word > limit).collect();
             for level in available() {

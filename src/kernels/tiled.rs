@@ -3,7 +3,7 @@
 //!
 //! A tile is 16 rows by 4 columns, row after row, its values made unsigned by adding 128. Two
 //! tiles, of 32 rows, lie side by side, then those of the next 4 columns, to the last, then those
-//! of the next 32 rows. What is missing is zero.
+//! of the next 32 rows. What is missing is zero, stored as 128.
 
 use super::int8::Panel;
 use super::level::{Isa, Level};
@@ -20,6 +20,9 @@ pub(super) const PAIR: usize = 2 * ROWS;
 const TOGETHER: usize = 8;
 /// Runs of pairs multiplied together, with one vector: enough sums that none waits for itself.
 const RUNS: usize = 4;
+
+/// Values of a vector that are padded on the stack: the most that are projected.
+const MAX_PADDED: usize = 4_096;
 
 /// Two tiles, each a cache line.
 #[derive(Debug, Clone, Copy)]
@@ -92,15 +95,24 @@ impl Tiled {
         }
     }
 
-    /// [`Tiled::dots`] of one vector, without its padding.
+    /// [`Tiled::dots`] of one vector, without its padding, of at most 4,096 values or of whole
+    /// words of four; a shorter one is taken as far as it goes.
     pub fn dots_of(&self, level: Level, vector: &[i8], out: &mut Vec<i32>) {
-        if !vector.len().is_multiple_of(COLUMNS) || vector.len() > self.columns {
-            let mut padded = Panel::new(vector.len());
-            padded.push(vector);
-            return self.dots(level, &padded, out);
-        }
         out.clear();
+        if vector.len() > self.columns {
+            return;
+        }
         out.resize(self.rows, 0);
+        let mut padded = [0; MAX_PADDED];
+        let whole = vector.len().next_multiple_of(COLUMNS);
+        let vector = match padded.get_mut(..whole) {
+            Some(padded) if whole > vector.len() => {
+                padded[..vector.len()].copy_from_slice(vector);
+                &*padded
+            }
+            // A longer one loses what is behind its last whole word, and is none of ours.
+            _ => vector,
+        };
         let sum = vector.iter().map(|&value| i32::from(value)).sum();
         self.one(level, (vector, sum), out);
     }

@@ -69,6 +69,11 @@ pub(super) struct Incoming {
     ended: bool,
 }
 
+/// How long a server asks to wait.
+fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
+    retry_after(header(headers, RETRY_AFTER.as_str())?, SystemTime::now())
+}
+
 /// Statuses by which a gateway says that it is in trouble, not that the work has failed.
 fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 502 | 503 | 504)
@@ -112,9 +117,17 @@ impl Transport {
                 let request = held(self.http.get(status.url.clone()));
                 // The work is accepted: to ask for it again costs little, to send it anew does not.
                 match self.send(&status, request, exchange.reading).await {
-                    Ok(answer) if failed < POLL_FAILURES && is_passing(answer.status()) => {}
+                    Ok(answer) if failed < POLL_FAILURES && is_passing(answer.status()) => {
+                        let asked = asked_wait(answer.headers()).unwrap_or_default();
+                        if end.is_some_and(|end| {
+                            end.saturating_duration_since(Instant::now()) < asked
+                        }) {
+                            break answer;
+                        }
+                        wait = wait.max(asked);
+                    }
                     Err(error) if failed < POLL_FAILURES && error.is_retryable() => {}
-                    end => break end?,
+                    last => break last?,
                 }
                 failed += 1;
             };
@@ -301,8 +314,7 @@ impl Transport {
             request_id: header(headers, "nvcf-reqid")
                 .or_else(|| header(headers, "x-request-id"))
                 .map(str::to_owned),
-            retry_after: header(headers, RETRY_AFTER.as_str())
-                .and_then(|text| retry_after(text, SystemTime::now())),
+            retry_after: asked_wait(headers),
             body: Vec::new(),
         };
         while let Ok(Some(chunk)) = response.chunk().await {

@@ -28,8 +28,9 @@ fn failed(error: NimError, spent: CallCost) -> StageError {
             what: ResponseFault::NotFinite { index } | ResponseFault::ZeroVector { index },
             ..
         } => (Some(*index), false),
-        // A refusal of what was sent may not say which of it.
-        NimError::BadRequest(reply) => (reply.input, matches!(reply.status, 400 | 413 | 422)),
+        // A refusal of what was sent. Which of it the server points at is not relied on: one that
+        // refuses everything points at the first.
+        NimError::BadRequest(reply) => (None, matches!(reply.status, 400 | 413 | 422)),
         _ => (None, false),
     };
     let failed = StageError::new(error).retryable(retryable).retry_after(wait);

@@ -96,8 +96,9 @@ impl Rows {
         let is_in = (first as usize).checked_add(count).is_some_and(|end| end <= self.len as usize);
         let extent = self.extents.get((first / self.per_extent) as usize).filter(|_| is_in)?;
         let at = (first % self.per_extent) as usize;
-        let is_whole = at + count <= self.per_extent as usize;
-        extent.get(at * self.stride..(at + count) * self.stride).filter(|_| is_whole)
+        // Within an extent, whose bytes were counted.
+        let end = Some(at + count).filter(|end| *end <= self.per_extent as usize)?;
+        extent.get(at * self.stride..end * self.stride)
     }
 
     /// Row `index` read as one little-endian u32; `None` past the end or if rows are shorter.

@@ -64,7 +64,7 @@ async fn a_status_request_that_fails_for_once_is_repeated_and_the_work_is_not_se
         0 => answer(202, ID, "{}"),
         1 | 2 => answer(503, "", r#"{"detail": "busy"}"#),
         3 => answer(202, ID, "{}"),
-        4 => answer(429, "", ""),
+        4 => answer(429, "retry-after: 0\r\n", ""),
         _ => ok(&json!({"rankings": [{"index": 0, "logit": 1.5}]})),
     })
     .await;

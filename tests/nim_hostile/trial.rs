@@ -16,7 +16,7 @@ const GUARD: Duration = Duration::from_secs(60);
 /// Deadline of a call that should end for another reason.
 const DEADLINE: Duration = Duration::from_secs(45);
 /// What a busy machine may take from the deadline of a call to the look at the clock after it.
-const LATE: Duration = Duration::from_secs(5);
+const LATE: Duration = Duration::from_secs(10);
 /// Read beyond a cap before it is noticed: one buffer of the connection.
 const SLACK: u64 = 1 << 20;
 

@@ -16,7 +16,7 @@ use super::log::Event;
 use crate::common::{Rng, deep};
 
 const SECTOR: u64 = 512;
-/// Of at most so many changes a deep run tries every prefix: the first ones, and none behind them.
+/// Of at most so many changes a deep run tries every prefix: those up to one, with none after it.
 const PREFIXES_MAX: usize = 64;
 
 #[derive(Default)]

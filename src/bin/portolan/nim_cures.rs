@@ -44,9 +44,9 @@ impl Problem {
                     .into()
             }
             Self::Deprecated => {
-                "it works for now; another model needs a new collection, so change before you fill \
-                 one"
-                .into()
+                "it works for now: take another for what you begin anew (vectors of another \
+                 embedding model need a new collection)"
+                    .into()
             }
             Self::Order => "check that this is a ranking model".into(),
             Self::NoToolCall => {

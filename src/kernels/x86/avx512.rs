@@ -9,8 +9,8 @@ use super::super::nav::{LINE, NavQuery, Plane};
 use super::super::tiled::{COLUMNS, Dots, Pair, ROWS};
 use super::avx2::{Second, combine};
 
-/// Pairs of tiles asked for ahead of the one in use: they come from memory that a walk has used
-/// since.
+/// Pairs of tiles asked for ahead of the one in use: the walk of the query before has pushed them
+/// out of the nearer caches.
 const AHEAD: usize = 16;
 
 /// A line of 64 bytes.

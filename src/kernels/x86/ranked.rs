@@ -39,8 +39,8 @@ pub fn above(_proof: Level, ids: &[u32], scores: &[f32], limit: u64, out: &mut [
     unsafe { above_inner(ids, scores, limit, out) }
 }
 
-/// Scores below that of the limit are left out first, sixteen at a time, by a comparison that
-/// also keeps what is no number; few are left to be made words of.
+/// Scores below that of the limit are left out first, sixteen at a time; few are left to be made
+/// words of. A limit that is no score keeps all.
 #[target_feature(enable = "avx512f,avx512vl")]
 fn above_inner(ids: &[u32], scores: &[f32], limit: u64, out: &mut [u64]) -> usize {
     const WIDTH: usize = 2 * BLOCK;
@@ -55,6 +55,8 @@ fn above_inner(ids: &[u32], scores: &[f32], limit: u64, out: &mut [u64]) -> usiz
                 _mm512_maskz_loadu_ps(mask, scores.as_ptr()),
             )
         };
+        // The second operand where the first is no number.
+        let scores = _mm512_max_ps(scores, _mm512_set1_ps(f32::MIN));
         let kept = _mm512_mask_cmp_ps_mask::<_CMP_NLT_UQ>(mask, scores, least);
         let ids = _mm512_maskz_compress_epi32(kept, ids);
         let scores = _mm512_castps_si512(_mm512_maskz_compress_ps(kept, scores));
@@ -70,7 +72,8 @@ fn above_inner(ids: &[u32], scores: &[f32], limit: u64, out: &mut [u64]) -> usiz
     count
 }
 
-/// The words above `limit` of the first `len` of eight ids with their scores, to `out`.
+/// The words above `limit` of the first `len` of eight ids with their scores, which are numbers
+/// and not below `f32::MIN`, to `out`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl")]
 fn put_above(
@@ -81,8 +84,7 @@ fn put_above(
 ) -> usize {
     let Some(out) = out.and_then(|out| out.first_chunk_mut::<BLOCK>()) else { return 0 };
     let (last_id, sign) = (_mm256_set1_epi32((IDS - 1) as i32), _mm256_set1_epi32(i32::MIN));
-    // The second operand where the first is no number.
-    let scores = _mm256_max_ps(_mm256_castsi256_ps(scores), _mm256_set1_ps(f32::MIN));
+    let scores = _mm256_castsi256_ps(scores);
     let bits = _mm256_castps_si256(_mm256_min_ps(scores, _mm256_set1_ps(f32::MAX)));
     let turned = _mm256_or_si256(_mm256_srai_epi32::<31>(bits), sign);
     let scores = _mm512_cvtepu32_epi64(_mm256_xor_si256(bits, turned));

@@ -298,7 +298,7 @@ impl<'e> Engine<'e> {
         self.report.progress.rejected += rejected.len();
         for one in rejected {
             // Not the reason: a server's words may repeat the text.
-            tracing::debug!(rejected = self.report.progress.rejected, "record set aside");
+            tracing::debug!("record set aside");
             if let Some(listener) = &mut self.listeners.reject {
                 listener(&one);
             }

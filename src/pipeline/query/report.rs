@@ -38,7 +38,7 @@ pub struct StageReport {
     pub scored: u64,
     /// Wall time.
     pub took: Duration,
-    /// What the calls of the model took, those that failed too; nothing if it was not asked.
+    /// What the calls of the model took, as far as it was told; nothing if it was not asked.
     pub cost: Cost,
 }
 
