@@ -134,23 +134,16 @@ impl NavQuery {
     pub fn score_ids(&self, level: Level, lines: &[[u8; LINE]], ids: &[u32], out: &mut [f32]) {
         let len = ids.len().min(out.len());
         let (ids, out) = (&ids[..len], &mut out[..len]);
-        let rows = lines.len() / self.lines.max(1);
         #[cfg(target_arch = "x86_64")]
-        if level.isa() == Isa::Avx512
-            && !self.planes.is_empty()
-            && ids.iter().all(|&id| (id as usize) < rows)
-        {
-            return x86::avx512::nav_ids(level, self, lines, ids, out);
+        if level.isa() == Isa::Avx512 && !self.planes.is_empty() {
+            let rows = lines.len() / self.lines.max(1);
+            if ids.iter().all(|&id| (id as usize) < rows) {
+                return x86::avx512::nav_ids(level, self, lines, ids, out);
+            }
         }
         for (ids, out) in ids.chunks(16).zip(out.chunks_mut(16)) {
             let mut some = [&[][..]; 16];
-            let ids = ids.iter().map(|&id| id as usize).map(|id| if id < rows { id } else { rows });
-            for (row, id) in some.iter_mut().zip(ids) {
-                *row = lines
-                    .get(id * self.lines..(id + 1) * self.lines)
-                    .unwrap_or_default()
-                    .as_flattened();
-            }
+            some.iter_mut().zip(ids).for_each(|(row, &id)| *row = self.row_in(lines, id));
             self.score_all(level, &some[..out.len()], out);
         }
     }
@@ -158,11 +151,14 @@ impl NavQuery {
     /// Asks for those rows.
     #[inline]
     pub fn prefetch_ids(&self, lines: &[[u8; LINE]], ids: &[u32]) {
-        for &id in ids {
-            let first = (id as usize).saturating_mul(self.lines);
-            let row = lines.get(first..first.saturating_add(self.lines));
-            prefetch(row.unwrap_or_default().as_flattened());
-        }
+        ids.iter().for_each(|&id| prefetch(self.row_in(lines, id)));
+    }
+
+    /// A row of those that lie one after another; empty past the last of them.
+    #[inline]
+    fn row_in<'a>(&self, lines: &'a [[u8; LINE]], id: u32) -> &'a [u8] {
+        let first = (id as usize).saturating_mul(self.lines);
+        lines.get(first..first.saturating_add(self.lines)).unwrap_or_default().as_flattened()
     }
 
     /// [`NavQuery::reach_all`] of first lines that lie one after another.
