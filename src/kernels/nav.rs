@@ -294,6 +294,33 @@ mod tests {
         assert_eq!([dims(1), dims(2), dims(3), dims(4)], [112, 368, 624, 880]);
     }
 
+    #[test]
+    fn the_first_and_last_coordinates_of_fields_are_where_the_format_says() {
+        // Line, bit and byte by its text; a field has 4 bits in line 0 and 2 in the others.
+        for (dim, line, bit, byte) in [
+            (0, 0, 0, 0),
+            (55, 0, 0, 55),
+            (56, 0, 4, 0),
+            (111, 0, 4, 55),
+            (112, 1, 0, 0),
+            (175, 1, 0, 63),
+            (176, 1, 2, 0),
+            (239, 1, 2, 63),
+            (240, 1, 4, 0),
+            (303, 1, 4, 63),
+            (304, 1, 6, 0),
+            (367, 1, 6, 63),
+            (368, 2, 0, 0),
+            (431, 2, 0, 63),
+            (432, 2, 2, 0),
+            (623, 2, 6, 63),
+            (624, 3, 0, 0),
+        ] {
+            let bits = if line == 0 { 4 } else { 2 };
+            assert_eq!(place(dim), (line, bit / bits, byte), "{dim}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
         #[test]

@@ -1,5 +1,6 @@
-//! Navigation codes: what a walk of the graph scores its candidates by. 368 coordinates of a
-//! projection in two cache lines; the layout is that of [`crate::kernels::nav`].
+//! Navigation codes: what a walk of the graph scores its candidates by. Up to 112, 368 or 624
+//! coordinates of a projection in one, two or three cache lines; the layout is that of
+//! [`crate::kernels::nav`].
 //!
 //! With `r = x - mean` and `q' = q - mean`, a cosine or dot product is `<q, mean> + <r, mean> +
 //! <q', r>`, and a negative squared distance `2 <q', r> - |r|^2 - |q'|^2`. What depends on the
@@ -191,6 +192,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::kernels::available;
     use crate::vectors::linear::Random;
     use crate::vectors::{Encoding, Originals, Rows, Training};
 
@@ -260,6 +262,50 @@ mod tests {
         // The first line alone: its own part, and half of what the others may add.
         let of_first = query.reach_of(&out[..LINE]);
         assert!(of_first > 2.2 && of_first.is_finite(), "{of_first}");
+    }
+
+    /// The bytes and the sums are by the text of the format, not by what this file writes.
+    #[test]
+    fn a_row_of_three_lines_scores_by_the_formula_of_the_format() {
+        // Coordinates at the borders of fields and lines: that of the query, and the row's number.
+        let fine = [(0, 127.0, 3.0), (55, -2.0, 15.0), (56, 3.0, 12.0), (111, -4.0, 1.0)];
+        let coarse = [
+            (112, 127.0, 2.0),
+            (175, 5.0, 3.0),
+            (176, -6.0, 1.0),
+            (240, 10.0, 0.0),
+            (304, -11.0, 3.0),
+            (367, 7.0, 1.0),
+            (368, -8.0, 3.0),
+            (623, 9.0, 2.0),
+        ];
+        // The other coordinates of the query are zero, so that these bits are of no account.
+        let mut row = [0x5A_u8; 192];
+        // Nibbles: 3 of coordinate 0 below 12 of 56; 15 of 55 below 1 of 111.
+        (row[0], row[55]) = (0xC3, 0x1F);
+        // 0.75 and 1.5 as the upper halves of f32, then -10.25.
+        row[56..64].copy_from_slice(&[0x40, 0x3F, 0xC0, 0x3F, 0x00, 0x00, 0x24, 0xC1]);
+        // Line 1. From bit 0 on 2, 1, 0, 3 of 112, 176, 240, 304; 3 of 175, and 1 of 367 on top.
+        (row[64], row[127]) = (0b1100_0110, 0b0110_1111);
+        // Line 2. 3 of 368 from bit 0 on; 2 of 623 on top.
+        (row[128], row[191]) = (0b1001_1011, 0b1000_0101);
+        let mut coordinates = [0.0; 624];
+        for &(at, y, _) in fine.iter().chain(&coarse) {
+            coordinates[at] = y;
+        }
+        let mut query = NavQuery::default();
+        fill_query(&coordinates, 3, &mut query);
+        let sum = |part: &[(usize, f32, f32)], middle: f32| -> f32 {
+            part.iter().map(|(_, y, u)| (u - middle) * y).sum()
+        };
+        let (fine, coarse) = (sum(&fine, 7.5), sum(&coarse, 1.5));
+        assert_eq!((fine, coarse), (-547.0, 31.5));
+        assert_eq!(query.score(&row), -10.25 + 0.75 * fine + 1.5 * coarse);
+        for level in available() {
+            let mut scores = [0.0];
+            query.score_all(level, &[&row], &mut scores);
+            assert_eq!(scores, [-373.25], "{level:?}");
+        }
     }
 
     #[test]

@@ -412,6 +412,27 @@ mod tests {
     }
 
     #[test]
+    fn directions_and_mean_are_the_bytes_of_the_format_and_project_by_its_formula() {
+        // Two directions and the mean, of 3 dimensions: codes, a zero, scale, the second factor.
+        let mut bytes = [0_u8; 3 * 64];
+        // 1, -2, 3; 0.5; 0.25.
+        bytes[..12].copy_from_slice(&[1, 0xFE, 3, 0, 0, 0, 0, 0x3F, 0, 0, 0x80, 0x3E]);
+        // -127, 4, 0; 0.25; -1.5.
+        bytes[64..76].copy_from_slice(&[0x81, 4, 0, 0, 0, 0, 0x80, 0x3E, 0, 0, 0xC0, 0xBF]);
+        // 127, 0, -1; 2.0; zero.
+        bytes[128..140].copy_from_slice(&[127, 0, 0xFF, 0, 0, 0, 0, 0x40, 0, 0, 0, 0]);
+        let encoding = Encoding::new(3, Metric::L2, Originals::None).unwrap();
+        let rows = Rows::contiguous(Bytes::copy_from_slice(&bytes), 64).unwrap();
+        let projection = Projection::open(&rows, &encoding).unwrap();
+        assert_eq!(projection.mean(), [254.0, 0.0, -2.0]);
+        let (mut dots, mut out) = (Vec::new(), Vec::new());
+        projection.project(&[5, -6, 7], 2.0, &mut dots, &mut out);
+        // 2 * 0.5 * (5 + 12 + 21) - 0.25 and 2 * 0.25 * (-635 - 24) + 1.5.
+        assert_eq!(out, [37.75, -328.0]);
+        assert_eq!(projection.to_bytes(), bytes);
+    }
+
+    #[test]
     fn rows_of_another_shape_are_refused() {
         let encoding = Encoding::new(8, Metric::L2, Originals::None).unwrap();
         for (bytes, stride) in [(64, 64), (64 * 10, 64), (128 * 3, 128)] {
