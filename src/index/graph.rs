@@ -267,3 +267,97 @@ impl<S: Scorer> Scorer for UpperScorer<'_, S> {
         self.scorer.score_all(rows, out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// Rows that are scores.
+    struct Scores(Vec<[u8; 4]>);
+
+    impl Scores {
+        /// Zero for all of so many rows but some.
+        fn new(rows: usize, some: impl IntoIterator<Item = (usize, f32)>) -> Self {
+            let mut scores = vec![0.0_f32.to_le_bytes(); rows];
+            some.into_iter().for_each(|(row, score)| scores[row] = score.to_le_bytes());
+            Self(scores)
+        }
+    }
+
+    impl Scorer for Scores {
+        fn row(&self, id: u32) -> &[u8] {
+            self.0.get(id as usize).map_or(&[][..], |row| &row[..])
+        }
+
+        fn score_all(&self, rows: &[&[u8]], out: &mut [f32]) {
+            for (row, out) in rows.iter().zip(out) {
+                *out = row.first_chunk().map_or(f32::MIN, |bytes| f32::from_le_bytes(*bytes));
+            }
+        }
+    }
+
+    fn section(words: &[u32], stride: usize) -> Rows {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        Rows::contiguous(Bytes::from(bytes), stride).unwrap()
+    }
+
+    /// The position of a row of level 1.
+    fn position(row: u32) -> u32 {
+        (row - 16) * 101 % 514
+    }
+
+    /// 514 positions without links, 257 of which are entries in 16 groups, by the text of the
+    /// format: the leaders are rows 0 to 15 of the section, then come the groups; `m` is 3.
+    fn in_groups() -> Graph {
+        let mut sizes = [16; 16];
+        (sizes[0], sizes[1], sizes[15]) = (1, 31, 17);
+        let mut rows: Vec<[u32; 5]> = Vec::new();
+        let mut first = 16;
+        for (leader, size) in (0..).zip(sizes) {
+            // The position, the same entry one level below, and links padded with the row's own.
+            rows.push([position(first), first, leader, leader, leader]);
+            first += size;
+        }
+        rows.extend((16..273).map(|row| [position(row), position(row), row, row, row]));
+        // From the first leader to the last, and from there to the last entry of its group.
+        (rows[0][2], rows[256][4]) = (15, 272);
+        let links: Vec<u32> = (0..514).flat_map(|position| [position; 6]).collect();
+        let level_counts = vec![16, 257];
+        let header = GraphHeader { entry: 3, level_counts, m: 3, ef_construction: 8, seed: 0 };
+        let (links, upper) = (section(&links, 24), section(rows.as_flattened(), 20));
+        Graph::open(GraphParts { header, links, upper }, 514).unwrap()
+    }
+
+    #[test]
+    fn a_group_reaches_from_where_its_leader_leads_down_to_where_the_next_one_does() {
+        let graph = in_groups();
+        let groups: Vec<Range<u32>> = (0..16).map(|leader| graph.group(leader, 16)).collect();
+        assert_eq!(groups[..3], [16..17, 17..48, 48..64]);
+        assert_eq!(groups[14..], [240..256, 256..273]);
+        assert!(groups.windows(2).all(|pair| pair[0].end == pair[1].start));
+    }
+
+    #[test]
+    fn a_walk_starts_at_the_best_entries_of_the_groups_of_the_best_leaders() {
+        let graph = in_groups();
+        // The last 8 leaders are the best. Row 143 ends the group before theirs.
+        let leaders = (8..16).map(|leader| (leader, 1.0));
+        let entries = [(143, 9.0), (144, 2.0), (255, 3.0), (256, 4.0), (272, 5.0)];
+        let scores = Scores::new(273, leaders.chain(entries));
+        let mut starts = Starts::default();
+        graph.start(&scores, Some(&scores), 32, &mut starts);
+        // 256 * 101, 240 * 101, 239 * 101 and 128 * 101, less multiples of 514.
+        assert_eq!(starts.positions, [156, 82, 495, 78]);
+    }
+
+    #[test]
+    fn without_navigation_codes_a_descent_from_row_0_follows_links_and_leads_to_a_position() {
+        let graph = in_groups();
+        let scores = Scores::new(514, [(82, 1.0), (156, 2.0)]);
+        let mut starts = Starts::default();
+        graph.start(&scores, None::<&Scores>, 32, &mut starts);
+        assert_eq!(starts.positions, [156]);
+    }
+}

@@ -75,3 +75,39 @@ pub fn group(space: &Space<'_>, entries: &[u32]) -> (Vec<u32>, Vec<u32>) {
     let members = grouped.into_iter().map(|(_, _, entry)| entry).collect();
     (leaders, members)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::tests::clustered;
+    use super::*;
+    use crate::vectors::{Encoding, Metric, Originals, Rows};
+
+    #[test]
+    fn more_than_256_entries_are_written_in_groups_as_the_format_lays_them_out() {
+        let encoding = Encoding::new(8, Metric::L2, Originals::None).unwrap();
+        let vectors = clustered(514, 8, 3);
+        let codes = vectors.iter().flat_map(|vector| encoding.encode(vector).unwrap().code);
+        let codes = Bytes::from(codes.collect::<Vec<u8>>());
+        let codes = Rows::contiguous(codes, encoding.code_stride()).unwrap();
+        let entries: Vec<u32> = (0..514).step_by(2).collect();
+        let params = GraphParams { m: 3, ..GraphParams::default() };
+        let written = upper(&Space::new(&codes, encoding), entries.clone(), params);
+        assert_eq!(written.level_counts, [16, 257]);
+        // Position, down, three links.
+        let rows: &[[u32; 5]] = written.words.as_chunks().0;
+        assert!(rows.iter().map(|row| row[0]).eq(written.nodes));
+        let (leaders, members) = rows.split_at(16);
+        assert!(leaders.iter().all(|row| row[2..].iter().all(|&link| link < 16)));
+        assert!(members.iter().all(|row| row[2..].iter().all(|link| (16..273).contains(link))));
+        // The first group begins at once, and each with its leader's own row.
+        assert_eq!(leaders[0][1], 16);
+        assert!(leaders.is_sorted_by(|a, b| a[1] < b[1]));
+        assert!(leaders.iter().all(|leader| rows[leader[1] as usize][0] == leader[0]));
+        assert!(members.iter().all(|row| row[1] == row[0]));
+        let mut positions: Vec<u32> = members.iter().map(|row| row[0]).collect();
+        positions.sort_unstable();
+        assert_eq!(positions, entries);
+    }
+}
