@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portolan::eval::synthetic::Synthetic;
 use portolan::{
-    Collection, CollectionOptions, Database, DatabaseOptions, Filter, Hits, Maintenance, Metric,
-    Record, RecordId, SearchPath,
+    Collection, CollectionOptions, Database, DatabaseOptions, Filter, Hit, Hits, Maintenance,
+    Metric, Record, RecordId, SearchPath, Value,
 };
 
 const DIM: usize = 24;
@@ -78,6 +78,14 @@ fn ids(hits: &Hits) -> BTreeSet<RecordId> {
     hits.iter().map(|hit| hit.id.clone()).collect()
 }
 
+/// The thousandth that a hit has in a field.
+fn thousandth(hit: &Hit, field: &str) -> i64 {
+    match hit.metadata()[field] {
+        Value::Int(at) => at,
+        _ => panic!("no number in {field}"),
+    }
+}
+
 #[test]
 fn every_share_and_kind_of_filter_fills_the_limit_and_finds_the_true_neighbors() {
     let dir = tempfile::tempdir().unwrap();
@@ -93,11 +101,7 @@ fn every_share_and_kind_of_filter_fills_the_limit_and_finds_the_true_neighbors()
                 let hits = search().run().unwrap();
                 assert_eq!(hits.len(), exact.len(), "{field} {share}");
                 assert_eq!(exact.len() as u64, exact.report.passing.min(10));
-                let fits = |hit: &portolan::Hit| match hit.metadata()[field] {
-                    portolan::Value::Int(at) => at < share,
-                    _ => false,
-                };
-                assert!(hits.iter().all(fits));
+                assert!(hits.iter().all(|hit| thousandth(hit, field) < share));
                 wanted += exact.len();
                 found += ids(&hits).intersection(&ids(&exact)).count();
                 seen.extend(hits.report.paths.iter().map(|path| path.name()));
@@ -108,6 +112,47 @@ fn every_share_and_kind_of_filter_fills_the_limit_and_finds_the_true_neighbors()
         }
     }
     assert!(seen.contains("scan") && seen.contains("masked_walk"), "{seen:?}");
+}
+
+/// With so few candidates a scan of the half of a graph that passes, some 3,700 rows, costs more
+/// than to walk through it.
+#[test]
+fn a_half_is_walked_through_where_candidates_are_few_and_the_true_neighbors_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_db, docs, vectors) = mixed(&dir);
+    let (mut found, mut wanted) = (0, 0);
+    for query in vectors.iter().step_by(75) {
+        let search = || docs.search(query).limit(10).ef(18).filter(Filter::lt("random", 500));
+        let exact = search().exact().run().unwrap();
+        let hits = search().run().unwrap();
+        assert_eq!((hits.len(), exact.len()), (10, 10));
+        assert!(hits.iter().all(|hit| thousandth(hit, "random") < 500));
+        if hits.report.paths.contains(&SearchPath::FilteredWalk) {
+            wanted += exact.len();
+            found += ids(&hits).intersection(&ids(&exact)).count();
+        }
+    }
+    assert!(wanted > 0);
+    let recall = found as f64 / wanted as f64;
+    assert!(recall >= 0.9, "{recall} of {wanted}");
+}
+
+/// Where a walk starts hardly anything passes then.
+#[test]
+fn what_passes_far_from_the_query_is_walked_to_and_fills_the_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_db, docs, vectors) = mixed(&dir);
+    let mut walked = 0;
+    let near = docs.search(&vectors[0]).limit(60).exact().run().unwrap();
+    for hit in &near {
+        let RecordId::Int(row) = hit.id else { panic!("{} is no number", hit.id) };
+        let search = docs.search(&vectors[row as usize]).limit(5).ef(9);
+        let hits = search.filter(Filter::gte("near", 500)).run().unwrap();
+        assert_eq!(hits.len(), 5);
+        assert!(hits.iter().all(|hit| thousandth(hit, "near") >= 500));
+        walked += usize::from(hits.report.paths.contains(&SearchPath::FilteredWalk));
+    }
+    assert!(walked > 0);
 }
 
 #[test]
