@@ -1,7 +1,6 @@
 //! Where searches read the hot arrays of segments from: the file's map, or copies in memory.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::view::View;
@@ -18,126 +17,188 @@ pub enum Residency {
     #[default]
     Mapped,
     /// From copies in huge pages, made on a thread of their own when a segment is first
-    /// searched; until they are there, in place. Worth it where the system has small pages for
-    /// files only. What it gains there is to be measured (`bench-ann --resident`).
+    /// searched, one collection or named field after the other; until they are there, in place.
+    /// Worth it where the system has small pages for files only. What it gains there is to be
+    /// measured (`bench-ann --resident`).
     Resident,
     /// As `Resident` while the copies take less than a quarter of the memory that is available
     /// (on Linux, the only system where huge pages are asked for); otherwise in place.
     Auto,
 }
 
-/// The copies of the segments of one handle, by space and segment number.
-#[derive(Default)]
-pub(super) struct Residents {
-    mode: AtomicU8,
-    copies: Mutex<HashMap<(u32, u32), Resident>>,
-    /// Whether a thread is copying: one at a time, whatever happens meanwhile.
-    copying: AtomicBool,
+impl Residency {
+    /// Whether so many bytes are to be copied; asks what memory is available where that decides.
+    fn wants(self, bytes: u64, available: impl FnOnce() -> Option<u64>) -> bool {
+        match self {
+            Self::Mapped => false,
+            Self::Resident => true,
+            Self::Auto => available().is_some_and(|available| bytes < available / 4),
+        }
+    }
 }
 
-impl Residents {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(u32, u32), Resident>> {
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// The copies of the segments of one handle, and what waits to be copied.
+#[derive(Default)]
+pub(super) struct Residents {
+    state: Mutex<State>,
+}
 
-    fn mode(&self) -> Residency {
-        match self.mode.load(Ordering::Relaxed) {
-            1 => Residency::Resident,
-            2 => Residency::Auto,
-            _ => Residency::Mapped,
+/// All under one lock, so that a view that comes while the thread finds nothing left to do is
+/// either seen by it or starts the next one.
+#[derive(Default)]
+struct State {
+    mode: Residency,
+    /// Of the segments that the newest views have, by space and number; none before it is made.
+    copies: HashMap<(u32, u32), Option<Resident>>,
+    /// Views to be copied, in turn: the newest of each space.
+    waiting: VecDeque<(u32, Weak<View>)>,
+    /// Whether a thread is copying: one at a time, whatever happens meanwhile.
+    copying: bool,
+}
+
+impl State {
+    /// Gives the segments of a new view the copies there are, and forgets those of segments that
+    /// are gone.
+    fn hand_out(&mut self, space: u32, view: &View) {
+        let numbers: Vec<u32> = view.manifest.segments.iter().map(|entry| entry.id).collect();
+        self.copies.retain(|(of, number), _| *of != space || numbers.contains(number));
+        for (number, segment) in numbers.iter().zip(&view.segments) {
+            if let Some(resident) = self.copies.entry((space, *number)).or_default() {
+                segment.adopt(resident.clone());
+            }
         }
     }
 
+    /// Lets a view wait, in the place of an older one of its space: with a place of its own each
+    /// time, a space that changes often would keep the others waiting.
+    fn line_up(&mut self, space: u32, view: &Arc<View>) {
+        let view = Arc::downgrade(view);
+        match self.waiting.iter_mut().find(|(of, _)| *of == space) {
+            Some((_, waiting)) => *waiting = view,
+            None => self.waiting.push_back((space, view)),
+        }
+    }
+
+    /// Keeps a copy for later views, unless its segment went while it was made: nobody would
+    /// forget it before the next version.
+    fn keep(&mut self, at: (u32, u32), resident: &Resident) {
+        if let Some(copy) = self.copies.get_mut(&at) {
+            *copy = Some(resident.clone());
+        }
+    }
+}
+
+impl Residents {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn set(&self, mode: Residency) {
-        self.mode.store(mode as u8, Ordering::Relaxed);
+        let mut state = self.lock();
+        state.mode = mode;
         if mode == Residency::Mapped {
-            self.lock().clear();
+            state.copies.clear();
+            state.waiting.clear();
         }
     }
 
     /// Gives the segments of a new view the copies there are, forgets those of segments that
     /// are gone, and has the others copied if that is wanted.
-    pub(super) fn attend(self: &Arc<Self>, collection: u32, view: &Arc<View>) {
-        let mut copies = self.lock();
-        let numbers: Vec<u32> = view.manifest.segments.iter().map(|entry| entry.id).collect();
-        copies.retain(|(of, number), _| *of != collection || numbers.contains(number));
-        let mut missing = false;
-        for (number, segment) in numbers.iter().zip(&view.segments) {
-            match copies.get(&(collection, *number)) {
-                Some(resident) => segment.adopt(resident.clone()),
-                None => missing = true,
-            }
-        }
-        drop(copies);
-        if missing && self.is_wanted(view) && !self.copying.swap(true, Ordering::AcqRel) {
-            let (residents, weak) = (Arc::clone(self), Arc::downgrade(view));
-            let work = move || {
-                residents.copy_in_background(collection, &weak);
-                residents.copying.store(false, Ordering::Release);
-            };
-            // Without a thread, searches go on in place.
-            let name = "portolan-resident".to_owned();
-            if std::thread::Builder::new().name(name).spawn(work).is_err() {
-                self.copying.store(false, Ordering::Release);
+    pub(super) fn attend(self: &Arc<Self>, space: u32, view: &Arc<View>) {
+        let mut state = self.lock();
+        state.hand_out(space, view);
+        let missing = view.segments.iter().any(|segment| !segment.is_resident());
+        if missing && state.mode.wants(bytes(view), available_memory) {
+            state.line_up(space, view);
+            if !state.copying {
+                self.start(&mut state);
             }
         }
     }
 
-    fn is_wanted(&self, view: &View) -> bool {
-        match self.mode() {
-            Residency::Mapped => false,
-            Residency::Resident => true,
-            Residency::Auto => {
-                let wanted: u64 = view.segments.iter().map(Segment::resident_bytes).sum();
-                available_memory().is_some_and(|available| wanted < available / 4)
-            }
+    /// Starts the thread, which waits until the state is let go.
+    fn start(self: &Arc<Self>, state: &mut State) {
+        let residents = Arc::clone(self);
+        let work = move || residents.copy_in_background(available_memory);
+        let name = "portolan-resident".to_owned();
+        // Without a thread, searches go on in place, until the next view tries it again.
+        state.copying = std::thread::Builder::new().name(name).spawn(work).is_ok();
+    }
+
+    /// Copies all that waits, and what comes to wait meanwhile.
+    fn copy_in_background(&self, available: impl Fn() -> Option<u64>) {
+        while let Some((space, view)) = self.take_waiting() {
+            self.copy_view(space, &view, &available);
         }
+    }
+
+    /// What is copied next. If nothing is, whoever comes from now on starts another thread.
+    fn take_waiting(&self) -> Option<(u32, Weak<View>)> {
+        let mut state = self.lock();
+        let next = state.waiting.pop_front();
+        state.copying = next.is_some();
+        next
     }
 
     /// Copies segment by segment, letting go of the view in between so that a new version can
     /// take its place; stops when it is gone, memory is short, or copies are wanted no more.
-    fn copy_in_background(&self, collection: u32, view: &Weak<View>) {
+    fn copy_view(&self, space: u32, view: &Weak<View>, available: impl FnOnce() -> Option<u64>) {
+        // Asked again, as there may be less memory since the copies before this one.
+        let mode = self.lock().mode;
+        let wanted = view.upgrade().is_some_and(|view| mode.wants(bytes(&view), available));
+        if !wanted {
+            return;
+        }
         for place in 0.. {
             let Some(view) = view.upgrade() else { return };
             let Some(entry) = view.manifest.segments.get(place) else { return };
-            let copied = self.copy_segment((collection, entry.id), &view.segments[place]);
-            if copied.is_err() {
-                return;
+            let segment = &view.segments[place];
+            if segment.is_resident() {
+                continue;
             }
-            if self.mode() == Residency::Mapped {
+            let at = (space, entry.id);
+            let Ok(resident) = self.copy_of(at, segment) else { return };
+            let mut state = self.lock();
+            if state.mode == Residency::Mapped {
                 // Asked for no more while it was made.
-                self.lock().clear();
                 return;
             }
+            state.keep(at, &resident);
+            drop(state);
+            segment.adopt(resident);
         }
     }
 
-    /// Gives a segment its copy, made now if there is none; the bytes it takes.
+    /// The copy of a segment, made now if there is none.
+    fn copy_of(&self, at: (u32, u32), segment: &Segment) -> std::io::Result<Resident> {
+        let known = self.lock().copies.get(&at).cloned().flatten();
+        known.map_or_else(|| segment.copy_resident(), Ok)
+    }
+
+    /// Gives a segment its copy; the bytes it takes.
     fn copy_segment(&self, at: (u32, u32), segment: &Segment) -> std::io::Result<u64> {
-        let known = self.lock().get(&at).cloned();
-        let resident = match known {
-            Some(resident) => resident,
-            None => {
-                let resident = segment.copy_resident()?;
-                self.lock().insert(at, resident.clone());
-                resident
-            }
-        };
+        let resident = self.copy_of(at, segment)?;
+        self.lock().keep(at, &resident);
         let bytes = resident.bytes();
         segment.adopt(resident);
         Ok(bytes)
     }
 
     /// Forgets the copies of a collection that is gone.
-    pub(super) fn forget(&self, collection: u32) {
-        self.lock().retain(|(of, _), _| *of != collection);
+    pub(super) fn forget(&self, space: u32) {
+        self.lock().copies.retain(|(of, _), _| *of != space);
     }
 
-    /// Copies what is missing; the bytes of all copies of the collection.
-    fn copy(&self, collection: u32, view: &View) -> std::io::Result<u64> {
+    /// Copies what is missing; the bytes of all copies of the space.
+    fn copy(&self, space: u32, view: &View) -> std::io::Result<u64> {
         let segments = view.manifest.segments.iter().zip(&view.segments);
-        segments.map(|(entry, segment)| self.copy_segment((collection, entry.id), segment)).sum()
+        segments.map(|(entry, segment)| self.copy_segment((space, entry.id), segment)).sum()
     }
+}
+
+/// What the copies of a view take.
+fn bytes(view: &View) -> u64 {
+    view.segments.iter().map(Segment::resident_bytes).sum()
 }
 
 /// Memory that could be taken without swapping, in bytes.

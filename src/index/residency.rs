@@ -48,6 +48,12 @@ impl Segment {
         u64::from(self.len()) * (self.codes.stride() + links + nav) as u64 + upper.map_or(0, bytes)
     }
 
+    /// Whether searches read copies.
+    #[must_use]
+    pub fn is_resident(&self) -> bool {
+        self.resident.get().is_some()
+    }
+
     /// Copies codes, links and navigation codes. Takes as long as reading them.
     ///
     /// # Errors
