@@ -67,7 +67,8 @@ fn hits_are_the_same_from_the_map_and_from_copies_through_writes() {
         assert!(expected.iter().all(|hits| hits.len() == 10));
         for residency in [Residency::Resident, Residency::Auto, Residency::Mapped] {
             db.set_residency(residency);
-            // The copies come at some time while these run.
+            // The copies come at some time while these run; that they come is tested where they
+            // are made.
             for _ in 0..4 {
                 assert_eq!(found(&docs, &queries), expected, "{residency:?}");
             }

@@ -54,6 +54,9 @@ struct State {
     waiting: VecDeque<(u32, Weak<View>)>,
     /// Whether a thread is copying: one at a time, whatever happens meanwhile.
     copying: bool,
+    /// The last that was started.
+    #[cfg(test)]
+    thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl State {
@@ -121,8 +124,13 @@ impl Residents {
         let residents = Arc::clone(self);
         let work = move || residents.copy_in_background(available_memory);
         let name = "portolan-resident".to_owned();
+        let thread = std::thread::Builder::new().name(name).spawn(work);
         // Without a thread, searches go on in place, until the next view tries it again.
-        state.copying = std::thread::Builder::new().name(name).spawn(work).is_ok();
+        state.copying = thread.is_ok();
+        #[cfg(test)]
+        {
+            state.thread = thread.ok();
+        }
     }
 
     /// Copies all that waits, and what comes to wait meanwhile.
@@ -238,3 +246,6 @@ impl Collection {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;
