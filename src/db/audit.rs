@@ -84,7 +84,7 @@ impl Collection {
     fn sample(&self, samples: usize) -> Result<(Vec<Sample>, u64)> {
         let snapshot = self.inner.snapshot()?;
         let view = self.view(snapshot.as_ref())?;
-        let unreachable = view.segments.iter().map(|of| u64::from(of.unreachable())).sum();
+        let unreachable = view.segments.iter().map(|of| of.unreachable().len() as u64).sum();
         let sealed = view
             .segments
             .iter()

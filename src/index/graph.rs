@@ -142,17 +142,17 @@ impl Graph {
         first..next.unwrap_or(rows).min(rows)
     }
 
-    /// How many base rows no chain of links leads to from the entry and the upper rows.
-    pub fn unreachable(&self) -> u32 {
+    /// The base rows that no chain of links leads to from any entry, ascending. It is told of the
+    /// links alone: a search starts at [`STARTS_MAX`] of the entries at most, which depend on its
+    /// query, and leaves off long before it has seen all that can be reached from there.
+    pub fn unreachable(&self) -> Vec<u32> {
         let len = self.base.len();
         let mut reached = vec![false; len as usize];
-        let mut count = 0;
         let mut waiting: Vec<u32> = Vec::new();
         let upper = (0..self.upper_rows()).filter_map(|row| self.upper.word(row, 0));
         let mut reach = |id: u32, waiting: &mut Vec<u32>| {
             if let Some(reached) = reached.get_mut(id as usize).filter(|reached| !**reached) {
                 *reached = true;
-                count += 1;
                 waiting.push(id);
             }
         };
@@ -160,7 +160,7 @@ impl Graph {
         while let Some(id) = waiting.pop() {
             words(self.base.0.row(id)).for_each(|link| reach(link, &mut waiting));
         }
-        len - count
+        (0..len).filter(|&id| !reached[id as usize]).collect()
     }
 
     /// A copy to grow another graph from: 128 bytes a row with 32 links.

@@ -254,11 +254,13 @@ impl Segment {
         self.slots.position_of(slot)
     }
 
-    /// How many rows of the graph no chain of links leads to; none without a graph. Costs a
-    /// look at every link.
+    /// The slots of the rows that no chain of links leads to from any entry of the graph,
+    /// ascending; none without a graph. Searches start at a few of the entries, so that a row that
+    /// can be reached may still be found by none. Costs a look at every link.
     #[must_use]
-    pub fn unreachable(&self) -> u32 {
-        self.graph.as_ref().map_or(0, Graph::unreachable)
+    pub fn unreachable(&self) -> Vec<u32> {
+        let positions = self.graph.as_ref().map_or_else(Vec::new, Graph::unreachable);
+        positions.into_iter().filter_map(|position| self.slot(position)).collect()
     }
 
     /// The graph, for another segment to grow from; 128 bytes a row.

@@ -17,6 +17,7 @@ use crate::vectors::{Encoding, Metric, Originals, PreparedQuery, Rows};
 
 mod grow;
 mod lines;
+mod reach;
 mod steps;
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
