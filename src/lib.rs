@@ -68,8 +68,8 @@ pub use db::{
     Committed, Compacted, Counted, Damage, DamagedPart, Database, DatabaseInfo, DatabaseOptions,
     DeclaredField, Found, Hit, Hits, IndexFields, Maintain, Maintained, Maintenance,
     MaintenanceOutcome, MaxSim, Origin, Page, ReaderInfo, RecallPoint, Repaired, Residency, Scan,
-    Search, SearchBatch, SearchReport, SpaceInfo, SparseSearch, TextSearch, VectorField,
-    VectorFieldInfo, Verified,
+    Search, SearchBatch, SearchReport, SpaceInfo, SparseSearch, TextSearch, VectorAudit,
+    VectorField, VectorFieldInfo, Verified,
 };
 pub use db::{
     Cursor, Dense, Explanation, Facet, FacetCounts, FacetValue, FieldHighlight, Find, FindReport,

@@ -138,7 +138,7 @@ fn a_cut_lasts_through_folds_growth_compaction_and_both_readers() {
     check(&db, &docs);
     put(&docs, &stored, 1_500..1_900);
     check(&db, &docs);
-    assert!(docs.audit(100).unwrap().recall > 0.95);
+    assert!(docs.audit(100).unwrap().vectors.recall.unwrap() > 0.95);
     let before: Vec<_> =
         queries.iter().map(|query| docs.search(query).run().unwrap().hits).collect();
     assert!(docs.make_resident().unwrap() > 0);

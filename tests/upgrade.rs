@@ -103,15 +103,23 @@ fn an_audit_counts_what_searches_find_and_what_no_link_leads_to() {
     let db = Database::open(copy(folder.path())).unwrap();
     let collection = db.collection("bench").unwrap();
     let audit = collection.audit(100).unwrap();
+    assert!(audit.named_vectors.is_empty());
+    let audit = audit.vectors;
     assert_eq!((audit.samples, audit.unreachable), (100, 0));
-    assert!(audit.recall > 0.97);
-    assert!(audit.interval.0 < audit.recall && audit.recall <= audit.interval.1);
-    let all = collection.audit_at(1_000, 400).unwrap();
-    assert_eq!((all.samples, all.recall), (400, 1.0));
+    let recall = audit.recall.unwrap();
+    assert!(recall > 0.97);
+    assert!(audit.interval.0 < recall && recall <= audit.interval.1);
+    let all = collection.audit_at(1_000, 400).unwrap().vectors;
+    assert_eq!((all.samples, all.recall), (400, Some(1.0)));
     let empty =
         db.create_collection("empty", portolan::CollectionOptions::new(3, portolan::Metric::L2));
-    let none = empty.unwrap().audit(5).unwrap();
-    assert_eq!((none.samples, none.interval), (0, (0.0, 1.0)));
+    let empty = empty.unwrap();
+    let none = empty.audit(5).unwrap().vectors;
+    assert_eq!((none.samples, none.recall, none.interval), (0, None, (0.0, 1.0)));
+    // A single vector has no neighbors that could be missed.
+    empty.upsert(Record::new(1).vector([1.0, 0.0, 0.0])).unwrap();
+    let one = empty.audit(5).unwrap().vectors;
+    assert_eq!((one.samples, one.recall, one.interval), (1, None, (0.0, 1.0)));
 }
 
 #[test]

@@ -50,7 +50,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-pub use audit::Audit;
+pub use audit::{Audit, VectorAudit};
 pub use batch::{Batch, Committed, MaintenanceOutcome};
 pub use cache::{CacheInfo, CacheOptions};
 pub use check::{CollectionInfo, DatabaseInfo, ReaderInfo, RecallPoint, SpaceInfo};

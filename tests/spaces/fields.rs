@@ -299,3 +299,27 @@ fn matrices_read_back_as_their_codec_keeps_them() {
         }
     }
 }
+
+#[test]
+fn an_audit_measures_each_field_of_vectors_and_of_matrices_by_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_db, docs) = manual(&dir);
+    fill(&docs, 0..400);
+    docs.maintain().graph_min_rows(0).run().expect("folds");
+    let audit = docs.audit(50).expect("measures");
+    // No record has a default vector, and a search by sparse vectors is exact.
+    assert_eq!((audit.vectors.samples, audit.vectors.recall), (0, None));
+    assert_eq!(audit.named_vectors.keys().collect::<Vec<_>>(), ["image", "tokens"]);
+    for (name, field) in &audit.named_vectors {
+        assert_eq!((field.samples, field.unreachable), (50, 0), "{name}");
+        let recall = field.recall.expect("neighbors");
+        assert!(recall > 0.9, "{name}: {field:?}");
+        assert!(field.interval.0 <= recall && recall <= field.interval.1, "{name}: {field:?}");
+    }
+    // Vectors that are not sealed yet are sampled, those of deleted records are not.
+    fill(&docs, 400..440);
+    docs.delete(7_i64).expect("commits");
+    assert_eq!(docs.audit(1_000).expect("measures").named_vectors["image"].samples, 439);
+    assert!(docs.remove_vector_field("image").expect("removes"));
+    assert!(!docs.audit(1).expect("measures").named_vectors.contains_key("image"));
+}

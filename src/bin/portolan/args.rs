@@ -120,7 +120,7 @@ Filters:
 pub struct VerifyArgs {
     #[command(flatten)]
     pub file: FileArgs,
-    /// Also searches for N stored vectors of each collection and compares with exact search
+    /// Also searches for N stored vectors of each vector field and compares with exact search
     #[arg(long, value_name = "N", value_parser = count)]
     pub recall: Option<usize>,
 }

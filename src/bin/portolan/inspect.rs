@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use portolan::{
     Collection, CollectionInfo, Database, DatabaseOptions, DeclaredField, IndexFields, Originals,
-    Roles, VectorFieldInfo,
+    Roles, VectorAudit, VectorFieldInfo,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -323,6 +323,7 @@ struct Checked {
     records: u64,
     unsealed: u64,
     extent_bytes: u64,
+    /// Of each collection the default vectors, then its named fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     audits: Vec<Audited>,
 }
@@ -330,8 +331,11 @@ struct Checked {
 #[derive(Serialize)]
 struct Audited {
     collection: String,
+    /// None of the default vectors.
+    field: Option<String>,
     samples: u64,
-    recall: f64,
+    /// None where there was nothing to find.
+    recall: Option<f64>,
     recall_low: f64,
     recall_high: f64,
     unreachable: u64,
@@ -349,38 +353,66 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<()> {
         None => Vec::new(),
     };
     let (records, unsealed, extent_bytes) = (read.records, read.unsealed, read.extent_bytes);
-    out.result(&Checked { ok: true, records, unsealed, extent_bytes, audits }, |checked| {
-        let mut text = format!(
-            "ok: {records} records, {unsealed} unsealed vectors and {} of sealed vectors and \
-             graphs read, every checksum is right",
-            bytes(extent_bytes)
-        );
-        for of in &checked.audits {
-            text.push_str(&format!(
-                "\n{}: recall@10 {:.4} over {} stored vectors ({:.4} to {:.4} with 95 % \
-                 confidence), {} rows that no link leads to",
-                of.collection, of.recall, of.samples, of.recall_low, of.recall_high, of.unreachable
-            ));
-        }
-        text
-    })
+    out.result(&Checked { ok: true, records, unsealed, extent_bytes, audits }, checked_text)
+}
+
+fn checked_text(checked: &Checked) -> String {
+    let mut text = format!(
+        "ok: {} records, {} unsealed vectors and {} of sealed vectors and graphs read, every \
+         checksum is right",
+        checked.records,
+        checked.unsealed,
+        bytes(checked.extent_bytes)
+    );
+    for of in &checked.audits {
+        text.push('\n');
+        text.push_str(&audit_text(of));
+    }
+    text
+}
+
+fn audit_text(of: &Audited) -> String {
+    let name = match &of.field {
+        Some(field) => format!("{}, field {field}", of.collection),
+        None => of.collection.clone(),
+    };
+    let recall = match of.recall {
+        Some(recall) => format!(
+            "recall@10 {recall:.4} over {} stored vectors ({:.4} to {:.4} with 95 % confidence)",
+            of.samples, of.recall_low, of.recall_high
+        ),
+        None => "no vectors to compare".to_owned(),
+    };
+    let links = match of.unreachable {
+        0 => "links lead to all".to_owned(),
+        count => format!("no link leads to {count}"),
+    };
+    format!("{}: {recall}, {links}", printable(&name))
 }
 
 fn audits(db: &Database, samples: usize) -> Result<Vec<Audited>> {
     let mut audits = Vec::new();
     for collection in db.collections()? {
         let audit = db.collection(&collection)?.audit(samples)?;
-        let (recall_low, recall_high) = audit.interval;
-        audits.push(Audited {
-            collection,
-            samples: audit.samples,
-            recall: audit.recall,
-            recall_low,
-            recall_high,
-            unreachable: audit.unreachable,
-        });
+        audits.push(audited(&collection, None, &audit.vectors));
+        for (field, of) in &audit.named_vectors {
+            audits.push(audited(&collection, Some(field), of));
+        }
     }
     Ok(audits)
+}
+
+fn audited(collection: &str, field: Option<&String>, of: &VectorAudit) -> Audited {
+    let (recall_low, recall_high) = of.interval;
+    Audited {
+        collection: collection.to_owned(),
+        field: field.cloned(),
+        samples: of.samples,
+        recall: of.recall,
+        recall_low,
+        recall_high,
+        unreachable: of.unreachable,
+    }
 }
 
 #[derive(Serialize)]
