@@ -120,7 +120,8 @@ Filters:
 pub struct VerifyArgs {
     #[command(flatten)]
     pub file: FileArgs,
-    /// Also searches for N stored vectors of each vector field and compares with exact search
+    /// Also searches for N stored vectors of each vector field, compares with exact search, and
+    /// fails if no link of a graph leads to some vector
     #[arg(long, value_name = "N", value_parser = count)]
     pub recall: Option<usize>,
 }

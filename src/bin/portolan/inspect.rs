@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::{CompactArgs, FileArgs, VerifyArgs};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::open;
 use crate::output::{Output, bytes, dimensions_text, printable};
 use crate::repair;
@@ -319,6 +319,7 @@ fn indexed_text(of: &Indexed) -> String {
 
 #[derive(Serialize)]
 struct Checked {
+    /// Whether nothing is wrong: neither with the file nor, where that was looked at, with links.
     ok: bool,
     records: u64,
     unsealed: u64,
@@ -341,7 +342,8 @@ struct Audited {
     unreachable: u64,
 }
 
-/// Reads everything; damage is a failure. With `--recall`, measures search as well.
+/// Reads everything; damage is a failure. With `--recall`, measures search as well: a low recall is
+/// told, and vectors that no link leads to are a failure.
 pub fn verify(args: &VerifyArgs, out: &Output) -> Result<()> {
     let checked = open::read(&args.file.db).and_then(|db| Ok((db.verify()?, db)));
     let (read, db) = match checked {
@@ -352,13 +354,25 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<()> {
         Some(samples) => audits(&db, samples)?,
         None => Vec::new(),
     };
+    let lost: u64 = audits.iter().map(|of| of.unreachable).sum();
     let (records, unsealed, extent_bytes) = (read.records, read.unsealed, read.extent_bytes);
-    out.result(&Checked { ok: true, records, unsealed, extent_bytes, audits }, checked_text)
+    let checked = Checked { ok: lost == 0, records, unsealed, extent_bytes, audits };
+    out.result(&checked, checked_text)?;
+    if lost == 0 {
+        return Ok(());
+    }
+    // Nothing less does: a fold, and so `compact`, keeps the links of a graph that it can keep.
+    let path = args.file.db.display();
+    Err(Failure::new(format!(
+        "{path}: no link leads to {lost} vectors, so that only scans find them; `portolan repair \
+         {path} NEW` builds graphs anew (which can leave out some of hundreds of equal vectors)"
+    )))
 }
 
 fn checked_text(checked: &Checked) -> String {
+    let ok = if checked.ok { "ok: " } else { "" };
     let mut text = format!(
-        "ok: {} records, {} unsealed vectors and {} of sealed vectors and graphs read, every \
+        "{ok}{} records, {} unsealed vectors and {} of sealed vectors and graphs read, every \
          checksum is right",
         checked.records,
         checked.unsealed,
