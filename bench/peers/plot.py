@@ -12,11 +12,12 @@ from typing import Any
 from points import front
 
 OWN = "portolan"
+OWN_LINES = {OWN: "-", "portolan-one-by-one": "--", "portolan-mapped": "-."}
 RECALL_MIN = 0.85
 # A recall of 1 lies at this place of the axis.
 RECALL_MAX = 0.9999
 TICKS = (0.85, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
-MARKS = "osD^v<>pXPh*8d"
+MARKS = "osD^v<>pXPh*8dH"
 
 
 def file_name(name: str) -> str:
@@ -30,12 +31,11 @@ def place(recall: float) -> float:
 
 
 def draw_line(axes: Any, system: dict[str, Any], number: int) -> None:
-    """The front of one system; portolan's lines are black, the one with batches is bold."""
+    """The front of one system; portolan's lines are black, that of its first entry bold."""
     points = [at for at in front(system["points"]) if at["recall"] >= RECALL_MIN]
-    is_own = system["entry"].startswith(OWN)
     style: dict[str, Any] = {"linewidth": 1.2, "markersize": 3.5}
-    if is_own:
-        style |= {"color": "black", "linestyle": "-" if system["entry"] == OWN else "--"}
+    if system["entry"] in OWN_LINES:
+        style |= {"color": "black", "linestyle": OWN_LINES[system["entry"]]}
     else:
         style |= {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else ":"}
     if system["entry"] == OWN:

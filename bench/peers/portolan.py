@@ -14,8 +14,18 @@ from typing import Any
 
 from memory import rusage_mib
 
-NAMES = {"portolan": True, "portolan-one-by-one": False}
-LABELS = {"portolan": "portolan", "portolan-one-by-one": "portolan, one by one"}
+# The flags that each entry searches with. Resident is as the other libraries search, from memory of
+# its own; mapped is in place from the file, as an application does unless it asks for more.
+NAMES = {
+    "portolan": ["--resident", "--batch"],
+    "portolan-one-by-one": ["--resident"],
+    "portolan-mapped": ["--batch"],
+}
+LABELS = {
+    "portolan": "portolan",
+    "portolan-one-by-one": "portolan, one by one",
+    "portolan-mapped": "portolan, mapped",
+}
 
 
 class CommandFailed(Exception):
@@ -37,7 +47,7 @@ def run_command(command: list[str]) -> tuple[list[dict[str, Any]], float]:
 class PortolanSession:
     """Answers the same requests as a session of a peer does.
 
-    The entry that searches one by one measures the file that the entry with batches built.
+    All entries measure the file that the first of them built.
     """
 
     def __init__(self, request: dict[str, Any]) -> None:
@@ -79,9 +89,8 @@ class PortolanSession:
 
     def measure(self) -> list[dict[str, Any]]:
         """One round: every ef on the file as it is."""
-        # As the other libraries, from memory of its own and not from the file.
-        flags = ["--reuse", "--resident"] + ["--batch"] * NAMES[self.request["entry"]]
-        lines, _ = run_command(self.command(self.request["efs"], *flags))
+        flags = NAMES[self.request["entry"]]
+        lines, _ = run_command(self.command(self.request["efs"], "--reuse", *flags))
         points = [line for line in lines if "ef" in line]
         return [
             {"setting": f"ef {at['ef']}", "recall": at["recall"], "qps": at["qps"]}
