@@ -7,7 +7,7 @@ use super::pool::Scored;
 use super::scan::{scan, scan_copy};
 use super::scratch::Scratch;
 use super::segment::Segment;
-use super::walk::{Scorer, Stop, score_rows, walk_until};
+use super::walk::{Scorer, Stop, WIDTH, score_rows, walk_until};
 use super::{Passing, SearchParams};
 use crate::kernels::nav::LINE;
 use crate::kernels::{Level, NavQuery, level, prefetch};
@@ -216,6 +216,17 @@ impl Scorer for NavScorer<'_> {
         match self.whole {
             Some(lines) => self.query.score_ids(self.level, lines, ids, out),
             None => score_rows(self, ids.iter().copied(), out),
+        }
+    }
+
+    fn score_run(&self, first: u32, out: &mut [f32]) {
+        let len = out.len().min(WIDTH);
+        match self.rows.run(first, len).filter(|_| self.rows.stride() == self.query.row_bytes()) {
+            Some(run) => {
+                let places = std::array::from_fn::<u32, WIDTH, _>(|place| place as u32);
+                self.query.score_ids(self.level, run.as_chunks().0, &places[..len], out);
+            }
+            None => score_rows(self, first.., out),
         }
     }
 

@@ -13,6 +13,9 @@ const BLOCK: usize = 16;
 
 /// Offers all positions that pass.
 pub fn scan<S: Scorer>(scorer: &S, passing: &Passing, top: &mut TopK) {
+    if most_pass(passing) {
+        return scan_runs(scorer, passing, top);
+    }
     let (mut batches, mut now) = ([Batch::new(), Batch::new()], 0);
     passing.for_each(|position| {
         let row = scorer.row(position);
@@ -25,6 +28,26 @@ pub fn scan<S: Scorer>(scorer: &S, passing: &Passing, top: &mut TopK) {
     });
     for mut batch in batches {
         batch.score(scorer, |scored| top.push(scored.id, scored.score));
+    }
+}
+
+/// Whether so many pass that scoring all rows where they lie is cheaper than finding those that do.
+fn most_pass(passing: &Passing) -> bool {
+    passing.count() / 2 >= passing.len() - passing.count()
+}
+
+/// Scores all positions, one run after another, and offers those that pass.
+fn scan_runs<S: Scorer>(scorer: &S, passing: &Passing, top: &mut TopK) {
+    let (len, is_all) = (passing.len(), passing.is_all());
+    let mut scores = [0.0; WIDTH];
+    for first in (0..len).step_by(WIDTH) {
+        let scores = &mut scores[..(len - first).min(WIDTH as u32) as usize];
+        scorer.score_run(first, scores);
+        for (id, &score) in (first..).zip(&*scores) {
+            if !top.refuses(score) && (is_all || passing.contains(id)) {
+                top.push(id, score);
+            }
+        }
     }
 }
 

@@ -44,11 +44,17 @@ pub trait Scorer {
 
 /// The scores of ids, row by row.
 #[inline]
-pub fn score_rows<S: Scorer + ?Sized>(scorer: &S, ids: impl Iterator<Item = u32>, out: &mut [f32]) {
-    let mut rows = [&[][..]; WIDTH];
-    let count = out.len().min(WIDTH);
-    rows[..count].iter_mut().zip(ids).for_each(|(row, id)| *row = scorer.row(id));
-    scorer.score_all(&rows[..count], out);
+pub fn score_rows<S: Scorer + ?Sized>(
+    scorer: &S,
+    mut ids: impl Iterator<Item = u32>,
+    out: &mut [f32],
+) {
+    for out in out.chunks_mut(GROUP) {
+        let mut rows = [&[][..]; GROUP];
+        let rows = &mut rows[..out.len()];
+        rows.iter_mut().zip(&mut ids).for_each(|(row, id)| *row = scorer.row(id));
+        scorer.score_all(rows, out);
+    }
 }
 
 /// When a walk may end before its pool is expanded: when the next candidate is further from the
