@@ -202,7 +202,7 @@ impl Database {
     ///
     /// # Errors
     /// [`StorageError::InUse`] if a read-write handle has it open; [`StorageError::NotFound`];
-    /// damaged or foreign files.
+    /// [`StorageError::AddressSpace`] if there is no room for all of it; damaged or foreign files.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
         DatabaseOptions::new().open_read_only(path)
     }

@@ -13,6 +13,7 @@ use super::gate::Gate;
 use super::lock::{FileLocks, WriterGuard, WriterPolicy};
 use super::readers::LockFile;
 use super::snapshot::LmdbSnapshot;
+use super::source::map_failed;
 use super::write::{WriteTxn, Writer};
 use super::{
     PageUse, Reader, Snapshot, StorageError, Store, Table, Verify, fresh, reader, schema, whole,
@@ -94,7 +95,11 @@ impl LmdbStore {
             open.flags(EnvFlags::NO_SUB_DIR);
             open.open(path)
         };
-        let env = env.map_err(|error| translate(error, "open", path))?;
+        let failed = |error| match error {
+            heed::Error::Io(source) => map_failed(source, "open", path, map_bytes),
+            error => translate(error, "open", path),
+        };
+        let env = env.map_err(failed).inspect_err(|_| locks.remove_side_files())?;
         let locked = || locks.write(WriterPolicy::Wait);
         let tables = match open_tables(&env).map_err(|error| translate(error, "open", path))? {
             Some(tables) => tables,
@@ -196,6 +201,24 @@ impl LmdbStore {
         Err(StorageError::AddressSpace { wanted: now.saturating_add(GROW_LEAST) })
     }
 
+    /// Makes the map at least as large as another process has made the file. Without room for that
+    /// the old map stays, and a later call tries again. The caller keeps writers out and holds no
+    /// transaction.
+    pub(super) fn adopt_size(&self) -> Result<(), StorageError> {
+        let mut doubled = (self.env()?.info().map_size as u64).max(MAP_STEP);
+        let least = self.file_bytes();
+        while doubled < least {
+            doubled = doubled.saturating_mul(2);
+        }
+        for wanted in [doubled.min(self.map_bytes_max).max(least), least] {
+            let wanted = wanted.next_multiple_of(MAP_STEP);
+            if has_room(wanted) {
+                return self.resize(wanted);
+            }
+        }
+        Err(StorageError::AddressSpace { wanted: least })
+    }
+
     /// Gives the file the length that its meta counts: LMDB does not write pages that were taken
     /// and freed in one transaction. The caller holds the writer lock and has just committed.
     pub(super) fn extend_to_last_page(&self) {
@@ -209,9 +232,10 @@ impl LmdbStore {
         }
     }
 
-    /// Sets the size of the map; 0 adopts what another process made of it. Waits until every
-    /// snapshot and view of this process is gone: the map moves. The caller keeps writers out.
-    pub(super) fn resize(&self, bytes: u64) -> Result<(), StorageError> {
+    /// Sets the size of the map, which LMDB makes no smaller than what is committed. Waits until
+    /// every snapshot and view of this process is gone: the map moves. The caller keeps writers
+    /// out.
+    fn resize(&self, bytes: u64) -> Result<(), StorageError> {
         let bytes = to_usize(bytes)?;
         let _closed = self.gate.close();
         #[expect(unsafe_code, reason = "the map moves")]
@@ -401,7 +425,7 @@ impl Store for LmdbStore {
                 Err(heed::Error::Mdb(MdbError::MapResized)) => {
                     drop(ticket);
                     let _paused = self.locks.pause_writers()?;
-                    self.resize(0)?;
+                    self.adopt_size()?;
                 }
                 Err(heed::Error::Mdb(MdbError::ReadersFull)) if !cleared => {
                     // Slots of readers that were killed; a live one is never taken.

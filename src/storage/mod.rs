@@ -263,8 +263,9 @@ pub enum StorageError {
         /// What LMDB says.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// There is no room in the address space for a larger map. The file is as it was and can
-    /// be read and written on while its changes fit.
+    /// There is no room in the address space for the map of a file that is opened, or for the
+    /// larger map that a write needs, or that another process has made of the file. The file is as
+    /// it was. After a write that failed so it can be read, and written on while its changes fit.
     #[error("no address space for a map of {wanted} bytes: raise the limit of the process")]
     AddressSpace {
         /// Bytes of the map that was wanted.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use memmap2::Mmap;
 
 use super::pages::{Meta, NodeValue, PageError, Pages, Tree, newest_meta};
-use super::source::{Source, map_file};
+use super::source::{Source, map_database};
 use super::validate::validate;
 use super::whole::{newest_whole_meta, whole_metas};
 use super::{
@@ -20,7 +20,8 @@ use super::{
 /// An empty file passes: it is a database that was never written to; so does one without tables.
 ///
 /// # Errors
-/// [`StorageError::Page`], [`StorageError::Format`], [`StorageError::Io`].
+/// [`StorageError::Page`], [`StorageError::Format`], [`StorageError::AddressSpace`],
+/// [`StorageError::Io`].
 pub(super) fn validate_file(path: &Path) -> Result<(), StorageError> {
     let Some(map) = mapped(path)? else { return Ok(()) };
     let page = |error| StorageError::of_page(error, path);
@@ -51,7 +52,7 @@ fn mapped(path: &Path) -> Result<Option<Mmap>, StorageError> {
     if file.metadata().map_err(io)?.len() == 0 {
         return Ok(None);
     }
-    map_file(&file).map(Some).map_err(io)
+    map_database(&file, "read", path).map(Some)
 }
 
 /// A file opened for reading only.

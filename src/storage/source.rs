@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memmap2::Mmap;
 
+use super::env::io_error;
 use super::pages::PageError;
 use super::{Entries, SharedEntries, StorageError, lock};
 
@@ -26,6 +27,34 @@ pub(crate) fn map_file(file: &File) -> std::io::Result<Mmap> {
     unsafe { Mmap::map(file) }
 }
 
+/// As [`map_file`], of a database.
+///
+/// # Errors
+/// Those of [`map_failed`].
+pub(super) fn map_database(
+    file: &File,
+    action: &'static str,
+    path: &Path,
+) -> Result<Mmap, StorageError> {
+    map_file(file).map_err(|source| {
+        let wanted = file.metadata().map_or(0, |meta| meta.len());
+        map_failed(source, action, path, wanted)
+    })
+}
+
+/// Why there is no map of `wanted` bytes: [`StorageError::AddressSpace`] if they do not fit.
+pub(super) fn map_failed(
+    source: std::io::Error,
+    action: &'static str,
+    path: &Path,
+    wanted: u64,
+) -> StorageError {
+    match source.kind() {
+        std::io::ErrorKind::OutOfMemory => StorageError::AddressSpace { wanted },
+        _ => io_error(source, action, path),
+    }
+}
+
 /// All bytes of a file.
 pub(super) enum Source {
     Map(Mmap),
@@ -36,7 +65,7 @@ impl Source {
     /// Maps a file that nobody has open for writing.
     ///
     /// # Errors
-    /// Not found, in use, empty.
+    /// Not found, in use, empty; no address space for all of it.
     pub(super) fn open(path: &Path) -> Result<Self, StorageError> {
         let io = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::NotFound => StorageError::NotFound { path: path.to_owned() },
@@ -52,7 +81,7 @@ impl Source {
         if file.metadata().map_err(io)?.len() == 0 {
             return Err(PageError::TooShort { found: 0 }.into());
         }
-        Ok(Self::Map(map_file(&file).map_err(io)?))
+        Ok(Self::Map(map_database(&file, "open", path)?))
     }
 
     /// Where a part of the bytes stands; nowhere for a slice of something else.

@@ -11,7 +11,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::pages::{Meta, NodeValue, PageError, Pages, Tree, both_metas, newest_meta};
-use super::source::map_file;
+use super::source::map_database;
 use super::{StorageError, fresh};
 
 /// Bytes that hold both metas at the largest page size.
@@ -38,7 +38,7 @@ pub(super) fn check_metas(path: &Path) -> Result<Option<u64>, StorageError> {
         }
         // A short file may be whole; but what another process commits while the trees are walked
         // looks like damage.
-        let map = map_file(&file).map_err(io)?;
+        let map = map_database(&file, "read the head of", path)?;
         match newest_whole_meta(&map) {
             Ok(meta) => return Ok(Some(meta.version)),
             Err(error) => match read_meta(&file, path)? {

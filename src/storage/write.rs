@@ -67,7 +67,7 @@ impl<'s> Writer<'s> {
         loop {
             let txn = match store.env()?.write_txn() {
                 Err(heed::Error::Mdb(MdbError::MapResized)) => {
-                    store.resize(0)?;
+                    store.adopt_size()?;
                     continue;
                 }
                 begun => begun.map_err(|error| store.translate(error, "write"))?,
