@@ -4,6 +4,9 @@
 #[path = "common/mod.rs"]
 mod common;
 
+#[cfg(target_os = "linux")]
+#[path = "refusals/address_space.rs"]
+mod address_space;
 #[path = "refusals/content.rs"]
 mod content;
 #[path = "refusals/files.rs"]
