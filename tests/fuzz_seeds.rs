@@ -65,6 +65,14 @@ fn pages(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/pages").join(name)
 }
 
+/// Bytes of an input of a repair, at most; as in its target.
+const REPAIRED_BYTES_MAX: u64 = 48 << 10;
+
+/// Where repairs begin with a copy of a seed that is for others.
+fn repaired(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/repair").join(name)
+}
+
 /// Some records, so that there are branches in pages of 512 bytes; in larger ones a few.
 fn write_pages(path: &Path, page_bytes: usize) {
     let dir = tempfile::tempdir().unwrap();
@@ -98,6 +106,24 @@ fn the_seeds_of_pages_open_whole() {
         let bytes = std::fs::metadata(&path).unwrap().len();
         assert!(bytes <= 64 << 10 && bytes.is_multiple_of(page_bytes as u64), "{bytes}");
         assert_eq!(db.collections().unwrap().len(), usize::from(page_bytes < 16_384));
+        if bytes <= REPAIRED_BYTES_MAX {
+            if std::env::var_os("PORTOLAN_WRITE_SEEDS").is_some() {
+                std::fs::copy(&path, repaired(name)).unwrap();
+            }
+            let (copy, seed) = (std::fs::read(repaired(name)), std::fs::read(&path));
+            assert!(copy.unwrap() == seed.unwrap(), "{name} of repairs is another");
+        }
+    }
+}
+
+#[test]
+fn the_seeds_of_repairs_have_vectors_and_are_small() {
+    for name in ["seed-delta", "seed-leading"] {
+        let bytes = std::fs::read(repaired(name)).unwrap();
+        assert!(bytes.len() as u64 <= REPAIRED_BYTES_MAX, "{name}: {} bytes", bytes.len());
+        assert!(bytes == std::fs::read(seed().with_file_name(name)).unwrap(), "{name} is another");
+        // An extent of codes.
+        assert!(bytes.windows(8).any(|of| of == b"PTLX\x01\0\x02\0"), "{name}");
     }
 }
 

@@ -85,6 +85,12 @@ impl ScratchFile {
         &self.path
     }
 
+    /// The path, without any file: for what makes one.
+    pub fn free(&self) -> &Path {
+        self.remove();
+        &self.path
+    }
+
     fn remove(&self) {
         // Absent before the first fill.
         let _ = std::fs::remove_file(&self.path);
