@@ -14,7 +14,7 @@ use super::nav::{NavCodes, NavRows};
 use super::neighbors::candidates;
 use super::params::{BuildParams, GraphHeader, GraphParams, Progress};
 use super::partition::leaves;
-use super::reach::repair;
+use super::reach::{lead_to_all, repair};
 use super::refine::Refine;
 use super::select::Selection;
 use super::selected::Selected;
@@ -69,9 +69,13 @@ pub fn build(
     let forward = refine.run(&all, &|done| report.within(0.25, 0.85, done, total))?;
     drop(first);
     let mut base = connect(&space, forward);
-    repair(&mut base, start);
+    let is_whole = repair(&mut base, start);
     let known = some_entries(&all, params.seed);
     let entries = all_entries((&space, nav.as_ref()), &base, known, &all, &report)?;
+    if !is_whole {
+        // Only now: an entry needs no link, nor does what it leads to.
+        lead_to_all(&mut base, start, &entries);
+    }
     let at = |place: u32| order[place as usize];
     let (start, entries) = (at(start), entries.into_iter().map(at).collect());
     let base = base.renumbered(&order);

@@ -18,7 +18,7 @@ use super::layer::Layer;
 use super::nav::{Basis, NavCodes};
 use super::params::{BuildParams, Progress};
 use super::pool::Scored;
-use super::reach::repair;
+use super::reach::{lead_to_all, repair};
 use super::refine::Refine;
 use super::select::Selection;
 use super::selected::BATCH;
@@ -162,7 +162,10 @@ pub fn grow(
         let forward = refine.run(&fresh, &|done| report.within(0.35, 0.8, done, len))?;
         attach(&space, &mut layer, &fresh, forward);
     }
-    repair(&mut layer, start);
+    let is_whole = repair(&mut layer, start);
     let entries = all_entries((&space, nav.as_ref()), &layer, known, &fresh, &report)?;
+    if !is_whole {
+        lead_to_all(&mut layer, start, &entries);
+    }
     assemble((&space, nav), layer, (start, entries), (params, &report))
 }

@@ -320,6 +320,7 @@ fn identical_vectors_are_found_by_slot_order_and_fill_any_k() {
     let vectors = vec![vec![0.5_f32; 8]; 700];
     let encoding = Encoding::new(8, Metric::Cosine, Originals::F16).unwrap();
     let segment = segment_of(&vectors, encoding, 1, 0);
+    assert!(segment.unreachable().is_empty());
     let query = PreparedQuery::new(&encoding, &[0.5; 8]).unwrap();
     for k in [1, 10, 300, 700, 1_000] {
         for params in [SearchParams::new(k, 16), SearchParams::exact(k)] {

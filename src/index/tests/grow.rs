@@ -127,6 +127,7 @@ fn graphs_with_the_fewest_and_the_most_links_build_and_grow_alike_on_one_thread_
         };
         assert!(bytes(&one) == bytes(&four), "{metric} {m}");
         let segment = open_image(one).unwrap();
+        assert!(segment.unreachable().is_empty(), "{metric} {m}");
         let recall = recall(&segment, &vectors[..60], 200, Allow::All);
         let least = if m == 2 { 0.5 } else { 0.99 };
         assert!(recall >= least, "{metric} {m}: {recall}");
@@ -193,6 +194,35 @@ fn places_that_do_not_fit_lead_to_a_graph_built_anew() {
     }
 }
 
+#[test]
+fn links_lead_to_each_of_400_equal_vectors_in_any_graph_on_one_thread_and_on_four() {
+    // Their rows are full of links to the first of them, each of which has one last link.
+    let mut vectors = clustered(1_400, 16, 29);
+    for at in (1_usize..1_400).filter(|at| at % 7 < 2) {
+        vectors[at] = vectors[0].clone();
+    }
+    let all: Vec<u32> = (0..1_400).collect();
+    // 200 of them come to 200, or to 120 that are left of 150.
+    let changes = [Change { before: all[..700].to_vec(), after: all.clone() }, churn(1_400)];
+    for metric in METRICS {
+        let encoding = Encoding::new(16, metric, Originals::None).unwrap();
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let grown = |change| grown(&vectors, encoding, change);
+            let anew = || build(&vectors, encoding, &all, None, None);
+            pool.install(|| [anew(), grown(&changes[0]), grown(&changes[1])])
+        };
+        for (one, four) in run(1).into_iter().zip(run(4)) {
+            let bytes = |image: &SegmentImage| -> Vec<Bytes> {
+                image.sections.iter().map(|section| section.bytes.clone()).collect()
+            };
+            assert!(bytes(&one) == bytes(&four), "{metric}");
+            let segment = open_image(one).unwrap();
+            assert!(segment.has_graph() && segment.unreachable().is_empty(), "{metric}");
+        }
+    }
+}
+
 /// Growing from a graph of random words must not fail, and must still find everything.
 #[test]
 fn a_damaged_graph_can_be_grown_from() {
@@ -220,6 +250,7 @@ fn a_damaged_graph_can_be_grown_from() {
         };
         let image = build(&vectors, encoding, &change.after, Some((graph, places(&change))), None);
         let segment = open_image(image).unwrap();
+        prop_assert!(segment.unreachable().is_empty());
         let query = PreparedQuery::new(&encoding, &vectors[399]).unwrap();
         let hits = segment.search(&query, &SearchParams::new(5, 6), Allow::All).unwrap();
         prop_assert_eq!(hits.len(), 5.min(change.after.len()));
