@@ -42,9 +42,9 @@ pub struct VectorAudit {
     /// enough. From 0 to 1 without a recall.
     pub interval: (f64, f64),
     /// Vectors in graphs that no chain of links leads to, those of deleted records left out: only
-    /// a scan finds them. [`Maintain::rebuild`](super::Maintain::rebuild), with the same
-    /// [`graph_min_rows`](super::Maintain::graph_min_rows) as before, builds a graph anew; among
-    /// hundreds of equal vectors it can leave some out again, of which any serves.
+    /// a scan finds them. A graph is written without such vectors: this tells of damage, or of a
+    /// file of an earlier development build. [`Maintain::rebuild`](super::Maintain::rebuild), with
+    /// the same [`graph_min_rows`](super::Maintain::graph_min_rows) as before, builds graphs anew.
     ///
     /// It is told of the links alone, from all entries of a graph. A search starts at a few of
     /// them and ends long before it has followed every link: that all vectors can be reached does

@@ -361,11 +361,12 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<()> {
     if lost == 0 {
         return Ok(());
     }
-    // Nothing less does: a fold, and so `compact`, keeps the links of a graph that it can keep.
+    // Nothing less is sure to: a fold, and so `compact`, keeps the links of a graph that it can
+    // keep, and the whole graph where there is nothing to fold.
     let path = args.file.db.display();
     Err(Failure::new(format!(
         "{path}: no link leads to {lost} vectors, so that only scans find them; `portolan repair \
-         {path} NEW` builds graphs anew (which can leave out some of hundreds of equal vectors)"
+         {path} NEW` builds graphs anew"
     )))
 }
 
