@@ -45,6 +45,7 @@ mod vector_field;
 mod verify;
 mod verify_spaces;
 mod view;
+mod views;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -95,7 +96,8 @@ use crate::storage::{
 use maintenance::Folding;
 use options::absolute;
 use vector_field::{check_count, check_field};
-use view::Views;
+use view::View;
+use views::Views;
 
 /// One file of collections. A cheap clone of one shared handle; `Send + Sync`.
 ///
@@ -121,7 +123,7 @@ pub struct Database {
 /// Field order: the store closes before the registration goes.
 struct Inner {
     store: StoreKind,
-    views: Arc<Views>,
+    views: Arc<Views<View>>,
     residents: Arc<Residents>,
     path: PathBuf,
     writer: WriterPolicy,

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use super::cache::{Cache, CacheOptions};
 use super::maintenance::Folding;
-use super::view::Views;
+use super::view::View;
+use super::views::Views;
 use super::{Database, Inner, Maintenance, StoreKind, maintenance, registry};
 use crate::error::Result;
 use crate::index::BUILD_MEMORY;
@@ -141,7 +142,7 @@ impl DatabaseOptions {
         };
         let inner = registry::open_once(&path, |registration| {
             let store = LmdbStore::open(&path, options)?;
-            let views = Arc::new(Views::default());
+            let views = Arc::new(Views::<View>::default());
             let cached = Arc::clone(&views);
             store.on_evict(Box::new(move || cached.clear()));
             let mut inner = self.inner(StoreKind::Lmdb(store), path.clone());

@@ -157,7 +157,10 @@ impl Collection {
         Ok(space.id == self.id || manifest.is_some())
     }
 
+    /// The view of a space at the snapshot's version.
     pub(super) fn view_of(&self, snapshot: &dyn Snapshot, space: Space) -> Result<Arc<View>> {
-        self.inner.views.get(self, space, snapshot)
+        let build = || View::build(self, space, snapshot);
+        let attend = |view: &Arc<View>| self.inner.residents.attend(space.id, view);
+        self.inner.views.get(space.id, snapshot.version(), build, attend)
     }
 }

@@ -1,9 +1,9 @@
 //! A view: everything vector search needs of one space of a collection at one version of the file,
 //! with the extents as slices of the map. Built when the version changes, shared by all searches
-//! after.
+//! after (see `views`).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
@@ -22,7 +22,6 @@ use crate::vectors::{Encoding, Originals, Rows};
 
 /// One space of a collection at one version.
 pub(super) struct View {
-    version: u64,
     pub(super) encoding: Encoding,
     pub(super) manifest: Manifest,
     pub(super) segments: Vec<Segment>,
@@ -51,7 +50,11 @@ impl DeltaRow {
 }
 
 impl View {
-    fn build(collection: &Collection, space: Space, snapshot: &dyn Snapshot) -> Result<Self> {
+    pub(super) fn build(
+        collection: &Collection,
+        space: Space,
+        snapshot: &dyn Snapshot,
+    ) -> Result<Self> {
         let manifest = collection.manifest_of(snapshot, space)?;
         let encoding = space.encoding;
         let mut segments = Vec::with_capacity(manifest.segments.len());
@@ -60,7 +63,6 @@ impl View {
             segments.push(open_segment(collection, space, snapshot, entry)?);
         }
         Ok(Self {
-            version: snapshot.version(),
             encoding,
             segments,
             dead: slot_sets::tombstones(snapshot, space.id)?,
@@ -207,45 +209,4 @@ fn read_delta(
         delta.push((slot, DeltaRow { sealed, code_bytes }));
     }
     Ok(delta)
-}
-
-/// The newest view of each space.
-#[derive(Default)]
-pub(super) struct Views {
-    views: Mutex<HashMap<u32, Arc<View>>>,
-}
-
-impl Views {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<View>>> {
-        self.views.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The view of a space of the collection at the snapshot's version.
-    pub(super) fn get(
-        &self,
-        collection: &Collection,
-        space: Space,
-        snapshot: &dyn Snapshot,
-    ) -> Result<Arc<View>> {
-        let mut views = self.lock();
-        // A view of an older version keeps pages alive that could be used again.
-        views.retain(|_, view| view.version >= snapshot.version());
-        let current = |view: &&Arc<View>| view.version == snapshot.version();
-        if let Some(view) = views.get(&space.id).filter(current) {
-            return Ok(Arc::clone(view));
-        }
-        // Built under the lock: the searches that wait here all need this very view.
-        let view = Arc::new(View::build(collection, space, snapshot)?);
-        let newest = views.get(&space.id).is_none_or(|held| held.version < view.version);
-        if newest {
-            collection.inner.residents.attend(space.id, &view);
-            views.insert(space.id, Arc::clone(&view));
-        }
-        Ok(view)
-    }
-
-    /// Drops all views, and with them the transactions that they keep alive.
-    pub(super) fn clear(&self) {
-        self.lock().clear();
-    }
 }
