@@ -24,6 +24,7 @@ mod options;
 mod origin;
 mod pending;
 mod publish;
+mod queue;
 mod registry;
 mod repair;
 mod repair_vectors;

@@ -1,8 +1,9 @@
 //! Where searches read the hot arrays of segments from: the file's map, or copies in memory.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::queue::Queue;
 use super::view::View;
 use super::{Collection, Database};
 use crate::error::{Error, Result};
@@ -41,22 +42,19 @@ impl Residency {
 #[derive(Default)]
 pub(super) struct Residents {
     state: Mutex<State>,
+    /// Views to be copied: the newest of each space. They come under the lock of the state, so
+    /// that none waits once copies are wanted no more; they are taken without it.
+    queue: Queue<Weak<View>>,
+    /// The thread that was started last.
+    #[cfg(test)]
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
-/// All under one lock, so that a view that comes while the thread finds nothing left to do is
-/// either seen by it or starts the next one.
 #[derive(Default)]
 struct State {
     mode: Residency,
     /// Of the segments that the newest views have, by space and number; none before it is made.
     copies: HashMap<(u32, u32), Option<Resident>>,
-    /// Views to be copied, in turn: the newest of each space.
-    waiting: VecDeque<(u32, Weak<View>)>,
-    /// Whether a thread is copying: one at a time, whatever happens meanwhile.
-    copying: bool,
-    /// The last that was started.
-    #[cfg(test)]
-    thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl State {
@@ -69,16 +67,6 @@ impl State {
             if let Some(resident) = self.copies.entry((space, *number)).or_default() {
                 segment.adopt(resident.clone());
             }
-        }
-    }
-
-    /// Lets a view wait, in the place of an older one of its space: with a place of its own each
-    /// time, a space that changes often would keep the others waiting.
-    fn line_up(&mut self, space: u32, view: &Arc<View>) {
-        let view = Arc::downgrade(view);
-        match self.waiting.iter_mut().find(|(of, _)| *of == space) {
-            Some((_, waiting)) => *waiting = view,
-            None => self.waiting.push_back((space, view)),
         }
     }
 
@@ -101,7 +89,7 @@ impl Residents {
         state.mode = mode;
         if mode == Residency::Mapped {
             state.copies.clear();
-            state.waiting.clear();
+            self.queue.clear();
         }
     }
 
@@ -112,40 +100,29 @@ impl Residents {
         state.hand_out(space, view);
         let missing = view.segments.iter().any(|segment| !segment.is_resident());
         if missing && state.mode.wants(bytes(view), available_memory) {
-            state.line_up(space, view);
-            if !state.copying {
-                self.start(&mut state);
-            }
+            self.queue.line_up(space, Arc::downgrade(view), || self.start());
         }
     }
 
-    /// Starts the thread, which waits until the state is let go.
-    fn start(self: &Arc<Self>, state: &mut State) {
+    /// Starts the thread; whether there is one. Without it, searches go on in place, until the
+    /// next view tries it again.
+    fn start(self: &Arc<Self>) -> bool {
         let residents = Arc::clone(self);
         let work = move || residents.copy_in_background(available_memory);
         let name = "portolan-resident".to_owned();
         let thread = std::thread::Builder::new().name(name).spawn(work);
-        // Without a thread, searches go on in place, until the next view tries it again.
-        state.copying = thread.is_ok();
         #[cfg(test)]
-        {
-            state.thread = thread.ok();
-        }
+        let thread = thread.map(|thread| {
+            *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        });
+        thread.is_ok()
     }
 
     /// Copies all that waits, and what comes to wait meanwhile.
     fn copy_in_background(&self, available: impl Fn() -> Option<u64>) {
-        while let Some((space, view)) = self.take_waiting() {
+        while let Some((space, view)) = self.queue.take() {
             self.copy_view(space, &view, &available);
         }
-    }
-
-    /// What is copied next. If nothing is, whoever comes from now on starts another thread.
-    fn take_waiting(&self) -> Option<(u32, Weak<View>)> {
-        let mut state = self.lock();
-        let next = state.waiting.pop_front();
-        state.copying = next.is_some();
-        next
     }
 
     /// Copies segment by segment, letting go of the view in between so that a new version can

@@ -55,22 +55,17 @@ fn is_in_place(view: &View) -> bool {
 
 /// Whether a thread was started since this was asked; waits for its end.
 fn was_copied_in_background(residents: &Residents) -> bool {
-    let thread = residents.lock().thread.take();
+    let thread = residents.thread.lock().unwrap().take();
     let Some(thread) = thread else { return false };
     thread.join().unwrap();
-    let state = residents.lock();
-    assert!(!state.copying && state.waiting.is_empty());
+    assert!(!residents.queue.is_busy() && residents.queue.waiting().is_empty());
     true
-}
-
-/// The spaces that wait, in turn.
-fn waiting(residents: &Residents) -> Vec<u32> {
-    residents.lock().waiting.iter().map(|(space, _)| *space).collect()
 }
 
 /// From now on as while a thread is copying, which is up to the test.
 fn begin_copying(residents: &Residents) {
-    residents.lock().copying = true;
+    residents.queue.line_up(u32::MAX, Weak::new(), || true);
+    assert!(matches!(residents.queue.take(), Some((u32::MAX, _))));
 }
 
 #[test]
@@ -110,11 +105,11 @@ fn what_is_first_searched_in_a_shipped_file_during_a_copy_is_copied_after_it() {
     begin_copying(residents);
     let views: Vec<Arc<View>> = docs.iter().flat_map(views_of).collect();
     assert!(!was_copied_in_background(residents));
-    assert_eq!(waiting(residents).len(), 4);
+    assert_eq!(residents.queue.waiting().len(), 4);
     assert!(views.iter().all(|view| is_in_place(view)));
     residents.copy_in_background(available_memory);
     assert!(views.iter().all(|view| is_resident(view, 1)));
-    assert!(!residents.lock().copying);
+    assert!(!residents.queue.is_busy());
 }
 
 #[test]
@@ -125,13 +120,13 @@ fn the_view_of_a_commit_during_a_copy_is_copied_in_place_of_the_one_before() {
     db.set_residency(Residency::Resident);
     begin_copying(residents);
     assert_eq!(views_of(&docs).len(), 2);
-    let (space, view) = residents.take_waiting().unwrap();
-    let field = waiting(residents)[0];
-    assert_eq!((space, waiting(residents).len()), (docs.id, 1));
+    let (space, view) = residents.queue.take().unwrap();
+    let field = residents.queue.waiting()[0];
+    assert_eq!((space, residents.queue.waiting().len()), (docs.id, 1));
     put(&docs, 100..110);
     let newest = views_of(&docs);
     // What is copied now waits once more, behind the field that waited all the time.
-    assert_eq!(waiting(residents), [field, docs.id]);
+    assert_eq!(residents.queue.waiting(), [field, docs.id]);
     assert!(view.upgrade().is_none());
     residents.copy_view(space, &view, available_memory);
     assert!(newest.iter().all(|view| is_in_place(view)));
@@ -165,7 +160,7 @@ fn the_copy_of_a_segment_that_went_while_it_was_made_is_not_kept() {
     begin_copying(residents);
     // As a search that goes on during the commit.
     let held = views_of(&docs);
-    let (space, view) = residents.take_waiting().unwrap();
+    let (space, view) = residents.queue.take().unwrap();
     put(&docs, 100..300);
     let newest = views_of(&docs);
     residents.copy_view(space, &view, available_memory);
@@ -186,7 +181,7 @@ fn from_the_map_nothing_is_copied_in_background() {
         }
         let views = views_of(&docs);
         assert!(!was_copied_in_background(residents));
-        assert!(waiting(residents).is_empty());
+        assert!(residents.queue.waiting().is_empty());
         assert!(views.iter().all(|view| is_in_place(view)));
     }
 }
@@ -199,7 +194,7 @@ fn what_waits_or_is_being_copied_when_copies_are_wanted_no_more_stays_in_place()
     db.set_residency(Residency::Resident);
     begin_copying(residents);
     let views = views_of(&docs);
-    let (space, view) = residents.take_waiting().unwrap();
+    let (space, view) = residents.queue.take().unwrap();
     residents.set(Residency::Auto);
     // After it was decided to copy, before the copy is there.
     residents.copy_view(space, &view, || {
@@ -261,12 +256,12 @@ fn the_thread_of_a_database_that_is_dropped_ends_and_leaves_nothing() {
     db.set_residency(Residency::Resident);
     begin_copying(&residents);
     assert_eq!(docs.iter().flat_map(views_of).count(), 4);
-    let (space, view) = residents.take_waiting().unwrap();
+    let (space, view) = residents.queue.take().unwrap();
     drop((db, docs));
     residents.copy_view(space, &view, available_memory);
     residents.copy_in_background(available_memory);
     assert!(residents.lock().copies.values().all(Option::is_none));
-    assert!(!residents.lock().copying);
+    assert!(!residents.queue.is_busy());
 
     let db = Database::open_existing(dir.path().join("r.portolan")).unwrap();
     let residents = Arc::clone(&db.inner.residents);
