@@ -200,7 +200,9 @@ fn wilson(share: f64, count: usize) -> (f64, f64) {
     let middle = share + Z * Z / (2.0 * n);
     let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + Z * Z / n;
-    (((middle - spread) / scale).max(0.0), ((middle + spread) / scale).min(1.0))
+    let (low, high) = ((middle - spread) / scale, (middle + spread) / scale);
+    // All or none: rounding must not put the bound past the share itself.
+    (low.clamp(0.0, share), high.clamp(share, 1.0))
 }
 
 #[cfg(test)]
@@ -293,6 +295,9 @@ mod tests {
         let (wide_low, wide_high) = wilson(0.95, 100);
         assert!(wide_low < low && wide_high > high);
         assert_eq!(wilson(1.0, 0), (0.0, 1.0));
+        for count in 1..300 {
+            assert_eq!((wilson(0.0, count).0, wilson(1.0, count).1), (0.0, 1.0));
+        }
         assert!(wilson(1.0, 10).1 <= 1.0 && wilson(0.0, 10).0 >= 0.0);
     }
 }
