@@ -70,22 +70,15 @@ pub fn scan_ranges<S: Scorer>(
 
 /// Offers what was copied.
 pub fn scan_copy<S: Scorer>(scorer: &S, copy: &Copy, top: &mut TopK) {
-    let blocks = copy.codes.chunks(BLOCK * copy.stride).zip(copy.positions.chunks(BLOCK));
+    let blocks = copy.codes.chunks(WIDTH * copy.stride).zip(copy.positions.chunks(WIDTH));
     for (codes, positions) in blocks {
-        let mut rows = [&[][..]; BLOCK];
-        rows.iter_mut().zip(codes.chunks(copy.stride)).for_each(|(row, codes)| *row = codes);
-        offer(scorer, &rows[..positions.len()], positions.iter().copied(), top);
-    }
-}
-
-/// Offers at most [`WIDTH`] rows under their ids.
-#[inline]
-fn offer<S: Scorer>(scorer: &S, rows: &[&[u8]], ids: impl Iterator<Item = u32>, top: &mut TopK) {
-    let mut scores = [f32::MIN; WIDTH];
-    scorer.score_all(rows, &mut scores[..rows.len()]);
-    for (id, &score) in ids.zip(&scores[..rows.len()]) {
-        if !top.refuses(score) {
-            top.push(id, score);
+        let mut scores = [f32::MIN; WIDTH];
+        let scores = &mut scores[..positions.len()];
+        scorer.score_codes(codes, copy.stride, scores);
+        for (&id, &score) in positions.iter().zip(&*scores) {
+            if !top.refuses(score) {
+                top.push(id, score);
+            }
         }
     }
 }
