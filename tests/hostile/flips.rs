@@ -200,7 +200,8 @@ fn part(positions: usize) -> Range<usize> {
     part
 }
 
-/// The flips to try: each byte of a part in one way, or a sample with the rarer meanings in it. What is drawn for a byte is the same whichever part it is tried in.
+/// The flips to try: each byte of a part in one way, or a sample with the rarer meanings in it.
+/// What is drawn for a byte is the same whichever part it is tried in.
 fn flips(meanings: &[Meaning]) -> Vec<(usize, u8)> {
     let mut rng = Rng::new(setting("PORTOLAN_SEED").unwrap_or(62));
     let any = |rng: &mut Rng| 1 + rng.below(255) as u8;
