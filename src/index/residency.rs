@@ -2,8 +2,8 @@
 //!
 //! A file map has small pages on every common file system, and on a virtual machine each jump to
 //! another of them costs about as much as the memory it leads to. A copy costs its bytes and
-//! 0.1 s for 100 MB. Where the system maps files in large pages already, it gains nothing
-//! (docs/index-performance.md).
+//! 0.1 s for 100 MB. Where the system maps files in large pages already, it gains a tenth to
+//! a quarter, as its rows lie in one piece (docs/index-performance.md).
 
 use std::io;
 
