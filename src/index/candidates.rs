@@ -220,19 +220,13 @@ impl Scorer for NavScorer<'_> {
     }
 
     fn score_run(&self, first: u32, out: &mut [f32]) {
-        match self.rows.run(first, out.len()) {
-            Some(run) => self.score_codes(run, self.rows.stride(), out),
+        let is_ours = self.rows.stride() == self.query.row_bytes();
+        match self.rows.run(first, out.len()).filter(|_| is_ours) {
+            Some(run) => {
+                let places = std::array::from_fn::<u32, WIDTH, _>(|place| place as u32);
+                self.query.score_ids(self.level, run.as_chunks().0, &places, out);
+            }
             None => score_rows(self, first.., out),
-        }
-    }
-
-    fn score_codes(&self, codes: &[u8], stride: usize, out: &mut [f32]) {
-        if stride == self.query.row_bytes() {
-            let places = std::array::from_fn::<u32, WIDTH, _>(|place| place as u32);
-            self.query.score_ids(self.level, codes.as_chunks().0, &places, out);
-        } else {
-            let rows = |(row, out): (&[u8], &mut f32)| *out = self.query.score(row);
-            codes.chunks(stride.max(1)).zip(out).for_each(rows);
         }
     }
 

@@ -38,13 +38,13 @@ fn most_pass(passing: &Passing) -> bool {
 
 /// Scores all positions, one run after another, and offers those that pass.
 fn scan_runs<S: Scorer>(scorer: &S, passing: &Passing, top: &mut TopK) {
-    let (len, is_all) = (passing.len(), passing.is_all());
+    let len = passing.len();
     let mut scores = [0.0; WIDTH];
     for first in (0..len).step_by(WIDTH) {
         let scores = &mut scores[..(len - first).min(WIDTH as u32) as usize];
         scorer.score_run(first, scores);
         for (id, &score) in (first..).zip(&*scores) {
-            if !top.refuses(score) && (is_all || passing.contains(id)) {
+            if !top.refuses(score) && passing.contains(id) {
                 top.push(id, score);
             }
         }
@@ -70,15 +70,22 @@ pub fn scan_ranges<S: Scorer>(
 
 /// Offers what was copied.
 pub fn scan_copy<S: Scorer>(scorer: &S, copy: &Copy, top: &mut TopK) {
-    let blocks = copy.codes.chunks(WIDTH * copy.stride).zip(copy.positions.chunks(WIDTH));
+    let blocks = copy.codes.chunks(BLOCK * copy.stride).zip(copy.positions.chunks(BLOCK));
     for (codes, positions) in blocks {
-        let mut scores = [f32::MIN; WIDTH];
-        let scores = &mut scores[..positions.len()];
-        scorer.score_codes(codes, copy.stride, scores);
-        for (&id, &score) in positions.iter().zip(&*scores) {
-            if !top.refuses(score) {
-                top.push(id, score);
-            }
+        let mut rows = [&[][..]; BLOCK];
+        rows.iter_mut().zip(codes.chunks(copy.stride)).for_each(|(row, codes)| *row = codes);
+        offer(scorer, &rows[..positions.len()], positions.iter().copied(), top);
+    }
+}
+
+/// Offers at most [`WIDTH`] rows under their ids.
+#[inline]
+fn offer<S: Scorer>(scorer: &S, rows: &[&[u8]], ids: impl Iterator<Item = u32>, top: &mut TopK) {
+    let mut scores = [f32::MIN; WIDTH];
+    scorer.score_all(rows, &mut scores[..rows.len()]);
+    for (id, &score) in ids.zip(&scores[..rows.len()]) {
+        if !top.refuses(score) {
+            top.push(id, score);
         }
     }
 }

@@ -36,18 +36,6 @@ pub trait Scorer {
         score_rows(self, first.., out);
     }
 
-    /// The scores of rows of `stride` bytes that lie one after another, at most [`WIDTH`], one for
-    /// each place in `out`.
-    fn score_codes(&self, codes: &[u8], stride: usize, out: &mut [f32]) {
-        let codes = codes.chunks(GROUP * stride.max(1)).zip(out.chunks_mut(GROUP));
-        for (codes, out) in codes {
-            let mut rows = [&[][..]; GROUP];
-            let rows = &mut rows[..out.len()];
-            rows.iter_mut().zip(codes.chunks(stride.max(1))).for_each(|(row, code)| *row = code);
-            self.score_all(rows, out);
-        }
-    }
-
     /// What a row equal to the query would score, where no row can score more.
     fn best(&self) -> Option<f32> {
         None
