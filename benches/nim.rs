@@ -3,24 +3,28 @@
 //! batch.
 //!
 //! Bare is the same HTTP client with the same settings, the same requests and as many of them in
-//! flight; of the answers nothing is read but the bytes. The rounds of both alternate. An argument
-//! takes one part: `embedding`, `ranking` or `ingest`.
+//! flight; of the answers nothing is read but the bytes. Plain is the same exchange as an
+//! application would write it that had no client for models (`shared/plain.rs`). The rounds of all
+//! three alternate. An argument takes one part: `embedding`, `ranking` or `ingest`.
 
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use portolan::nim::{EmbeddingModel, Encoding, InputType, Nim};
+use portolan::nim::{Encoding, InputType, Nim};
 use portolan::{CollectionOptions, Database, Maintenance, Metric, Record};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 #[path = "shared/figures.rs"]
 mod figures;
+#[path = "shared/plain.rs"]
+mod plain;
 #[path = "shared/service.rs"]
 mod service;
 
+use plain::Plain;
 use service::{Form, Service};
 
 /// Address of a service of another process, such as `bench/standin/canned.py`.
@@ -55,8 +59,15 @@ fn main() -> Result<(), Failed> {
     installed.map_err(|_| "another TLS provider is installed")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     println!(
-        "{:<44}{:>9}{:>9}{:>9}{:>11}{:>18}",
-        "", "bare ms", "ours ms", "more %", "ns/number", "least bare/ours"
+        "{:<44}{:>9}{:>9}{:>9}{:>9}{:>12}{:>11}{:>26}",
+        "",
+        "bare ms",
+        "plain ms",
+        "ours ms",
+        "more %",
+        "than plain %",
+        "ns/number",
+        "least bare/plain/ours"
     );
     // `cargo bench --bench nim -- ranking` measures one part.
     let part = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
@@ -142,25 +153,40 @@ impl Bare {
     }
 }
 
-/// The medians of rounds that alternated, and what is more for each of `numbers`.
-fn tell(name: &str, rounds: &[(Duration, Duration)], numbers: usize) {
+/// One round of each way.
+#[derive(Clone, Copy, Default)]
+struct Round {
+    bare: Duration,
+    plain: Duration,
+    ours: Duration,
+}
+
+/// The medians of rounds that alternated, and what is more for each of `numbers` than bare.
+fn tell(name: &str, rounds: &[Round], numbers: usize) {
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
-    let bare = figures::median(rounds.iter().map(|(bare, _)| millis(*bare)).collect());
-    let ours = figures::median(rounds.iter().map(|(_, ours)| millis(*ours)).collect());
-    let more = (ours / bare - 1.0) * 100.0;
-    let least = |of: fn(&(Duration, Duration)) -> Duration| {
-        rounds.iter().map(of).min().map_or(f64::NAN, millis)
-    };
+    let median =
+        |of: fn(&Round) -> Duration| figures::median(rounds.iter().map(of).map(millis).collect());
+    let least = |of: fn(&Round) -> Duration| rounds.iter().map(of).min().map_or(f64::NAN, millis);
+    let bare = median(|round| round.bare);
+    let plain = median(|round| round.plain);
+    let ours = median(|round| round.ours);
+    let more = |than: f64| (ours / than - 1.0) * 100.0;
     // On a machine that others use as well, the fastest rounds are the ones to believe.
-    let least = format!("{:.3} / {:.3}", least(|round| round.0), least(|round| round.1));
+    let least = [least(|round| round.bare), least(|round| round.plain), least(|round| round.ours)];
+    let least = least.map(|time| format!("{time:.3}")).join(" / ");
     let each = (ours - bare) * 1e6 / numbers as f64;
-    println!("{name:<44}{bare:>9.3}{ours:>9.3}{more:>9.1}{each:>11.2}{least:>18}");
+    println!(
+        "{name:<44}{bare:>9.3}{plain:>9.3}{ours:>9.3}{:>9.1}{:>12.1}{each:>11.2}{least:>26}",
+        more(bare),
+        more(plain)
+    );
 }
 
 async fn embedding(dimensions: usize, form: Form) -> Result<(), Failed> {
     let service = Arc::new(Service::new(form, dimensions, BATCH, PASSAGES));
     let base = base(&service, dimensions)?;
     let texts = passages(figures::setting("PORTOLAN_BENCH_TEXTS", 1_000, 50) / BATCH * BATCH);
+    let batches: Arc<[Vec<String>]> = texts.chunks(BATCH).map(<[String]>::to_vec).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let (encoding, asked) = match form {
         Form::Packed => (Encoding::Base64, "base64"),
@@ -174,34 +200,40 @@ async fn embedding(dimensions: usize, form: Form) -> Result<(), Failed> {
     };
     let bodies: Vec<Value> = texts.chunks(BATCH).map(body).collect();
     let bare = Bare::new(format!("{base}/embeddings"), &bodies)?;
+    let plain = Plain::new(bare.http.clone(), &base);
     for width in WIDTHS {
         let model = model.clone().concurrency(width);
-        let rounds = embedding_rounds(&bare, &model, &texts, width, dimensions).await?;
+        let (mut rounds, mut expected) = (Vec::new(), None);
+        for round in 0..figures::setting("PORTOLAN_BENCH_ROUNDS", 40, 1) + 1 {
+            let mut took = Round::default();
+            // What one way has made is gone before the next begins, and each comes first in turn.
+            for way in 0..3 {
+                let begin = Instant::now();
+                match (round + way) % 3 {
+                    0 => took.bare = bare.all(width).await?,
+                    1 => {
+                        let vectors = plain.embed(&batches, asked, width).await?;
+                        took.plain = begin.elapsed();
+                        assert_eq!(expected.get_or_insert_with(|| vectors.clone()), &vectors);
+                    }
+                    _ => {
+                        let found = model.embed(&texts, InputType::Passage).await?;
+                        took.ours = begin.elapsed();
+                        assert_eq!(
+                            expected.get_or_insert_with(|| found.vectors.clone()),
+                            &found.vectors
+                        );
+                    }
+                }
+            }
+            rounds.push(took);
+        }
+        // The first warms up.
+        rounds.remove(0);
         let name = format!("embed {} x {dimensions}, {form:?}, {width} in flight", texts.len());
         tell(&name, &rounds, texts.len() * dimensions);
     }
     Ok(())
-}
-
-async fn embedding_rounds(
-    bare: &Bare,
-    model: &EmbeddingModel,
-    texts: &[&str],
-    width: usize,
-    dimensions: usize,
-) -> Result<Vec<(Duration, Duration)>, Failed> {
-    let mut rounds = Vec::new();
-    for round in 0..figures::setting("PORTOLAN_BENCH_ROUNDS", 40, 1) + 1 {
-        let before = bare.all(width).await?;
-        let begin = Instant::now();
-        let found = model.embed(texts, InputType::Passage).await?;
-        let ours = begin.elapsed();
-        assert_eq!((found.vectors.len(), found.vectors[0].len()), (texts.len(), dimensions));
-        if round > 0 {
-            rounds.push((before, ours));
-        }
-    }
-    Ok(rounds)
 }
 
 async fn ranking() -> Result<(), Failed> {
@@ -214,15 +246,30 @@ async fn ranking() -> Result<(), Failed> {
     let body = json!({"model": "nvidia/r", "query": {"text": "which harbor?"}, "passages": given,
         "truncate": "END"});
     let bare = Bare::new(format!("{base}/ranking"), &[body])?;
+    let plain = Plain::new(bare.http.clone(), &base);
     let mut rounds = Vec::new();
     for round in 0..figures::setting("PORTOLAN_BENCH_ROUNDS", 1_000, 1) + 1 {
-        let before = bare.all(1).await?;
-        let begin = Instant::now();
-        let found = model.rank("which harbor?", &texts).await?;
-        let ours = begin.elapsed();
-        assert_eq!(found.scores.len(), PASSAGES);
+        let (mut took, mut best) = (Round::default(), [0; 2]);
+        for way in 0..3 {
+            let begin = Instant::now();
+            match (round + way) % 3 {
+                0 => took.bare = bare.all(1).await?,
+                1 => {
+                    let found = plain.rank("which harbor?", &texts).await?;
+                    took.plain = begin.elapsed();
+                    best[0] = found.first().map_or(usize::MAX, |item| item.index);
+                }
+                _ => {
+                    let found = model.rank("which harbor?", &texts).await?;
+                    took.ours = begin.elapsed();
+                    assert_eq!(found.scores.len(), PASSAGES);
+                    best[1] = found.scores[0].index;
+                }
+            }
+        }
+        assert_eq!(best[0], best[1]);
         if round > 0 {
-            rounds.push((before, ours));
+            rounds.push(took);
         }
     }
     tell(&format!("rank {PASSAGES} passages"), &rounds, PASSAGES);

@@ -142,6 +142,10 @@ fn dot4x4_i8(level: Level, a: [&[i8]; 4], b: [&[i8]; 4], sums: [i32; 4]) -> [i32
         return x86::avx512::dot4x4_i8(level, a, b, sums);
     }
     let _ = sums;
+    #[cfg(target_arch = "x86_64")]
+    if level.isa() == Isa::Avx2 {
+        return x86::avx2::dot4x4_i8(level, a, b);
+    }
     #[cfg(target_arch = "aarch64")]
     if level.isa() == Isa::Neon {
         return neon::dot4x4_i8(level, a, b);
@@ -207,6 +211,11 @@ mod tests {
         let low = vec![i8::MIN; 65_536];
         for level in available() {
             assert_eq!(dot4_i8(level, &low, [&low; 4]), [65_536 * 128 * 128; 4]);
+            let mut panel = Panel::new(4_096);
+            (0..5).for_each(|_| panel.push(&low[..4_096]));
+            let mut out = Vec::new();
+            panel.dots(level, (0, 5), &panel, &mut out);
+            assert_eq!(out, [4_096 * 128 * 128; 25]);
         }
     }
 

@@ -135,10 +135,13 @@ impl NavQuery {
         let len = ids.len().min(out.len());
         let (ids, out) = (&ids[..len], &mut out[..len]);
         #[cfg(target_arch = "x86_64")]
-        if level.isa() == Isa::Avx512 && !self.planes.is_empty() {
+        if level.isa() != Isa::Scalar && !self.planes.is_empty() {
             let rows = lines.len() / self.lines.max(1);
             if ids.iter().all(|&id| (id as usize) < rows) {
-                return x86::avx512::nav_ids(level, self, lines, ids, out);
+                return match level.isa() {
+                    Isa::Avx512 => x86::avx512::nav_ids(level, self, lines, ids, out),
+                    _ => x86::avx2::nav_ids(level, self, lines, ids, out),
+                };
             }
         }
         for (ids, out) in ids.chunks(16).zip(out.chunks_mut(16)) {
@@ -170,6 +173,10 @@ impl NavQuery {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 if !self.planes.is_empty() => {
                 x86::avx512::nav_lines(level, self, lines, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 if !self.planes.is_empty() => {
+                x86::avx2::nav_lines(level, self, lines, out);
             }
             _ => {
                 for (lines, out) in lines.chunks(16).zip(out.chunks_mut(16)) {
@@ -388,6 +395,26 @@ mod tests {
                         "{}: {found} and {expected}", level.name()
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_fields_and_queries_do_not_overflow_at_any_level() {
+        for (lines, value) in (1..=MAX_LINES).flat_map(|n| [(n, i8::MIN), (n, i8::MAX)]) {
+            let mut query = NavQuery::default();
+            query.reset(lines);
+            query.set(0, &vec![value; dims(lines)]);
+            query.scale = [1.0; 2];
+            let mut row = vec![0xff; query.row_bytes()];
+            // Factors of 1, 1 and 0.
+            row[FINE_BYTES..LINE].copy_from_slice(&[0x80, 0x3f, 0x80, 0x3f, 0, 0, 0, 0]);
+            let coarse = 3 * COARSE_DIMS * (lines - 1);
+            let expected = (i32::from(value) * (15 * FINE_DIMS + coarse) as i32) as f32;
+            for level in available() {
+                let mut scores = [0.0; 5];
+                query.score_all(level, &[&row[..]; 5], &mut scores);
+                assert_eq!(scores, [expected; 5], "{lines} lines, {}", level.name());
             }
         }
     }

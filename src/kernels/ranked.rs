@@ -7,7 +7,9 @@
 //! bit 0        left to the caller
 //! ```
 
-use super::level::{Isa, Level};
+#[cfg(target_arch = "x86_64")]
+use super::level::Isa;
+use super::level::Level;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
 
@@ -60,6 +62,8 @@ pub fn above(level: Level, ids: &[u32], scores: &[f32], limit: u64, out: &mut [u
         Isa::Avx512 if out.len() >= len + BLOCK => {
             x86::ranked::above(level, ids, scores, limit, out)
         }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 if out.len() >= len => x86::ranked_avx2::above(level, ids, scores, limit, out),
         _ => above_scalar(ids, scores, limit, out),
     }
 }

@@ -6,7 +6,9 @@
 //! of the next 32 rows. What is missing is zero, stored as 128.
 
 use super::int8::Panel;
-use super::level::{Isa, Level};
+#[cfg(target_arch = "x86_64")]
+use super::level::Isa;
+use super::level::Level;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
 

@@ -31,6 +31,7 @@ pub(super) const ROWS: &[Row] = &[
     row("nvidia/llama-nemotron-embed-300m-v2", NEMOTRON),
     row("nvidia/llama-nemotron-embed-vl-1b-v2", NEMOTRON.max_tokens(2048).images(true)),
     row("nvidia/nemotron-3-embed-1b", FIXED.dimensions(2048).max_tokens(4096)),
+    row("nvidia/nemotron-3.5-embed-1b", NEMOTRON_35),
     row("nvidia/Nemotron-3.5-Embed-1B-BF16", NEMOTRON_35),
     row("nvidia/Nemotron-3.5-Embed-1B-NVFP4", NEMOTRON_35),
     row("nvidia/Nemotron-3.5-Embed-8B-BF16", NEMOTRON_35),

@@ -254,20 +254,31 @@ impl Transport {
         }
     }
 
-    /// Waits for the limit of requests per minute and asks the circuit breaker.
+    /// Asks the circuit breaker, and waits for the limit of requests per minute.
     async fn leave<'a>(
         &'a self,
         target: &'a Target,
         deadline: Option<Instant>,
         ledger: &mut Ledger<'_>,
     ) -> Result<Permit<'a>, NimError> {
+        let permit = self.admit(target)?;
+        if self.requests_per_minute.is_none() {
+            return Ok(permit);
+        }
+        // Whoever waits for a turn holds no permit: it would keep others from trying an open
+        // circuit, and be older than failures that come meanwhile.
+        drop(permit);
+        self.turn(deadline, ledger).await?;
+        self.admit(target)
+    }
+
+    /// Asks the circuit breaker.
+    fn admit<'a>(&'a self, target: &'a Target) -> Result<Permit<'a>, NimError> {
         let permit = self.breakers.admit(target.url.as_str(), Instant::now());
-        let permit = permit.map_err(|retry_in| {
+        permit.map_err(|retry_in| {
             self.meter.circuit_refused();
             NimError::CircuitOpen { url: target.url.to_string(), retry_in }
-        })?;
-        self.turn(deadline, ledger).await?;
-        Ok(permit)
+        })
     }
 
     /// Waits for the limit of requests per minute, unless that takes too long.

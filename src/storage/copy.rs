@@ -1,6 +1,9 @@
 //! Writes the tables of a snapshot into a new file, from the leaves up: pages filled in the order
 //! of their keys, no free page, and no byte of anything but what the snapshot holds. LMDB's own
 //! copy takes pages as they are, with what was deleted from them.
+//!
+//! What opening reads, and where extents are, stands at the end of the file, one page after
+//! another: a disk that was not read before is read there once.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,13 +19,30 @@ use crate::format::FILE_MAGIC;
 /// Page size of the files that are written: every machine reads it.
 pub(crate) const PAGE_BYTES: usize = 4096;
 
+/// Tables in the order in which they are written: the later, the sooner they are read.
+const ORDER: [Table; Table::COUNT] = [
+    Table::Postings,
+    Table::Matrices,
+    Table::Ids,
+    Table::Records,
+    Table::Fields,
+    Table::Delta,
+    Table::Extents,
+    Table::Tombstones,
+    Table::Collections,
+    Table::Meta,
+];
+
+/// Bytes of leaf pages that are held back, so that the values between them do not part them.
+const HELD_BYTES: usize = 1 << 20;
+
 /// Where a meta page of a copy is marked, from its body on: behind all that LMDB reads or writes.
 /// Else the first page alone would be that of a file which was never finished (`fresh.rs`).
 const MARK_AT: usize = 144;
 
 /// Writes a copy of what `snapshot` sees to `out`, which is empty; returns its length in bytes.
 /// The copy is of the newest format version. Memory: a key per leaf page of the largest table,
-/// and a value.
+/// a value, and a MiB.
 ///
 /// # Errors
 /// Those of reading; [`CopyError::Write`].
@@ -35,7 +55,7 @@ pub(crate) fn copy(
     // Room for the metas, which are written last.
     writer.put(&vec![0; 2 * page_bytes])?;
     let mut tables = BTreeMap::new();
-    for table in Table::ALL {
+    for table in ORDER {
         let entries = snapshot.range(table, &[], &[])?;
         let tree = match table {
             Table::Meta => {
@@ -57,6 +77,7 @@ pub(crate) fn copy(
         };
         tables.insert(table.name(), tree.record());
     }
+    debug_assert_eq!(tables.len(), Table::COUNT, "each table stands in the order once");
     let records = tables.iter().map(|(name, record)| (name.as_bytes(), record.as_slice()));
     let records = records.map(|(name, record)| Ok((Cow::Borrowed(name), Cow::Borrowed(record))));
     let main = writer.tree(records, NODE_SUB)?;
@@ -231,6 +252,7 @@ impl<O: Write + Seek> PageWriter<'_, O> {
         let mut written = Written::EMPTY;
         let mut children: Vec<Child> = Vec::new();
         let mut leaf = PageBuffer::new(LEAF, self.page_bytes);
+        let mut held = Vec::new();
         for entry in entries {
             let (key, value) = entry?;
             let (mut node, mut flags) = (value.as_ref(), flags);
@@ -242,9 +264,10 @@ impl<O: Write + Seek> PageWriter<'_, O> {
                 (node, flags) = (&run, NODE_BIG);
             }
             if leaf.room() < node_bytes(key.len(), node.len()) + 2 {
-                let number = self.page(&leaf)?;
-                children.last_mut().into_iter().for_each(|child| child.1 = number);
-                leaf = PageBuffer::new(LEAF, self.page_bytes);
+                held.push(std::mem::replace(&mut leaf, PageBuffer::new(LEAF, self.page_bytes)));
+                if held.len() * self.page_bytes >= HELD_BYTES {
+                    self.leaves(&mut held, &mut children)?;
+                }
             }
             if leaf.nodes == 0 {
                 children.push((key.to_vec(), 0));
@@ -255,8 +278,8 @@ impl<O: Write + Seek> PageWriter<'_, O> {
         if leaf.nodes == 0 {
             return Ok(Written::EMPTY);
         }
-        let number = self.page(&leaf)?;
-        children.last_mut().into_iter().for_each(|child| child.1 = number);
+        held.push(leaf);
+        self.leaves(&mut held, &mut children)?;
         (written.leaf, written.depth) = (children.len() as u64, 1);
         while children.len() > 1 {
             children = self.branches(children)?;
@@ -265,6 +288,19 @@ impl<O: Write + Seek> PageWriter<'_, O> {
         }
         written.root = children.first().map_or(EMPTY_ROOT, |child| child.1);
         Ok(written)
+    }
+
+    /// Writes leaves that were held back, those of the last children.
+    fn leaves(
+        &mut self,
+        held: &mut Vec<PageBuffer>,
+        children: &mut [Child],
+    ) -> Result<(), CopyError> {
+        let first = children.len().saturating_sub(held.len());
+        for (leaf, child) in held.drain(..).zip(&mut children[first..]) {
+            child.1 = self.page(&leaf)?;
+        }
+        Ok(())
     }
 
     /// Writes the level above some pages: each branch full, but with two children at least.

@@ -363,6 +363,13 @@ impl<'f> Pages<'f> {
         Ok(Page { bytes, number, nodes, upper })
     }
 
+    /// Where a page stands among the bytes, if all of it is there.
+    pub(super) fn place(&self, number: u64) -> Option<Range<usize>> {
+        let start = self.start(number).ok()?;
+        let end = start.checked_add(self.page_size)?;
+        (end <= self.bytes.len()).then_some(start..end)
+    }
+
     /// The bytes of a value; none of a table.
     pub(super) fn bytes_of(&self, value: NodeValue<'f>) -> Result<Option<&'f [u8]>, PageError> {
         match value {

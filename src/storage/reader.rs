@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use memmap2::Mmap;
 
@@ -62,7 +64,15 @@ pub(crate) struct FileStore {
     meta: Meta,
     tables: Box<[Tree; Table::COUNT]>,
     format: u32,
+    /// Whether pages had to be read from a disk when this was last seen.
+    is_cold: AtomicBool,
 }
+
+/// Whoever waited as long for a page waited for a disk.
+const DISK: Duration = Duration::from_micros(50);
+
+/// Bytes of a value that are asked for: a page of most machines.
+const ASKED_BYTES: usize = 4096;
 
 impl FileStore {
     /// Opens a file that nobody has open for writing.
@@ -83,12 +93,16 @@ impl FileStore {
 
     fn over(source: Source, path: &Path, verify: Verify) -> Result<Self, StorageError> {
         let page = |error| StorageError::of_page(error, path);
+        let begin = Instant::now();
         let meta = match verify {
             Verify::None => newest_whole_meta(&source).map_err(page)?,
             Verify::Touched | Verify::Full => validate(&source).map_err(page)?,
         };
+        // A check of structure has read the first page of every value by now.
+        let is_cold = verify == Verify::None && begin.elapsed() > DISK;
         let map = Arc::new(source);
         let mut store = Self::at(Arc::clone(&map), meta, path)?;
+        store.is_cold = AtomicBool::new(is_cold);
         // A file of another version is told of as such.
         store.format = schema::check(&&store)?;
         for table in Table::ALL.into_iter().filter(|table| table.since() > schema::FIRST_VERSION) {
@@ -115,7 +129,8 @@ impl FileStore {
     /// The file at the version of one of its metas.
     fn at(map: Arc<Source>, meta: Meta, path: &Path) -> Result<Self, StorageError> {
         let tables = Box::new([Tree::EMPTY; Table::COUNT]);
-        let mut store = Self { path: path.to_owned(), map, meta, tables, format: 0 };
+        let is_cold = AtomicBool::new(false);
+        let mut store = Self { path: path.to_owned(), map, meta, tables, format: 0, is_cold };
         for table in Table::ALL {
             match store.find_table(table, path) {
                 // Whether it should be there is known once the version is.
@@ -135,6 +150,12 @@ impl FileStore {
                 reason: format!("it has no table {name:?}"),
             }),
         }
+    }
+
+    /// As if pages had to be read from a disk.
+    #[cfg(test)]
+    pub(super) fn chill(&self) {
+        self.is_cold.store(true, Ordering::Relaxed);
     }
 
     fn pages(&self) -> Pages<'_> {
@@ -241,6 +262,7 @@ impl Snapshot for &FileStore {
             prefix: prefix.to_vec(),
             // A damaged tree cannot make us loop: no more entries than it claims and can hold.
             left: tree.entries.min(self.map.len() as u64),
+            asked: None,
             failed: false,
         }))
     }
@@ -372,10 +394,52 @@ struct RangeIter<'s> {
     cursor: Cursor<'s>,
     prefix: Vec<u8>,
     left: u64,
+    /// The leaf whose values were asked for.
+    asked: Option<u64>,
     failed: bool,
 }
 
 impl<'s> RangeIter<'s> {
+    /// The bytes of a value. While pages come from a disk, the first pages of the values in a leaf
+    /// are asked for together: one after the other each would be waited for.
+    fn resolve(&mut self, value: NodeValue<'s>) -> Result<&'s [u8], StorageError> {
+        let NodeValue::Overflow { .. } = value else { return self.store.resolve(value) };
+        let is_cold = self.store.is_cold.load(Ordering::Relaxed);
+        let is_first = is_cold && self.ask_for_leaf();
+        let begin = Instant::now();
+        let bytes = self.store.resolve(value)?;
+        // Of those that were asked for only the first tells: it was on its way for no time.
+        match begin.elapsed() > DISK {
+            true if !is_cold => self.store.is_cold.store(true, Ordering::Relaxed),
+            false if is_first => self.store.is_cold.store(false, Ordering::Relaxed),
+            _ => {}
+        }
+        Ok(bytes)
+    }
+
+    /// Asks for the values from this one on, unless those of the leaf were. Advice, so that what
+    /// is damaged is left to those who come to it.
+    fn ask_for_leaf(&mut self) -> bool {
+        let Some(&(leaf, index)) = self.cursor.stack.last() else { return false };
+        if self.asked.replace(leaf) == Some(leaf) {
+            return false;
+        }
+        let pages = self.store.pages();
+        let Ok(page) = pages.page(leaf, true) else { return false };
+        for at in index..page.nodes() {
+            if !page.key(at).is_ok_and(|key| key.starts_with(&self.prefix)) {
+                break;
+            }
+            if let Ok(NodeValue::Overflow { page: first, .. }) = page.value(at)
+                && let Some(place) = pages.place(first)
+            {
+                // The header of the run, and of what is in it.
+                self.store.map.ask(place.start..place.end.min(place.start + ASKED_BYTES));
+            }
+        }
+        true
+    }
+
     fn step(&mut self) -> Result<Option<Entry<'s>>, StorageError> {
         let Some((key, value)) = self.cursor.current()? else { return Ok(None) };
         if !key.starts_with(&self.prefix) {
@@ -385,7 +449,7 @@ impl<'s> RangeIter<'s> {
             return Err(StorageError::Missing { what: "the end of a table" });
         }
         self.left -= 1;
-        let value = self.store.resolve(value)?;
+        let value = self.resolve(value)?;
         self.cursor.advance()?;
         Ok(Some((key, value)))
     }

@@ -55,6 +55,12 @@ pub(super) fn map_failed(
     }
 }
 
+/// Bytes at the beginning of a file that are asked for when it is opened: both metas, unless its
+/// pages are larger than most.
+const FRONT_BYTES: usize = 16 * 1024;
+/// ... and at its end.
+const END_BYTES: usize = 64 * 1024;
+
 /// All bytes of a file.
 pub(super) enum Source {
     Map(Mmap),
@@ -81,7 +87,23 @@ impl Source {
         if file.metadata().map_err(io)?.len() == 0 {
             return Err(PageError::TooShort { found: 0 }.into());
         }
-        Ok(Self::Map(map_database(&file, "open", path)?))
+        let source = Self::Map(map_database(&file, "open", path)?);
+        // Of a compacted file what opening reads mostly stands there. What is not asked for comes
+        // with as much around it as the system reads ahead, which may be megabytes.
+        let len = source.len();
+        source.ask(0..len.min(FRONT_BYTES));
+        source.ask(len.saturating_sub(END_BYTES)..len);
+        Ok(source)
+    }
+
+    /// Asks the system to read a part of the bytes from the disk soon, if it takes such advice.
+    pub(super) fn ask(&self, part: Range<usize>) {
+        #[cfg(unix)]
+        if let Self::Map(map) = self {
+            let _ = map.advise_range(memmap2::Advice::WillNeed, part.start, part.len());
+        }
+        #[cfg(not(unix))]
+        let _ = part;
     }
 
     /// Where a part of the bytes stands; nowhere for a slice of something else.

@@ -204,6 +204,53 @@ fn records_that_come_in_order_fill_their_pages_and_others_find_their_place() {
 }
 
 /// A file with entries of every kind, sealed as they are to be.
+/// More leaves than are held back at once, with values between them.
+#[test]
+fn copies_of_many_leaves_are_whole_and_read_alike_while_they_come_from_a_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let copied = dir.path().join("copy");
+    let store = open(&dir.path().join("f"), Verify::None);
+    let put = |at: u16| Change::Put {
+        table: usize::from(at % 3),
+        key: at.to_be_bytes().to_vec(),
+        len: if at.is_multiple_of(10) { 5_000 } else { 1_800 },
+    };
+    let mut model = Model::new();
+    apply(&store, &mut model, &(0..2_400).map(put).collect::<Vec<_>>());
+    let mut out = std::fs::File::create(&copied).unwrap();
+    copy(store.snapshot().unwrap().as_ref(), &mut out, 4096).unwrap();
+    validate(&std::fs::read(&copied).unwrap()).unwrap();
+    let read = FileStore::open(&copied, Verify::None).unwrap();
+    for is_cold in [false, true] {
+        if is_cold {
+            read.chill();
+        }
+        check(read.snapshot().unwrap().as_ref(), &model, &[]);
+    }
+    drop(read);
+    // What is damaged is told of where it stands, whatever is asked for ahead.
+    let bytes = std::fs::read(&copied).unwrap();
+    for at in (8_200..bytes.len()).step_by(bytes.len() / 60) {
+        let mut damaged = bytes.clone();
+        damaged[at..(at + 8).min(bytes.len())].fill(0xff);
+        std::fs::write(&copied, damaged).unwrap();
+        let Ok(read) = FileStore::open(&copied, Verify::None) else { continue };
+        let entries = |is_cold: bool| {
+            if is_cold {
+                read.chill();
+            }
+            let snapshot = read.snapshot().unwrap();
+            let all = TABLES.map(|table| {
+                let entries = snapshot.range(table, &[], &[]).unwrap();
+                let owned = |(key, value): (&[u8], &[u8])| (key.to_vec(), value.to_vec());
+                entries.map(|entry| entry.map(owned).ok()).collect::<Vec<_>>()
+            });
+            all.concat()
+        };
+        assert!(entries(false) == entries(true), "byte {at}");
+    }
+}
+
 fn sealed_file(path: &Path) -> Vec<u8> {
     let store = open(path, Verify::None);
     for round in 0..3_u32 {

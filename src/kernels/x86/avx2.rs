@@ -18,9 +18,10 @@ fn load(bytes: &[i8; 32]) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn sum4(sums: [__m256i; 4]) -> __m128i {
-    let ab = _mm256_hadd_epi32(sums[0], sums[1]);
-    let cd = _mm256_hadd_epi32(sums[2], sums[3]);
-    let all = _mm256_hadd_epi32(ab, cd);
+    let [a, b, c, d] = sums;
+    let ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+    let cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+    let all = _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
     _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all))
 }
 
@@ -77,30 +78,68 @@ pub fn dot4_i8(_proof: Level, query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn dot4_i8_inner(query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
-    let (whole, tail) = query.as_chunks::<32>();
+    let (whole, tail) = query.as_chunks::<16>();
     let rows = rows.map(|row| &row[..query.len()]);
-    let chunks = rows.map(|row| row.as_chunks::<32>().0);
+    let [a, b, c, d] = rows.map(|row| row.as_chunks::<16>().0);
     let mut sums = [_mm256_setzero_si256(); 4];
-    for (at, q) in whole.iter().enumerate() {
-        let q = load(q);
-        let low = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q));
-        let high = _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(q));
-        for (sum, row) in sums.iter_mut().zip(chunks) {
-            let x = load(&row[at]);
-            let x_low = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(x));
-            let x_high = _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(x));
-            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x_low, low));
-            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x_high, high));
+    for ((((q, a), b), c), d) in whole.iter().zip(a).zip(b).zip(c).zip(d) {
+        let q = widened(q);
+        for (sum, row) in sums.iter_mut().zip([a, b, c, d]) {
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(widened(row), q));
         }
     }
     let mut out = lanes(sum4(sums));
     for (out, row) in out.iter_mut().zip(rows) {
-        *out += scalar::dot_i8(tail, &row[whole.len() * 32..]);
+        *out += scalar::dot_i8(tail, &row[whole.len() * 16..]);
     }
     out
 }
 
+/// Sixteen values as i16.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widened(values: &[i8; 16]) -> __m256i {
+    // SAFETY: the array has the 16 bytes that an unaligned load reads.
+    _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(values.as_ptr().cast()) })
+}
+
+/// All pairs of four rows with four others, all of one length, a multiple of 16.
+pub fn dot4x4_i8(_proof: Level, a: [&[i8]; 4], b: [&[i8]; 4]) -> [i32; 16] {
+    let [a0, a1, a2, a3] = a;
+    let mut out = [0; 16];
+    let (upper, lower) = out.split_at_mut(8);
+    // SAFETY: as in `dot4_i8`.
+    unsafe {
+        dot2x4_i8(a0, a1, b, upper);
+        dot2x4_i8(a2, a3, b, lower);
+    }
+    out
+}
+
+/// Two rows with four: as many sums as there are registers for, so that each widened value is
+/// used for two or four products.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot2x4_i8(a0: &[i8], a1: &[i8], b: [&[i8]; 4], out: &mut [i32]) {
+    let len = b.iter().map(|row| row.len()).min().unwrap_or(0).min(a0.len()).min(a1.len());
+    let (a0, a1) = (a0[..len].as_chunks::<16>().0, a1[..len].as_chunks::<16>().0);
+    let [b0, b1, b2, b3] = b.map(|row| row[..len].as_chunks::<16>().0);
+    let mut sums = [[_mm256_setzero_si256(); 4]; 2];
+    for (((((a0, a1), b0), b1), b2), b3) in a0.iter().zip(a1).zip(b0).zip(b1).zip(b2).zip(b3) {
+        let (a0, a1) = (widened(a0), widened(a1));
+        for (at, column) in [b0, b1, b2, b3].into_iter().enumerate() {
+            let column = widened(column);
+            sums[0][at] = _mm256_add_epi32(sums[0][at], _mm256_madd_epi16(a0, column));
+            sums[1][at] = _mm256_add_epi32(sums[1][at], _mm256_madd_epi16(a1, column));
+        }
+    }
+    for (out, sums) in out.as_chunks_mut::<4>().0.iter_mut().zip(sums) {
+        *out = lanes(sum4(sums));
+    }
+}
+
 /// See [`NavQuery::score_all`] and [`NavQuery::reach_all`]; every row has the bytes that are read.
+#[inline]
 pub fn nav_all<const REACH: bool>(
     _proof: Level,
     query: &NavQuery,
@@ -108,56 +147,184 @@ pub fn nav_all<const REACH: bool>(
     out: &mut [f32],
 ) {
     // SAFETY: as in `dot4_i8`.
-    unsafe { nav_all_inner::<REACH>(query, rows, out) }
+    unsafe {
+        match query.bytes_read::<REACH>() / LINE {
+            1 => nav_all_inner::<1>(query, rows, out),
+            2 => nav_all_inner::<2>(query, rows, out),
+            3 => nav_all_inner::<3>(query, rows, out),
+            4 => nav_all_inner::<4>(query, rows, out),
+            5 => nav_all_inner::<5>(query, rows, out),
+            6 => nav_all_inner::<6>(query, rows, out),
+            7 => nav_all_inner::<7>(query, rows, out),
+            _ => nav_all_inner::<8>(query, rows, out),
+        }
+    }
 }
 
-/// Adds the products of the fields of one line with their planes.
+/// Scores rows of `N` lines, four at a time; what they reach where there are more lines.
+#[target_feature(enable = "avx2")]
+fn nav_all_inner<const N: usize>(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
+    in_fours!(nav_slices::<N>, query, rows, out);
+}
+
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_line<const BITS: i32>(sum: __m256i, line: &[i8; LINE], planes: &[Plane]) -> __m256i {
+fn nav_slices<const N: usize>(query: &NavQuery, rows: &[&[u8]; 4]) -> [f32; 4] {
+    let mut lines: [&[[i8; LINE]; N]; 4] = [&[[0; LINE]; N]; 4];
+    for (lines, row) in lines.iter_mut().zip(rows) {
+        if let Some(row) = bytemuck::cast_slice(row).as_chunks::<LINE>().0.first_chunk::<N>() {
+            *lines = row;
+        }
+    }
+    nav_four(query, lines)
+}
+
+/// See [`NavQuery::reach_lines`].
+#[inline]
+pub fn nav_lines(_proof: Level, query: &NavQuery, lines: &[[u8; LINE]], out: &mut [f32]) {
+    // SAFETY: as in `dot4_i8`.
+    unsafe { nav_lines_inner(query, lines, out) }
+}
+
+#[target_feature(enable = "avx2")]
+fn nav_lines_inner(query: &NavQuery, lines: &[[u8; LINE]], out: &mut [f32]) {
+    let Some((planes, _)) = query.planes().split_first_chunk::<2>() else { return };
+    let second = if query.lines() == 1 { Second::None } else { Second::Reach };
+    let (fours, rest) = bytemuck::cast_slice::<_, [i8; LINE]>(lines).as_chunks::<4>();
+    let (fours_out, rest_out) = out.as_chunks_mut::<4>();
+    for (lines, out) in fours.iter().zip(&mut *fours_out) {
+        let lines = lines.each_ref();
+        *out = combine(query, lines, fine(planes, lines), second);
+    }
+    if let Some(first) = rest.first().filter(|_| fours_out.len() == fours.len()) {
+        let lines = std::array::from_fn(|at| rest.get(at).unwrap_or(first));
+        let scores = combine(query, lines, fine(planes, lines), second);
+        rest_out.iter_mut().zip(rest).zip(scores).for_each(|((out, _), score)| *out = score);
+    }
+}
+
+/// See [`NavQuery::score_ids`]; every id is that of a row.
+#[inline]
+pub fn nav_ids(
+    _proof: Level,
+    query: &NavQuery,
+    lines: &[[u8; LINE]],
+    ids: &[u32],
+    out: &mut [f32],
+) {
+    let lines = bytemuck::cast_slice(lines);
+    // SAFETY: as in `dot4_i8`.
+    unsafe {
+        match query.lines() {
+            1 => nav_ids_inner::<1>(query, lines, ids, out),
+            2 => nav_ids_inner::<2>(query, lines, ids, out),
+            3 => nav_ids_inner::<3>(query, lines, ids, out),
+            4 => nav_ids_inner::<4>(query, lines, ids, out),
+            5 => nav_ids_inner::<5>(query, lines, ids, out),
+            6 => nav_ids_inner::<6>(query, lines, ids, out),
+            7 => nav_ids_inner::<7>(query, lines, ids, out),
+            _ => nav_ids_inner::<8>(query, lines, ids, out),
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn nav_ids_inner<const N: usize>(
+    query: &NavQuery,
+    lines: &[[i8; LINE]],
+    ids: &[u32],
+    out: &mut [f32],
+) {
+    let rows = lines.as_chunks::<N>().0;
+    let Some(any) = rows.first() else { return };
+    for (ids, out) in ids.chunks(4).zip(out.chunks_mut(4)) {
+        let mut four = [any; 4];
+        for (row, &id) in four.iter_mut().zip(ids) {
+            if let Some(own) = rows.get(id as usize) {
+                *row = own;
+            }
+        }
+        let scores = nav_four(query, four);
+        match <&mut [f32; 4]>::try_from(&mut *out) {
+            // A copy of known length is one instruction.
+            Ok(out) => *out = scores,
+            Err(_) => out.iter_mut().zip(scores).for_each(|(out, score)| *out = score),
+        }
+    }
+}
+
+/// The products of half a line, whose fields have `BITS` bits, with those halves of its planes:
+/// sums of pairs in i16 lanes. A lane of a whole line has at most four products of 2 * 15 * 128 or
+/// eight of 2 * 3 * 128, and cannot overflow.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn half_line<const BITS: i32, const FIELDS: usize>(
+    bytes: &[i8; 32],
+    half: usize,
+    planes: &[Plane; FIELDS],
+) -> __m256i {
     let mask = _mm256_set1_epi8((1 << BITS) - 1);
-    let ones = _mm256_set1_epi16(1);
-    let mut sum = sum;
-    for (half, bytes) in line.as_chunks::<32>().0.iter().enumerate() {
-        let mut fields = load(bytes);
-        for plane in planes {
-            let plane = load(&plane.0.as_chunks::<32>().0[half]);
-            let products = _mm256_maddubs_epi16(_mm256_and_si256(fields, mask), plane);
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, ones));
+    let mut fields = load(bytes);
+    let mut sum = _mm256_setzero_si256();
+    for (at, plane) in planes.iter().enumerate() {
+        if at > 0 {
             fields = _mm256_srli_epi16::<BITS>(fields);
         }
+        let plane = load(&plane.0.as_chunks::<32>().0[half]);
+        let products = _mm256_maddubs_epi16(_mm256_and_si256(fields, mask), plane);
+        sum = _mm256_add_epi16(sum, products);
     }
     sum
 }
 
+/// The sums of a line: pairs in i16 lanes.
+#[inline]
 #[target_feature(enable = "avx2")]
-fn nav_all_inner<const REACH: bool>(query: &NavQuery, rows: &[&[u8]], out: &mut [f32]) {
-    in_fours!(nav_four::<REACH>, query, rows, out);
+fn whole_line<const BITS: i32, const FIELDS: usize>(
+    line: &[i8; LINE],
+    planes: &[Plane; FIELDS],
+) -> __m256i {
+    let halves = line.as_chunks::<32>().0;
+    let lower = half_line::<BITS, FIELDS>(&halves[0], 0, planes);
+    _mm256_add_epi16(lower, half_line::<BITS, FIELDS>(&halves[1], 1, planes))
+}
+
+/// The sums of four first lines.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn fine(planes: &[Plane; 2], lines: [&[i8; LINE]; 4]) -> __m128i {
+    let ones = _mm256_set1_epi16(1);
+    // A loop, not a closure: a closure is called through code without these instructions.
+    let mut sums = [_mm256_setzero_si256(); 4];
+    for (sum, line) in sums.iter_mut().zip(lines) {
+        *sum = _mm256_madd_epi16(whole_line::<4, 2>(line, planes), ones);
+    }
+    sum4(sums)
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn nav_four<const REACH: bool>(query: &NavQuery, rows: &[&[u8]; 4]) -> [f32; 4] {
-    let bytes = query.bytes_read::<REACH>();
-    let (planes, further) = query.planes().split_at(2);
-    let mut fine = [_mm256_setzero_si256(); 4];
-    let mut coarse = [_mm256_setzero_si256(); 4];
-    let mut starts = [&[0; LINE]; 4];
-    for (at, row) in rows.iter().enumerate() {
-        let lines = bytemuck::cast_slice(&row[..bytes]).as_chunks::<LINE>().0;
-        let Some((first, others)) = lines.split_first() else { continue };
-        fine[at] = add_line::<4>(fine[at], first, planes);
-        for (line, planes) in others.iter().zip(further.chunks_exact(4)) {
-            coarse[at] = add_line::<2>(coarse[at], line, planes);
-        }
-        starts[at] = first;
+fn nav_four<const N: usize>(query: &NavQuery, lines: [&[[i8; LINE]; N]; 4]) -> [f32; 4] {
+    let Some((planes, further)) = query.planes().split_first_chunk::<2>() else { return [0.0; 4] };
+    let further = further.as_chunks::<4>().0;
+    let first = lines.map(|row| &row[0]);
+    let fine = fine(planes, first);
+    if query.lines() == 1 {
+        return combine(query, first, fine, Second::None);
     }
-    let second = match query.lines() {
-        1 => Second::None,
-        _ if REACH => Second::Reach,
-        _ => Second::Sums(sum4(coarse)),
-    };
-    combine(query, starts, sum4(fine), second)
+    if N == 1 {
+        return combine(query, first, fine, Second::Reach);
+    }
+    let ones = _mm256_set1_epi16(1);
+    let mut coarse = [_mm256_setzero_si256(); 4];
+    for (at, planes) in further.iter().enumerate().take(N - 1) {
+        // Loops, as in `fine`.
+        for (sum, row) in coarse.iter_mut().zip(lines) {
+            let line = _mm256_madd_epi16(whole_line::<2, 4>(&row[at + 1], planes), ones);
+            *sum = _mm256_add_epi32(*sum, line);
+        }
+    }
+    combine(query, first, fine, Second::Sums(sum4(coarse)))
 }
 
 /// What is added to the part of the first line.
@@ -232,20 +399,30 @@ pub fn l2sq_f16(_proof: Level, row: &[u16], query: &[f32]) -> f32 {
 fn reduce_f16<const DIFFERENCE: bool>(row: &[u16], query: &[f32]) -> f32 {
     const WIDTH: usize = 8;
     let len = row.len().min(query.len());
-    let (rows, row_tail) = row[..len].as_chunks::<WIDTH>();
-    let (queries, query_tail) = query[..len].as_chunks::<WIDTH>();
-    // The tail is padded with zeros: they add nothing.
-    let (mut last_row, mut last_query) = ([0; WIDTH], [0.0; WIDTH]);
-    last_row[..row_tail.len()].copy_from_slice(row_tail);
-    last_query[..query_tail.len()].copy_from_slice(query_tail);
-    let mut sums = [_mm256_setzero_ps(); 4];
-    let tail = [(&last_row, &last_query)];
-    for (at, (x, q)) in rows.iter().zip(queries).chain(tail).enumerate() {
-        // SAFETY: each array has the 16 and 32 bytes that the unaligned loads read.
-        let (x, q) = unsafe { (_mm_loadu_si128(x.as_ptr().cast()), _mm256_loadu_ps(q.as_ptr())) };
-        sums[at % 4] = step::<DIFFERENCE>(_mm256_cvtph_ps(x), q, sums[at % 4]);
+    // Four sums by name: as an array that is indexed they would be kept in memory.
+    let (rows, row_rest) = row[..len].as_chunks::<{ 4 * WIDTH }>();
+    let (queries, query_rest) = query[..len].as_chunks::<{ 4 * WIDTH }>();
+    let zero = _mm256_setzero_ps();
+    let (mut a, mut b, mut c, mut d) = (zero, zero, zero, zero);
+    for (row, query) in rows.iter().zip(queries) {
+        let (row, query) = (row.as_chunks::<WIDTH>().0, query.as_chunks::<WIDTH>().0);
+        a = step::<DIFFERENCE>(&row[0], &query[0], a);
+        b = step::<DIFFERENCE>(&row[1], &query[1], b);
+        c = step::<DIFFERENCE>(&row[2], &query[2], c);
+        d = step::<DIFFERENCE>(&row[3], &query[3], d);
     }
-    let [a, b, c, d] = sums;
+    let (rows, row_tail) = row_rest.as_chunks::<WIDTH>();
+    let (queries, query_tail) = query_rest.as_chunks::<WIDTH>();
+    for (row, query) in rows.iter().zip(queries) {
+        a = step::<DIFFERENCE>(row, query, a);
+    }
+    if !row_tail.is_empty() {
+        // The tail is padded with zeros: they add nothing.
+        let (mut last_row, mut last_query) = ([0; WIDTH], [0.0; WIDTH]);
+        last_row[..row_tail.len()].copy_from_slice(row_tail);
+        last_query[..query_tail.len()].copy_from_slice(query_tail);
+        b = step::<DIFFERENCE>(&last_row, &last_query, b);
+    }
     let all = _mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, d));
     let mut lanes = [0.0; WIDTH];
     // SAFETY: `lanes` has the 32 bytes that an unaligned store writes.
@@ -255,8 +432,11 @@ fn reduce_f16<const DIFFERENCE: bool>(row: &[u16], query: &[f32]) -> f32 {
 
 /// Adds the products, or the squares of the differences.
 #[inline]
-#[target_feature(enable = "avx2,fma")]
-fn step<const DIFFERENCE: bool>(x: __m256, q: __m256, sum: __m256) -> __m256 {
+#[target_feature(enable = "avx2,fma,f16c")]
+fn step<const DIFFERENCE: bool>(x: &[u16; 8], q: &[f32; 8], sum: __m256) -> __m256 {
+    // SAFETY: each array has the 16 and 32 bytes that the unaligned loads read.
+    let (x, q) = unsafe { (_mm_loadu_si128(x.as_ptr().cast()), _mm256_loadu_ps(q.as_ptr())) };
+    let x = _mm256_cvtph_ps(x);
     if DIFFERENCE {
         let difference = _mm256_sub_ps(x, q);
         _mm256_fmadd_ps(difference, difference, sum)

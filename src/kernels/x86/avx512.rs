@@ -370,15 +370,22 @@ pub fn l2sq_f16(_proof: Level, row: &[u16], query: &[f32]) -> f32 {
 fn reduce_f16<const DIFFERENCE: bool>(row: &[u16], query: &[f32]) -> f32 {
     const WIDTH: usize = 16;
     let len = row.len().min(query.len());
-    let (row, query) = (&row[..len], &query[..len]);
-    let mut sums = [_mm512_setzero_ps(); 4];
-    let (rows, row_tail) = row.as_chunks::<WIDTH>();
-    let (queries, query_tail) = query.as_chunks::<WIDTH>();
-    for (at, (x, q)) in rows.iter().zip(queries).enumerate() {
-        // SAFETY: each array has the 32 and 64 bytes that the unaligned loads read.
-        let (x, q) =
-            unsafe { (_mm256_loadu_si256(x.as_ptr().cast()), _mm512_loadu_ps(q.as_ptr())) };
-        sums[at % 4] = step::<DIFFERENCE>(_mm512_cvtph_ps(x), q, sums[at % 4]);
+    // Four sums by name: as an array that is indexed they would be kept in memory.
+    let (rows, row_rest) = row[..len].as_chunks::<{ 4 * WIDTH }>();
+    let (queries, query_rest) = query[..len].as_chunks::<{ 4 * WIDTH }>();
+    let zero = _mm512_setzero_ps();
+    let (mut a, mut b, mut c, mut d) = (zero, zero, zero, zero);
+    for (row, query) in rows.iter().zip(queries) {
+        let (row, query) = (row.as_chunks::<WIDTH>().0, query.as_chunks::<WIDTH>().0);
+        a = step::<DIFFERENCE>(&row[0], &query[0], a);
+        b = step::<DIFFERENCE>(&row[1], &query[1], b);
+        c = step::<DIFFERENCE>(&row[2], &query[2], c);
+        d = step::<DIFFERENCE>(&row[3], &query[3], d);
+    }
+    let (rows, row_tail) = row_rest.as_chunks::<WIDTH>();
+    let (queries, query_tail) = query_rest.as_chunks::<WIDTH>();
+    for (row, query) in rows.iter().zip(queries) {
+        a = step::<DIFFERENCE>(row, query, a);
     }
     let mask = (1_u16 << row_tail.len()) - 1;
     // SAFETY: masked loads read only the values whose mask bit is set: the tails.
@@ -388,15 +395,24 @@ fn reduce_f16<const DIFFERENCE: bool>(row: &[u16], query: &[f32]) -> f32 {
             _mm512_maskz_loadu_ps(mask, query_tail.as_ptr()),
         )
     };
-    sums[0] = step::<DIFFERENCE>(_mm512_cvtph_ps(x), q, sums[0]);
-    let [a, b, c, d] = sums;
+    b = add::<DIFFERENCE>(x, q, b);
     _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, d)))
+}
+
+/// [`add`] of values in memory.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+fn step<const DIFFERENCE: bool>(x: &[u16; 16], q: &[f32; 16], sum: __m512) -> __m512 {
+    // SAFETY: each array has the 32 and 64 bytes that the unaligned loads read.
+    let (x, q) = unsafe { (_mm256_loadu_si256(x.as_ptr().cast()), _mm512_loadu_ps(q.as_ptr())) };
+    add::<DIFFERENCE>(x, q, sum)
 }
 
 /// Adds the products, or the squares of the differences.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn step<const DIFFERENCE: bool>(x: __m512, q: __m512, sum: __m512) -> __m512 {
+fn add<const DIFFERENCE: bool>(x: __m256i, q: __m512, sum: __m512) -> __m512 {
+    let x = _mm512_cvtph_ps(x);
     if DIFFERENCE {
         let difference = _mm512_sub_ps(x, q);
         _mm512_fmadd_ps(difference, difference, sum)

@@ -24,6 +24,7 @@ macro_rules! in_fours {
 pub mod avx2;
 pub mod avx512;
 pub mod ranked;
+pub mod ranked_avx2;
 
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
