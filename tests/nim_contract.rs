@@ -19,6 +19,8 @@ mod chat;
 mod command;
 #[path = "nim_contract/embeddings.rs"]
 mod embeddings;
+#[path = "nim_contract/extra_fields.rs"]
+mod extra_fields;
 #[path = "nim_contract/integration.rs"]
 mod integration;
 #[path = "nim_contract/models.rs"]

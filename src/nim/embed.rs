@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::api::Api;
 use super::batch::Limits;
 use super::client::Nim;
 use super::error::{ConfigFault, NimError};
+use super::extra::Extra;
 use super::input::Input;
 use super::lane::{HOSTED_WIDTH, LOCAL_WIDTH, Lane};
 use super::models::{ModelFacts, Task, sent_name};
@@ -103,6 +105,7 @@ pub struct EmbeddingModel {
     pub(super) lane: Arc<Lane>,
     text_modality: bool,
     prefixes: Option<(String, String)>,
+    pub(super) extra: Extra,
 }
 
 impl EmbeddingModel {
@@ -130,6 +133,7 @@ impl EmbeddingModel {
             lane: Arc::new(Lane::new(width)),
             text_modality: false,
             prefixes: None,
+            extra: Extra::default(),
             nim,
         }
     }
@@ -214,6 +218,15 @@ impl EmbeddingModel {
         self
     }
 
+    /// A field of each request that has no method here, such as `user` of NIMs,
+    /// `truncate_prompt_tokens` of vLLM, `prompt_name` of TEI, or `options` and `keep_alive` of
+    /// Ollama. Fields that the client writes win. Queries and passages get the same field: where
+    /// it has to differ, each role takes a model of its own.
+    pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.extra.set(name.into(), value.into());
+        self
+    }
+
     /// Name of the model, as sent. Old aliases of NIMs have given way to current names.
     #[must_use]
     pub fn model(&self) -> &str {
@@ -250,7 +263,8 @@ impl EmbeddingModel {
     /// comes last, so that no two settings read alike.
     pub(crate) fn cache_key(&self) -> String {
         let (api, truncate, normalize) = (self.api().name(), self.truncate, self.normalize);
-        format!("{api} truncate={truncate:?} normalize={normalize} {}", self.model)
+        let extra = self.extra.key();
+        format!("{api}{extra} truncate={truncate:?} normalize={normalize} {}", self.model)
     }
 
     pub(super) fn api(&self) -> Api {
@@ -374,5 +388,33 @@ impl fmt::Debug for EmbeddingModel {
             .field("truncate", &self.truncate)
             .field("nim", &self.nim)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn further_fields_are_in_the_cache_key_and_without_them_it_stays_as_it_was() {
+        let nim = Nim::builder().base_url("http://localhost:8000").build().expect("a client");
+        let model = nim.embedder("my/model");
+        assert_eq!(model.cache_key(), "nim truncate=None normalize=false my/model");
+        let told = model.clone().extra("user", "a b").extra("truncate_prompt_tokens", 512);
+        let key = r#"nim extra={"truncate_prompt_tokens":512,"user":"a b"} truncate=None"#;
+        assert_eq!(told.cache_key(), format!("{key} normalize=false my/model"));
+        let keys = [
+            model.clone().extra("user", "a").cache_key(),
+            model.clone().extra("user", "b").cache_key(),
+            model.clone().extra("user", json!(["a"])).cache_key(),
+            // The name of a model may read like a further field.
+            nim.embedder(r#"extra={"user":"a"} my/model"#).cache_key(),
+            model.cache_key(),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[..at].contains(key), "{key}");
+        }
     }
 }

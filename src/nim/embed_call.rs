@@ -390,7 +390,7 @@ impl Call<'_> {
         encoding: Encoding,
         tally: &mut Tally,
     ) -> Result<Got, Failure> {
-        let body = self.body(inputs, encoding).write();
+        let body = self.body(inputs, encoding).write(&self.model.extra);
         let limit = self.answer_limit(inputs.len());
         let transport = self.model.nim.transport();
         transport.fetch(&self.target, body, limit, self.deadline, tally).await

@@ -34,6 +34,7 @@ mod endpoint;
 mod error;
 pub(crate) mod events;
 mod exchange;
+mod extra;
 mod float;
 mod image;
 mod input;

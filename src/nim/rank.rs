@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::api::Api;
 use super::batch::Limits;
@@ -13,6 +14,7 @@ use super::client::Nim;
 use super::embed::BATCH_BYTES;
 use super::endpoint::Target;
 use super::error::{ConfigFault, NimError};
+use super::extra::Extra;
 use super::input::Input;
 use super::lane::{HOSTED_WIDTH, LOCAL_WIDTH, Lane};
 use super::meter::CallCost;
@@ -93,6 +95,7 @@ pub struct RankingModel {
     pub(super) truncate: RankTruncate,
     pub(super) limits: Limits,
     pub(super) lane: Arc<Lane>,
+    pub(super) extra: Extra,
     /// Where requests go, once that was found out.
     target: Arc<OnceLock<Target>>,
 }
@@ -113,7 +116,8 @@ impl RankingModel {
         let model = if api == Api::Nim { sent_name(model) } else { model };
         let truncate = RankTruncate::default();
         let (lane, target) = (Arc::new(Lane::new(width)), Arc::default());
-        Self { nim, model, facts, truncate, limits, lane, target }
+        let extra = Extra::default();
+        Self { nim, model, facts, truncate, limits, lane, extra, target }
     }
 
     /// What happens to passages that are too long; [`RankTruncate::End`] unless set. Servers of
@@ -150,6 +154,14 @@ impl RankingModel {
         self
     }
 
+    /// A field of each request that has no method here, such as `truncate_prompt_tokens` of vLLM or
+    /// `truncation_direction` of TEI. Fields that the client writes win. NIMs refuse what they do
+    /// not know.
+    pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.extra.set(name.into(), value.into());
+        self
+    }
+
     /// Name of the model, as sent. Old aliases of NIMs have given way to current names.
     #[must_use]
     pub fn model(&self) -> &str {
@@ -164,7 +176,8 @@ impl RankingModel {
     /// All that decides on a score but query and passage. The name of the model comes last, so
     /// that no two settings read alike.
     pub(crate) fn cache_key(&self) -> String {
-        format!("{} truncate={:?} {}", self.api().name(), self.truncate, self.model)
+        let (api, extra, truncate) = (self.api().name(), self.extra.key(), self.truncate);
+        format!("{api}{extra} truncate={truncate:?} {}", self.model)
     }
 
     /// Where requests go; making it out takes longer than to rank a few passages nearby.
@@ -245,5 +258,19 @@ mod tests {
             .to_vec();
         scores.sort_by(best_first);
         assert_eq!(scores.iter().map(|s| s.index).collect::<Vec<_>>(), [3, 1, 2, 0]);
+    }
+
+    #[test]
+    fn further_fields_are_in_the_cache_key_and_without_them_it_stays_as_it_was() {
+        let nim = Nim::builder().base_url("http://localhost:8000").build().expect("a client");
+        let model = nim.reranker("my/model");
+        assert_eq!(model.cache_key(), "nim truncate=End my/model");
+        let told = model.clone().extra("truncate_prompt_tokens", 512);
+        let key = r#"nim extra={"truncate_prompt_tokens":512} truncate=End my/model"#;
+        assert_eq!(told.cache_key(), key);
+        assert_ne!(model.extra("truncate_prompt_tokens", 256).cache_key(), key);
+        // The name of a model may read like a further field.
+        let posing = nim.reranker(r#"extra={"truncate_prompt_tokens":512} my/model"#);
+        assert_ne!(posing.cache_key(), key);
     }
 }

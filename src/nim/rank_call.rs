@@ -159,7 +159,8 @@ impl Call<'_> {
             Api::Nim | Api::Tei => ANSWER_LIMIT,
             Api::Cohere | Api::OpenAi | Api::Ollama => ANSWER_LIMIT_COHERE,
         };
-        let (transport, body) = (self.model.nim.transport(), self.body(passages).write());
+        let transport = self.model.nim.transport();
+        let body = self.body(passages).write(&self.model.extra);
         transport.fetch(self.target, body, limit, self.deadline, tally).await
     }
 

@@ -60,7 +60,8 @@ impl Embedder for EmbeddingModel {
         ModelContract::new(self.model()).roles(roles)
     }
 
-    /// The family of the server, how it cuts long texts, and whether vectors are scaled.
+    /// The family of the server, how it cuts long texts, whether vectors are scaled, and further
+    /// fields.
     fn cache_key(&self) -> Cow<'_, str> {
         Cow::Owned(EmbeddingModel::cache_key(self))
     }
@@ -114,7 +115,8 @@ impl Reranker for RankingModel {
         })
     }
 
-    /// The family of the server, which sets the scale of scores, and how it cuts long texts.
+    /// The family of the server, which sets the scale of scores, how it cuts long texts, and
+    /// further fields.
     fn cache_key(&self) -> Cow<'_, str> {
         Cow::Owned(RankingModel::cache_key(self))
     }

@@ -361,12 +361,14 @@ async fn families_that_serve_one_model_name_share_nothing_in_the_cache() {
     let other = client(&server, Api::OpenAi);
     let (logits, scores) = (nim.reranker("m"), cohere.reranker("m"));
     let uncut = logits.clone().truncate(RankTruncate::Unset);
+    let told = scores.clone().extra("truncate_prompt_tokens", 512);
     let few = Filter::lt("number", 1);
     for (reranker, filter, score, asked) in [
         (&logits, Some(few), 7.5, 0),
         (&scores, None, 0.25, 3),
         (&logits, None, 7.5, 3),
         (&uncut, None, 7.5, 3),
+        (&told, None, 0.25, 3),
         (&scores, None, 0.25, 0),
         (&logits, None, 7.5, 0),
     ] {
@@ -384,7 +386,8 @@ async fn families_that_serve_one_model_name_share_nothing_in_the_cache() {
     let cut = nim.embedder("m").truncate(Truncate::End);
     let elsewhere = other.embedder("m");
     let bare = nim.embedder("m").prefixes("", "");
-    for embedder in [&plain, &scaled, &cut, &elsewhere, &bare] {
+    let told = nim.embedder("m").extra("user", "u");
+    for embedder in [&plain, &scaled, &cut, &elsewhere, &bare, &told] {
         for cached in [false, true] {
             let answer = docs.query("q").embedder(embedder).run().await.expect("an answer");
             assert_eq!(answer.report.cache.embedding, cached, "{embedder:?}");

@@ -3,17 +3,20 @@
 
 use serde::Serialize;
 
-/// The JSON object `head` with one more field, the list that `write` appends item by item; `room`
-/// bytes are set aside for it.
+use crate::nim::extra::Extra;
+
+/// The JSON object `head` with the fields of `extra` that it does not have, and with one more, the
+/// list that `write` appends item by item; `room` bytes are set aside for it.
 pub(super) fn with_list<I>(
     head: &impl Serialize,
+    extra: &Extra,
     name: &str,
     items: impl Iterator<Item = I>,
     room: usize,
     mut write: impl FnMut(&mut Vec<u8>, I) -> serde_json::Result<()>,
 ) -> serde_json::Result<Vec<u8>> {
     let mut body = Vec::with_capacity(room.saturating_add(512));
-    serde_json::to_writer(&mut body, head)?;
+    extra.write(&mut body, head, Some(name))?;
     // The field goes before the bracket that closes the object.
     body.pop();
     if body.len() > 1 {
@@ -65,7 +68,12 @@ mod tests {
     }
 
     fn body(model: Option<&'static str>, texts: &[String]) -> Vec<u8> {
-        with_list(&Head { model }, "input", texts.iter(), 0, |body, item| text(body, item))
+        joined(model, &Extra::default(), texts)
+    }
+
+    fn joined(model: Option<&'static str>, extra: &Extra, texts: &[String]) -> Vec<u8> {
+        let head = Head { model };
+        with_list(&head, extra, "input", texts.iter(), 0, |body, item| text(body, item))
             .expect("a body")
     }
 
@@ -75,6 +83,19 @@ mod tests {
         assert_eq!(body(None, &[]), br#"{"input":[]}"#);
         let read: Value = serde_json::from_slice(&body(Some("m"), &texts)).expect("JSON");
         assert_eq!(read, json!({"model": "m", "input": texts}));
+    }
+
+    #[test]
+    fn further_fields_replace_neither_the_list_nor_another_field() {
+        let texts = ["a".to_owned()];
+        let mut extra = Extra::default();
+        extra.set("input".to_owned(), json!("theirs"));
+        assert_eq!(joined(None, &extra, &texts), br#"{"input":["a"]}"#);
+        extra.set("model".to_owned(), json!("theirs"));
+        extra.set("user".to_owned(), json!("theirs"));
+        let written = joined(Some("m"), &extra, &texts);
+        let read: Value = serde_json::from_slice(&written).expect("JSON");
+        assert_eq!(read, json!({"model": "m", "user": "theirs", "input": texts}));
     }
 
     proptest! {

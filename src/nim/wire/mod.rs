@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::Number;
 
 use super::components::Numbers;
+use super::extra::Extra;
 
 /// An answer, whatever its shape was: results with the index of the input they belong to.
 #[derive(Debug)]
@@ -45,21 +46,31 @@ pub(super) enum EmbedBody<'a> {
 }
 
 impl EmbedBody<'_> {
-    /// As it is sent.
-    pub(super) fn write(&self) -> serde_json::Result<Vec<u8>> {
+    /// As it is sent, with the fields of `extra` that it does not have itself.
+    pub(super) fn write(&self, extra: &Extra) -> serde_json::Result<Vec<u8>> {
         match self {
-            Self::Nim(request) => with_input(request, &request.input),
-            Self::OpenAi(request) => with_input(request, &request.input),
-            Self::Tei(request) => serde_json::to_vec(request),
-            Self::Ollama(request) => serde_json::to_vec(request),
+            Self::Nim(request) => with_input(request, extra, &request.input),
+            Self::OpenAi(request) => with_input(request, extra, &request.input),
+            Self::Tei(request) => whole(request, extra),
+            Self::Ollama(request) => whole(request, extra),
         }
     }
 }
 
-fn with_input(head: &impl Serialize, input: &[Cow<'_, str>]) -> serde_json::Result<Vec<u8>> {
+fn whole(request: &impl Serialize, extra: &Extra) -> serde_json::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    extra.write(&mut body, request, None)?;
+    Ok(body)
+}
+
+fn with_input(
+    head: &impl Serialize,
+    extra: &Extra,
+    input: &[Cow<'_, str>],
+) -> serde_json::Result<Vec<u8>> {
     // Quotes and a comma each; escapes are few.
     let room = input.iter().fold(0, |sum: usize, text| sum.saturating_add(text.len() + 3));
-    list::with_list(head, "input", input.iter(), room, |body, text| list::text(body, text))
+    list::with_list(head, extra, "input", input.iter(), room, |body, text| list::text(body, text))
 }
 
 /// The body of a ranking request.
@@ -71,12 +82,12 @@ pub(super) enum RankBody<'a> {
 }
 
 impl RankBody<'_> {
-    /// As it is sent.
-    pub(super) fn write(&self) -> serde_json::Result<Vec<u8>> {
+    /// As it is sent, with the fields of `extra` that it does not have itself.
+    pub(super) fn write(&self, extra: &Extra) -> serde_json::Result<Vec<u8>> {
         match self {
-            Self::Nim(request) => request.write(),
-            Self::Tei(request) => serde_json::to_vec(request),
-            Self::Cohere(request) => serde_json::to_vec(request),
+            Self::Nim(request) => request.write(extra),
+            Self::Tei(request) => whole(request, extra),
+            Self::Cohere(request) => whole(request, extra),
         }
     }
 }

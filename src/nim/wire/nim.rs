@@ -9,6 +9,7 @@ use serde_json::Number;
 use super::openai::Usage;
 use super::{Scores, list};
 use crate::nim::embed::{EmbeddingType, Encoding, InputType, Truncate};
+use crate::nim::extra::Extra;
 use crate::nim::input::Input;
 use crate::nim::rank::RankTruncate;
 
@@ -48,7 +49,7 @@ impl Modality {
     }
 }
 
-/// Exactly these four fields: servers refuse any other, a `top_n` too.
+/// Exactly these four fields, and what the user adds: servers refuse any other, a `top_n` too.
 #[derive(Debug, Serialize)]
 pub(in crate::nim) struct RankRequest<'a> {
     pub(in crate::nim) model: &'a str,
@@ -61,13 +62,13 @@ pub(in crate::nim) struct RankRequest<'a> {
 }
 
 impl RankRequest<'_> {
-    pub(super) fn write(&self) -> serde_json::Result<Vec<u8>> {
+    pub(super) fn write(&self, extra: &Extra) -> serde_json::Result<Vec<u8>> {
         let bytes = |passage: &Passage<'_>| {
             let of = |text: Option<&str>| text.map_or(0, str::len);
             of(passage.text).saturating_add(of(passage.image)).saturating_add(32)
         };
         let room = self.passages.iter().map(bytes).fold(0, usize::saturating_add);
-        list::with_list(self, "passages", self.passages.iter(), room, |body, passage| {
+        list::with_list(self, extra, "passages", self.passages.iter(), room, |body, passage| {
             let Passage { text: Some(text), image: None } = passage else {
                 return serde_json::to_writer(body, passage);
             };
