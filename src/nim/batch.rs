@@ -88,6 +88,16 @@ impl BatchPlan {
         self.pending.push(range.start..middle);
         true
     }
+
+    /// Plans what stands before and behind one input of a refused request as the next ones.
+    pub(super) fn without(&mut self, range: &Range<usize>, place: usize) {
+        let behind = place.saturating_add(1)..range.end;
+        for part in [behind, range.start..place] {
+            if !part.is_empty() {
+                self.pending.push(part);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -154,5 +164,18 @@ mod tests {
         assert!(plan.split(&(0..8)));
         assert_eq!(ranges(plan, eight), [0..4, 4..8, 8..12]);
         assert!(!self::plan(&["a"]).split(&(0..1)));
+    }
+
+    #[test]
+    fn what_is_left_without_an_input_is_handed_out_first() {
+        let eight = Limits { items: 8, ..WIDE };
+        for (place, expected) in
+            [(0, vec![1..8, 8..12]), (3, vec![0..3, 4..8, 8..12]), (7, vec![0..7, 8..12])]
+        {
+            let mut plan = plan(&["aa"; 12]);
+            assert_eq!(plan.next_range(&eight), Some(0..8));
+            plan.without(&(0..8), place);
+            assert_eq!(ranges(plan, eight), expected);
+        }
     }
 }

@@ -1,11 +1,13 @@
-//! The embedding call: inputs in, checked vectors out, in the caller's order.
-//! Layer: top of `nim`, above `embed`, `lane` and `wire`.
+//! The embedding call: inputs in, checked vectors out, in the caller's order. How the answers of
+//! its requests become one is in `collect`. Layer: top of `nim`, above `embed`, `lane` and `wire`.
+
+mod collect;
 
 use std::ops::Range;
 use std::sync::PoisonError;
 use std::time::Instant;
 
-use super::answer::{add_tokens, other_model, place};
+use super::answer::{other_model, place};
 use super::api::Api;
 use super::client::CallOptions;
 use super::components::{Component, norm};
@@ -14,8 +16,8 @@ use super::embed::{EmbeddingModel, EmbeddingType, Encoding, InputType, Truncate}
 use super::endpoint::Target;
 use super::error::{NimError, Reply, ResponseFault};
 use super::exchange::Got;
-use super::input::{Input, Size};
-use super::meter::{CallCost, Counted, Spent};
+use super::input::Input;
+use super::meter::{CallCost, Spent};
 use super::reply::Failure;
 use super::transport::{Tally, invalid};
 use super::wire::nim::Modality;
@@ -190,21 +192,25 @@ impl EmbeddingModel {
         options: CallOptions,
         spent: &Spent,
     ) -> Result<Embeddings, NimError> {
-        let mut found = self.call::<f32>(inputs, role, None, options, spent).await?;
+        let found = self.call::<f32>(inputs, role, None, options, spent).await?;
+        Ok(self.embeddings(found))
+    }
+
+    fn embeddings(&self, mut found: Found<f32>) -> Embeddings {
         if self.normalize {
             for vector in &mut found.vectors {
                 let length = norm(vector);
                 vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
             }
         }
-        Ok(Embeddings {
+        Embeddings {
             vectors: found.vectors,
             norms: found.norms,
             likely_truncated: found.over_limit,
             prompt_tokens: found.tokens,
             cost: found.tally,
             served_model: found.served_model,
-        })
+        }
     }
 
     /// As [`embed_inputs`](Self::embed_inputs), with vectors quantized by the server; for NIMs
@@ -257,12 +263,23 @@ impl EmbeddingModel {
         options: CallOptions,
         spent: &Spent,
     ) -> Result<Found<T>, NimError> {
+        let call = self.prepared(inputs, role, kind, options, spent)?;
+        options.bound(call.run()).await
+    }
+
+    fn prepared<'a>(
+        &'a self,
+        inputs: &[Input<'a>],
+        role: InputType,
+        kind: Option<EmbeddingType>,
+        options: CallOptions,
+        spent: &'a Spent,
+    ) -> Result<Call<'a>, NimError> {
         self.check(inputs, role, kind)?;
         let target = self.nim.embed_endpoint().target(&self.model)?;
         let deadline = options.latest();
         let distinct = Distinct::of(inputs);
-        let call = Call { model: self, target, role, kind, deadline, distinct, spent };
-        options.bound(call.run()).await
+        Ok(Call { model: self, target, role, kind, deadline, distinct, spent })
     }
 }
 
@@ -316,37 +333,6 @@ impl<T> Found<T> {
 }
 
 impl Call<'_> {
-    async fn run<T: Component>(&self) -> Result<Found<T>, NimError> {
-        let sizes: Vec<Size> = self.distinct.inputs.iter().map(|input| input.size()).collect();
-        let over_limit = self.over_limit(&sizes);
-        let name = |place| self.distinct.name(place);
-        let send = |range| async move {
-            let mut counted = Counted::of(self.spent);
-            (self.ask(range, &mut counted.tally).await, counted.tally)
-        };
-        let read = |range: &Range<usize>, got| self.read::<T>(range, got);
-        let limits = self.model.limits;
-        let done = self.model.lane.run(sizes, limits, name, send, read).await?;
-        let mut found = Found {
-            vectors: Vec::with_capacity(self.distinct.inputs.len()),
-            norms: None,
-            over_limit,
-            tokens: (!done.parts.is_empty()).then_some(0),
-            served_model: None,
-            tally: done.tally,
-        };
-        for (range, part) in done.parts {
-            let expected = self.length().or_else(|| found.vectors.first().map(Vec::len));
-            self.same_length(&part.vectors, range.start, expected)?;
-            found.vectors.extend(part.vectors);
-            found.norms = Norms::both(found.norms, part.norms);
-            found.tokens = add_tokens(found.tokens, part.tokens);
-            found.served_model = part.served_model.or(found.served_model);
-        }
-        found.vectors = self.distinct.spread(found.vectors);
-        Ok(found)
-    }
-
     /// The vectors of an answer in the order of its inputs, checked.
     fn read<T: Component>(&self, range: &Range<usize>, got: Got) -> Result<Part<T>, Failure> {
         let answer: Vectors<T> = self.parse(got)?;
@@ -449,34 +435,6 @@ impl Call<'_> {
             Some(EmbeddingType::Binary | EmbeddingType::Ubinary) => Some(asked.div_ceil(8)),
             _ => Some(asked),
         }
-    }
-
-    fn same_length<T>(
-        &self,
-        vectors: &[Vec<T>],
-        start: usize,
-        expected: Option<usize>,
-    ) -> Result<(), NimError> {
-        let Some(expected) = expected.or_else(|| vectors.first().map(Vec::len)) else {
-            return Ok(());
-        };
-        match vectors.iter().position(|vector| vector.len() != expected) {
-            None => Ok(()),
-            Some(at) => {
-                let index = self.distinct.name(start.saturating_add(at));
-                let found = vectors.get(at).map_or(0, Vec::len);
-                Err(invalid(&self.target, ResponseFault::Dimensions { index, expected, found }))
-            }
-        }
-    }
-
-    fn over_limit(&self, sizes: &[Size]) -> usize {
-        let Some(most) = self.model.facts.max_tokens.and_then(|most| usize::try_from(most).ok())
-        else {
-            return 0;
-        };
-        let is_over = |place: &&usize| sizes.get(**place).is_some_and(|size| size.tokens > most);
-        self.distinct.places.iter().filter(is_over).count()
     }
 
     fn answer_limit(&self, inputs: usize) -> u64 {

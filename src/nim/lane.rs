@@ -46,19 +46,35 @@ struct Seen {
     answers: u32,
 }
 
+/// What a failure does to what is finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnFailure {
+    /// The call is all or nothing: the first failure, or input that is too long, ends it.
+    Discard,
+    /// An input that is too long is set aside, the call goes on with the others, and a failure
+    /// leaves what was answered before it.
+    Keep,
+}
+
 /// The parts of a call by position, in order, and its requests.
 #[derive(Debug)]
 pub(super) struct Parts<T> {
     pub(super) parts: Vec<(Range<usize>, T)>,
+    /// Positions of inputs that were set aside, in order, each with its error.
+    pub(super) refused: Vec<(usize, NimError)>,
+    /// What ended a call that keeps what is finished before all inputs were answered or refused.
+    pub(super) failure: Option<NimError>,
     pub(super) tally: Tally,
 }
 
 /// A call under way.
 struct Work<T> {
     plan: BatchPlan,
+    on_failure: OnFailure,
     /// Requests in flight.
     flying: usize,
     parts: Vec<(Range<usize>, T)>,
+    refused: Vec<(usize, NimError)>,
     tally: Tally,
 }
 
@@ -71,6 +87,15 @@ impl<T> Work<T> {
         let range = self.plan.next_range(limits)?;
         self.flying = self.flying.saturating_add(1);
         Some(range)
+    }
+
+    /// Sets an input aside, or fails where that ends the call.
+    fn refuse(&mut self, place: usize, error: NimError) -> Result<(), NimError> {
+        if self.on_failure == OnFailure::Discard {
+            return Err(error);
+        }
+        self.refused.push((place, error));
+        Ok(())
     }
 }
 
@@ -89,9 +114,10 @@ impl Lane {
     }
 
     /// Sends inputs of these sizes in as many requests as `limits` and the server ask for. The
-    /// first failure ends all others, and so does dropping the future. `name` gives an input the
-    /// position under which the caller knows it. What `send` brings is read by `read` once its seat
-    /// is free and the next request is on its way: the server works while answers are read.
+    /// first failure ends all others, and so does dropping the future; `on_failure` tells what it
+    /// leaves. `name` gives an input the position under which the caller knows it. What `send`
+    /// brings is read by `read` once its seat is free and the next request is on its way: the
+    /// server works while answers are read.
     pub(super) async fn run<A, T, F, S>(
         &self,
         sizes: Vec<Size>,
@@ -99,6 +125,7 @@ impl Lane {
         name: impl Fn(usize) -> usize + Sync,
         send: F,
         read: impl Fn(&Range<usize>, A) -> Result<T, Failure> + Sync,
+        on_failure: OnFailure,
     ) -> Result<Parts<T>, NimError>
     where
         A: Send,
@@ -110,20 +137,25 @@ impl Lane {
         let workers = plan.requests(&self.lowered(&limits));
         // One more than seats: who reads an answer has none.
         let workers = workers.min(self.width.saturating_add(1));
-        let tally = Tally::default();
-        let work = Mutex::new(Work { plan, flying: 0, parts: Vec::new(), tally });
+        let (parts, refused, tally) = (Vec::new(), Vec::new(), Tally::default());
+        let work = Mutex::new(Work { plan, on_failure, flying: 0, parts, refused, tally });
         let worker = || self.worker(&work, &limits, &name, (&send, &read));
-        if workers <= 1 {
-            worker().await?;
+        let ended = if workers <= 1 {
+            worker().await
         } else {
             let workers = (0..workers).map(|_| Box::pin(worker()) as Worker<'_>).collect();
             // Workers that wait for a seat of other calls must not keep a call that is done.
-            all(workers, || locked(&work).is_done()).await?;
-        }
-        let Work { mut parts, tally, .. } =
+            all(workers, || locked(&work).is_done()).await
+        };
+        let failure = match (ended, on_failure) {
+            (Err(error), OnFailure::Discard) => return Err(error),
+            (ended, _) => ended.err(),
+        };
+        let Work { mut parts, mut refused, tally, .. } =
             work.into_inner().unwrap_or_else(PoisonError::into_inner);
         parts.sort_by_key(|(range, _)| range.start);
-        Ok(Parts { parts, tally })
+        refused.sort_by_key(|(place, _)| *place);
+        Ok(Parts { parts, refused, failure, tally })
     }
 
     /// Takes one request after the other from the plan.
@@ -170,7 +202,7 @@ impl Lane {
                     self.answered();
                     work.parts.push((range, part));
                 }
-                Err(Failure::TooLarge(large)) => self.shrink(&mut work.plan, range, large, name)?,
+                Err(Failure::TooLarge(large)) => self.shrink(&mut work, range, large, name)?,
                 Err(Failure::Other(mut error)) => {
                     if let NimError::BadRequest(reply) = &mut error {
                         let named = reply.input.filter(|at| *at < range.len());
@@ -185,29 +217,32 @@ impl Lane {
         }
     }
 
-    /// Plans the parts of a refused request, or fails when one input alone is to blame.
-    fn shrink(
+    /// Plans the parts of a refused request, or refuses the one input that is to blame.
+    fn shrink<T>(
         &self,
-        plan: &mut BatchPlan,
+        work: &mut Work<T>,
         range: Range<usize>,
         large: TooLarge,
         name: &impl Fn(usize) -> usize,
     ) -> Result<(), NimError> {
         let TooLarge { cause, input, reply } = large;
         if let (Oversize::Tokens, Some(input)) = (cause, input.filter(|at| *at < range.len())) {
-            let index = name(range.start.saturating_add(input));
-            return Err(NimError::InputTooLong { index, reply });
+            let place = range.start.saturating_add(input);
+            work.refuse(place, NimError::InputTooLong { index: name(place), reply })?;
+            work.plan.without(&range, place);
+            return Ok(());
         }
-        if !plan.split(&range) {
-            return Err(match cause {
-                Oversize::Count => NimError::BadRequest(reply),
-                _ => NimError::InputTooLong { index: name(range.start), reply },
-            });
+        if !work.plan.split(&range) {
+            let index = name(range.start);
+            return match cause {
+                Oversize::Count => Err(NimError::BadRequest(reply)),
+                _ => work.refuse(range.start, NimError::InputTooLong { index, reply }),
+            };
         }
         let mut seen = locked(&self.seen);
         match cause {
             Oversize::Body => {
-                seen.refused_bytes = seen.refused_bytes.min(plan.size(&range).bytes / 2);
+                seen.refused_bytes = seen.refused_bytes.min(work.plan.size(&range).bytes / 2);
             }
             Oversize::Count => seen.refused_items = seen.refused_items.min(range.len() / 2),
             Oversize::Tokens => {}
@@ -276,6 +311,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nim::error::Reply;
 
     const LIMITS: Limits = Limits { items: 100, chars: 1000, tokens: 1000, bytes: 1000, images: 4 };
 
@@ -292,7 +328,8 @@ mod tests {
         };
         let limits = Limits { items: 1, ..LIMITS };
         let sizes = vec![Size { chars: 1, tokens: 1, bytes: 1, images: 0 }; 5];
-        let done = Lane::new(1).run(sizes, limits, |place| place, send, read).await;
+        let lane = Lane::new(1);
+        let done = lane.run(sizes, limits, |place| place, send, read, OnFailure::Discard).await;
         let parts: Vec<usize> = done.expect("parts").parts.into_iter().map(|(_, at)| at).collect();
         assert_eq!(parts, [0, 1, 2, 3, 4]);
         let log = locked(&log);
@@ -300,6 +337,36 @@ mod tests {
         for at in 0..4 {
             assert!(place("send", at + 1) < place("read", at), "{log:?}");
         }
+    }
+
+    /// Refuses four inputs for their size, takes the first two of them, and fails at the others.
+    async fn halves(range: Range<usize>) -> (Result<(), Failure>, Tally) {
+        let (url, message, raw) = Default::default();
+        let (request_id, code, input) = (None, None, None);
+        let reply = Box::new(Reply { status: 400, url, request_id, message, code, input, raw });
+        let sent = match (range.start, range.len()) {
+            (0, 4) => {
+                Err(Failure::TooLarge(TooLarge { cause: Oversize::Tokens, input: None, reply }))
+            }
+            (0, _) => Ok(()),
+            _ => Err(Failure::Other(NimError::DeadlineExceeded)),
+        };
+        (sent, Tally::default())
+    }
+
+    #[tokio::test]
+    async fn what_was_answered_before_a_failure_is_kept_where_that_is_asked_for() {
+        let lane = Lane::new(1);
+        let read = |range: &Range<usize>, ()| Ok(range.start);
+        let sizes = vec![Size { chars: 1, tokens: 1, bytes: 1, images: 0 }; 4];
+        let keep = OnFailure::Keep;
+        let kept = lane.run(sizes.clone(), LIMITS, |place| place, halves, read, keep).await;
+        let kept = kept.expect("what is kept");
+        assert_eq!(kept.parts, [(0..2, 0)]);
+        assert_eq!(kept.failure, Some(NimError::DeadlineExceeded));
+        let discard = OnFailure::Discard;
+        let failed = lane.run(sizes, LIMITS, |place| place, halves, read, discard).await;
+        assert_eq!(failed.err(), Some(NimError::DeadlineExceeded));
     }
 
     #[test]

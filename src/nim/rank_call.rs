@@ -12,6 +12,7 @@ use super::endpoint::Target;
 use super::error::{NimError, ResponseFault};
 use super::exchange::Got;
 use super::input::Input;
+use super::lane::OnFailure;
 use super::meter::{CallCost, Counted, Spent};
 use super::rank::{RankTruncate, Ranked, RankingModel, Rankings, best_first};
 use super::reply::Failure;
@@ -124,7 +125,8 @@ impl Call<'_> {
         };
         let read = |range: &Range<usize>, got| self.read(range, got);
         let limits = self.model.limits;
-        let done = self.model.lane.run(sizes, limits, |index| index, send, read).await?;
+        let lane = &self.model.lane;
+        let done = lane.run(sizes, limits, |index| index, send, read, OnFailure::Discard).await?;
         let mut found = Rankings { prompt_tokens: Some(0), ..Rankings::default() };
         let is_logit = matches!(self.model.api(), Api::Nim | Api::Tei);
         for (range, part) in done.parts {

@@ -8,7 +8,8 @@ use super::stage::{
     BoxFuture, Embedded, Embedder, RankedPassage, Reranked, Reranker, Role, StageError,
 };
 use crate::nim::{
-    CallCost, CallOptions, EmbeddingModel, InputType, NimError, RankingModel, ResponseFault,
+    CallCost, CallOptions, EmbeddingModel, Embeddings, InputType, NimError, RankingModel,
+    ResponseFault,
 };
 use crate::record::{ModelContract, Roles};
 
@@ -48,6 +49,19 @@ pub(super) fn cost(of: CallCost, tokens: Option<u64>) -> Cost {
     counted.bytes(of.bytes_sent, of.bytes_received)
 }
 
+fn input_type(role: Role) -> InputType {
+    match role {
+        Role::Query => InputType::Query,
+        Role::Passage => InputType::Passage,
+    }
+}
+
+fn embedded(answer: Embeddings, cost: Cost) -> Embedded {
+    let embedded = Embedded::new(answer.vectors).cost(cost);
+    let embedded = embedded.likely_truncated(answer.likely_truncated);
+    embedded.served_model(answer.served_model)
+}
+
 impl Embedder for EmbeddingModel {
     fn contract(&self) -> ModelContract {
         let roles = match self.role_prefixes() {
@@ -77,18 +91,40 @@ impl Embedder for EmbeddingModel {
         role: Role,
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<Embedded, StageError>> {
-        let role = match role {
-            Role::Query => InputType::Query,
-            Role::Passage => InputType::Passage,
-        };
+        let role = input_type(role);
         Box::pin(async move {
             let mut spent = CallCost::default();
             let answer = self.embed_counted(texts, role, options(deadline), &mut spent).await;
             let answer = answer.map_err(|error| failed(error, spent))?;
             let cost = cost(answer.cost, answer.prompt_tokens);
-            let embedded = Embedded::new(answer.vectors).cost(cost);
-            let embedded = embedded.likely_truncated(answer.likely_truncated);
-            Ok(embedded.served_model(answer.served_model))
+            Ok(embedded(answer, cost))
+        })
+    }
+
+    fn embed_past_refusals<'a>(
+        &'a self,
+        texts: &'a [&'a str],
+        role: Role,
+        deadline: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Embedded, StageError>> {
+        let role = input_type(role);
+        Box::pin(async move {
+            let mut spent = CallCost::default();
+            let kept = self.embed_kept(texts, role, options(deadline), &mut spent).await;
+            let kept = kept.map_err(|error| failed(error, spent))?;
+            let (answer, refused) = (kept.answer, kept.refused);
+            let tokens = answer.prompt_tokens;
+            let first = || refused.first().map(|(_, error)| error.clone());
+            let Some(error) = kept.failure.or_else(first) else {
+                let cost = cost(answer.cost, tokens);
+                return Ok(embedded(answer, cost));
+            };
+            let error = failed(error, spent).cost(cost(spent, tokens));
+            let error = error.finished(kept.positions, embedded(answer, Cost::new()));
+            let tell = |told: StageError, (index, error): (usize, NimError)| {
+                told.refused(index, error.to_string())
+            };
+            Err(refused.into_iter().fold(error, tell))
         })
     }
 }

@@ -29,6 +29,18 @@ pub struct StageError {
     retry_after: Option<Duration>,
     blame: Blame,
     cost: Cost,
+    finished: Option<Box<Finished>>,
+}
+
+/// What is finished of a call that failed.
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    /// Indices of the texts that have vectors.
+    pub(super) embedded: Vec<usize>,
+    /// Their vectors, in that order.
+    pub(super) answer: Embedded,
+    /// Indices of the texts that were refused, each with the reason.
+    pub(super) refused: Vec<(usize, String)>,
 }
 
 /// What a call failed by.
@@ -49,7 +61,7 @@ impl StageError {
     #[must_use]
     pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let (retryable, retry_after, blame, cost) = (false, None, Blame::Call, Cost::new());
-        Self { source: source.into(), retryable, retry_after, blame, cost }
+        Self { source: source.into(), retryable, retry_after, blame, cost, finished: None }
     }
 
     /// Says whether the same call can succeed later: an ingest waits for a model that has answered
@@ -98,6 +110,25 @@ impl StageError {
         self
     }
 
+    /// Tells that the texts of these indices have the vectors of `answer`, in that order, although
+    /// the call failed: an ingest stores them and does not send the texts again. What they took is
+    /// part of [`cost`](Self::cost).
+    #[must_use]
+    pub fn finished(mut self, indices: Vec<usize>, answer: Embedded) -> Self {
+        let finished = self.finished.get_or_insert_default();
+        finished.embedded = indices;
+        finished.answer = answer;
+        self
+    }
+
+    /// Tells that the text of that index was refused, one of several perhaps, and why: an ingest
+    /// sets its record aside and does not send the text again.
+    #[must_use]
+    pub fn refused(mut self, index: usize, reason: impl Into<String>) -> Self {
+        self.finished.get_or_insert_default().refused.push((index, reason.into()));
+        self
+    }
+
     /// What the call took although it failed.
     #[must_use]
     pub fn spent(&self) -> Cost {
@@ -110,6 +141,10 @@ impl StageError {
 
     pub(super) fn asked_wait(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    pub(super) fn take_finished(&mut self) -> Option<Finished> {
+        self.finished.take().map(|finished| *finished)
     }
 
     pub(super) fn blame(&self) -> Blame {
@@ -188,6 +223,19 @@ pub trait Embedder: Send + Sync {
         role: Role,
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<Embedded, StageError>>;
+
+    /// As [`embed`](Self::embed), but goes on with the others where texts are refused, and fails
+    /// by an error that tells which were [`refused`](StageError::refused) and what is
+    /// [`finished`](StageError::finished). An ingest calls it, so that nothing is encoded twice.
+    /// Default: calls `embed`, which is all or nothing.
+    fn embed_past_refusals<'a>(
+        &'a self,
+        texts: &'a [&'a str],
+        role: Role,
+        deadline: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Embedded, StageError>> {
+        self.embed(texts, role, deadline)
+    }
 
     /// What the vectors of queries depend on besides role, prefixes and dimensions, which the
     /// cache knows: models with equal keys take each other's vectors from it. Default: the

@@ -148,3 +148,53 @@ async fn an_ingest_beside_faults_stores_what_a_clean_one_does() {
         db.verify().expect("an undamaged file");
     }
 }
+
+fn is_long(text: &str) -> bool {
+    [" 7", " 8", " 31"].iter().any(|end| text.ends_with(end))
+}
+
+#[tokio::test]
+async fn texts_that_are_too_long_are_set_aside_and_no_other_is_answered_twice() {
+    // For each text too long the search takes up to 12 requests, less what two have in common. One
+    // that is named takes two: what stands before it, and what stands behind it.
+    for (names, requests) in [(false, 21), (true, 6)] {
+        let server = Server::start(move |_, request| {
+            let words = "Input length 1728 exceeds maximum allowed token size 512";
+            match request.inputs().iter().position(|text| is_long(text)) {
+                None => serve(request),
+                Some(at) if names => {
+                    let detail = json!([{"loc": ["body", "input", at], "msg": words}]);
+                    answer(422, "", json!({"detail": detail}).to_string())
+                }
+                Some(_) => answer(400, "", json!({"error": words}).to_string()),
+            }
+        })
+        .await;
+        let embedder = server.nim().embedder("nvidia/e").batch_size(50);
+        let (_dir, db, docs) = empty(DIMENSIONS);
+        let report = docs.ingest(records(50)).embedder(&embedder).run().await.expect("a report");
+        let aside: Vec<RecordId> = report.rejected.iter().map(|one| one.id.clone()).collect();
+        assert_eq!(aside, [7, 8, 31].map(RecordId::from), "{names}");
+        let is_told = report.rejected.iter().all(|one| one.reason.contains("1728 exceeds maximum"));
+        assert!(is_told, "{report:?}");
+        assert_eq!((report.progress.embedded, report.progress.rejected), (47, 3), "{names}");
+
+        let sent = server.requests();
+        assert_eq!((sent.len(), report.cost.requests), (requests, requests as u64), "{names}");
+        let answered = sent.iter().map(Request::inputs);
+        let answered = answered.filter(|texts| !texts.iter().any(|text| is_long(text)));
+        let mut answered: Vec<String> = answered.flatten().collect();
+        answered.sort();
+        let short = || records(50).into_iter().filter(|record| !is_long(&record.text));
+        let mut once: Vec<String> = short().map(|record| record.text).collect();
+        once.sort();
+        assert_eq!(answered, once, "{names}");
+
+        // Each has the vector of its own text.
+        let (_other_dir, _other_db, others) = empty(DIMENSIONS);
+        let alone: Vec<_> = short().collect();
+        others.ingest(alone).embedder(&embedder).run().await.expect("an ingest");
+        assert!(everything(&docs, 64) == everything(&others, 64), "{names}");
+        db.verify().expect("an undamaged file");
+    }
+}

@@ -1,13 +1,14 @@
 //! Several batches with the model at once, commits in order, and texts that the model refuses.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use portolan::{
-    BoxFuture, Cost, CostMeter, Error, OnEmbedFailure, Record, RecordId, Reranked, Reranker,
-    StageError, TextIndex,
+    BoxFuture, Cost, CostMeter, Embedded, Embedder, Error, ModelContract, OnEmbedFailure, Record,
+    RecordId, Reranked, Reranker, Role, StageError, TextIndex,
 };
 
-use super::models::DIMENSIONS;
+use super::models::{DIMENSIONS, bag_of_words};
 use super::scripted::Scripted;
 use super::{empty, records};
 
@@ -110,6 +111,71 @@ async fn a_text_that_the_error_names_costs_one_call_more() {
     let model = Scripted::new(|_, _| Err(StageError::new("what?").input(99)));
     let error = docs.ingest(records(30)).embedder(&model).run().await.expect_err("it fails");
     assert!(matches!(error, Error::Model { stage: "embed", .. }), "{error}");
+}
+
+/// Keeps what is finished: of its first call the texts 0 and 3, while it refuses text 1 and leaves
+/// open which of the others it does not like, which is the last.
+#[derive(Default)]
+struct Partly {
+    sent: Mutex<Vec<Vec<String>>>,
+}
+
+impl Embedder for Partly {
+    fn contract(&self) -> ModelContract {
+        ModelContract::new("test/partly")
+    }
+
+    fn embed<'a>(
+        &'a self,
+        _: &'a [&'a str],
+        _: Role,
+        _: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Embedded, StageError>> {
+        let refused = Err::<Embedded, _>(StageError::new("all or nothing"));
+        Box::pin(std::future::ready(refused))
+    }
+
+    fn embed_past_refusals<'a>(
+        &'a self,
+        texts: &'a [&'a str],
+        _: Role,
+        _: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Embedded, StageError>> {
+        Box::pin(async move {
+            let mut sent = self.sent.lock().expect("the log");
+            sent.push(texts.iter().map(|text| (*text).to_owned()).collect());
+            let of = |at: usize| bag_of_words(texts[at]);
+            if sent.len() == 1 {
+                let finished = Embedded::new(vec![of(3), of(0)]).likely_truncated(1);
+                let error = StageError::new("one of these").some_input().refused(1, "this one");
+                return Err(error.finished(vec![3, 0], finished));
+            }
+            refuse_if(texts, |text| text.ends_with(" 4"))?;
+            Ok(Embedded::new((0..texts.len()).map(of).collect()))
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_an_error_tells_is_finished_or_refused_is_not_sent_again() {
+    let (_dir, db, docs) = empty(DIMENSIONS);
+    let model = Partly::default();
+    let report = docs.ingest(records(5)).embedder(&model).run().await.expect("a report");
+    assert_eq!(rejected(&report), [1, 4].map(RecordId::from));
+    assert_eq!(report.rejected[0].reason, "this one");
+    assert_eq!((report.progress.embedded, report.likely_truncated), (3, 1));
+    let text = |at: usize| records(5)[at].text.clone();
+    let sent = model.sent.lock().expect("the log").clone();
+    let again = [vec![text(2)], vec![text(4)]];
+    assert_eq!((sent[0].len(), &sent[1..]), (5, &again[..]));
+    for at in [0, 2, 3] {
+        let stored = docs.get(at as i64).expect("a lookup").expect("a record").vector;
+        let (stored, of) = (stored.expect("a vector"), bag_of_words(&text(at)));
+        let length = of.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let scale = stored.iter().map(|x| x * x).sum::<f32>().sqrt() / length;
+        assert!(stored.iter().zip(&of).all(|(a, b)| (a - b * scale).abs() < 0.01), "{at}");
+    }
+    db.verify().expect("an undamaged file");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::progress::Rejected;
 use super::sort::{Item, Parcel, Work};
 use crate::error::Error;
 use crate::pipeline::cost::Cost;
-use crate::pipeline::stage::{Blame, BoxFuture, Embedded, Embedder, Role, StageError};
+use crate::pipeline::stage::{Blame, BoxFuture, Embedded, Embedder, Finished, Role, StageError};
 use crate::record::RecordId;
 
 /// So many texts in a row, refused one by one without being named, are not the texts' fault.
@@ -91,12 +91,13 @@ impl<'e> Flight<'e> {
 
 /// Embeds a batch, without the texts that the model refuses.
 ///
-/// A text that the error names costs one call more. Otherwise the batch is halved until the text
-/// is found, in about `2 log2 n` calls more for one bad text among `n`. Calls have as many texts as
-/// the run has learned: a document that has more takes several. After a call that came to no
-/// answer in time it waits, then goes on with halves, and so do later batches. A single text that
-/// never comes to an answer is set aside if others do. A service that has answered before and is
-/// out of order, or wants fewer requests, is waited for.
+/// What an error tells is finished, or refused, is not sent again. Of the rest, a text that the
+/// error names costs one call more. Otherwise the batch is halved until the text is found, in about
+/// `2 log2 n` calls more for one bad text among `n`. Calls have as many texts as the run has
+/// learned: a document that has more takes several. After a call that came to no answer in time it
+/// waits, then goes on with halves, and so do later batches. A single text that never comes to an
+/// answer is set aside if others do. A service that has answered before and is out of order, or
+/// wants fewer requests, is waited for.
 pub(super) async fn embed(
     embedder: &dyn Embedder,
     parcel: Parcel,
@@ -118,7 +119,7 @@ pub(super) async fn embed(
         if texts.is_empty() {
             continue;
         }
-        let error = match embedder.embed(&texts, Role::Passage, None).await {
+        let mut error = match embedder.embed_past_refusals(&texts, Role::Passage, None).await {
             Ok(answer) if answer.vectors.len() == part.len() => {
                 learned.answer();
                 waits = 0;
@@ -133,6 +134,25 @@ pub(super) async fn embed(
             Err(error) => error,
         };
         batch.landed.cost.add(error.spent());
+        if let Some(finished) = error.take_finished() {
+            if batch.finished(&part, finished) {
+                learned.answer();
+                waits = 0;
+            }
+            // The error names a text by its place among all of the call, not among those left.
+            let named = match error.blame() {
+                Blame::Input(named) => part.get(named).copied(),
+                _ => None,
+            };
+            if let Some(named) = named {
+                batch.refused(named, &error);
+            }
+            part.retain(|&at| batch.is_open(at));
+            if named.is_some() || part.is_empty() {
+                rest.push(part);
+                continue;
+            }
+        }
         if error.blame() == Blame::Size {
             stalled.before.get_or_insert(learned.answered());
         }
@@ -185,6 +205,11 @@ struct Batch {
 }
 
 impl Batch {
+    /// Whether it is still to be embedded or refused.
+    fn is_open(&self, at: usize) -> bool {
+        self.slots.get(at).is_some_and(Option::is_some)
+    }
+
     fn take(&mut self, at: usize) -> Option<Item> {
         self.slots.get_mut(at).and_then(Option::take)
     }
@@ -198,6 +223,25 @@ impl Batch {
         for (&at, vector) in part.iter().zip(answer.vectors) {
             self.embedded(at, vector);
         }
+    }
+
+    /// Takes what is finished of a part although its call failed. Whether a text has a vector now.
+    fn finished(&mut self, part: &[usize], finished: Finished) -> bool {
+        let Finished { embedded, answer, refused } = finished;
+        let texts: Option<Vec<usize>> =
+            embedded.iter().map(|&index| part.get(index).copied()).collect();
+        // Where they do not fit each other, any vector could be another text's.
+        let texts = texts.filter(|texts| texts.len() == answer.vectors.len()).unwrap_or_default();
+        let has_answered = !texts.is_empty();
+        if has_answered {
+            self.answered(&texts, answer);
+        }
+        for (index, reason) in refused {
+            if let Some(&at) = part.get(index) {
+                self.set_aside(at, reason);
+            }
+        }
+        has_answered
     }
 
     /// What is left of a part of which a text was refused.
@@ -259,8 +303,12 @@ impl Batch {
     }
 
     fn refused(&mut self, at: usize, error: &StageError) {
+        self.set_aside(at, error.to_string());
+    }
+
+    /// Unless it is known already what becomes of it.
+    fn set_aside(&mut self, at: usize, reason: String) {
         if let Some(item) = self.take(at) {
-            let reason = error.to_string();
             self.landed.rejected.push(Rejected { id: item.record.id, reason });
         }
     }
