@@ -91,6 +91,10 @@ async fn case_4_every_spelling_of_a_base_reaches_the_service() {
         ("/v1/embeddings", "/v1/embeddings"),
         ("/v1/embeddings/", "/v1/embeddings"),
         ("/v1/ranking", "/v1/embeddings"),
+        ("/chat/completions", "/v1/embeddings"),
+        ("/chat/completions/", "/v1/embeddings"),
+        ("/v1/chat/completions", "/v1/embeddings"),
+        ("/v1/chat/completions/", "/v1/embeddings"),
         ("/path0/path1", "/path0/path1/v1/embeddings"),
         ("/path0/path1/v1", "/path0/path1/v1/embeddings"),
     ] {

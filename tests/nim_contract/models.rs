@@ -57,7 +57,7 @@ fn case_6_the_rows_of_the_reference_table_are_known() {
     assert_eq!(old.replacement, Some("nvidia/llama-nemotron-rerank-1b-v2"));
     let image_models: Vec<&str> =
         ModelFacts::table().filter(|(_, f)| f.images == Some(true)).map(|(name, _)| name).collect();
-    assert_eq!(image_models.len(), 6, "{image_models:?}");
+    assert_eq!(image_models.len(), 7, "{image_models:?}");
 }
 
 #[tokio::test]
