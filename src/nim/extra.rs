@@ -1,12 +1,14 @@
 //! Fields of a request that the client has no setting for, as a user adds them.
 //! Layer: leaf of `nim`; pure.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// Further fields of the requests of one model.
 #[derive(Clone, Default)]
-pub(super) struct Extra(Map<String, Value>);
+pub(super) struct Extra(BTreeMap<String, Value>);
 
 impl Extra {
     pub(super) fn set(&mut self, name: String, value: Value) {
@@ -39,7 +41,7 @@ impl Extra {
         if self.0.is_empty() {
             return String::new();
         }
-        format!(" extra={}", Value::Object(self.0.clone()))
+        format!(" extra={}", serde_json::to_string(&self.0).unwrap_or_default())
     }
 }
 

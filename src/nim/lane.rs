@@ -228,7 +228,12 @@ impl Lane {
         let TooLarge { cause, input, reply } = large;
         if let (Oversize::Tokens, Some(input)) = (cause, input.filter(|at| *at < range.len())) {
             let place = range.start.saturating_add(input);
-            work.refuse(place, NimError::InputTooLong { index: name(place), reply })?;
+            let error = NimError::InputTooLong { index: name(place), reply };
+            // Of the last request the caller sends the others again in one, not in two parts.
+            if work.is_done() {
+                return Err(error);
+            }
+            work.refuse(place, error)?;
             work.plan.without(&range, place);
             return Ok(());
         }

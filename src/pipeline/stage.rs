@@ -33,7 +33,7 @@ pub struct StageError {
 }
 
 /// What is finished of a call that failed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Finished {
     /// Indices of the texts that have vectors.
     pub(super) embedded: Vec<usize>,
@@ -41,6 +41,14 @@ pub(super) struct Finished {
     pub(super) answer: Embedded,
     /// Indices of the texts that were refused, each with the reason.
     pub(super) refused: Vec<(usize, String)>,
+}
+
+impl fmt::Debug for Finished {
+    /// Without the vectors: an error is printed for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Finished");
+        shown.field("embedded", &self.embedded.len()).field("refused", &self.refused).finish()
+    }
 }
 
 /// What a call failed by.
@@ -112,12 +120,12 @@ impl StageError {
 
     /// Tells that the texts of these indices have the vectors of `answer`, in that order, although
     /// the call failed: an ingest stores them and does not send the texts again. What they took is
-    /// part of [`cost`](Self::cost).
+    /// part of [`cost`](Self::cost); that of `answer` is ignored. Replaces what was told before.
     #[must_use]
     pub fn finished(mut self, indices: Vec<usize>, answer: Embedded) -> Self {
         let finished = self.finished.get_or_insert_default();
         finished.embedded = indices;
-        finished.answer = answer;
+        finished.answer = answer.cost(Cost::new());
         self
     }
 
@@ -226,7 +234,7 @@ pub trait Embedder: Send + Sync {
 
     /// As [`embed`](Self::embed), but goes on with the others where texts are refused, and fails
     /// by an error that tells which were [`refused`](StageError::refused) and what is
-    /// [`finished`](StageError::finished). An ingest calls it, so that nothing is encoded twice.
+    /// [`finished`](StageError::finished). An ingest calls it, and does not send that again.
     /// Default: calls `embed`, which is all or nothing.
     fn embed_past_refusals<'a>(
         &'a self,

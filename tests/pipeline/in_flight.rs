@@ -1,6 +1,7 @@
 //! Several batches with the model at once, commits in order, and texts that the model refuses.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use portolan::{
@@ -305,6 +306,57 @@ async fn an_embedder_that_failed_is_paid_by_its_own_stage_where_words_go_on() {
         assert_eq!(stages[..2], [("embed", 3), ("search", 0)]);
     }
     assert_eq!(meter.totals().embed.cost.requests, 3);
+}
+
+/// Says what it likes, told the number of the call.
+struct Told<F>(AtomicUsize, F);
+
+impl<F> Embedder for Told<F>
+where
+    F: Fn(usize, &[&str]) -> Result<Embedded, StageError> + Send + Sync,
+{
+    fn contract(&self) -> ModelContract {
+        ModelContract::new("test/told")
+    }
+
+    fn embed<'a>(
+        &'a self,
+        texts: &'a [&'a str],
+        _: Role,
+        _: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Embedded, StageError>> {
+        let call = self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::ready(self.1(call, texts)))
+    }
+}
+
+fn vectors(texts: &[&str]) -> Embedded {
+    Embedded::new(texts.iter().map(|text| bag_of_words(text)).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_call_has_finished_shows_that_others_than_a_stalled_text_are_answered() {
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let late = || StageError::new("no answer in time").retryable(true).timed_out();
+    let model = Told(AtomicUsize::new(0), move |call: usize, texts: &[&str]| match call {
+        0 => Err(late().refused(1, "too long").finished(vec![0], vectors(&texts[..1]))),
+        _ => Err(late()),
+    });
+    let report = docs.ingest(records(3)).embedder(&model).run().await.expect("a report");
+    assert_eq!(rejected(&report), [1, 2].map(RecordId::from));
+    assert_eq!(report.progress.embedded, 1);
+}
+
+#[tokio::test]
+async fn an_error_that_tells_only_what_it_has_refused_leaves_the_others_to_be_sent() {
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let model = Told(AtomicUsize::new(0), |call: usize, texts: &[&str]| match call {
+        0 => Err(StageError::new("one is too long").refused(1, "too long")),
+        _ => Ok(vectors(texts)),
+    });
+    let report = docs.ingest(records(3)).embedder(&model).run().await.expect("a report");
+    assert_eq!(rejected(&report), [RecordId::from(1)]);
+    assert_eq!((report.progress.embedded, model.0.into_inner()), (2, 2));
 }
 
 #[tokio::test(start_paused = true)]

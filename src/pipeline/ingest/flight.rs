@@ -134,8 +134,11 @@ pub(super) async fn embed(
             Err(error) => error,
         };
         batch.landed.cost.add(error.spent());
+        // Also what this call has finished shows that others come to an answer.
+        let answered_before = learned.answered();
         if let Some(finished) = error.take_finished() {
-            if batch.finished(&part, finished) {
+            let (has_answered, has_refused) = batch.finished(&part, finished);
+            if has_answered {
                 learned.answer();
                 waits = 0;
             }
@@ -148,13 +151,15 @@ pub(super) async fn embed(
                 batch.refused(named, &error);
             }
             part.retain(|&at| batch.is_open(at));
-            if named.is_some() || part.is_empty() {
+            // An error that tells of nothing but what it has refused leaves the others to be sent.
+            let only_refused = has_refused && error.blame() == Blame::Call && !error.can_pass();
+            if named.is_some() || only_refused || part.is_empty() {
                 rest.push(part);
                 continue;
             }
         }
         if error.blame() == Blame::Size {
-            stalled.before.get_or_insert(learned.answered());
+            stalled.before.get_or_insert(answered_before);
         }
         match (error.blame(), part.as_slice()) {
             (Blame::Size, &[only]) if waits + 1 >= ALONE_MAX => {
@@ -162,7 +167,7 @@ pub(super) async fn embed(
                 waits = 0;
             }
             (Blame::Size, _) if waits < WAITS_MAX => {
-                learned.late(part.len());
+                learned.late(texts.len());
                 rest.push(part);
                 tokio::time::sleep(wait(waits, None)).await;
                 waits += 1;
@@ -225,8 +230,9 @@ impl Batch {
         }
     }
 
-    /// Takes what is finished of a part although its call failed. Whether a text has a vector now.
-    fn finished(&mut self, part: &[usize], finished: Finished) -> bool {
+    /// Takes what is finished of a part although its call failed. Whether a text has a vector now,
+    /// and whether one was set aside.
+    fn finished(&mut self, part: &[usize], finished: Finished) -> (bool, bool) {
         let Finished { embedded, answer, refused } = finished;
         let texts: Option<Vec<usize>> =
             embedded.iter().map(|&index| part.get(index).copied()).collect();
@@ -236,12 +242,13 @@ impl Batch {
         if has_answered {
             self.answered(&texts, answer);
         }
+        let mut has_refused = false;
         for (index, reason) in refused {
             if let Some(&at) = part.get(index) {
-                self.set_aside(at, reason);
+                has_refused |= self.set_aside(at, reason);
             }
         }
-        has_answered
+        (has_answered, has_refused)
     }
 
     /// What is left of a part of which a text was refused.
@@ -306,10 +313,12 @@ impl Batch {
         self.set_aside(at, error.to_string());
     }
 
-    /// Unless it is known already what becomes of it.
-    fn set_aside(&mut self, at: usize, reason: String) {
-        if let Some(item) = self.take(at) {
-            self.landed.rejected.push(Rejected { id: item.record.id, reason });
-        }
+    /// Unless it is known already what becomes of it. Whether it was set aside.
+    fn set_aside(&mut self, at: usize, reason: String) -> bool {
+        let item = self.take(at);
+        let rejected = item.map(|item| Rejected { id: item.record.id, reason });
+        let is_new = rejected.is_some();
+        self.landed.rejected.extend(rejected);
+        is_new
     }
 }
