@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -306,7 +307,8 @@ impl NimBuilder {
             meter: Meter::default(),
             trace_texts: self.trace_texts,
         };
-        Ok(Nim::new(Inner { transport, embed, rank, chat }))
+        let defaults = Mutex::default();
+        Ok(Nim::new(Inner { transport, embed, rank, chat, defaults }))
     }
 
     fn endpoint(

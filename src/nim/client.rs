@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -41,6 +41,8 @@ pub(super) struct Inner {
     pub(super) embed: Endpoint,
     pub(super) rank: Endpoint,
     pub(super) chat: Endpoint,
+    /// Default models that services were asked for.
+    pub(super) defaults: Mutex<Vec<(Service, String)>>,
 }
 
 /// Settings of one call.
@@ -263,15 +265,23 @@ impl Nim {
     }
 
     /// The model that a local service serves by default: the first that is not an adapter on
-    /// another one. One request, as [`models`](Self::models).
+    /// another one. One request, as [`models`](Self::models); once there is such a model, a client
+    /// and its clones keep its name and ask no more.
     ///
     /// # Errors
     ///
     /// As [`models`](Self::models).
     pub async fn default_model(&self, service: Service) -> Result<Option<String>, NimError> {
+        let known = || self.inner.defaults.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known().iter().find(|(of, _)| *of == service).map(|(_, name)| name.clone());
+        if found.is_some() {
+            return Ok(found);
+        }
         let mut models = self.model_list(service).await?.into_iter();
         let own = models.find(|model| model.root.as_ref().is_none_or(|root| *root == model.id));
-        Ok(own.map(|model| self.transport().presentable(&model.id, NAME_LIMIT)))
+        let name = own.map(|model| self.transport().presentable(&model.id, NAME_LIMIT));
+        known().extend(name.iter().map(|name| (service, name.clone())));
+        Ok(name)
     }
 
     async fn model_list(&self, service: Service) -> Result<Vec<ModelEntry>, NimError> {

@@ -17,7 +17,7 @@ use super::endpoint::{Target, poll_target};
 use super::error::{NimError, ResponseFault};
 use super::events::{EVENT_LIMIT, EventParser};
 use super::meter::Ledger;
-use super::reply::{Failure, Refusal};
+use super::reply::{Failure, ID_LIMIT, Refusal};
 use super::retry::retry_after;
 use super::spans;
 use super::transport::{REASON_LIMIT, Transport, invalid};
@@ -140,8 +140,10 @@ impl Transport {
         if exchange.reading == Reading::Events && is_stream(response.headers()) {
             return self.read_first(exchange, response, ledger).await;
         }
+        let request_id = request_id(response.headers());
+        let request_id = request_id.map(|id| self.presentable(id, ID_LIMIT));
         let answer = self.read_answer(target, response, exchange.limit, ledger).await?;
-        spans::answered(&answer);
+        spans::answered(&answer, request_id.as_deref());
         spans::text(self, "answer", &answer);
         Ok(Got::Whole(answer))
     }
@@ -311,9 +313,7 @@ impl Transport {
         let mut refusal = Refusal {
             status: response.status().as_u16(),
             url: target.url.to_string(),
-            request_id: header(headers, "nvcf-reqid")
-                .or_else(|| header(headers, "x-request-id"))
-                .map(str::to_owned),
+            request_id: request_id(headers).map(str::to_owned),
             retry_after: asked_wait(headers),
             body: Vec::new(),
         };
@@ -356,6 +356,11 @@ pub(super) fn timeout(target: &Target) -> NimError {
 fn is_stream(headers: &HeaderMap) -> bool {
     header(headers, CONTENT_TYPE.as_str())
         .is_none_or(|kind| kind.to_ascii_lowercase().contains("event-stream"))
+}
+
+/// What the service calls the request.
+fn request_id(headers: &HeaderMap) -> Option<&str> {
+    header(headers, "nvcf-reqid").or_else(|| header(headers, "x-request-id"))
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -14,7 +14,7 @@ use super::secret::{Secrets, redact};
 /// Most bytes of a server's text that enter an error.
 const TEXT_LIMIT: usize = 512;
 /// Most bytes of a request id, and of an error code, that are kept.
-const ID_LIMIT: usize = 128;
+pub(super) const ID_LIMIT: usize = 128;
 /// Most bytes of a body that an error carries.
 const RAW_LIMIT: usize = 8 << 10;
 

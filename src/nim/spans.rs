@@ -23,8 +23,8 @@ pub(super) fn attempt(number: u32) -> Span {
     debug_span!("nim.try", number)
 }
 
-pub(super) fn answered(answer: &[u8]) {
-    debug!(bytes = answer.len(), "answered");
+pub(super) fn answered(answer: &[u8], request_id: Option<&str>) {
+    debug!(bytes = answer.len(), request_id, "answered");
 }
 
 /// Tells of a failed try. Its kind and status, not the server's words: those may repeat a text.

@@ -72,12 +72,18 @@ async fn case_6_the_default_model_is_the_first_that_is_no_adapter_by_one_request
         _ => ok(&json!({"data": [{"id": "b"}, {"id": "a"}, {"id": "b"}, {"id": "a"}]})),
     })
     .await;
-    let nim = server.nim();
-    let default = async || nim.default_model(Service::Embedding).await.expect("a list");
+    let default = async || server.nim().default_model(Service::Embedding).await.expect("a list");
     assert_eq!(default().await.as_deref(), Some("base"));
     assert_eq!(default().await.as_deref(), Some("plain"));
     assert_eq!(default().await, None);
     assert_eq!(server.requests().len(), 3);
+    // A client asks once.
+    let nim = server.nim();
+    for client in [&nim, &nim.clone()] {
+        let found = client.default_model(Service::Embedding).await.expect("a list");
+        assert_eq!(found.as_deref(), Some("b"));
+    }
+    assert_eq!(server.requests().len(), 4);
     assert_eq!(nim.models(Service::Ranking).await.expect("a list"), ["b", "a"]);
     assert!(server.requests().iter().all(|r| r.line == "GET /v1/models HTTP/1.1"));
 }

@@ -2,7 +2,7 @@
 
 use portolan::nim::{InputType, Message, Nim};
 
-use crate::server::{Server, answer, embedded, ok, raw};
+use crate::server::{Server, answer, embedded, raw};
 use crate::span_log::Log;
 
 const KEY: &str = "nvapi-canary-0123456789";
@@ -16,7 +16,11 @@ async fn traced(set: impl Fn(portolan::nim::NimBuilder) -> portolan::nim::NimBui
             0 => answer(503, &format!("x-request-id: id-7\r\nx-echo: {KEY}\r\n"), echo),
             1 => embedded(request),
             2 => answer(400, "", echo),
-            3 => ok(&serde_json::json!({"choices": [{"message": {"content": SECRET_TEXT}}]})),
+            3 => answer(
+                200,
+                "nvcf-reqid: id-8\r\n",
+                serde_json::json!({"choices": [{"message": {"content": SECRET_TEXT}}]}).to_string(),
+            ),
             _ => raw(
                 format!(
                     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n\
@@ -54,6 +58,7 @@ async fn spans_tell_sizes_ids_and_ends_without_texts_or_keys() {
         "nim.try number=1",
         "kind=\"server\" status=503 request_id=\"id-7\" wait_ms=",
         "kind=\"bad_request\" status=400",
+        "request_id=\"id-8\"",
         "answered",
     ] {
         assert!(seen.contains(part), "no {part} in\n{seen}");
