@@ -137,24 +137,23 @@ impl Panel {
 
 /// All pairs of four rows with four others, all of one length; `sums` are those of the others.
 fn dot4x4_i8(level: Level, a: [&[i8]; 4], b: [&[i8]; 4], sums: [i32; 4]) -> [i32; 16] {
-    #[cfg(target_arch = "x86_64")]
-    if level.isa() == Isa::Avx512 {
-        return x86::avx512::dot4x4_i8(level, a, b, sums);
-    }
+    #[cfg(not(target_arch = "x86_64"))]
     let _ = sums;
-    #[cfg(target_arch = "x86_64")]
-    if level.isa() == Isa::Avx2 {
-        return x86::avx2::dot4x4_i8(level, a, b);
+    match level.isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => x86::avx512::dot4x4_i8(level, a, b, sums),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => x86::avx2::dot4x4_i8(level, a, b),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => neon::dot4x4_i8(level, a, b),
+        Isa::Scalar => {
+            let mut out = [0; 16];
+            for (out, a) in out.as_chunks_mut().0.iter_mut().zip(a) {
+                *out = dot4_i8(level, a, b);
+            }
+            out
+        }
     }
-    #[cfg(target_arch = "aarch64")]
-    if level.isa() == Isa::Neon {
-        return neon::dot4x4_i8(level, a, b);
-    }
-    let mut out = [0; 16];
-    for (out, a) in out.chunks_mut(4).zip(a) {
-        out.copy_from_slice(&dot4_i8(level, a, b));
-    }
-    out
 }
 
 #[cfg(test)]
