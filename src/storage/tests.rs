@@ -203,7 +203,6 @@ fn records_that_come_in_order_fill_their_pages_and_others_find_their_place() {
     bytes_of("mixed", &mixed);
 }
 
-/// A file with entries of every kind, sealed as they are to be.
 /// More leaves than are held back at once, with values between them.
 #[test]
 fn copies_of_many_leaves_are_whole_and_read_alike_while_they_come_from_a_disk() {
@@ -251,6 +250,7 @@ fn copies_of_many_leaves_are_whole_and_read_alike_while_they_come_from_a_disk() 
     }
 }
 
+/// A file with entries of every kind, sealed as they are to be.
 fn sealed_file(path: &Path) -> Vec<u8> {
     let store = open(path, Verify::None);
     for round in 0..3_u32 {

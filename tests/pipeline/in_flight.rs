@@ -114,16 +114,15 @@ async fn a_text_that_the_error_names_costs_one_call_more() {
     assert!(matches!(error, Error::Model { stage: "embed", .. }), "{error}");
 }
 
-/// Keeps what is finished: of its first call the texts 0 and 3, while it refuses text 1 and leaves
-/// open which of the others it does not like, which is the last.
-#[derive(Default)]
-struct Partly {
-    sent: Mutex<Vec<Vec<String>>>,
-}
+/// Says what it likes, told the number of the call; to an ingest, which asks past refusals.
+struct Told<F>(AtomicUsize, F);
 
-impl Embedder for Partly {
+impl<F> Embedder for Told<F>
+where
+    F: Fn(usize, &[&str]) -> Result<Embedded, StageError> + Send + Sync,
+{
     fn contract(&self) -> ModelContract {
-        ModelContract::new("test/partly")
+        ModelContract::new("test/told")
     }
 
     fn embed<'a>(
@@ -142,31 +141,37 @@ impl Embedder for Partly {
         _: Role,
         _: Option<Instant>,
     ) -> BoxFuture<'a, Result<Embedded, StageError>> {
-        Box::pin(async move {
-            let mut sent = self.sent.lock().expect("the log");
-            sent.push(texts.iter().map(|text| (*text).to_owned()).collect());
-            let of = |at: usize| bag_of_words(texts[at]);
-            if sent.len() == 1 {
-                let finished = Embedded::new(vec![of(3), of(0)]).likely_truncated(1);
-                let error = StageError::new("one of these").some_input().refused(1, "this one");
-                return Err(error.finished(vec![3, 0], finished));
-            }
-            refuse_if(texts, |text| text.ends_with(" 4"))?;
-            Ok(Embedded::new((0..texts.len()).map(of).collect()))
-        })
+        let call = self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::ready(self.1(call, texts)))
     }
+}
+
+fn vectors(texts: &[&str]) -> Embedded {
+    Embedded::new(texts.iter().map(|text| bag_of_words(text)).collect())
 }
 
 #[tokio::test]
 async fn what_an_error_tells_is_finished_or_refused_is_not_sent_again() {
     let (_dir, db, docs) = empty(DIMENSIONS);
-    let model = Partly::default();
+    let sent = Mutex::new(Vec::<Vec<String>>::new());
+    // Of the first call texts 0 and 3 are finished and text 1 is refused; which of the others it
+    // does not like, the last, is left open.
+    let model = Told(AtomicUsize::new(0), |call: usize, texts: &[&str]| {
+        sent.lock().expect("the log").push(texts.iter().map(|text| (*text).to_owned()).collect());
+        if call == 0 {
+            let finished = vectors(&[texts[3], texts[0]]).likely_truncated(1);
+            let error = StageError::new("one of these").some_input().refused(1, "this one");
+            return Err(error.finished(vec![3, 0], finished));
+        }
+        refuse_if(texts, |text| text.ends_with(" 4"))?;
+        Ok(vectors(texts))
+    });
     let report = docs.ingest(records(5)).embedder(&model).run().await.expect("a report");
     assert_eq!(rejected(&report), [1, 4].map(RecordId::from));
     assert_eq!(report.rejected[0].reason, "this one");
     assert_eq!((report.progress.embedded, report.likely_truncated), (3, 1));
     let text = |at: usize| records(5)[at].text.clone();
-    let sent = model.sent.lock().expect("the log").clone();
+    let sent = sent.lock().expect("the log").clone();
     let again = [vec![text(2)], vec![text(4)]];
     assert_eq!((sent[0].len(), &sent[1..]), (5, &again[..]));
     for at in [0, 2, 3] {
@@ -306,32 +311,6 @@ async fn an_embedder_that_failed_is_paid_by_its_own_stage_where_words_go_on() {
         assert_eq!(stages[..2], [("embed", 3), ("search", 0)]);
     }
     assert_eq!(meter.totals().embed.cost.requests, 3);
-}
-
-/// Says what it likes, told the number of the call.
-struct Told<F>(AtomicUsize, F);
-
-impl<F> Embedder for Told<F>
-where
-    F: Fn(usize, &[&str]) -> Result<Embedded, StageError> + Send + Sync,
-{
-    fn contract(&self) -> ModelContract {
-        ModelContract::new("test/told")
-    }
-
-    fn embed<'a>(
-        &'a self,
-        texts: &'a [&'a str],
-        _: Role,
-        _: Option<Instant>,
-    ) -> BoxFuture<'a, Result<Embedded, StageError>> {
-        let call = self.0.fetch_add(1, Ordering::Relaxed);
-        Box::pin(std::future::ready(self.1(call, texts)))
-    }
-}
-
-fn vectors(texts: &[&str]) -> Embedded {
-    Embedded::new(texts.iter().map(|text| bag_of_words(text)).collect())
 }
 
 #[tokio::test(start_paused = true)]
