@@ -154,12 +154,14 @@ impl Nim {
         Self { inner: Arc::new(inner) }
     }
 
-    /// An embedding model by name, such as `nvidia/llama-nemotron-embed-1b-v2`. Sends nothing.
+    /// An embedding model by name, such as `nvidia/llama-nemotron-embed-1b-v2`. Sends nothing; a
+    /// `tracing` subscriber is warned of a model that is deprecated and of a name that is old.
     pub fn embedder(&self, model: impl Into<String>) -> EmbeddingModel {
         EmbeddingModel::new(self.clone(), model.into())
     }
 
-    /// A ranking model by name, such as `nvidia/llama-nemotron-rerank-1b-v2`. Sends nothing.
+    /// A ranking model by name, such as `nvidia/llama-nemotron-rerank-1b-v2`. Sends nothing and
+    /// warns as [`embedder`](Self::embedder).
     pub fn reranker(&self, model: impl Into<String>) -> RankingModel {
         RankingModel::new(self.clone(), model.into())
     }
@@ -201,7 +203,8 @@ impl Nim {
     }
 
     /// What a NIM tells of itself: `GET {base}/metadata`, at most 1 MiB. Its fields are not
-    /// documented and differ between releases.
+    /// documented and differ between releases. Takes as long as the builder's timeouts and retries
+    /// allow; for a deadline drop the future, as `tokio::time::timeout` does.
     ///
     /// # Errors
     ///
@@ -210,7 +213,8 @@ impl Nim {
         self.document(service, "metadata").await
     }
 
-    /// The release of a NIM: `GET {base}/version`, at most 1 MiB; its form is not documented.
+    /// The release of a NIM: `GET {base}/version`, at most 1 MiB; its form is not documented. Takes
+    /// as long as [`metadata`](Self::metadata).
     ///
     /// # Errors
     ///
@@ -252,7 +256,8 @@ impl Nim {
     }
 
     /// Names of the models of a service, each once, in the server's order: `GET {base}/models`. The
-    /// hosted catalog also lists models that the account may not call.
+    /// hosted catalog also lists models that the account may not call. Takes as long as
+    /// [`metadata`](Self::metadata).
     ///
     /// # Errors
     ///

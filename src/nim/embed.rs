@@ -16,6 +16,7 @@ use super::extra::Extra;
 use super::input::Input;
 use super::lane::{HOSTED_WIDTH, LOCAL_WIDTH, Lane};
 use super::models::{ModelFacts, Task, sent_name};
+use super::spans;
 
 /// Inputs per request unless set.
 const BATCH_SIZE: usize = 50;
@@ -121,8 +122,10 @@ impl EmbeddingModel {
             images: BATCH_IMAGES,
         };
         let facts = ModelFacts::of(&model);
+        let sent = if api == Api::Nim { sent_name(model.clone()) } else { model.clone() };
+        spans::named(&model, &sent, facts);
         Self {
-            model: if api == Api::Nim { sent_name(model) } else { model },
+            model: sent,
             facts,
             dimensions: None,
             truncate: Truncate::None,

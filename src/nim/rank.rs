@@ -19,6 +19,7 @@ use super::input::Input;
 use super::lane::{HOSTED_WIDTH, LOCAL_WIDTH, Lane};
 use super::meter::CallCost;
 use super::models::{ModelFacts, Task, sent_name};
+use super::spans;
 
 /// Most passages that the service takes per request, and the default.
 const MAX_PASSAGES: usize = 512;
@@ -113,11 +114,12 @@ impl RankingModel {
             images: usize::MAX,
         };
         let facts = ModelFacts::of(&model);
-        let model = if api == Api::Nim { sent_name(model) } else { model };
+        let sent = if api == Api::Nim { sent_name(model.clone()) } else { model.clone() };
+        spans::named(&model, &sent, facts);
         let truncate = RankTruncate::default();
         let (lane, target) = (Arc::new(Lane::new(width)), Arc::default());
         let extra = Extra::default();
-        Self { nim, model, facts, truncate, limits, lane, extra, target }
+        Self { nim, model: sent, facts, truncate, limits, lane, extra, target }
     }
 
     /// What happens to passages that are too long; [`RankTruncate::End`] unless set. Servers of

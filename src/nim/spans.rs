@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::{Span, debug, debug_span, trace, warn};
 
 use super::exchange::Exchange;
+use super::models::ModelFacts;
 use super::reply::Failure;
 use super::transport::Transport;
 
@@ -39,6 +40,19 @@ pub(super) fn failed(failure: &Failure, wait: Option<Duration>) {
     match wait_ms {
         Some(wait_ms) => warn!(kind, status, request_id, wait_ms, "failed, trying again"),
         None => debug!(kind, status, request_id, "failed"),
+    }
+}
+
+/// Tells of a model that is withdrawn or will be, of a name that gave way to another, and of one that
+/// nothing is known of, so that no request for it is refused before it is sent.
+pub(super) fn named(asked: &str, sent: &str, facts: ModelFacts) {
+    match facts.replacement {
+        _ if !facts.is_known() => debug!(model = asked, "an unknown model"),
+        replacement if facts.deprecated => {
+            warn!(model = asked, replacement, "a deprecated model");
+        }
+        _ if asked != sent => warn!(model = asked, sent, "an old name of a model"),
+        _ => {}
     }
 }
 

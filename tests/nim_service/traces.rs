@@ -74,3 +74,26 @@ async fn texts_are_traced_on_request_and_keys_never() {
         assert!(seen.contains(&format!("what=\"{what}\"")), "no {what} in\n{seen}");
     }
 }
+
+#[tokio::test]
+async fn a_deprecated_model_and_an_old_name_are_warned_of() {
+    let nim = Nim::builder().base_url("http://localhost:8000").build().expect("a client");
+    let told = |ask: &dyn Fn()| {
+        let log = Log::default();
+        let listening = log.listen();
+        ask();
+        drop(listening);
+        log.lines().join("\n")
+    };
+    let embedder = |name: &'static str| told(&|| drop(nim.embedder(name)));
+    let seen = embedder("nvidia/llama-3.2-nv-embedqa-1b-v2");
+    let replacement = "replacement=\"nvidia/llama-nemotron-embed-1b-v2\"";
+    assert!(seen.contains("deprecated") && seen.contains(replacement), "{seen}");
+    let seen = embedder("ai-embed-qa-4");
+    assert!(seen.contains("model=\"ai-embed-qa-4\" sent=\"NV-Embed-QA\""), "{seen}");
+    assert!(embedder("my/model").contains("unknown"));
+    assert_eq!(embedder("nvidia/llama-nemotron-embed-1b-v2"), "");
+    let seen = told(&|| drop(nim.reranker("nvidia/llama-3.2-nv-rerankqa-1b-v2")));
+    assert!(seen.contains("replacement=\"nvidia/llama-nemotron-rerank-1b-v2\""), "{seen}");
+    assert_eq!(told(&|| drop(nim.reranker("nvidia/llama-nemotron-rerank-1b-v2"))), "");
+}

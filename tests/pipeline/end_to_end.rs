@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use portolan::nim::RetryPolicy;
-use portolan::{Error, RecordId, Roles, StageOutcome};
+use portolan::{Error, Record, RecordId, Roles, StageOutcome};
 use serde_json::{Value, json};
 
 use super::common::everything;
@@ -197,4 +197,61 @@ async fn texts_that_are_too_long_are_set_aside_and_no_other_is_answered_twice() 
         assert!(everything(&docs, 64) == everything(&others, 64), "{names}");
         db.verify().expect("an undamaged file");
     }
+}
+
+#[tokio::test]
+async fn equal_texts_that_are_too_long_are_set_aside_together_and_sent_once() {
+    let server = Server::start(|_, request| match request.inputs().iter().any(|text| is_long(text)) {
+        true => answer(400, "", json!({"error": "exceeds maximum allowed token size"}).to_string()),
+        false => serve(request),
+    })
+    .await;
+    let embedder = server.nim().embedder("nvidia/e");
+    let (_dir, db, docs) = empty(DIMENSIONS);
+    // Of twelve texts each stands three times.
+    let twelve = records(12);
+    let text = |at: u32| twelve[at as usize % 12].text.clone();
+    let given = || (0..36).map(|at| Record::new(at).text(text(at)));
+    let report = docs.ingest(given()).embedder(&embedder).run().await.expect("a report");
+    let aside: Vec<RecordId> = report.rejected.iter().map(|one| one.id.clone()).collect();
+    assert_eq!(aside, [7, 8, 19, 20, 31, 32].map(RecordId::from));
+    assert_eq!((report.progress.embedded, report.progress.rejected), (30, 6));
+    let answered = server.requests().into_iter().map(|request| request.inputs());
+    let answered = answered.filter(|texts| !texts.iter().any(|text| is_long(text)));
+    let mut answered: Vec<String> = answered.flatten().collect();
+    answered.sort();
+    let mut once: Vec<String> = (0..12).map(text).filter(|text| !is_long(text)).collect();
+    once.sort();
+    assert_eq!(answered, once);
+    let (_other_dir, _other_db, others) = empty(DIMENSIONS);
+    let short: Vec<Record> = given().filter(|record| !is_long(&record.text)).collect();
+    others.ingest(short).embedder(&embedder).run().await.expect("an ingest");
+    assert!(everything(&docs, 64) == everything(&others, 64));
+    db.verify().expect("an undamaged file");
+}
+
+#[tokio::test]
+async fn what_was_answered_before_a_refusal_of_another_kind_is_not_sent_again() {
+    let bad = |request: &Request| request.inputs().iter().any(|text| text.ends_with(" 17"));
+    let server = Server::start(move |_, request| match bad(request) {
+        true => answer(422, "", json!({"error": "control characters"}).to_string()),
+        false => serve(request),
+    })
+    .await;
+    // A call of fifty texts takes about ten requests, one after the other.
+    let embedder = server.nim().embedder("nvidia/e").batch_chars(120).concurrency(1);
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let report = docs.ingest(records(50)).embedder(&embedder).run().await.expect("a report");
+    let aside: Vec<RecordId> = report.rejected.iter().map(|one| one.id.clone()).collect();
+    assert_eq!(aside, [RecordId::from(17)]);
+    assert_eq!((report.progress.embedded, report.progress.rejected), (49, 1));
+    let sent = server.requests();
+    assert!(sent[0].inputs().len() < 10, "{}", sent[0].inputs().len());
+    let answered = sent.iter().filter(|request| !bad(request)).flat_map(Request::inputs);
+    let mut answered: Vec<String> = answered.collect();
+    answered.sort();
+    let others = records(50).into_iter().filter(|record| record.id != RecordId::from(17));
+    let mut once: Vec<String> = others.map(|record| record.text).collect();
+    once.sort();
+    assert_eq!(answered, once);
 }

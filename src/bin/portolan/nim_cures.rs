@@ -12,6 +12,7 @@ pub enum Problem {
     AnotherModel,
     OtherRoles,
     Deprecated,
+    OtherLength,
     Order,
     NoToolCall,
     NotReady,
@@ -46,6 +47,11 @@ impl Problem {
             Self::Deprecated => {
                 "it works for now: take another for what you begin anew (vectors of another \
                  embedding model need a new collection)"
+                    .into()
+            }
+            Self::OtherLength => {
+                "check that the server runs the model that its name says, or tell its length with \
+                 --embed-dim"
                     .into()
             }
             Self::Order => "check that this is a ranking model".into(),

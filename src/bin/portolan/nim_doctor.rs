@@ -143,6 +143,12 @@ impl Doctor {
         let norm = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
         let unit = if (norm - 1.0).abs() < 1e-2 { "unit length" } else { "not of unit length" };
         self.ok(service, "a query", format!("{} dimensions, norm {norm:.4}, {unit}", vector.len()));
+        if let Some(known) = embedder.known().dimensions.filter(|_| args.embed.embed_dim.is_none())
+            && usize::try_from(known) != Ok(vector.len())
+        {
+            let found = format!("{known} dimensions are documented, it gave {}", vector.len());
+            self.note(service, "the model", found, Problem::OtherLength);
+        }
         if let Some(other) = &query.served_model {
             let found = format!("{model} was asked for, {other} answered");
             self.note(service, "served model", found, Problem::OtherModel);
