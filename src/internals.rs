@@ -9,7 +9,7 @@ use crate::storage::{field_blocks, slot_sets, tables, vector_fields};
 pub mod kernels {
     pub use crate::kernels::{
         Level, NavQuery, Panel, Tiled, available, dot_f16_le, dot_f16_le_at, dot_f32, dot_i8,
-        dot4_i8, f16_le_to_f32, f32_le, l2sq_f16_le, l2sq_f16_le_at, l2sq_f32, max_abs, nav,
+        dot4_i8, f16_le_to_f32, f32_le, l2sq_f16_le, l2sq_f16_le_at, l2sq_f32, level, max_abs, nav,
         ranked, round_i8, scalar, sum_of_squares,
     };
 }

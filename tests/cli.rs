@@ -360,6 +360,7 @@ fn bench_ann_streams_one_json_line_for_the_build_and_one_per_ef() {
         assert!(lines[0][key].as_f64().unwrap() > 0.0, "{key}");
     }
     assert_eq!((&lines[0]["rows"], &lines[0]["dim"]), (&json!(2000), &json!(32)));
+    assert!(lines[0]["isa"].is_string());
     for (line, ef) in lines[1..].iter().zip([20, 200]) {
         assert_eq!(keys(line), ["ef", "p50_us", "p99_us", "qps", "recall"]);
         assert_eq!(line["ef"], ef);

@@ -107,6 +107,13 @@ def row(system: dict[str, Any], own: dict[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def made_of(result: dict[str, Any], own: dict[str, Any]) -> str:
+    """The commit that was measured and the instruction set of its kernels, as far as known."""
+    commit, isa = result.get("commit"), own.get("isa")
+    words = f"; commit {commit}" if commit else ""
+    return words + (f", kernels of {isa}" if isa else "")
+
+
 def table(result: dict[str, Any], picture: str) -> str:
     """The whole text file."""
     own = next((of for of in result["systems"] if of["entry"] == OWN), {})
@@ -123,7 +130,7 @@ def table(result: dict[str, Any], picture: str) -> str:
         f"{' on one core' if result['pinned'] else ''},",
         f"median of {result['rounds']} interleaved rounds; {result['date']}, "
         f"{result['cores']} cores of {result['cpu']}, {result['system']};",
-        f"load before the run: {load}.",
+        f"load before the run: {load}{made_of(result, own)}.",
         "",
         f"![recall against queries per second]({picture})",
         "",

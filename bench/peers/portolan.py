@@ -79,6 +79,7 @@ class PortolanSession:
             head = next(line for line in lines if "ef" not in line)
             built = {
                 "version": version(self.request["portolan"]),
+                "isa": head.get("isa"),
                 "build_s": head["build_s"],
                 "build_peak_mib": head.get("build_peak_mib") or peak_mib,
                 "bytes_per_vector": head["bytes_per_vector"],

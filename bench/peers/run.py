@@ -159,6 +159,13 @@ def cpu_name() -> str:
     return named.group(1) if named else platform.processor() or platform.machine()
 
 
+def commit() -> str | None:
+    """The commit of this repository, marked when files differ from it."""
+    words = ["git", "-C", str(HERE), "describe", "--always", "--dirty"]
+    told = subprocess.run(words, capture_output=True, text=True, check=False)
+    return told.stdout.strip() or None
+
+
 def measured(args: argparse.Namespace, work: Path) -> dict[str, Any]:
     """The whole run: truth, builds, rounds."""
     load = os.getloadavg()
@@ -180,6 +187,7 @@ def measured(args: argparse.Namespace, work: Path) -> dict[str, Any]:
         "cpu": cpu_name(),
         "system": f"{platform.system()} {platform.machine()}",
         "load_before": list(load),
+        "commit": commit(),
     }
     note(f"{about['name']}, {args.metric}; load before: {load[0]:.2f} {load[1]:.2f} {load[2]:.2f}")
     truth = work / "truth.npy"

@@ -27,13 +27,13 @@ impl View {
         matching: &Matching,
         keep: Option<usize>,
     ) -> Vec<Neighbor> {
-        let passing = match &matching.delta {
-            None => (0..self.delta.len() as u32).collect(),
-            Some(places) => places.clone(),
-        };
-        let best = match keep.filter(|&keep| keep < passing.len()) {
-            None => passing,
-            Some(keep) => self.best_by_code(query, &passing, keep),
+        let all = matching.delta.is_none().then_some(0..self.delta.len() as u32);
+        let some = matching.delta.iter().flatten().copied();
+        let count = matching.delta.as_ref().map_or(self.delta.len(), Vec::len);
+        let passing = all.into_iter().flatten().chain(some);
+        let best: Vec<u32> = match keep.filter(|&keep| keep < count) {
+            None => passing.collect(),
+            Some(keep) => self.best_by_code(query, passing, keep),
         };
         let originals = self.encoding.originals();
         let mut scratch = Vec::new();
@@ -51,17 +51,30 @@ impl View {
         rows.map(score).collect()
     }
 
-    fn best_by_code(&self, query: &PreparedQuery, places: &[u32], keep: usize) -> Vec<u32> {
+    fn best_by_code(
+        &self,
+        query: &PreparedQuery,
+        mut places: impl Iterator<Item = u32>,
+        keep: usize,
+    ) -> Vec<u32> {
         let mut top = TopK::new(keep);
-        for four in places.chunks(4) {
+        let mut four = [0; 4];
+        loop {
+            let mut count = 0;
+            for (slot, place) in four.iter_mut().zip(&mut places) {
+                *slot = place;
+                count += 1;
+            }
             let mut codes = [&[][..]; 4];
-            for (code, &place) in codes.iter_mut().zip(four) {
+            for (code, &place) in codes.iter_mut().zip(&four[..count]) {
                 *code = self.delta.get(place as usize).map_or(&[], |(_, row)| row.code());
             }
-            for (&place, score) in four.iter().zip(query.score_code4(codes)) {
+            for (&place, score) in four[..count].iter().zip(query.score_code4(codes)) {
                 top.push(place, score);
             }
+            if count < four.len() {
+                return top.into_sorted().into_iter().map(|(place, _)| place).collect();
+            }
         }
-        top.into_sorted().into_iter().map(|(place, _)| place).collect()
     }
 }

@@ -33,7 +33,8 @@ enum Stream {
     Queries,
 }
 
-/// A distribution of embedding-like unit vectors, fixed by its dimensions, seed and clusters.
+/// A distribution of embedding-like vectors, of unit length unless told otherwise, fixed by its
+/// dimensions, seed and clusters.
 #[derive(Debug, Clone)]
 pub struct Synthetic {
     dim: usize,
@@ -45,6 +46,8 @@ pub struct Synthetic {
     cumulative: Vec<f64>,
     /// One sign mask per round, `dim` each.
     signs: Vec<f32>,
+    /// Standard deviation of the logarithm of a vector's length.
+    length_spread: f32,
 }
 
 impl Synthetic {
@@ -79,7 +82,15 @@ impl Synthetic {
         let signs = (0..dim * ROTATION_ROUNDS)
             .map(|_| if signs.random.next_u64() >> 63 == 0 { 1.0 } else { -1.0 })
             .collect();
-        Self { dim, seed, spectrum, mean, centers, cumulative, signs }
+        Self { dim, seed, spectrum, mean, centers, cumulative, signs, length_spread: 0.0 }
+    }
+
+    /// Lengths whose logarithms are normal with this standard deviation, instead of 1: for dot
+    /// products and distances of vectors that nobody has normalized. Directions stay the same.
+    #[must_use]
+    pub fn length_spread(mut self, spread: f32) -> Self {
+        self.length_spread = spread;
+        self
     }
 
     /// The first `n` base vectors, row after row: `n * dim` values.
@@ -117,6 +128,10 @@ impl Synthetic {
         }
         self.rotate(row);
         scale_to_unit(row);
+        if self.length_spread > 0.0 {
+            let length = (self.length_spread * rng.normal()).exp();
+            row.iter_mut().for_each(|value| *value *= length);
+        }
     }
 
     /// An orthogonal map of any dimension: random signs, then a Hadamard transform over the
@@ -231,6 +246,21 @@ mod tests {
         assert_eq!(vectors[..500], Synthetic::new(100, 1).vectors(5)[..]);
         assert_ne!(vectors[..500], Synthetic::new(100, 2).vectors(5)[..]);
         assert_ne!(vectors[..500], synthetic.queries(5)[..]);
+    }
+
+    #[test]
+    fn lengths_are_spread_as_asked_and_directions_stay() {
+        let unit = Synthetic::new(50, 1).vectors(2_000);
+        let spread = Synthetic::new(50, 1).length_spread(0.5).vectors(2_000);
+        let logs = spread.chunks(50).zip(unit.chunks(50)).map(|(row, unit)| {
+            let length = dot_f32(row, row).sqrt();
+            assert!((dot_f32(row, unit) / length - 1.0).abs() < 1e-4);
+            f64::from(length.ln())
+        });
+        let logs: Vec<f64> = logs.collect();
+        let mean = logs.iter().sum::<f64>() / 2_000.0;
+        let deviation = (logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / 2_000.0).sqrt();
+        assert!(mean.abs() < 0.05 && (deviation - 0.5).abs() < 0.04, "{mean} {deviation}");
     }
 
     #[test]

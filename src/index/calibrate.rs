@@ -315,6 +315,19 @@ impl<S: Scorer> Scorer for Without<'_, S> {
     }
 
     #[inline]
+    fn ask(&self, ids: &[u32]) {
+        self.scorer.ask(ids);
+    }
+
+    #[inline]
+    fn score_ids(&self, ids: &[u32], out: &mut [f32]) {
+        self.scorer.score_ids(ids, out);
+        for (id, score) in ids.iter().zip(out) {
+            *score = if *id == self.id { f32::MIN } else { *score };
+        }
+    }
+
+    #[inline]
     fn best(&self) -> Option<f32> {
         self.scorer.best()
     }

@@ -62,7 +62,7 @@ pub fn filtered_walk<S: Scorer, A: Adjacency>(
             continue;
         };
         *steps += 1;
-        let seen = reach.ask(id, visited, asked, crossings);
+        let seen = reach.ask(id, visited, asked, crossings, pool);
         if let Some(next) = pool.peek_next() {
             graph.prefetch(next);
         }
@@ -111,6 +111,18 @@ impl<'w, S: Scorer, A: Adjacency> Reach<'w, S, A> {
         }
     }
 
+    /// Collects a row that passes, unless it was before. A full batch is scored at once.
+    #[inline]
+    fn take(&self, id: u32, visited: &mut Visited, asked: &mut Batch<'w>, pool: &mut Pool) {
+        if visited.insert(id) {
+            if asked.is_full() {
+                asked.ask_all();
+                asked.score(self.scorer, |scored| self.keep(pool, scored));
+            }
+            asked.push(id, self.scorer.row(id));
+        }
+    }
+
     /// Collects the linked rows that pass, and asks for the links of the rows to cross; how many of
     /// the linked rows pass.
     #[inline]
@@ -120,6 +132,7 @@ impl<'w, S: Scorer, A: Adjacency> Reach<'w, S, A> {
         visited: &mut Visited,
         asked: &mut Batch<'w>,
         crossings: &mut Vec<u32>,
+        pool: &mut Pool,
     ) -> usize {
         crossings.clear();
         let (mut seen, mut links) = (0, 0);
@@ -127,9 +140,7 @@ impl<'w, S: Scorer, A: Adjacency> Reach<'w, S, A> {
             links += 1;
             if self.passing.contains(link) && link < self.len {
                 seen += 1;
-                if !asked.is_full() && visited.insert(link) {
-                    asked.push(link, self.scorer.row(link));
-                }
+                self.take(link, visited, asked, pool);
             } else if !visited.contains(link) {
                 crossings.push(link);
             }
@@ -158,16 +169,9 @@ impl<'w, S: Scorer, A: Adjacency> Reach<'w, S, A> {
             }
             visited.insert(id);
             self.graph.each_link(id, |link| {
-                if !self.passing.contains(link) || link >= self.len {
-                    return;
-                }
-                seen += 1;
-                if visited.insert(link) {
-                    if asked.is_full() {
-                        asked.ask_all();
-                        asked.score(self.scorer, |scored| self.keep(pool, scored));
-                    }
-                    asked.push(link, self.scorer.row(link));
+                if self.passing.contains(link) && link < self.len {
+                    seen += 1;
+                    self.take(link, visited, asked, pool);
                 }
             });
         }

@@ -1,5 +1,5 @@
-//! The memory a walk needs, kept between walks: in the steady state a search allocates nothing
-//! but its result.
+//! The memory a walk needs, kept between walks: in the steady state a search of a segment allocates
+//! nothing but its result.
 
 use std::sync::{Mutex, PoisonError};
 

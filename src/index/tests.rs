@@ -1,5 +1,6 @@
 //! Tests of whole segments: recall, filters, determinism, damaged graphs, small sizes.
 
+mod damaged;
 mod filtered;
 
 use std::ops::ControlFlow;
@@ -346,48 +347,6 @@ fn without_originals_codes_order_the_hits_and_stand_in_for_vectors() {
         let original = encoding.decode_code(&encoding.encode(&vectors[3]).unwrap().code).unwrap();
         assert_eq!(decoded, original);
     }
-}
-
-/// A graph of random words over sound vectors must give sound hits, only perhaps worse ones.
-#[test]
-fn a_damaged_graph_gives_valid_slots_and_still_fills_k() {
-    let vectors = clustered(300, 8, 9);
-    let encoding = Encoding::new(8, Metric::L2, Originals::F32).unwrap();
-    let sound = image_of(&vectors, encoding, 1, 0);
-    let query = PreparedQuery::new(&encoding, &vectors[0]).unwrap();
-    let words = prop_oneof![4 => 0_u32..400, 1 => any::<u32>()];
-    let strategy = (
-        proptest::collection::vec(words.clone(), 300 * 32),
-        proptest::collection::vec(words, 18 * 9),
-        0_u32..300,
-    );
-    let config = ProptestConfig { cases: 40, max_shrink_iters: 50, ..ProptestConfig::default() };
-    let mut runner = proptest::test_runner::TestRunner::new(config);
-    let check = |(links, upper, entry): (Vec<u32>, Vec<u32>, u32)| {
-        let rows = |words: Vec<u32>, stride| {
-            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            Rows::contiguous(bytes.into(), stride).unwrap()
-        };
-        let mut header = sound.graph.clone().unwrap();
-        header.entry = entry;
-        header.level_counts = vec![2, 7];
-        let segment = Segment::open(SegmentParts {
-            nav: None,
-            ids: None,
-            curve: None,
-            encoding,
-            slots: rows_of(&sound.sections, SectionKind::Slots, 4).unwrap(),
-            codes: rows_of(&sound.sections, SectionKind::Codes, encoding.code_stride()).unwrap(),
-            raw: Some(rows_of(&sound.sections, SectionKind::Raw, encoding.raw_stride()).unwrap()),
-            graph: Some(GraphParts { header, links: rows(links, 128), upper: rows(upper, 72) }),
-        })
-        .unwrap();
-        let hits = segment.search(&query, &SearchParams::new(5, 6), Allow::All).unwrap();
-        prop_assert_eq!(hits.len(), 5);
-        prop_assert!(hits.iter().all(|hit| (5..305).contains(&hit.slot)));
-        Ok(())
-    };
-    runner.run(&strategy, check).unwrap();
 }
 
 #[test]

@@ -108,4 +108,14 @@ mod tests {
             assert_eq!(names.last(), Some(&expected.as_str()));
         }
     }
+
+    #[test]
+    fn the_level_that_the_environment_names_is_in_use_where_the_processor_has_it() {
+        let names: Vec<&str> = available().into_iter().map(Level::name).collect();
+        // Shown on request: a level that is not in the list was not tested here.
+        println!("levels of this processor: {}; in use: {}", names.join(", "), level().name());
+        let wanted = std::env::var("PORTOLAN_ISA").unwrap_or_default();
+        let expected = names.iter().find(|name| **name == wanted).or(names.last());
+        assert_eq!(Some(&level().name()), expected);
+    }
 }

@@ -201,8 +201,10 @@ async fn texts_that_are_too_long_are_set_aside_and_no_other_is_answered_twice() 
 
 #[tokio::test]
 async fn equal_texts_that_are_too_long_are_set_aside_together_and_sent_once() {
-    let server = Server::start(|_, request| match request.inputs().iter().any(|text| is_long(text)) {
-        true => answer(400, "", json!({"error": "exceeds maximum allowed token size"}).to_string()),
+    let has_long = |request: &Request| request.inputs().iter().any(|text| is_long(text));
+    let refusal = json!({"error": "exceeds maximum allowed token size"}).to_string();
+    let server = Server::start(move |_, request| match has_long(request) {
+        true => answer(400, "", &refusal),
         false => serve(request),
     })
     .await;
@@ -216,9 +218,9 @@ async fn equal_texts_that_are_too_long_are_set_aside_together_and_sent_once() {
     let aside: Vec<RecordId> = report.rejected.iter().map(|one| one.id.clone()).collect();
     assert_eq!(aside, [7, 8, 19, 20, 31, 32].map(RecordId::from));
     assert_eq!((report.progress.embedded, report.progress.rejected), (30, 6));
-    let answered = server.requests().into_iter().map(|request| request.inputs());
-    let answered = answered.filter(|texts| !texts.iter().any(|text| is_long(text)));
-    let mut answered: Vec<String> = answered.flatten().collect();
+    let sent = server.requests();
+    let answered = sent.iter().filter(|request| !has_long(request)).flat_map(Request::inputs);
+    let mut answered: Vec<String> = answered.collect();
     answered.sort();
     let mut once: Vec<String> = (0..12).map(text).filter(|text| !is_long(text)).collect();
     once.sort();

@@ -422,6 +422,14 @@ pub struct GenerateArgs {
     /// Write queries of the same distribution, which are other vectors
     #[arg(long)]
     pub queries: bool,
+    /// Standard deviation of the logarithms of lengths, up to 4; with 0 all are of unit length
+    #[arg(long, value_name = "S", default_value = "0", value_parser = length_spread)]
+    pub length_spread: f32,
+}
+
+fn length_spread(text: &str) -> Result<f32, String> {
+    let spread = text.parse().ok().filter(|spread| (0.0..=4.0).contains(spread));
+    spread.ok_or_else(|| "expected a number from 0 to 4".to_owned())
 }
 
 fn bounded(text: &str, max: usize) -> Result<usize, String> {

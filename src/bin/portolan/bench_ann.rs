@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use portolan::eval::vector_file::VectorFile;
+use portolan::internals::kernels;
 use portolan::{
     Collection, CollectionOptions, Database, DatabaseOptions, Found, Hits, Maintenance, Record,
     RecordId, Search, SpaceInfo,
@@ -47,6 +48,8 @@ struct Built {
     queries: usize,
     threads: usize,
     flat: bool,
+    /// The instruction set that kernels run on.
+    isa: &'static str,
 }
 
 /// Efs measured unless others, or recall targets, are asked for.
@@ -138,6 +141,7 @@ pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
         queries: queries.len(),
         threads: args.threads,
         flat: args.flat,
+        isa: kernels::level().name(),
     };
     out.result(&built, built_text)?;
     let truth = match given {

@@ -155,3 +155,16 @@ fn what_passes_is_reached_across_rows_that_do_not() {
     assert_eq!(local_share(&graph, &[1_001], &passing), 1.0);
     assert_eq!(local_share(&graph, &[1_000, 7], &passing), 0.5);
 }
+
+#[test]
+fn a_row_with_more_links_than_a_batch_holds_shows_them_all() {
+    // A hub with 128 links, in front of rows that the sample is taken from as well.
+    let len = 20_000_u32;
+    let mut links = vec![Vec::new(); len as usize];
+    links[0] = (1..=128).collect();
+    let passing = passing_of(len, &(1..len).collect::<Vec<u32>>());
+    let mut scratch = Scratch::default();
+    filtered_walk(&Near(2), &Links(links), &passing, &[0], (1_000, None), &mut scratch);
+    let found: Vec<u32> = scratch.pool.iter().map(|found| found.id).collect();
+    assert!((1..=128).all(|id| found.contains(&id)), "{}", found.len());
+}
