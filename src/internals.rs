@@ -14,6 +14,9 @@ pub mod kernels {
     };
 }
 
+/// How far the score of a navigation code may be off.
+pub use crate::vectors::nav::error_bound;
+
 /// A whole database file with pages of another size, a power of two from 512 to 32,768; below
 /// 2,048 its keys must be short enough for two to fit a page.
 pub fn rewrite(file: &[u8], page_bytes: usize) -> Option<Vec<u8>> {

@@ -13,6 +13,15 @@
 //! since the fields of a row have about the same length whatever the row: steps of the size that
 //! serves Gaussian values best make `|u - 1.5|` about `sqrt(n)`. Entries are ranked by their first
 //! lines and a share of that bound, [`REACH`].
+//!
+//! That bounds the size of a part, not its error. How far an estimate may be from the score along
+//! the coordinates is told by [`error_bound`]: by RaBitQ's theorem a fraction of `|y| |r|` that
+//! falls with `sqrt(n)`, some 0.01 for the first line and 0.02 for a further one. What the
+//! projection leaves out of vectors with more dimensions than coordinates is not in it.
+
+mod bound;
+
+pub use bound::error_bound;
 
 use super::code::{self, CodeRow};
 use super::{Metric, Projection};
