@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::builder::Section;
 use super::candidates::{CodeScorer, FirstLines, NavScorer};
-use super::curve::{Curve, DEPTHS, POINT_BYTES, Point};
+use super::curve::{Curve, DEPTHS, ENOUGH, POINT_BYTES, Point};
 use super::pool::Scored;
 use super::scratch::{Scratch, ScratchPool};
 use super::segment::{GraphParts, NavParts, Segment, SegmentParts};
@@ -26,9 +26,6 @@ use crate::vectors::{Encoding, PreparedQuery, Random, Rows};
 const SAMPLE: usize = 512;
 /// Candidates of the walks that are measured, until recall is good enough.
 const LADDER: [u32; 14] = [5, 9, 14, 20, 30, 45, 67, 100, 150, 225, 337, 506, 759, 1138];
-/// A depth is measured no further once this share is found; without all of one neighbor each the
-/// last of them would take as long as the rest.
-const ENOUGH: [f64; DEPTHS.len()] = [0.996, 0.996, 0.98];
 /// Rows whose products with all of the sample are computed at a time.
 const BLOCK: u32 = 64;
 /// Queries of one task.

@@ -10,6 +10,9 @@ use crate::vectors::Rows;
 
 /// Numbers of hits whose recall a curve holds.
 pub const DEPTHS: [usize; 3] = [1, 10, 100];
+/// Shares with which a depth is measured no further: points with more candidates repeat them.
+/// Without all of one neighbor each the last of them would take as long as the rest.
+pub const ENOUGH: [f64; DEPTHS.len()] = [0.996, 0.996, 0.98];
 /// Bytes of a point: ef u32, one u16 for each depth, two zeros.
 pub const POINT_BYTES: usize = 12;
 /// Most points of a curve.
@@ -155,13 +158,25 @@ impl Curve {
         let (first, second) = match (reached, self.0.as_slice()) {
             (Some(0), [first, ..]) | (None, [first]) => return of(first).0,
             (Some(at), points) => (of(&points[at - 1]), of(&points[at])),
-            (None, points) => (of(&points[points.len() - 2]), of(&points[points.len() - 1])),
+            (None, points) => {
+                let last = self.last_measured(depth).max(1);
+                (of(&points[last - 1]), of(&points[last]))
+            }
         };
         let ((ef0, miss0), (ef1, miss1)) = (first, second);
         let limit = if reached.is_some() { ef1 } else { ef1 + BEYOND.ln() };
         let slope = (ef1 - ef0) / (miss0 - miss1);
         // Two points of equal recall have no slope.
         if slope.is_finite() { (ef0 + slope * (miss0 - miss)).min(limit) } else { limit }
+    }
+
+    /// The last point that tells something of one depth: those behind one with [`ENOUGH`] repeat
+    /// it, which does not mean that more candidates find no more.
+    fn last_measured(&self, depth: usize) -> usize {
+        let share = |point: &Point| point.recall.get(depth).copied().unwrap_or_default();
+        let enough = ENOUGH.get(depth).map_or(FULL, |enough| (enough * FULL).floor());
+        let found = self.0.iter().position(|point| f64::from(share(point)) >= enough);
+        found.unwrap_or(self.0.len() - 1)
     }
 }
 
@@ -278,6 +293,15 @@ mod tests {
         // Past the end the slope goes on, to four times the last point.
         assert_eq!((curve.ef(0.98, 10), curve.ef(0.999, 10)), (128, 256));
         assert_eq!((curve.ef(0.5, 10), curve.ef(0.92, 200)), (16, 64));
+        // Points behind one that found enough repeat it; where less was found they were measured.
+        let points = |last: u16| {
+            let of = |ef, share| Point { ef, recall: [share, share, share] };
+            vec![of(16, share(0.16)), of(64, last), of(256, last), of(300, last)]
+        };
+        let closed = Curve::new(points(share(0.004))).unwrap();
+        assert_eq!((closed.ef(0.997, 10), closed.ef(0.999, 10)), (71, 108));
+        let flat = Curve::new(points(share(0.02))).unwrap();
+        assert_eq!(flat.ef(0.99, 10), 1_200);
         let cautious = [0.95, 0.98, 0.99].map(|target| Curve::cautious().ef(target, 10));
         assert_eq!(cautious, [64, 96, 192]);
     }

@@ -64,7 +64,7 @@ fn damaged_groups_of_entries_give_valid_slots_and_still_fill_k() {
         };
         // Most words are near what rows and entries there are, some are anything.
         let mut words = |count: usize, below: u32| -> Vec<u8> {
-            let word = |word: u32| if word % 5 == 0 { word } else { word / 5 % below };
+            let word = |word: u32| if word.is_multiple_of(5) { word } else { word / 5 % below };
             (0..count).flat_map(|_| word(draw()).to_le_bytes()).collect()
         };
         let mut image = sound.clone();
