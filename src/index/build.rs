@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::IndexError;
 use super::connect::connect;
-use super::entries::{Search, entries, some_entries};
+use super::entries::{Search, add_longest, entries, some_entries};
 use super::layer::Layer;
 use super::nav::{NavCodes, NavRows};
 use super::neighbors::candidates;
@@ -104,7 +104,8 @@ pub fn any_start(len: u32, seed: u64) -> u32 {
     (Random::new(seed).next_u64() % u64::from(len.max(1))) as u32
 }
 
-/// The entries of a finished base level: those `known`, and what is hard to find of `positions`.
+/// The entries of a finished base level: those `known`, and what is hard to find of `positions`, or
+/// under the dot product the longest of them.
 pub fn all_entries(
     (space, nav): (&Space<'_>, Option<&NavCodes>),
     base: &Layer,
@@ -118,6 +119,7 @@ pub fn all_entries(
             let len = positions.len() as u64;
             entries(&search, known, positions, &|done| report.within(0.85, 1.0, done, len))
         }
+        _ if space.is_augmented() => Ok(add_longest(space, known, positions)),
         _ => Ok(known),
     }
 }

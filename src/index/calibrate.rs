@@ -325,6 +325,11 @@ impl<S: Scorer> Scorer for Without<'_, S> {
     }
 
     #[inline]
+    fn group(&self) -> usize {
+        self.scorer.group()
+    }
+
+    #[inline]
     fn best(&self) -> Option<f32> {
         self.scorer.best()
     }

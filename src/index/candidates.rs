@@ -2,12 +2,13 @@
 //! then the best of what was found by int8 codes.
 
 use super::filtered::{filtered_walk, local_share};
+use super::graph::STARTS_MAX;
 use super::plan::{Plan, SearchPath, few_pass};
 use super::pool::Scored;
 use super::scan::{scan, scan_copy};
 use super::scratch::Scratch;
 use super::segment::Segment;
-use super::walk::{Scorer, Stop, WIDTH, score_rows, walk_until};
+use super::walk::{Scorer, Stop, WIDTH, score_rows, together, walk_until};
 use super::{Passing, SearchParams};
 use crate::kernels::nav::LINE;
 use crate::kernels::{Level, NavQuery, level, prefetch};
@@ -125,7 +126,9 @@ impl Segment {
         }
         if plan.path == SearchPath::FilteredWalk {
             let stop = Stop::new(scorer, plan.wanted, plan.ef);
-            filtered_walk(scorer, base, passing, &starts, (plan.ef, stop), scratch);
+            // It expands them all.
+            let roots = starts.get(..STARTS_MAX).unwrap_or(&starts);
+            filtered_walk(scorer, base, passing, roots, (plan.ef, stop), scratch);
             scratch.take_found(|_| true);
         }
         scratch.starts.positions = starts;
@@ -209,6 +212,11 @@ impl Scorer for NavScorer<'_> {
             Some(lines) => self.query.prefetch_ids(lines, ids),
             None => ids.iter().for_each(|&id| prefetch(self.row(id))),
         }
+    }
+
+    #[inline]
+    fn group(&self) -> usize {
+        together(self.query.row_bytes() / LINE)
     }
 
     #[inline]

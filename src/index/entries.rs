@@ -23,6 +23,10 @@ use crate::vectors::Random;
 
 /// One in so many positions is an entry from the start.
 const SHARE: usize = 256;
+/// One in so many positions is among the longest ...
+const LONGEST_SHARE: usize = 64;
+/// ... unless their squared lengths differ by less than this factor.
+const ALIKE: f32 = 1.1;
 /// At least one position in so many is not an entry, whatever is not found.
 const MAX_SHARE: usize = 16;
 /// Candidates of the walk that looks for a position: as few as a fast search would have.
@@ -82,6 +86,26 @@ pub fn some_entries(positions: &[u32], seed: u64) -> Vec<u32> {
             entries.push(position);
         }
     }
+    entries
+}
+
+/// Those `known` and the longest positions, where lengths differ. A long vector has large products
+/// with all queries that point its way: much of what is found is among the longest, and links
+/// between near ones do not join them.
+pub fn add_longest(space: &Space<'_>, known: Vec<u32>, positions: &[u32]) -> Vec<u32> {
+    let mut longest: Vec<(f32, u32)> =
+        positions.iter().map(|&at| (space.point(at).row.norm_sq, at)).collect();
+    longest.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    longest.truncate(positions.len().div_ceil(LONGEST_SHARE));
+    let mut entries = known;
+    if let (Some(first), Some(last)) = (longest.first(), longest.last())
+        && first.0 <= ALIKE * last.0
+    {
+        return entries;
+    }
+    let known: HashSet<u32> = entries.iter().copied().collect();
+    let new = longest.into_iter().map(|(_, at)| at).filter(|at| !known.contains(at));
+    entries.extend(new);
     entries
 }
 

@@ -24,7 +24,12 @@ use crate::vectors::Rows;
 const EF_PER_START: usize = 8;
 /// ... at least, and at most.
 const STARTS_MIN: usize = 2;
-const STARTS_MAX: usize = 12;
+pub const STARTS_MAX: usize = 12;
+/// The same under the dot product, where the entries hold the longest rows: much of what is found
+/// is among them, in directions that links between near rows do not join ...
+const STARTS_WIDE: usize = 64;
+/// ... and the groups of entries that are scored there.
+const GROUPS_WIDE: usize = 24;
 
 /// What another graph can grow from: links and entries in memory.
 #[derive(Debug, Clone)]
@@ -112,11 +117,15 @@ impl Graph {
         starts: &mut Starts,
     ) {
         let Starts { positions, best, groups } = starts;
-        best.reset((ef / EF_PER_START).clamp(STARTS_MIN, STARTS_MAX));
+        let (most, of_groups) = match scorer.best() {
+            Some(_) => ((ef / EF_PER_START).clamp(STARTS_MIN, STARTS_MAX), GROUPS),
+            None => (ef.clamp(STARTS_MIN, STARTS_WIDE), GROUPS_WIDE),
+        };
+        best.reset(most);
         match (upper, self.levels.as_slice()) {
             (Some(upper), [_]) => scan_ranges(upper, once(0..self.upper_rows()), best),
             (Some(upper), &[leaders, _]) => {
-                groups.reset(GROUPS);
+                groups.reset(of_groups);
                 scan_ranges(upper, once(0..leaders), groups);
                 let groups = groups.iter();
                 scan_ranges(upper, groups.map(|leader| self.group(leader.id, leaders)), best);
@@ -143,7 +152,7 @@ impl Graph {
     }
 
     /// The base rows that no chain of links leads to from any entry, ascending. It is told of the
-    /// links alone: a search starts at [`STARTS_MAX`] of the entries at most, which depend on its
+    /// links alone: a search starts at [`STARTS_WIDE`] of the entries at most, which depend on its
     /// query, and leaves off long before it has seen all that can be reached from there.
     pub fn unreachable(&self) -> Vec<u32> {
         let len = self.base.len();

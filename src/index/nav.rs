@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::params::BuildParams;
 use super::space::Space;
-use super::walk::Scorer;
+use super::walk::{Scorer, together};
 use crate::kernels::nav::{LINE, dims};
 use crate::kernels::{Level, NavQuery, level};
 use crate::vectors::code::CodeRow;
@@ -251,6 +251,11 @@ impl Scorer for BuildScorer<'_> {
     #[inline]
     fn ask(&self, ids: &[u32]) {
         self.query.prefetch_ids(self.rows.rows, ids);
+    }
+
+    #[inline]
+    fn group(&self) -> usize {
+        together(self.query.row_bytes() / LINE)
     }
 
     #[inline]

@@ -56,11 +56,20 @@ const WIDER_FAR: f64 = 3.0;
 const FAR: f64 = 0.4;
 /// What a candidate of a filter-first walk costs, to one of a walk: links of crossed rows.
 const CROSSING: f64 = 1.2;
+/// Candidates with which a walk spends as much on keeping its pool in order as on all else, after
+/// what 250 to 4,000 cost.
+const POOL: f64 = 12_000.0;
+
+/// What a walk costs, in candidates of a walk with few: each one that comes is put into its place
+/// among the others.
+fn cost(ef: f64) -> f64 {
+    ef * (1.0 + ef / POOL)
+}
 
 /// Whether so few rows pass that scanning them is cheaper than any walk with `ef` candidates.
 pub fn few_pass(passing: &Passing, ef: usize) -> bool {
     let rows = if passing.is_all() { ROWS } else { ROWS_COPIED };
-    passing.count() as usize <= ef.saturating_mul(rows)
+    f64::from(passing.count()) <= cost(ef as f64) * rows as f64
 }
 
 /// How a search of a segment with a graph finds its candidates.
@@ -84,10 +93,11 @@ impl Plan {
         let masked = needed.max(ef as f64);
         let is_far = local < FAR * share;
         let filtered = ef as f64 * if is_far { WIDER_FAR } else { WIDER };
-        if !is_far && masked <= scanned.min(filtered * CROSSING) {
+        let crossing = cost(filtered) * CROSSING;
+        if !is_far && cost(masked) <= scanned.min(crossing) {
             let wanted = needed.ceil() as usize;
             Self { path: SearchPath::MaskedWalk, ef: masked.ceil() as usize, wanted }
-        } else if filtered * CROSSING <= scanned {
+        } else if crossing <= scanned {
             Self { path: SearchPath::FilteredWalk, ef: filtered.ceil() as usize, wanted: keep }
         } else {
             Self { path: SearchPath::Scan, ef, wanted: keep }
@@ -120,8 +130,11 @@ mod tests {
     #[test]
     fn few_rows_are_scanned_whatever_the_query() {
         assert!(few_pass(&of(100_000, 6_000), 60) && few_pass(&of(100_000, 0), 60));
-        assert!(!few_pass(&of(100_000, 6_001), 60));
-        assert!(few_pass(&Passing::all(1_440), 60) && !few_pass(&Passing::all(1_441), 60));
+        assert!(few_pass(&of(100_000, 6_030), 60) && !few_pass(&of(100_000, 6_031), 60));
+        assert!(few_pass(&Passing::all(1_447), 60) && !few_pass(&Passing::all(1_448), 60));
+        // Wide walks cost more a candidate.
+        let million = Passing::all(1_000_000);
+        assert!(few_pass(&million, 18_000) && !few_pass(&million, 16_000));
         assert!(few_pass(&Passing::all(0), 0));
     }
 

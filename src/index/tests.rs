@@ -350,6 +350,28 @@ fn without_originals_codes_order_the_hits_and_stand_in_for_vectors() {
 }
 
 #[test]
+fn products_with_vectors_of_many_lengths_are_found() {
+    let mut vectors = clustered(6_100, 24, 31);
+    let mut state = 5_u64;
+    for vector in &mut vectors {
+        // About normal, so that lengths differ by a factor of ten and most are near the middle.
+        let mut draw = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as f32 / (1_u64 << 24) as f32 - 0.5
+        };
+        let length = (0.4 * (0..12).map(|_| draw()).sum::<f32>()).exp();
+        vector.iter_mut().for_each(|x| *x *= length);
+    }
+    let queries = vectors.split_off(6_000);
+    let encoding = Encoding::new(24, Metric::Dot, Originals::F16).unwrap();
+    let segment = segment_of(&vectors, encoding, 1, 0);
+    for (ef, least) in [(20, 0.9), (64, 0.95)] {
+        let found = recall(&segment, &queries, ef, Allow::All);
+        assert!(found >= least, "{ef}: {found}");
+    }
+}
+
+#[test]
 fn opening_refuses_parts_that_do_not_fit() {
     let vectors = clustered(50, 8, 10);
     let encoding = Encoding::new(8, Metric::L2, Originals::F16).unwrap();

@@ -36,6 +36,12 @@ pub trait Scorer {
         score_rows(self, first.., out);
     }
 
+    /// Rows that are asked for together and scored together: at most [`GROUP`].
+    #[inline]
+    fn group(&self) -> usize {
+        GROUP
+    }
+
     /// What a row equal to the query would score, where no row can score more.
     fn best(&self) -> Option<f32> {
         None
@@ -104,8 +110,18 @@ pub const WIDTH: usize = 64;
 /// Links a node has at most: twice the largest `m`.
 const MAX_LINKS: usize = 128;
 
-/// Ids whose rows are asked for together, and scored together.
+/// Ids whose rows are asked for together, and scored together, at most.
 pub const GROUP: usize = 8;
+
+/// Cache lines that are asked for together: more wait for one another (`docs/index-performance.md`,
+/// "What is asked for ahead").
+const LINES_TOGETHER: usize = 16;
+
+/// Rows of so many cache lines that are asked for together.
+#[inline]
+pub const fn together(lines: usize) -> usize {
+    if lines * GROUP > LINES_TOGETHER { GROUP / 2 } else { GROUP }
+}
 
 /// Ids whose rows are asked for and then scored.
 pub struct Batch<'r> {
@@ -156,8 +172,9 @@ impl<'r> Batch<'r> {
 /// room for a dozen lines on their way, and waits when it asks for more at once.
 #[inline]
 fn score_asking<S: Scorer>(scorer: &S, waiting: &[u32], next: &[u32], scores: &mut [f32]) {
-    for first in (0..waiting.len().max(next.len())).step_by(GROUP) {
-        let group = |len: usize| first.min(len)..(first + GROUP).min(len);
+    let size = scorer.group().clamp(1, GROUP);
+    for first in (0..waiting.len().max(next.len())).step_by(size) {
+        let group = |len: usize| first.min(len)..(first + size).min(len);
         scorer.ask(&next[group(next.len())]);
         let group = group(waiting.len());
         scorer.score_ids(&waiting[group.clone()], &mut scores[group]);
