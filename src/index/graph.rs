@@ -283,19 +283,23 @@ mod tests {
 
     use super::*;
 
-    /// Rows that are scores.
-    struct Scores(Vec<[u8; 4]>);
+    /// Rows that are scores, and the best there can be.
+    struct Scores(Vec<[u8; 4]>, Option<f32>);
 
     impl Scores {
         /// Zero for all of so many rows but some.
         fn new(rows: usize, some: impl IntoIterator<Item = (usize, f32)>) -> Self {
             let mut scores = vec![0.0_f32.to_le_bytes(); rows];
             some.into_iter().for_each(|(row, score)| scores[row] = score.to_le_bytes());
-            Self(scores)
+            Self(scores, Some(10.0))
         }
     }
 
     impl Scorer for Scores {
+        fn best(&self) -> Option<f32> {
+            self.1
+        }
+
         fn row(&self, id: u32) -> &[u8] {
             self.0.get(id as usize).map_or(&[][..], |row| &row[..])
         }
@@ -359,6 +363,12 @@ mod tests {
         graph.start(&scores, Some(&scores), 32, &mut starts);
         // 256 * 101, 240 * 101, 239 * 101 and 128 * 101, less multiples of 514.
         assert_eq!(starts.positions, [156, 82, 495, 78]);
+        // Where scores have no best, as products of vectors of any length, all 16 groups are few.
+        let products = Scores(scores.0, None);
+        graph.start(&products, Some(&products), 32, &mut starts);
+        assert_eq!((starts.positions[0], starts.positions.len()), (491, 32));
+        graph.start(&products, Some(&products), 500, &mut starts);
+        assert_eq!(starts.positions.len(), STARTS_WIDE);
     }
 
     #[test]
