@@ -382,6 +382,39 @@ fn bench_ann_streams_one_json_line_for_the_build_and_one_per_ef() {
 }
 
 #[test]
+fn bench_ann_reuses_a_file_of_the_same_shape_alone_and_vectors_go_to_new_files_alone() {
+    let files = Files::new();
+    let (base, other, db) = (files.path("base.npy"), files.path("other.npy"), files.path("b.db"));
+    json_of(&["generate-vectors", &base, "--rows", "300", "--dim", "16"]);
+    json_of(&["generate-vectors", &other, "--rows", "200", "--dim", "16"]);
+    let refused = |args: &[&str]| {
+        let output = portolan(args);
+        assert_ne!(output.status.code(), Some(0), "{args:?}");
+        text(&output.stderr)
+    };
+    let message = refused(&["generate-vectors", &base, "--rows", "2", "--dim", "16"]);
+    assert!(message.contains("is there already"), "{message}");
+    let bench = |base: &str, more: &[&str]| {
+        let args = ["bench-ann", "--base", base, "--query", base, "--db", &db, "--ef", "20"];
+        [&args[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let words = |args: &[String]| refused(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let message = words(&bench(&base, &["--recall", "95"]));
+    assert!(message.contains("a share above 0"), "{message}");
+    let built = bench(&base, &[]);
+    let output = portolan(&built.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains("300 x 16 cosine built in"));
+    let message = words(&bench(&other, &["--reuse"]));
+    assert!(message.contains("holds 300 x 16 cosine, but"), "{message}");
+    let message = words(&bench(&base, &["--reuse", "--metric", "dot"]));
+    assert!(message.contains("say 300 x 16 dot"), "{message}");
+    let again = bench(&base, &["--reuse"]);
+    let output = portolan(&again.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(text(&output.stdout).contains("300 x 16 cosine found in the file"));
+}
+
+#[test]
 fn bench_ann_takes_a_given_truth_at_its_word() {
     let files = Files::new();
     let base = files.path("base.npy");

@@ -106,9 +106,10 @@ impl Curve {
         bytes
     }
 
-    /// Candidates and the recall of ten hits.
+    /// Candidates, ten at least, and the recall of ten hits.
     pub fn of_ten(&self) -> impl Iterator<Item = (usize, f32)> + '_ {
-        self.0.iter().map(|point| (point.ef as usize, (f64::from(point.recall[1]) / FULL) as f32))
+        let points = self.0.iter().filter(|point| point.ef >= 10);
+        points.map(|point| (point.ef as usize, (f64::from(point.recall[1]) / FULL) as f32))
     }
 
     /// The points.

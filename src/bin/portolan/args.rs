@@ -356,7 +356,7 @@ pub struct BenchAnnArgs {
     #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = count)]
     pub ef: Vec<usize>,
     /// Recall targets: lines with the candidates the library takes and the recall it reaches
-    #[arg(long, value_name = "R,..", value_delimiter = ',')]
+    #[arg(long, value_name = "R,..", value_delimiter = ',', value_parser = target)]
     pub recall: Vec<f32>,
     /// Threads that search
     #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
@@ -407,7 +407,7 @@ pub struct BenchFilterArgs {
 
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// The file to write
+    /// The new file to write
     #[arg(value_name = "OUT.npy")]
     pub out: PathBuf,
     /// Vectors
@@ -430,6 +430,11 @@ pub struct GenerateArgs {
 fn length_spread(text: &str) -> Result<f32, String> {
     let spread = text.parse().ok().filter(|spread| (0.0..=4.0).contains(spread));
     spread.ok_or_else(|| "expected a number from 0 to 4".to_owned())
+}
+
+fn target(text: &str) -> Result<f32, String> {
+    let target = text.parse().ok().filter(|target| *target > 0.0 && *target <= 1.0);
+    target.ok_or_else(|| "expected a share above 0, at most 1, such as 0.95".to_owned())
 }
 
 fn bounded(text: &str, max: usize) -> Result<usize, String> {

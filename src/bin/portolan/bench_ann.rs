@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use portolan::eval::vector_file::VectorFile;
 use portolan::internals::kernels;
 use portolan::{
-    Collection, CollectionOptions, Database, DatabaseOptions, Found, Hits, Maintenance, Record,
-    RecordId, Search, SpaceInfo,
+    Collection, CollectionOptions, Database, DatabaseOptions, Found, Hits, Maintenance, Metric,
+    Record, RecordId, Search, SpaceInfo,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -119,6 +119,9 @@ pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
     let took = if args.reuse { Took::default() } else { build(args, &base, &path)? };
     let db = Database::open_read_only(&path)?;
     let collection = db.collection("bench")?;
+    if args.reuse {
+        check_reused(args, &collection, &base)?;
+    }
     let info = db.info()?;
     if args.resident {
         collection.make_resident()?;
@@ -211,13 +214,15 @@ fn built_text(built: &Built) -> String {
     let peak = built.build_own_mib.map_or(String::new(), |mib| {
         format!(" and {mib:.0} MiB (codes and links: {:.0})", built.codes_mib)
     });
+    let how = match built.build_s {
+        0.0 => "found in the file".to_owned(),
+        seconds => format!("built in {seconds:.1} s{peak}"),
+    };
     format!(
-        "{} x {}{cut} {} built in {:.1} s{peak}: {:.0} bytes per vector in the file, \
-         {:.0} to keep resident",
+        "{} x {}{cut} {} {how}: {:.0} bytes per vector in the file, {:.0} to keep resident",
         built.rows,
         built.dim,
         built.metric,
-        built.build_s,
         built.bytes_per_vector,
         built.resident_bytes_per_vector
     )
@@ -244,6 +249,21 @@ fn queries(args: &BenchAnnArgs, base: &VectorFile) -> Result<Vec<Vec<f32>>> {
         )));
     }
     Ok((0..file.len()).map(|row| file.row(row)).collect::<std::result::Result<_, _>>()?)
+}
+
+/// Refuses a file that holds other vectors than the arguments say, as far as its shape tells.
+fn check_reused(args: &BenchAnnArgs, collection: &Collection, base: &VectorFile) -> Result<()> {
+    let found = (collection.count()?, collection.dimensions(), collection.metric());
+    let told = (base.len() as u64, base.dim(), args.metric);
+    if found == told {
+        return Ok(());
+    }
+    let of = |(rows, dim, metric): (u64, usize, Metric)| format!("{rows} x {dim} {metric}");
+    Err(Failure::new(format!(
+        "the file of --db holds {}, but --base and --metric say {}",
+        of(found),
+        of(told)
+    )))
 }
 
 /// What a build took.

@@ -110,6 +110,7 @@ pub struct BenchGrowthArgs {
 #[derive(Clone, Copy, ValueEnum)]
 pub enum ResidencyArg {
     /// In place, from the file's map
+    #[value(alias = "mapped")]
     Map,
     /// From copies in memory
     Resident,

@@ -393,7 +393,8 @@ fn audit_text(of: &Audited) -> String {
     };
     let recall = match of.recall {
         Some(recall) => format!(
-            "recall@10 {recall:.4} over {} stored vectors ({:.4} to {:.4} with 95 % confidence)",
+            "recall@10 {recall:.4} over {} stored vectors ({:.4} to {:.4} with 95 % confidence; \
+             queries that are not stored may find less)",
             of.samples, of.recall_low, of.recall_high
         ),
         None => "no vectors to compare".to_owned(),
