@@ -43,8 +43,8 @@ pub(super) fn failed(failure: &Failure, wait: Option<Duration>) {
     }
 }
 
-/// Tells of a model that is withdrawn or will be, of a name that gave way to another, and of one that
-/// nothing is known of, so that no request for it is refused before it is sent.
+/// Tells of a model that is withdrawn or will be, of a name that gave way to another, and of one
+/// that nothing is known of, so that no request for it is refused before it is sent.
 pub(super) fn named(asked: &str, sent: &str, facts: ModelFacts) {
     match facts.replacement {
         _ if !facts.is_known() => debug!(model = asked, "an unknown model"),
