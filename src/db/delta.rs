@@ -27,13 +27,14 @@ impl View {
         matching: &Matching,
         keep: Option<usize>,
     ) -> Vec<Neighbor> {
-        let all = matching.delta.is_none().then_some(0..self.delta.len() as u32);
-        let some = matching.delta.iter().flatten().copied();
         let count = matching.delta.as_ref().map_or(self.delta.len(), Vec::len);
-        let passing = all.into_iter().flatten().chain(some);
+        let place = |at: usize| match &matching.delta {
+            None => at as u32,
+            Some(places) => places.get(at).copied().unwrap_or(u32::MAX),
+        };
         let best: Vec<u32> = match keep.filter(|&keep| keep < count) {
-            None => passing.collect(),
-            Some(keep) => self.best_by_code(query, passing, keep),
+            None => (0..count).map(place).collect(),
+            Some(keep) => self.best_by_code(query, (count, &place), keep),
         };
         let originals = self.encoding.originals();
         let mut scratch = Vec::new();
@@ -54,27 +55,21 @@ impl View {
     fn best_by_code(
         &self,
         query: &PreparedQuery,
-        mut places: impl Iterator<Item = u32>,
+        (count, place): (usize, &dyn Fn(usize) -> u32),
         keep: usize,
     ) -> Vec<u32> {
         let mut top = TopK::new(keep);
-        let mut four = [0; 4];
-        loop {
-            let mut count = 0;
-            for (slot, place) in four.iter_mut().zip(&mut places) {
-                *slot = place;
-                count += 1;
-            }
+        for first in (0..count).step_by(4) {
+            let four = first..(first + 4).min(count);
             let mut codes = [&[][..]; 4];
-            for (code, &place) in codes.iter_mut().zip(&four[..count]) {
-                *code = self.delta.get(place as usize).map_or(&[], |(_, row)| row.code());
+            for (code, at) in codes.iter_mut().zip(four.clone()) {
+                let row = self.delta.get(place(at) as usize);
+                *code = row.map_or(&[], |(_, row)| row.code());
             }
-            for (&place, score) in four[..count].iter().zip(query.score_code4(codes)) {
-                top.push(place, score);
-            }
-            if count < four.len() {
-                return top.into_sorted().into_iter().map(|(place, _)| place).collect();
+            for (at, score) in four.zip(query.score_code4(codes)) {
+                top.push(place(at), score);
             }
         }
+        top.into_sorted().into_iter().map(|(place, _)| place).collect()
     }
 }
