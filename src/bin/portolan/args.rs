@@ -1,6 +1,7 @@
 //! The command line as types: commands, options, their limits and defaults. Does no work.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use portolan::{Language, Metric, StopWords};
@@ -356,7 +357,7 @@ pub struct BenchAnnArgs {
     #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = count)]
     pub ef: Vec<usize>,
     /// Recall targets: lines with the candidates the library takes and the recall it reaches
-    #[arg(long, value_name = "R,..", value_delimiter = ',', value_parser = target)]
+    #[arg(long, value_name = "R,..", value_delimiter = ',', value_parser = share::<f32>)]
     pub recall: Vec<f32>,
     /// Threads that search
     #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
@@ -432,9 +433,11 @@ fn length_spread(text: &str) -> Result<f32, String> {
     spread.ok_or_else(|| "expected a number from 0 to 4".to_owned())
 }
 
-fn target(text: &str) -> Result<f32, String> {
-    let target = text.parse().ok().filter(|target| *target > 0.0 && *target <= 1.0);
-    target.ok_or_else(|| "expected a share above 0, at most 1, such as 0.95".to_owned())
+/// A part of something, of all of it at most.
+pub fn share<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+    let is_share = |share: &T| *share > T::from(0) && *share <= T::from(1);
+    let share = text.parse().ok().filter(is_share);
+    share.ok_or_else(|| "expected a share above 0, at most 1, such as 0.95".to_owned())
 }
 
 fn bounded(text: &str, max: usize) -> Result<usize, String> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use portolan::{Metric, Residency};
 
-use crate::args::{count, dimensions, rows};
+use crate::args::{count, dimensions, rows, share};
 
 #[derive(Args)]
 pub struct BenchChurnArgs {
@@ -17,7 +17,7 @@ pub struct BenchChurnArgs {
     #[arg(long, value_name = "Q.npy")]
     pub query: PathBuf,
     /// Part of the first rows that is replaced: 0.5 takes two thirds of the file as first rows
-    #[arg(long, value_name = "S", default_value = "0.5", value_parser = share)]
+    #[arg(long, value_name = "S", default_value = "0.5", value_parser = share::<f64>)]
     pub share: f64,
     /// Vectors that a commit inserts, and as many that it deletes
     #[arg(long, value_name = "N", default_value = "500", value_parser = count)]
@@ -84,7 +84,7 @@ pub struct BenchGrowthArgs {
     pub sizes: Vec<usize>,
     /// Recalls that ef is sought for
     #[arg(long, value_name = "R,..", value_delimiter = ',', default_value = "0.95,0.99",
-          value_parser = share)]
+          value_parser = share::<f64>)]
     pub recall: Vec<f64>,
     /// Queries
     #[arg(long, value_name = "N", default_value = "1000", value_parser = count)]
@@ -126,9 +126,4 @@ impl From<ResidencyArg> for Residency {
             ResidencyArg::Auto => Self::Auto,
         }
     }
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
-    share.ok_or_else(|| "expected a number above 0, at most 1".to_owned())
 }
