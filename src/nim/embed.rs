@@ -109,6 +109,16 @@ pub struct EmbeddingModel {
     pub(super) extra: Extra,
 }
 
+/// The name that a server is sent for a model, and what is known of it. Tells a subscriber where
+/// the user should know something, too.
+pub(super) fn looked_up(api: Api, model: &str) -> (String, ModelFacts) {
+    let facts = ModelFacts::of(model);
+    let sent = model.to_owned();
+    let sent = if api == Api::Nim { sent_name(sent) } else { sent };
+    spans::named(model, &sent, facts);
+    (sent, facts)
+}
+
 impl EmbeddingModel {
     pub(super) fn new(nim: Nim, model: String) -> Self {
         let endpoint = nim.embed_endpoint();
@@ -121,11 +131,9 @@ impl EmbeddingModel {
             bytes: BATCH_BYTES,
             images: BATCH_IMAGES,
         };
-        let facts = ModelFacts::of(&model);
-        let sent = if api == Api::Nim { sent_name(model.clone()) } else { model.clone() };
-        spans::named(&model, &sent, facts);
+        let (model, facts) = looked_up(api, &model);
         Self {
-            model: sent,
+            model,
             facts,
             dimensions: None,
             truncate: Truncate::None,

@@ -11,15 +11,14 @@ use serde_json::Value;
 use super::api::Api;
 use super::batch::Limits;
 use super::client::Nim;
-use super::embed::BATCH_BYTES;
+use super::embed::{BATCH_BYTES, looked_up};
 use super::endpoint::Target;
 use super::error::{ConfigFault, NimError};
 use super::extra::Extra;
 use super::input::Input;
 use super::lane::{HOSTED_WIDTH, LOCAL_WIDTH, Lane};
 use super::meter::CallCost;
-use super::models::{ModelFacts, Task, sent_name};
-use super::spans;
+use super::models::{ModelFacts, Task};
 
 /// Most passages that the service takes per request, and the default.
 const MAX_PASSAGES: usize = 512;
@@ -113,13 +112,11 @@ impl RankingModel {
             bytes: BATCH_BYTES,
             images: usize::MAX,
         };
-        let facts = ModelFacts::of(&model);
-        let sent = if api == Api::Nim { sent_name(model.clone()) } else { model.clone() };
-        spans::named(&model, &sent, facts);
+        let (model, facts) = looked_up(api, &model);
         let truncate = RankTruncate::default();
         let (lane, target) = (Arc::new(Lane::new(width)), Arc::default());
         let extra = Extra::default();
-        Self { nim, model: sent, facts, truncate, limits, lane, extra, target }
+        Self { nim, model, facts, truncate, limits, lane, extra, target }
     }
 
     /// What happens to passages that are too long; [`RankTruncate::End`] unless set. Servers of
