@@ -149,6 +149,18 @@ async fn an_ingest_beside_faults_stores_what_a_clean_one_does() {
     }
 }
 
+/// The texts of the requests that were not refused, in order.
+fn answered(sent: &[Request], is_refused: impl Fn(&Request) -> bool) -> Vec<String> {
+    let answered = sent.iter().filter(|request| !is_refused(request));
+    let mut texts: Vec<String> = answered.flat_map(Request::inputs).collect();
+    texts.sort();
+    texts
+}
+
+fn has_long(request: &Request) -> bool {
+    request.inputs().iter().any(|text| is_long(text))
+}
+
 fn is_long(text: &str) -> bool {
     [" 7", " 8", " 31"].iter().any(|end| text.ends_with(end))
 }
@@ -181,14 +193,10 @@ async fn texts_that_are_too_long_are_set_aside_and_no_other_is_answered_twice() 
 
         let sent = server.requests();
         assert_eq!((sent.len(), report.cost.requests), (requests, requests as u64), "{names}");
-        let answered = sent.iter().map(Request::inputs);
-        let answered = answered.filter(|texts| !texts.iter().any(|text| is_long(text)));
-        let mut answered: Vec<String> = answered.flatten().collect();
-        answered.sort();
         let short = || records(50).into_iter().filter(|record| !is_long(&record.text));
         let mut once: Vec<String> = short().map(|record| record.text).collect();
         once.sort();
-        assert_eq!(answered, once, "{names}");
+        assert_eq!(answered(&sent, has_long), once, "{names}");
 
         // Each has the vector of its own text.
         let (_other_dir, _other_db, others) = empty(DIMENSIONS);
@@ -201,7 +209,6 @@ async fn texts_that_are_too_long_are_set_aside_and_no_other_is_answered_twice() 
 
 #[tokio::test]
 async fn equal_texts_that_are_too_long_are_set_aside_together_and_sent_once() {
-    let has_long = |request: &Request| request.inputs().iter().any(|text| is_long(text));
     let refusal = json!({"error": "exceeds maximum allowed token size"}).to_string();
     let server = Server::start(move |_, request| match has_long(request) {
         true => answer(400, "", &refusal),
@@ -218,13 +225,9 @@ async fn equal_texts_that_are_too_long_are_set_aside_together_and_sent_once() {
     let aside: Vec<RecordId> = report.rejected.iter().map(|one| one.id.clone()).collect();
     assert_eq!(aside, [7, 8, 19, 20, 31, 32].map(RecordId::from));
     assert_eq!((report.progress.embedded, report.progress.rejected), (30, 6));
-    let sent = server.requests();
-    let answered = sent.iter().filter(|request| !has_long(request)).flat_map(Request::inputs);
-    let mut answered: Vec<String> = answered.collect();
-    answered.sort();
     let mut once: Vec<String> = (0..12).map(text).filter(|text| !is_long(text)).collect();
     once.sort();
-    assert_eq!(answered, once);
+    assert_eq!(answered(&server.requests(), has_long), once);
     let (_other_dir, _other_db, others) = empty(DIMENSIONS);
     let short: Vec<Record> = given().filter(|record| !is_long(&record.text)).collect();
     others.ingest(short).embedder(&embedder).run().await.expect("an ingest");
@@ -249,11 +252,8 @@ async fn what_was_answered_before_a_refusal_of_another_kind_is_not_sent_again() 
     assert_eq!((report.progress.embedded, report.progress.rejected), (49, 1));
     let sent = server.requests();
     assert!(sent[0].inputs().len() < 10, "{}", sent[0].inputs().len());
-    let answered = sent.iter().filter(|request| !bad(request)).flat_map(Request::inputs);
-    let mut answered: Vec<String> = answered.collect();
-    answered.sort();
     let others = records(50).into_iter().filter(|record| record.id != RecordId::from(17));
     let mut once: Vec<String> = others.map(|record| record.text).collect();
     once.sort();
-    assert_eq!(answered, once);
+    assert_eq!(answered(&sent, bad), once);
 }
