@@ -200,6 +200,30 @@ async fn dimensions_that_do_not_fit_and_ignored_input_types_are_found() {
 }
 
 #[tokio::test]
+async fn each_service_gets_the_key_in_the_variable_that_its_option_names() {
+    let server = Server::start(|_, request| well(request)).await;
+    let models = ["--embed-model", "e", "--rerank-model", "r", "--chat-model", "c"];
+    // Any variable that is set: it holds what the commands of these tests are run with.
+    let keys = ["--rerank-key-env", "NVIDIA_BASE_URL", "--chat-key-env", "none"];
+    let output = doctor(&server.url, &[&models[..], &keys].concat()).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for (service, key) in
+        [("/embeddings", Some(KEY)), ("/ranking", Some(&*server.url)), ("/chat/", None)]
+    {
+        let sent = server.requests();
+        let mut of = sent.iter().filter(|one| one.line.contains(service)).peekable();
+        assert!(of.peek().is_some(), "{service}");
+        let bearer = key.map(|key| format!("Bearer {key}"));
+        assert!(of.all(|one| one.header("authorization") == bearer.as_deref()), "{service}");
+    }
+    let output = doctor(&server.url, &["--embed-model", "e", "--embed-key-env", "NO_SUCH_1"]).await;
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+    assert!(
+        text(&output.stderr).contains("--embed-key-env: no text in the variable \"NO_SUCH_1\"")
+    );
+}
+
+#[tokio::test]
 async fn nobody_there_and_wrong_usage_are_told_apart() {
     let output = doctor("http://127.0.0.1:1", &["--rerank-model", "r"]).await;
     assert_eq!(output.status.code(), Some(1));

@@ -1,7 +1,7 @@
 //! Families of model servers by the shape of their requests, and the paths they serve.
 //! Not the requests (see `wire`). Layer: leaf of `nim`; pure.
 
-use super::endpoint::Service;
+use super::target::Service;
 
 /// Which requests a server understands.
 ///

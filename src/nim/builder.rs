@@ -15,11 +15,12 @@ use super::api::Api;
 use super::breaker::{Breakers, CircuitBreaker};
 use super::budget::{Bucket, RetryBudget};
 use super::client::{Inner, Nim};
-use super::endpoint::{Endpoint, HOSTED_BASE, HOSTED_POLL, Reading, Service, checked_url};
+use super::endpoint::{Endpoint, HOSTED_BASE, HOSTED_POLL, Reading, checked_url};
 use super::error::{ConfigFault, NimError};
 use super::pace::Pace;
 use super::retry::RetryPolicy;
-use super::secret::{ApiKey, Secrets};
+use super::secret::{Keys, Secrets};
+use super::target::Service;
 use super::tls;
 use super::transport::{Meter, Transport};
 
@@ -34,6 +35,9 @@ const POOL_IDLE: Duration = Duration::from_secs(30);
 #[must_use]
 pub struct NimBuilder {
     key: Option<SecretString>,
+    embed_key: Option<SecretString>,
+    rerank_key: Option<SecretString>,
+    chat_key: Option<SecretString>,
     base_url: Option<String>,
     embed_url: Option<String>,
     rerank_url: Option<String>,
@@ -61,6 +65,9 @@ impl NimBuilder {
     pub(super) fn new() -> Self {
         Self {
             key: None,
+            embed_key: None,
+            rerank_key: None,
+            chat_key: None,
             base_url: None,
             embed_url: None,
             rerank_url: None,
@@ -115,9 +122,28 @@ impl NimBuilder {
         Ok(self)
     }
 
-    /// The key, sent as a Bearer header to every address of this client. Blank counts as none.
+    /// The key, sent as a Bearer header to every address of this client but those of services with
+    /// a key of their own. Blank counts as none.
     pub fn api_key(mut self, key: impl Into<SecretString>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// The key of the embedding service where it differs; blank for one that is to get none.
+    pub fn embed_key(mut self, key: impl Into<SecretString>) -> Self {
+        self.embed_key = Some(key.into());
+        self
+    }
+
+    /// The key of the ranking service where it differs; blank for one that is to get none.
+    pub fn rerank_key(mut self, key: impl Into<SecretString>) -> Self {
+        self.rerank_key = Some(key.into());
+        self
+    }
+
+    /// The key of the chat service where it differs; blank for one that is to get none.
+    pub fn chat_key(mut self, key: impl Into<SecretString>) -> Self {
+        self.chat_key = Some(key.into());
         self
     }
 
@@ -273,7 +299,8 @@ impl NimBuilder {
     /// [`NimError::Config`] for a setting that cannot be used. [`NimError::MissingKey`] when all
     /// services are hosted and there is no key; when only some are, their calls give that error.
     pub fn build(self) -> Result<Nim, NimError> {
-        let key = self.key.as_ref().map(ApiKey::new).transpose()?.flatten();
+        let own = [&self.embed_key, &self.rerank_key, &self.chat_key];
+        let keys = Keys::new(self.key.as_ref(), own.map(Option::as_ref))?;
         let embed = self.endpoint(self.embed_url.as_deref(), "embed_url", Service::Embedding)?;
         let rank = self.endpoint(self.rerank_url.as_deref(), "rerank_url", Service::Ranking)?;
         let chat = self.endpoint(self.chat_url.as_deref(), "chat_url", Service::Chat)?;
@@ -281,18 +308,18 @@ impl NimBuilder {
         let poll = poll.map(|url| checked_url(url, "poll_url", self.allow_insecure_http));
         let poll = poll.transpose()?;
         let services = [&embed, &rank, &chat];
-        if key.is_none() && services.iter().all(|service| service.is_hosted()) {
+        if !keys.has_any() && services.iter().all(|service| service.is_hosted()) {
             return Err(NimError::MissingKey { url: HOSTED_BASE.to_owned() });
         }
         let poll_is_https = poll.as_ref().is_none_or(|url| url.scheme() == "https");
         let all_https = services.iter().all(|service| service.is_https()) && poll_is_https;
         let (http, extra) = (self.http(all_https)?, self.extra_headers()?);
         let mut secrets = Secrets::default();
-        secrets.extend(self.key.iter().chain(self.headers.iter().map(|(_, value)| value)));
+        secrets.extend(self.all_keys().chain(self.headers.iter().map(|(_, value)| value)));
         let hosted_poll = Url::parse(HOSTED_POLL).map_err(|_| ConfigFault::HttpClient)?;
         let transport = Transport {
             http,
-            key,
+            keys,
             extra,
             secrets,
             retry: self.retry,
@@ -309,6 +336,11 @@ impl NimBuilder {
         };
         let defaults = Mutex::default();
         Ok(Nim::new(Inner { transport, embed, rank, chat, defaults }))
+    }
+
+    fn all_keys(&self) -> impl Iterator<Item = &SecretString> {
+        let keys = [&self.key, &self.embed_key, &self.rerank_key, &self.chat_key];
+        keys.into_iter().flatten()
     }
 
     fn endpoint(
@@ -376,7 +408,7 @@ impl fmt::Debug for NimBuilder {
     /// Shows no URL, since none has been checked for a password yet, and never the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NimBuilder")
-            .field("has_key", &self.key.is_some())
+            .field("has_key", &self.all_keys().next().is_some())
             .field("allow_insecure_http", &self.allow_insecure_http)
             .field("retry", &self.retry)
             .finish_non_exhaustive()

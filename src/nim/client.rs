@@ -14,10 +14,11 @@ use super::builder::NimBuilder;
 use super::chat::Chat;
 use super::document::Document;
 use super::embed::EmbeddingModel;
-use super::endpoint::{Endpoint, Service};
+use super::endpoint::Endpoint;
 use super::error::NimError;
 use super::meter::MeterSnapshot;
 use super::rank::RankingModel;
+use super::target::Service;
 use super::transport::Transport;
 
 /// Largest list of models that is read.
@@ -233,7 +234,7 @@ impl Nim {
     /// the connection.
     pub async fn check_key(&self, service: Service, model: &str) -> Result<(), NimError> {
         let target = self.endpoint(service).target(model)?;
-        if target.hosted && self.transport().key.is_none() {
+        if target.hosted && self.transport().keys.of(service).is_none() {
             return Err(NimError::MissingKey { url: target.url.to_string() });
         }
         match self.transport().knock(&target).await {
@@ -326,7 +327,7 @@ impl fmt::Debug for Nim {
             .field("embed", &self.inner.embed.root())
             .field("rank", &self.inner.rank.root())
             .field("chat", &self.inner.chat.root())
-            .field("has_key", &self.inner.transport.key.is_some())
+            .field("has_key", &self.inner.transport.keys.has_any())
             .finish_non_exhaustive()
     }
 }

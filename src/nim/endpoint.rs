@@ -7,6 +7,7 @@ use reqwest::Url;
 
 use super::api::Api;
 use super::error::ConfigFault;
+use super::target::{Service, Target, is_hosted, push_segments};
 
 /// Base URL of NVIDIA's hosted catalog.
 pub(super) const HOSTED_BASE: &str = "https://integrate.api.nvidia.com/v1";
@@ -17,18 +18,6 @@ pub(super) const HOSTED_POLL: &str = "https://api.nvcf.nvidia.com/v2/nvcf/pexec/
 
 /// NVIDIA's gateway that speaks Cohere's rerank.
 const GATEWAY: &str = "inference-api.nvidia.com";
-
-/// The services, which may run at different addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Service {
-    /// `POST {base}/embeddings`.
-    Embedding,
-    /// `POST {base}/ranking`.
-    Ranking,
-    /// `POST {base}/chat/completions`.
-    Chat,
-}
 
 /// Last segments of the endpoints that any of the families serves.
 const ENDPOINTS: [&str; 6] =
@@ -59,20 +48,6 @@ pub(super) struct Endpoint {
     root: Url,
     /// Full address, where the user gave one.
     exact: Option<Url>,
-}
-
-/// One address to call, and whether a key is required there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) url: Url,
-    pub(super) hosted: bool,
-}
-
-impl Target {
-    fn new(url: Url) -> Self {
-        let hosted = is_hosted(&url);
-        Self { url, hosted }
-    }
 }
 
 impl Endpoint {
@@ -114,13 +89,13 @@ impl Endpoint {
     pub(super) fn target(&self, model: &str) -> Result<Target, ConfigFault> {
         check_model(model, self.api == Api::Nim && is_hosted(&self.root))?;
         if let Some(url) = &self.exact {
-            return Ok(Target::new(url.clone()));
+            return Ok(Target::new(url.clone(), self.service));
         }
         if self.api == Api::Nim
             && is_hosted(&self.root)
             && let Some(url) = catalog_url(self.service, model)?
         {
-            return Ok(Target::new(url));
+            return Ok(Target::new(url, self.service));
         }
         let missing = match self.service {
             Service::Embedding => "embeddings",
@@ -140,7 +115,7 @@ impl Endpoint {
             pop_segment(&mut url);
         }
         push_segments(&mut url, path);
-        Target::new(url)
+        Target::new(url, self.service)
     }
 
     /// The address that names the models served.
@@ -156,7 +131,7 @@ impl Endpoint {
     pub(super) fn under(&self, segments: &[&str]) -> Target {
         let mut url = self.root.clone();
         push_segments(&mut url, segments);
-        Target::new(url)
+        Target::new(url, self.service)
     }
 
     /// Base with the API version.
@@ -195,13 +170,6 @@ pub(super) fn checked_url(
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
-}
-
-/// The path of a status request: the request id goes into one segment, whatever it holds.
-pub(super) fn poll_target(base: &Url, request_id: &str) -> Target {
-    let mut url = base.clone();
-    push_segments(&mut url, &[request_id]);
-    Target::new(url)
 }
 
 fn catalog_url(service: Service, model: &str) -> Result<Option<Url>, ConfigFault> {
@@ -246,10 +214,6 @@ fn check_model(model: &str, is_in_path: bool) -> Result<(), ConfigFault> {
     if is_fine { Ok(()) } else { Err(ConfigFault::ModelName) }
 }
 
-fn is_hosted(url: &Url) -> bool {
-    matches!(url.host_str(), Some("integrate.api.nvidia.com" | "ai.api.nvidia.com"))
-}
-
 fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else {
         return false;
@@ -272,13 +236,6 @@ fn last_segment(url: &Url) -> String {
 fn pop_segment(url: &mut Url) {
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().pop();
-    }
-}
-
-fn push_segments(url: &mut Url, names: &[&str]) {
-    // Only a URL that cannot be a base has no segments, and http URLs always can.
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().extend(names);
     }
 }
 

@@ -13,13 +13,13 @@ use reqwest::header::{
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-use super::endpoint::{Target, poll_target};
 use super::error::{NimError, ResponseFault};
 use super::events::{EVENT_LIMIT, EventParser};
 use super::meter::Ledger;
 use super::reply::{Failure, ID_LIMIT, Refusal};
 use super::retry::retry_after;
 use super::spans;
+use super::target::Target;
 use super::transport::{REASON_LIMIT, Transport, invalid};
 
 /// Most bytes of an error body that are read.
@@ -159,7 +159,7 @@ impl Transport {
             Reading::Events => "text/event-stream",
         };
         let mut request = request.header(ACCEPT, accept);
-        if let Some(key) = &self.key {
+        if let Some(key) = self.keys.of(target.service) {
             request = request.header(AUTHORIZATION, key.header()?);
         }
         let mut request = request.build().map_err(|error| self.network(target, error))?;
@@ -188,7 +188,7 @@ impl Transport {
             !id.is_empty() && id.len() <= 128 && id.bytes().all(legal)
         });
         match (base, id) {
-            (Some(base), Some(id)) => Ok(poll_target(base, id)),
+            (Some(base), Some(id)) => Ok(target.status(base, id)),
             _ => Err(invalid(target, ResponseFault::Accepted)),
         }
     }
@@ -422,7 +422,7 @@ mod tests {
         let transport = nim.transport();
         let named = nim.embed_endpoint().target("nvidia/m").expect("an address");
         assert_eq!(transport.extra_for(&named).count(), 1);
-        let status = poll_target(&transport.hosted_poll, "id-1");
+        let status = named.status(&transport.hosted_poll, "id-1");
         assert_eq!(transport.extra_for(&status).count(), 0);
     }
 }

@@ -12,13 +12,13 @@ use super::api::Api;
 use super::batch::Limits;
 use super::client::Nim;
 use super::embed::{BATCH_BYTES, looked_up};
-use super::endpoint::Target;
 use super::error::{ConfigFault, NimError};
 use super::extra::Extra;
 use super::input::Input;
 use super::lane::{HOSTED_WIDTH, LOCAL_WIDTH, Lane};
 use super::meter::CallCost;
 use super::models::{ModelFacts, Task};
+use super::target::Target;
 
 /// Most passages that the service takes per request, and the default.
 const MAX_PASSAGES: usize = 512;

@@ -8,7 +8,6 @@ use std::time::Instant;
 use super::answer::{add_tokens, other_model, place};
 use super::api::Api;
 use super::client::CallOptions;
-use super::endpoint::Target;
 use super::error::{NimError, ResponseFault};
 use super::exchange::Got;
 use super::input::Input;
@@ -16,6 +15,7 @@ use super::lane::OnFailure;
 use super::meter::{CallCost, Counted, Spent};
 use super::rank::{RankTruncate, Ranked, RankingModel, Rankings, best_first};
 use super::reply::Failure;
+use super::target::Target;
 use super::transport::{Tally, invalid};
 use super::wire::{RankBody, Scores, cohere, nim, scan, tei};
 

@@ -1,5 +1,5 @@
 //! The API key and other secrets: held, sent, and taken out of any text that a server sends back.
-//! Not the reading of the environment. Layer: above `error`.
+//! Not the reading of the environment. Layer: above `error` and `target`.
 
 use std::fmt;
 
@@ -7,6 +7,7 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::error::ConfigFault;
+use super::target::Service;
 
 /// What stands in a text where the key stood.
 const REDACTED: &str = "[redacted]";
@@ -41,7 +42,42 @@ impl ApiKey {
     }
 }
 
-/// What is taken out of texts: the key, and values of the caller's headers.
+/// The key of each service.
+#[derive(Debug)]
+pub(super) struct Keys {
+    embed: Option<ApiKey>,
+    rerank: Option<ApiKey>,
+    chat: Option<ApiKey>,
+}
+
+impl Keys {
+    /// The key of all services, but for those with one of their own: embedding, ranking, chat.
+    pub(super) fn new(
+        all: Option<&SecretString>,
+        own: [Option<&SecretString>; 3],
+    ) -> Result<Self, ConfigFault> {
+        let of = |own: Option<&SecretString>| match own.or(all) {
+            Some(key) => ApiKey::new(key),
+            None => Ok(None),
+        };
+        let [embed, rerank, chat] = own;
+        Ok(Self { embed: of(embed)?, rerank: of(rerank)?, chat: of(chat)? })
+    }
+
+    pub(super) fn of(&self, service: Service) -> Option<&ApiKey> {
+        match service {
+            Service::Embedding => self.embed.as_ref(),
+            Service::Ranking => self.rerank.as_ref(),
+            Service::Chat => self.chat.as_ref(),
+        }
+    }
+
+    pub(super) fn has_any(&self) -> bool {
+        self.embed.is_some() || self.rerank.is_some() || self.chat.is_some()
+    }
+}
+
+/// What is taken out of texts: the keys, and values of the caller's headers.
 #[derive(Default)]
 pub(super) struct Secrets(Vec<SecretString>);
 

@@ -14,7 +14,6 @@ use tracing::Instrument;
 
 use super::breaker::{Breakers, Permit};
 use super::budget::Bucket;
-use super::endpoint::Target;
 use super::error::{NimError, ResponseFault};
 use super::exchange::{Exchange, Got, Incoming, Reading, timeout};
 use super::meter::Ledger;
@@ -22,8 +21,9 @@ pub(super) use super::meter::{Meter, Tally};
 use super::pace::Pace;
 use super::reply::{Failure, presentable};
 use super::retry::RetryPolicy;
-use super::secret::{ApiKey, Secrets};
+use super::secret::{Keys, Secrets};
 use super::spans;
+use super::target::Target;
 
 /// Most bytes of network and parser words that enter an error.
 pub(super) const REASON_LIMIT: usize = 512;
@@ -33,7 +33,7 @@ pub(super) const REASON_LIMIT: usize = 512;
 #[derive(Debug)]
 pub(super) struct Transport {
     pub(super) http: Client,
-    pub(super) key: Option<ApiKey>,
+    pub(super) keys: Keys,
     /// Headers that the caller set.
     pub(super) extra: HeaderMap,
     pub(super) secrets: Secrets,
@@ -204,7 +204,7 @@ impl Transport {
         deadline: Option<Instant>,
         tally: &mut Tally,
     ) -> Result<Got, Failure> {
-        if exchange.target.hosted && self.key.is_none() {
+        if exchange.target.hosted && self.keys.of(exchange.target.service).is_none() {
             return Err(NimError::MissingKey { url: exchange.target.url.to_string() }.into());
         }
         let span = spans::call(exchange);

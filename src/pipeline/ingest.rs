@@ -6,6 +6,7 @@ mod engine;
 mod flight;
 mod patience;
 mod progress;
+mod seen;
 mod sort;
 mod source;
 

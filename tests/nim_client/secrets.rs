@@ -25,6 +25,31 @@ async fn the_key_is_sent_as_a_bearer_and_only_when_there_is_one() {
 }
 
 #[tokio::test]
+async fn a_service_with_a_key_of_its_own_gets_no_other() {
+    let own = "nvapi-canary-of-ranking";
+    let server = Server::start(move |_, request| match request.line.contains("/ranking") {
+        true => answer(403, "", json!({"detail": format!("{own} or {KEY}?")}).to_string()),
+        false if request.line.contains("/chat/") => {
+            ok(&json!({"choices": [{"message": {"content": format!("{own} {KEY}")}}]}))
+        }
+        false => embedded(request),
+    })
+    .await;
+    let nim = server.builder().api_key(KEY).rerank_key(own).chat_key(" ");
+    let nim = nim.build().expect("a client");
+    nim.embedder("m").embed(&["a"], InputType::Query).await.expect("a vector");
+    let refused = nim.reranker("m").rank("q", &["a"]).await.expect_err("a refusal");
+    let shown = format!("{refused} {refused:?} {nim:?}");
+    assert!(shown.contains("[redacted] or [redacted]?") && !shown.contains("canary"), "{shown}");
+    let answer = nim.chat("m").complete(&[Message::user("u")]).await.expect("an answer");
+    assert_eq!(answer.content, "[redacted] [redacted]");
+    let sent = server.requests();
+    let sent: Vec<_> = sent.iter().map(|one| one.header("authorization")).collect();
+    let bearers = [KEY, own].map(|key| format!("Bearer {key}"));
+    assert_eq!(sent, [Some(&*bearers[0]), Some(&*bearers[1]), None]);
+}
+
+#[tokio::test]
 async fn an_echoed_key_is_taken_out_of_every_error() {
     let echoes = [
         answer(401, "", format!(r#"{{"detail":"bad key {KEY}"}}"#)),
@@ -84,6 +109,10 @@ async fn hosted_services_need_a_key_and_say_so() {
     let local = Nim::builder().embed_url("http://localhost:1").build().expect("half local");
     let found = local.reranker("nvidia/r.1").rank("q", &["a"]).await;
     let url = "https://ai.api.nvidia.com/v1/retrieval/nvidia/r_1/reranking".to_owned();
+    assert_eq!(found, Err(NimError::MissingKey { url: url.clone() }));
+    // The key of another service does not serve.
+    let other = Nim::builder().embed_key(KEY).build().expect("a key for one service");
+    let found = other.reranker("nvidia/r.1").rank("q", &["a"]).await;
     assert_eq!(found, Err(NimError::MissingKey { url }));
 }
 

@@ -185,6 +185,31 @@ async fn what_an_error_tells_is_finished_or_refused_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_text_that_an_earlier_batch_had_is_not_sent_again() {
+    let text =
+        |at: u32| if at % 4 == 1 { "all rights reserved".to_owned() } else { at.to_string() };
+    let repeated: Vec<Record> = (0..40).map(|at| Record::new(at).text(text(at))).collect();
+    let (_dir, db, docs) = empty(DIMENSIONS);
+    let model = Scripted::new(|_, _| Ok(()));
+    let ingest = docs.ingest(repeated.clone()).embedder(&model).in_flight(1);
+    let report = ingest.run().await.expect("an ingest");
+    // Ten records have the text, two of them in the first batch of eight.
+    assert_eq!((report.progress.embedded, report.repeated), (40, 8));
+    assert_eq!(
+        (model.times("all rights reserved"), model.embedded.lock().expect("the log").len()),
+        (2, 32)
+    );
+    for record in &repeated {
+        let text = &record.text;
+        assert_eq!(docs.get(record.id.clone()).expect("a lookup").expect("a record").text, *text);
+        let hits = docs.search(&bag_of_words(text)).limit(40).run().expect("a search").hits;
+        let own = hits.iter().find(|hit| hit.id == record.id).expect("a vector");
+        assert!(own.score > 0.99, "{:?} has another text's vector: {}", record.id, own.score);
+    }
+    db.verify().expect("an undamaged file");
+}
+
+#[tokio::test]
 async fn a_model_that_refuses_every_text_ends_the_run() {
     for size in [1, 8] {
         let (_dir, _db, docs) = empty(DIMENSIONS);

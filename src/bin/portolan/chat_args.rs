@@ -9,7 +9,7 @@ use portolan::nim::{Chat, Nim};
 use crate::args::count;
 use crate::failure::{Failure, Result};
 use crate::model_args::ReachArgs;
-use crate::models::{client, reached};
+use crate::models::{client, key_of, reached};
 
 /// The chat service: NIMs for language models, and any server of OpenAI's form.
 #[derive(Args)]
@@ -18,9 +18,13 @@ pub struct ChatArgs {
     /// the hosted catalog
     #[arg(long, value_name = "URL", requires = "chat_model")]
     pub chat_url: Option<String>,
-    /// Chat model, such as nvidia/llama-3.3-nemotron-super-49b-v1.5; the key is NVIDIA_API_KEY
+    /// Chat model, such as nvidia/llama-3.3-nemotron-super-49b-v1.5
     #[arg(long, value_name = "MODEL")]
     pub chat_model: Option<String>,
+    /// Variable of the environment that holds the key of the chat service, or "none" to send none
+    /// [default: NVIDIA_API_KEY]
+    #[arg(long, value_name = "NAME", requires = "chat_model")]
+    pub chat_key_env: Option<String>,
     /// Sampling temperature; 0 for the likeliest words [default: the server's]
     #[arg(long, value_name = "T", requires = "chat_model")]
     pub chat_temperature: Option<f32>,
@@ -54,6 +58,9 @@ pub fn chat(args: &ChatArgs, reach: &ReachArgs) -> Result<Chat> {
     let mut builder = builder.attempt_timeout(patience).read_timeout(patience);
     if let Some(url) = &args.chat_url {
         builder = builder.chat_url(url);
+    }
+    if let Some(key) = key_of("--chat-key-env", args.chat_key_env.as_deref())? {
+        builder = builder.chat_key(key);
     }
     let mut chat = client(builder)?.chat(model);
     if let Some(temperature) = args.chat_temperature {

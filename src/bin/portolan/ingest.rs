@@ -53,6 +53,8 @@ pub struct Ingested {
     retries: u64,
     tokens: Option<u64>,
     likely_truncated: usize,
+    /// Records that got the vector of a record before them with the same text.
+    repeated_texts: usize,
     /// The model that answered, if it names itself otherwise than it was asked for.
     served_model: Option<String>,
     embedding_s: f64,
@@ -371,7 +373,8 @@ async fn embed(
     let counts = Ingested { without_text, with_vector, pending, rejected, ..counts };
     let counts = Ingested { chunked, removed, ..counts };
     let (likely_truncated, served_model) = (report.likely_truncated, report.served_model);
-    let counts = Ingested { likely_truncated, served_model, ..counts };
+    let repeated_texts = report.repeated;
+    let counts = Ingested { likely_truncated, repeated_texts, served_model, ..counts };
     Ok(Ingested { requests, retries, tokens, embedding_s, ..counts })
 }
 

@@ -14,9 +14,13 @@ pub struct EmbedArgs {
     /// URL of the embedding service; without it NVIDIA_BASE_URL or the hosted catalog
     #[arg(long, value_name = "URL", requires = "embed_model")]
     pub embed_url: Option<String>,
-    /// Embedding model, such as nvidia/llama-nemotron-embed-1b-v2; the key is NVIDIA_API_KEY
+    /// Embedding model, such as nvidia/llama-nemotron-embed-1b-v2
     #[arg(long, value_name = "MODEL")]
     pub embed_model: Option<String>,
+    /// Variable of the environment that holds the key of the embedding service, or "none" to send
+    /// none [default: NVIDIA_API_KEY]
+    #[arg(long, value_name = "NAME", requires = "embed_model")]
+    pub embed_key_env: Option<String>,
     /// What the embedding service speaks
     #[arg(long, visible_alias = "api", value_enum, default_value = "nim")]
     pub embed_api: EmbedApiArg,
@@ -71,6 +75,10 @@ pub struct RerankArgs {
     /// Reranking model, such as nvidia/llama-nemotron-rerank-1b-v2
     #[arg(long, value_name = "MODEL")]
     pub rerank_model: Option<String>,
+    /// Variable of the environment that holds the key of the reranking service, or "none" to send
+    /// none [default: NVIDIA_API_KEY]
+    #[arg(long, value_name = "NAME", requires = "rerank_model")]
+    pub rerank_key_env: Option<String>,
     /// What the reranking service speaks [default: cohere if its URL ends in /rerank, else nim]
     #[arg(long, value_enum, requires = "rerank_model")]
     pub rerank_api: Option<RerankApiArg>,

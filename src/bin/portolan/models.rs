@@ -1,6 +1,6 @@
 //! The model services that the options and the environment name, and the runtime to call them.
 
-use std::fs;
+use std::{env, fs};
 
 use portolan::nim::{EmbeddingModel, Nim, NimBuilder, RankingModel};
 use tokio::runtime::{Builder, Runtime};
@@ -51,13 +51,31 @@ pub fn builder(embed: &EmbedArgs, rerank: Option<&RerankArgs>) -> Result<NimBuil
     if let Some(url) = &embed.embed_url {
         builder = builder.embed_url(url);
     }
+    if let Some(key) = key_of("--embed-key-env", embed.embed_key_env.as_deref())? {
+        builder = builder.embed_key(key);
+    }
     if let Some(url) = rerank.and_then(|rerank| rerank.rerank_url.as_ref()) {
         builder = builder.rerank_url(url);
+    }
+    let rerank_key_env = rerank.and_then(|rerank| rerank.rerank_key_env.as_deref());
+    if let Some(key) = key_of("--rerank-key-env", rerank_key_env)? {
+        builder = builder.rerank_key(key);
     }
     if let Some(api) = rerank.and_then(|rerank| rerank.rerank_api) {
         builder = builder.rerank_api(api.into());
     }
     Ok(builder)
+}
+
+/// The key in the variable that an option names, blank for "none"; nothing without the option.
+pub fn key_of(option: &str, name: Option<&str>) -> Result<Option<String>> {
+    let Some(name) = name else { return Ok(None) };
+    if name == "none" {
+        return Ok(Some(String::new()));
+    }
+    let key = env::var(name).ok().filter(|key| !key.trim().is_empty());
+    let absent = || Failure::Usage(format!("{option}: no text in the variable {name:?}"));
+    key.map(Some).ok_or_else(absent)
 }
 
 /// A client that reaches services as the options say, but for its time.

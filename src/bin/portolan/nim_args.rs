@@ -19,7 +19,8 @@ pub enum NimCommand {
     Doctor(Box<DoctorArgs>),
 }
 
-/// The services to check; key and base URL come from `NVIDIA_API_KEY` and `NVIDIA_BASE_URL`.
+/// The services to check; the base URL comes from `NVIDIA_BASE_URL`, keys from `NVIDIA_API_KEY`
+/// unless an option names another variable.
 #[derive(Args)]
 #[command(group(ArgGroup::new("service").required(true).multiple(true)
     .args(["embed_model", "rerank_model", "chat_model"])))]
@@ -40,4 +41,8 @@ pub struct DoctorArgs {
     /// Chat model to check, with a tool call
     #[arg(long, value_name = "MODEL")]
     pub chat_model: Option<String>,
+    /// Variable of the environment that holds the key of the chat service, or "none" to send none
+    /// [default: NVIDIA_API_KEY]
+    #[arg(long, value_name = "NAME", requires = "chat_model")]
+    pub chat_key_env: Option<String>,
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::failure::{Failure, Result};
-use crate::models::{builder, client, embedder, runtime};
+use crate::models::{builder, client, embedder, key_of, runtime};
 use crate::nim_args::{DoctorArgs, NimArgs, NimCommand};
 use crate::nim_cures::{Problem, cure};
 use crate::output::{Output, printable};
@@ -118,6 +118,9 @@ impl Doctor {
         builder = builder.retry(RetryPolicy::new().tries(1));
         if let Some(url) = &args.chat_url {
             builder = builder.chat_url(url);
+        }
+        if let Some(key) = key_of("--chat-key-env", args.chat_key_env.as_deref())? {
+            builder = builder.chat_key(key);
         }
         Ok(Self { nim: client(builder)?, patience, checks: Vec::new() })
     }

@@ -18,10 +18,10 @@ use serde_json::{Map, Value, json};
 use super::answer::other_model;
 use super::client::{CallOptions, Nim};
 use super::document::Document;
-use super::endpoint::Target;
 use super::error::{ConfigFault, NimError, ResponseFault};
 use super::exchange::Got;
 use super::meter::{CallCost, Tally};
+use super::target::Target;
 use super::transport::invalid;
 
 pub use answer::{ChatAnswer, ChatUsage, FinishReason};

@@ -12,11 +12,11 @@ use super::redaction::Redaction;
 use super::refusal::chat_error;
 use super::{Chat, clean};
 use crate::nim::client::CallOptions;
-use crate::nim::endpoint::Target;
 use crate::nim::error::{NimError, ResponseFault};
 use crate::nim::exchange::Incoming;
 use crate::nim::meter::CallCost;
 use crate::nim::reply::Failure;
+use crate::nim::target::Target;
 use crate::nim::transport::invalid;
 
 /// What closes a stream.

@@ -18,6 +18,7 @@ use super::commit::{Committed, commit};
 use super::flight::{ALL_REFUSED, Flight, Landed, embed};
 use super::patience::Learned;
 use super::progress::{IngestProgress, IngestReport, Rejected};
+use super::seen::Seen;
 use super::sort::{Parcel, Sorted, Work};
 use super::source::{Next, Reading, Source};
 use crate::db::Collection;
@@ -71,6 +72,7 @@ pub(super) struct Engine<'e> {
     unnamed: usize,
     model_busy_since: Option<Instant>,
     learned: Arc<Learned>,
+    seen: Arc<Seen>,
 }
 
 struct Commit {
@@ -100,6 +102,7 @@ impl<'e> Engine<'e> {
             embedder,
             contract: embedder.map(Embedder::contract),
             learned: Arc::new(Learned::new(bounds.batch)),
+            seen: Arc::new(Seen::new()),
             bounds,
             listeners,
             begin: Instant::now(),
@@ -232,8 +235,8 @@ impl<'e> Engine<'e> {
             let texts = parcel.new.len();
             let model = self.contract.as_ref().map(|contract| contract.model.as_str());
             let span = tracing::debug_span!("embed", model, texts, bytes);
-            let call =
-                Box::pin(embed(embedder, parcel, Arc::clone(&self.learned)).instrument(span));
+            let (learned, seen) = (Arc::clone(&self.learned), Arc::clone(&self.seen));
+            let call = Box::pin(embed(embedder, parcel, learned, seen).instrument(span));
             self.line.push_back(Flight::start(ids, bytes.max(1), call));
             self.model_busy_since.get_or_insert_with(Instant::now);
         }
@@ -246,9 +249,11 @@ impl<'e> Engine<'e> {
         }
         let Some(landed) = self.line.front_mut().and_then(Flight::take) else { return };
         let Some(flight) = self.line.pop_front() else { return };
-        let Landed { work, rejected, unnamed, failure, cost, likely_truncated, .. } = landed;
+        let Landed { work, rejected, unnamed, failure, cost, likely_truncated, repeated, .. } =
+            landed;
         self.report.cost.add(cost);
         self.report.likely_truncated += likely_truncated;
+        self.report.repeated += repeated;
         if landed.served_model.is_some() {
             self.report.served_model = landed.served_model;
         }

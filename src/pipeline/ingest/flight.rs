@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::patience::{ALONE_MAX, Learned, WAITS_MAX, wait};
 use super::progress::Rejected;
+use super::seen::Seen;
 use super::sort::{Item, Parcel, Work};
 use crate::error::Error;
 use crate::pipeline::cost::Cost;
@@ -40,6 +41,8 @@ pub(super) struct Landed {
     pub(super) cost: Cost,
     /// Texts that the model has probably cut.
     pub(super) likely_truncated: usize,
+    /// Records whose text another record of the run has.
+    pub(super) repeated: usize,
     /// The model that answered, if that is another than was asked.
     pub(super) served_model: Option<String>,
     /// Time with the model, if it was there.
@@ -89,7 +92,8 @@ impl<'e> Flight<'e> {
     }
 }
 
-/// Embeds a batch, without the texts that the model refuses.
+/// Embeds a batch, without the texts that the model refuses. What the run has embedded before is
+/// not sent again.
 ///
 /// What an error tells is finished, or refused, is not sent again. Of the rest, a text that the
 /// error names costs one call more. Otherwise the batch is halved until the text is found, in about
@@ -102,13 +106,14 @@ pub(super) async fn embed(
     embedder: &dyn Embedder,
     parcel: Parcel,
     learned: Arc<Learned>,
+    seen: Arc<Seen>,
 ) -> Landed {
     let begin = Instant::now();
     let Parcel { new, work } = parcel;
     let passages: Vec<String> = new.iter().map(|item| item.record.passage()).collect();
     let landed = Landed { work, ..Landed::default() };
     let mut batch = Batch { landed, slots: new.into_iter().map(Some).collect() };
-    let mut rest: Vec<Vec<usize>> = vec![(0..passages.len()).collect()];
+    let mut rest: Vec<Vec<usize>> = vec![batch.unknown(&passages, &seen)];
     let mut stalled = Stalled::default();
     let mut waits = 0;
     while let Some(mut part) = rest.pop() {
@@ -123,6 +128,9 @@ pub(super) async fn embed(
             Ok(answer) if answer.vectors.len() == part.len() => {
                 learned.answer();
                 waits = 0;
+                for (text, vector) in texts.iter().zip(&answer.vectors) {
+                    seen.keep(text, vector);
+                }
                 batch.answered(&part, answer);
                 continue;
             }
@@ -217,6 +225,21 @@ impl Batch {
 
     fn take(&mut self, at: usize) -> Option<Item> {
         self.slots.get_mut(at).and_then(Option::take)
+    }
+
+    /// The texts that the model is to embed. The others have their vectors.
+    fn unknown(&mut self, passages: &[String], seen: &Seen) -> Vec<usize> {
+        let mut unknown = Vec::with_capacity(passages.len());
+        for (at, passage) in passages.iter().enumerate() {
+            match seen.vector(passage) {
+                Some(vector) => {
+                    self.embedded(at, vector);
+                    self.landed.repeated += 1;
+                }
+                None => unknown.push(at),
+            }
+        }
+        unknown
     }
 
     fn answered(&mut self, part: &[usize], answer: Embedded) {

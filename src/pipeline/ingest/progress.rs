@@ -100,6 +100,10 @@ pub struct IngestReport {
     /// Texts that are probably longer than the model reads: their ends do not count. Cut them into
     /// chunks ([`Ingest::split`](crate::Ingest::split)).
     pub likely_truncated: usize,
+    /// Records that got the vector of a record of an earlier call with the same text. Texts and
+    /// vectors of 16 MiB are remembered; those of one call are held against each other by
+    /// [`Nim`](crate::nim::Nim), and not counted.
+    pub repeated: usize,
     /// The model that answered, if it names itself otherwise than it was asked for.
     pub served_model: Option<String>,
     /// What the calls of the model took.
