@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 use portolan::{Fusion, TextQuery};
 
+use crate::args::count;
 use crate::mode::Mode;
 use crate::model_args::{EmbedArgs, RerankArgs};
 
@@ -46,6 +47,9 @@ pub struct FindArgs {
     /// Share of the true neighbors to find, above 0 and up to 1 [default: 0.98]
     #[arg(long, value_name = "R")]
     pub recall: Option<f32>,
+    /// Candidates that a walk of the graph keeps, instead of a share to find
+    #[arg(long, value_name = "N", value_parser = count, conflicts_with = "recall")]
+    pub ef: Option<usize>,
     /// Time for all stages together; a reranker that is late is left out
     #[arg(long, value_name = "N")]
     pub deadline_ms: Option<u64>,

@@ -99,6 +99,9 @@ impl<'a> Question<'a> {
         if let Some(recall) = args.recall {
             query = query.recall(recall);
         }
+        if let Some(ef) = args.ef {
+            query = query.ef(ef);
+        }
         if let Some(deadline) = args.deadline_ms {
             query = query.deadline(Duration::from_millis(deadline));
         }

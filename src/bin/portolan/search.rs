@@ -78,10 +78,10 @@ pub fn run(args: &SearchArgs, out: &Output) -> Result<()> {
 fn listed(args: &SearchArgs, out: &Output) -> Result<()> {
     let (find, begin) = (&args.find, Instant::now());
     let asks = find.embed.embed_model.is_some() || find.rerank.rerank_model.is_some();
-    let times = find.deadline_ms.is_some() || find.recall.is_some();
+    let times = find.deadline_ms.is_some() || find.recall.is_some() || find.ef.is_some();
     if asks || times || find.mode.is_some() || find.cache {
-        let reason = "there is no question for --mode, --recall, --deadline-ms, --cache or a \
-                      model: give TEXT, --words or --vector, or leave them out";
+        let reason = "there is no question for --mode, --recall, --ef, --deadline-ms, --cache or \
+                      a model: give TEXT, --words or --vector, or leave them out";
         return Err(Failure::Usage(reason.to_owned()));
     }
     let filter = find.filter.as_deref().map(question::filter).transpose()?;
