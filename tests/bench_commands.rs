@@ -106,6 +106,34 @@ fn an_opened_file_answers_right_at_once_and_its_searches_are_counted() {
 }
 
 #[test]
+fn filtered_searches_are_told_by_share_and_a_file_is_measured_again_with_its_own_vectors_alone() {
+    let vectors = Vectors::new(1_000);
+    let Vectors { base, query, .. } = &vectors;
+    let db = vectors.path("filter.portolan");
+    let args = ["bench-filter", "--base", base, "--query", query, "--db", &db];
+    for told in [lines(&args), lines(&[&args[..], &["--reuse"]].concat())] {
+        let cases: Vec<(&str, f64)> = told
+            .iter()
+            .filter_map(|line| Some((line["kind"].as_str()?, line["share"].as_f64()?)))
+            .collect();
+        assert_eq!(cases.len(), 15, "{cases:?}");
+        for line in told.iter().filter(|line| line["kind"].is_string()) {
+            assert_eq!((&line["short"], &line["low"]), (&json!(0), &json!(false)), "{line}");
+            assert!(line["recall"].as_f64() >= Some(0.95), "{line}");
+        }
+    }
+    let other = Vectors::new(500);
+    let reused = [&args[..2], &[&other.base], &args[3..], &["--reuse"]].concat();
+    let output = portolan(&reused);
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        message.contains("holds 1000 x 16 cosine, but --base and --metric say 500"),
+        "{message}"
+    );
+}
+
+#[test]
 fn growth_tells_each_size_and_a_fit_of_time_and_steps_and_draws_them() {
     let dir = tempfile::tempdir().unwrap();
     let plot = dir.path().join("growth.svg").display().to_string();

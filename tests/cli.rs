@@ -393,7 +393,7 @@ fn bench_ann_reuses_a_file_of_the_same_shape_alone_and_vectors_go_to_new_files_a
         text(&output.stderr)
     };
     let message = refused(&["generate-vectors", &base, "--rows", "2", "--dim", "16"]);
-    assert!(message.contains("is there already"), "{message}");
+    assert!(message.contains("exists already"), "{message}");
     let bench = |base: &str, more: &[&str]| {
         let args = ["bench-ann", "--base", base, "--query", base, "--db", &db, "--ef", "20"];
         [&args[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()

@@ -230,8 +230,8 @@ impl Nim {
     ///
     /// # Errors
     ///
-    /// [`NimError::Unauthorized`], [`NimError::Forbidden`], [`NimError::MissingKey`], and those of
-    /// the connection.
+    /// [`NimError::Unauthorized`], [`NimError::Forbidden`], [`NimError::MissingKey`], those of the
+    /// connection, and [`NimError::Server`] and [`NimError::UnexpectedStatus`], which leave it open.
     pub async fn check_key(&self, service: Service, model: &str) -> Result<(), NimError> {
         let target = self.endpoint(service).target(model)?;
         if target.hosted && self.transport().keys.of(service).is_none() {
@@ -244,8 +244,13 @@ impl Nim {
                 | NimError::Connect { .. }
                 | NimError::Tls { .. }
                 | NimError::Disconnected { .. }
-                | NimError::Timeout { .. }),
+                | NimError::Timeout { .. }
+                | NimError::UnexpectedStatus(_)),
             ) => Err(error),
+            // 500 may be what a server makes of an empty object; the others come from before it.
+            Err(NimError::Server { reply, retry_after }) if reply.status > 500 => {
+                Err(NimError::Server { reply, retry_after })
+            }
             _ => Ok(()),
         }
     }

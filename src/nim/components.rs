@@ -118,7 +118,9 @@ impl Component for i8 {
     }
 
     fn measure(vector: &[Self], index: usize) -> Result<Option<f64>, ResponseFault> {
-        if vector.is_empty() { Err(ResponseFault::ZeroVector { index }) } else { Ok(None) }
+        // Also of bits: all of them zero is what a server sends that has computed nothing.
+        let is_zero = vector.iter().all(|number| *number == 0);
+        if is_zero { Err(ResponseFault::ZeroVector { index }) } else { Ok(None) }
     }
 }
 

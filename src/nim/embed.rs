@@ -275,7 +275,8 @@ impl EmbeddingModel {
     pub(crate) fn cache_key(&self) -> String {
         let (api, truncate, normalize) = (self.api().name(), self.truncate, self.normalize);
         let extra = self.extra.key();
-        format!("{api}{extra} truncate={truncate:?} normalize={normalize} {}", self.model)
+        let modality = if self.text_modality { " modality" } else { "" };
+        format!("{api}{extra}{modality} truncate={truncate:?} normalize={normalize} {}", self.model)
     }
 
     pub(super) fn api(&self) -> Api {

@@ -347,6 +347,7 @@ impl Call<'_> {
             let index = name(place);
             let vector: Vec<T> = numbers.decode().ok_or(ResponseFault::Base64 { index })?;
             let length = T::measure(&vector, index)?;
+            self.check_bits(vector.len(), index)?;
             norms = Norms::both(norms, length.map(Norms::one));
             Ok(vector)
         });
@@ -434,6 +435,19 @@ impl Call<'_> {
         match self.kind {
             Some(EmbeddingType::Binary | EmbeddingType::Ubinary) => Some(asked.div_ceil(8)),
             _ => Some(asked),
+        }
+    }
+
+    /// Refuses a number a dimension where eight dimensions a number were asked for.
+    fn check_bits(&self, found: usize, index: usize) -> Result<(), ResponseFault> {
+        let is_bits = matches!(self.kind, Some(EmbeddingType::Binary | EmbeddingType::Ubinary));
+        let length = self.model.dimensions.or(self.model.facts.dimensions);
+        let length = length.and_then(|length| usize::try_from(length).ok());
+        match length.filter(|length| is_bits && found == *length && found > 8) {
+            Some(length) => {
+                Err(ResponseFault::Dimensions { index, expected: length.div_ceil(8), found })
+            }
+            None => Ok(()),
         }
     }
 

@@ -68,7 +68,9 @@ pub enum NimError {
     #[error("the ranking query is an empty string: pass a query")]
     EmptyQuery,
     /// Status 401.
-    #[error("the api key was not accepted, check or renew NVIDIA_API_KEY: {0}")]
+    #[error(
+        "the api key was not accepted, check or renew it (NVIDIA_API_KEY, unless another was set): {0}"
+    )]
     Unauthorized(Box<Reply>),
     /// Status 402 or 403.
     #[error("the api key may not use this model, check its scope and credits: {0}")]

@@ -28,6 +28,10 @@ const ERROR_BODY_LIMIT: usize = 64 << 10;
 const TOLD_LIMIT: usize = 8 << 20;
 /// First and longest wait between two status requests.
 const POLL_WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Longest wait for the body of a refusal.
+const REFUSAL_WAIT: Duration = Duration::from_secs(2);
+/// An error under status 200 says so within as many bytes.
+const ERROR_BEGIN: usize = 128;
 /// Status requests in turn that may fail before the whole request counts as failed.
 const POLL_FAILURES: u32 = 3;
 
@@ -143,6 +147,9 @@ impl Transport {
         let request_id = request_id(response.headers());
         let request_id = request_id.map(|id| self.presentable(id, ID_LIMIT));
         let answer = self.read_answer(target, response, exchange.limit, ledger).await?;
+        if let Some(failure) = self.failure_instead(target, &answer) {
+            return Err(failure);
+        }
         spans::answered(&answer, request_id.as_deref());
         spans::text(self, "answer", &answer);
         Ok(Got::Whole(answer))
@@ -296,13 +303,28 @@ impl Transport {
         Some(refusal.classify(&self.secrets))
     }
 
+    /// The failure that an answer of status 200 is, if it says so where it begins and brings
+    /// nothing beside it. Costs nothing for other answers.
+    fn failure_instead(&self, target: &Target, answer: &[u8]) -> Option<Failure> {
+        let begin = answer.get(..ERROR_BEGIN.min(answer.len()))?;
+        if answer.len() > ERROR_BODY_LIMIT || !begin.windows(7).any(|word| word == b"\"error\"") {
+            return None;
+        }
+        let value: Value = serde_json::from_slice(answer).ok()?;
+        let brings = |name: &&str| value.get(name).is_some_and(|found| !found.is_null());
+        let is_failure =
+            !["data", "embeddings", "rankings", "results", "choices"].iter().any(brings);
+        is_failure.then(|| self.failure_in(target, answer, &value)).flatten()
+    }
+
     /// The failure that an answer of status 200 tells of, if it is short and holds an error.
     pub(super) fn told_failure(&self, target: &Target, answer: &[u8]) -> Option<Failure> {
         let short = Some(answer).filter(|answer| answer.len() <= ERROR_BODY_LIMIT)?;
         self.failure_in(target, answer, &serde_json::from_slice(short).ok()?)
     }
 
-    /// Reads what there is of an error body; its loss must not hide the status.
+    /// Reads what there is of an error body; its loss must not hide the status, so a body that
+    /// does not come is not waited for as long as an answer.
     async fn read_refusal(
         &self,
         target: &Target,
@@ -317,7 +339,9 @@ impl Transport {
             retry_after: asked_wait(headers),
             body: Vec::new(),
         };
-        while let Ok(Some(chunk)) = response.chunk().await {
+        let end = Instant::now() + REFUSAL_WAIT.min(self.attempt / 4);
+        while let Ok(Ok(Some(chunk))) = tokio::time::timeout_at(end.into(), response.chunk()).await
+        {
             ledger.received(chunk.len());
             let room = ERROR_BODY_LIMIT.saturating_sub(refusal.body.len());
             refusal.body.extend(chunk.iter().take(room));

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
@@ -56,6 +57,37 @@ pub(super) enum OnFailure {
     Keep,
 }
 
+/// What ends a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending {
+    pub(super) on_failure: OnFailure,
+    /// When the caller gives it up, whatever is in flight.
+    pub(super) deadline: Option<Instant>,
+}
+
+/// A request in flight. Dropped after the deadline of its call, it counts as one that timed out.
+struct InFlight<'l> {
+    lane: &'l Lane,
+    items: usize,
+    size: Size,
+    deadline: Option<Instant>,
+}
+
+impl InFlight<'_> {
+    /// An answer came, whatever it was.
+    fn landed(mut self) {
+        self.deadline = None;
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            self.lane.timed_out(self.items, self.size);
+        }
+    }
+}
+
 /// The parts of a call by position, in order, and its requests.
 #[derive(Debug)]
 pub(super) struct Parts<T> {
@@ -70,7 +102,7 @@ pub(super) struct Parts<T> {
 /// A call under way.
 struct Work<T> {
     plan: BatchPlan,
-    on_failure: OnFailure,
+    ending: Ending,
     /// Requests in flight.
     flying: usize,
     parts: Vec<(Range<usize>, T)>,
@@ -83,15 +115,20 @@ impl<T> Work<T> {
         self.flying == 0 && self.plan.is_empty()
     }
 
-    fn take_off(&mut self, limits: &Limits) -> Option<Range<usize>> {
+    fn take_off<'l>(
+        &mut self,
+        lane: &'l Lane,
+        limits: &Limits,
+    ) -> Option<(Range<usize>, InFlight<'l>)> {
         let range = self.plan.next_range(limits)?;
         self.flying = self.flying.saturating_add(1);
-        Some(range)
+        let (items, size) = (range.len(), self.plan.size(&range));
+        Some((range, InFlight { lane, items, size, deadline: self.ending.deadline }))
     }
 
     /// Sets an input aside, or fails where that ends the call.
     fn refuse(&mut self, place: usize, error: NimError) -> Result<(), NimError> {
-        if self.on_failure == OnFailure::Discard {
+        if self.ending.on_failure == OnFailure::Discard {
             return Err(error);
         }
         self.refused.push((place, error));
@@ -114,7 +151,7 @@ impl Lane {
     }
 
     /// Sends inputs of these sizes in as many requests as `limits` and the server ask for. The
-    /// first failure ends all others, and so does dropping the future; `on_failure` tells what it
+    /// first failure ends all others, and so does dropping the future; `ending` tells what it
     /// leaves. `name` gives an input the position under which the caller knows it. What `send`
     /// brings is read by `read` once its seat is free and the next request is on its way: the
     /// server works while answers are read.
@@ -125,7 +162,7 @@ impl Lane {
         name: impl Fn(usize) -> usize + Sync,
         send: F,
         read: impl Fn(&Range<usize>, A) -> Result<T, Failure> + Sync,
-        on_failure: OnFailure,
+        ending: Ending,
     ) -> Result<Parts<T>, NimError>
     where
         A: Send,
@@ -138,7 +175,7 @@ impl Lane {
         // One more than seats: who reads an answer has none.
         let workers = workers.min(self.width.saturating_add(1));
         let (parts, refused, tally) = (Vec::new(), Vec::new(), Tally::default());
-        let work = Mutex::new(Work { plan, on_failure, flying: 0, parts, refused, tally });
+        let work = Mutex::new(Work { plan, ending, flying: 0, parts, refused, tally });
         let worker = || self.worker(&work, &limits, &name, (&send, &read));
         let ended = if workers <= 1 {
             worker().await
@@ -147,7 +184,7 @@ impl Lane {
             // Workers that wait for a seat of other calls must not keep a call that is done.
             all(workers, || locked(&work).is_done()).await
         };
-        let failure = match (ended, on_failure) {
+        let failure = match (ended, ending.on_failure) {
             (Err(error), OnFailure::Discard) => return Err(error),
             (ended, _) => ended.err(),
         };
@@ -179,10 +216,11 @@ impl Lane {
             }
             // The plan is asked once there is a seat, so that it knows the latest limits.
             let seat = self.seats.acquire().await;
-            let Some(range) = locked(work).take_off(&self.lowered(limits)) else {
+            let Some((range, flight)) = locked(work).take_off(self, &self.lowered(limits)) else {
                 return Ok(());
             };
             let (sent, tally) = send(range.clone()).await;
+            flight.landed();
             if sent.is_ok() {
                 drop(seat);
                 let more = !locked(work).plan.is_empty();
@@ -334,7 +372,8 @@ mod tests {
         let limits = Limits { items: 1, ..LIMITS };
         let sizes = vec![Size { chars: 1, tokens: 1, bytes: 1, images: 0 }; 5];
         let lane = Lane::new(1);
-        let done = lane.run(sizes, limits, |place| place, send, read, OnFailure::Discard).await;
+        let ending = Ending { on_failure: OnFailure::Discard, deadline: None };
+        let done = lane.run(sizes, limits, |place| place, send, read, ending).await;
         let parts: Vec<usize> = done.expect("parts").parts.into_iter().map(|(_, at)| at).collect();
         assert_eq!(parts, [0, 1, 2, 3, 4]);
         let log = locked(&log);
@@ -364,14 +403,29 @@ mod tests {
         let lane = Lane::new(1);
         let read = |range: &Range<usize>, ()| Ok(range.start);
         let sizes = vec![Size { chars: 1, tokens: 1, bytes: 1, images: 0 }; 4];
-        let keep = OnFailure::Keep;
+        let keep = Ending { on_failure: OnFailure::Keep, deadline: None };
         let kept = lane.run(sizes.clone(), LIMITS, |place| place, halves, read, keep).await;
         let kept = kept.expect("what is kept");
         assert_eq!(kept.parts, [(0..2, 0)]);
         assert_eq!(kept.failure, Some(NimError::DeadlineExceeded));
-        let discard = OnFailure::Discard;
+        let discard = Ending { on_failure: OnFailure::Discard, deadline: None };
         let failed = lane.run(sizes, LIMITS, |place| place, halves, read, discard).await;
         assert_eq!(failed.err(), Some(NimError::DeadlineExceeded));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_the_deadline_of_its_call_ends_counts_as_timed_out() {
+        let sizes = vec![Size { chars: 1, tokens: 1, bytes: 1, images: 0 }; 40];
+        for (deadline, lowered) in [(Some(Instant::now()), 20), (None, LIMITS.items)] {
+            let lane = Lane::new(1);
+            let send = |_| std::future::pending::<(Result<(), Failure>, Tally)>();
+            let ending = Ending { on_failure: OnFailure::Discard, deadline };
+            let run = lane.run(sizes.clone(), LIMITS, |at| at, send, |_, ()| Ok(()), ending);
+            // Dropped, be it for the deadline or because the caller wants nothing more.
+            let ended = tokio::time::timeout(std::time::Duration::from_millis(1), run).await;
+            assert!(ended.is_err());
+            assert_eq!(lane.lowered(&LIMITS).items, lowered);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::client::CallOptions;
 use super::error::{NimError, ResponseFault};
 use super::exchange::Got;
 use super::input::Input;
-use super::lane::OnFailure;
+use super::lane::{Ending, OnFailure};
 use super::meter::{CallCost, Counted, Spent};
 use super::rank::{RankTruncate, Ranked, RankingModel, Rankings, best_first};
 use super::reply::Failure;
@@ -126,7 +126,8 @@ impl Call<'_> {
         let read = |range: &Range<usize>, got| self.read(range, got);
         let limits = self.model.limits;
         let lane = &self.model.lane;
-        let done = lane.run(sizes, limits, |index| index, send, read, OnFailure::Discard).await?;
+        let ending = Ending { on_failure: OnFailure::Discard, deadline: self.deadline };
+        let done = lane.run(sizes, limits, |index| index, send, read, ending).await?;
         let mut found = Rankings { prompt_tokens: Some(0), ..Rankings::default() };
         let is_logit = matches!(self.model.api(), Api::Nim | Api::Tei);
         for (range, part) in done.parts {

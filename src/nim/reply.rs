@@ -74,9 +74,6 @@ impl Refusal {
         let request_id = self.request_id.or_else(|| told.map(str::to_owned));
         let raw = String::from_utf8_lossy(&self.body);
         let text = body.as_ref().and_then(message).unwrap_or_else(|| raw.clone().into_owned());
-        // Escapes could hide the key: written anew, JSON has only those that it needs.
-        let plain = body.as_ref().filter(|_| raw.contains('\\')).map(Value::to_string);
-        let raw = plain.filter(|plain| redact(plain, secrets) != *plain).map_or(raw, Into::into);
         let reply = Box::new(Reply {
             status: self.status,
             url: self.url,
@@ -116,22 +113,27 @@ fn error_for(reply: Box<Reply>, retry_after: Option<Duration>, text: &str) -> Ni
 
 /// Recognizes refusals for size by status and by the words that servers are known to use.
 fn oversize(status: u16, text: &str) -> Option<Oversize> {
+    let text = text.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    // llama.cpp says so under status 500.
+    if matches!(status, 400 | 422 | 500) && has(&["is too large to process"]) {
+        return Some(Oversize::Tokens);
+    }
     if !matches!(status, 400 | 413 | 422) {
         return None;
     }
-    let text = text.to_ascii_lowercase();
     let tokens = [
-        "exceeds maximum allowed",
         "maximum context length",
         "exceeds the available context size",
         "exceed_context_size",
         "must have less than",
         "input length exceeds",
     ];
-    let count = ["batch size", "batch-size", "batch_size"];
-    if tokens.iter().any(|words| text.contains(words)) {
+    let beyond = has(&["exceeds maximum allowed"]) && has(&["token", "length", "context"]);
+    let count = has(&["batch size", "batch-size", "batch_size"]);
+    if has(&tokens) || beyond {
         Some(Oversize::Tokens)
-    } else if count.iter().any(|words| text.contains(words)) {
+    } else if count && has(&["exceed", "maximum", "larger", "less than", "at most", "limit", ">"]) {
         Some(Oversize::Count)
     } else {
         (status == 413).then_some(Oversize::Body)
@@ -294,11 +296,16 @@ mod tests {
         let long = r#"{"error":"Input length 1728 exceeds maximum allowed token size 512"}"#;
         let named = r#"{"detail":[{"loc":["body","input",3],
             "msg":"Input length 9 exceeds maximum allowed token size 8"}]}"#;
+        let llama = r#"{"error":{"code":500,"message":"input (992 tokens) is too large to process.
+            increase the physical batch size (current batch size: 512)","type":"server_error"}}"#;
+        let llama = &llama.replace('\n', " ");
         let cases = [
             (413, "", Oversize::Body, None),
             (400, long, Oversize::Tokens, None),
             (422, named, Oversize::Tokens, Some(3)),
             (422, r#"{"message":"batch size 99 exceeds maximum 32"}"#, Oversize::Count, None),
+            (500, llama, Oversize::Tokens, None),
+            (400, llama, Oversize::Tokens, None),
         ];
         for (status, body, cause, input) in cases {
             match refusal(status, body) {
@@ -307,6 +314,13 @@ mod tests {
             }
         }
         assert!(matches!(refusal(500, long), Failure::Other(NimError::Server { .. })));
+        for body in [
+            r#"{"detail":"dimensions 4096 exceeds maximum allowed 2048"}"#,
+            r#"{"detail":"batch_size: unknown field"}"#,
+        ] {
+            let found = refusal(400, body);
+            assert!(matches!(found, Failure::Other(NimError::BadRequest(_))), "{found:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Not the reading of the environment. Layer: above `error` and `target`.
 
 use std::fmt;
+use std::ops::Range;
 
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
@@ -101,6 +102,33 @@ impl Secrets {
         clean
     }
 
+    /// Where secrets stand in a text, and words that look like one of NVIDIA's keys; in order, none
+    /// within another.
+    fn places(&self, text: &str) -> Vec<Range<usize>> {
+        let mut places = Vec::new();
+        for secret in self.0.iter().map(SecretString::expose_secret) {
+            places.extend(text.match_indices(secret).map(|(at, found)| at..at + found.len()));
+        }
+        for (at, prefix) in text.match_indices(PREFIX) {
+            let begin = at + prefix.len();
+            let word = text.get(begin..).unwrap_or_default();
+            let end = word.find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
+            let end = end.unwrap_or(word.len());
+            if end >= LEAST {
+                places.push(at..begin + end);
+            }
+        }
+        places.sort_unstable_by_key(|place| (place.start, place.end));
+        places.dedup_by(|next, before| {
+            let is_one = next.start < before.end;
+            if is_one {
+                before.end = before.end.max(next.end);
+            }
+            is_one
+        });
+        places
+    }
+
     /// Where the end of a text begins that may be the beginning of a secret; its length if none.
     pub(super) fn open_end(&self, text: &str) -> usize {
         let secrets = || self.0.iter().map(SecretString::expose_secret);
@@ -122,25 +150,85 @@ impl fmt::Debug for Secrets {
 }
 
 /// The text without secrets, and without any word that looks like one of NVIDIA's keys: a server
-/// may echo a part of it, or another's.
+/// may echo a part of it, or another's. Also without those that are written with the escapes of
+/// JSON, whether or not the whole text is JSON.
 pub(super) fn redact(text: &str, secrets: &Secrets) -> String {
-    let text = secrets.take_out(text);
-    let mut clean = String::new();
-    let mut rest = text.as_str();
-    while let Some((before, after)) = rest.split_once(PREFIX) {
-        let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
-        let (word, tail) = after.split_at(end.unwrap_or(after.len()));
-        clean.push_str(before);
-        if word.len() >= LEAST {
-            clean.push_str(REDACTED);
-        } else {
-            clean.push_str(PREFIX);
-            clean.push_str(word);
+    let mut clean = without(text, &secrets.places(text), |at| at);
+    for level in 1..=ESCAPE_LEVELS {
+        let mut read = Unescaped::of(&clean);
+        for _ in 0..level {
+            let Some(next) = read.again() else { return clean };
+            read = next;
         }
-        rest = tail;
+        clean = without(&clean, &secrets.places(&read.text), |at| read.start(at));
     }
-    clean.push_str(rest);
     clean
+}
+
+/// A text without what stands at these places, which begin and end where `start` says.
+fn without(text: &str, places: &[Range<usize>], start: impl Fn(usize) -> usize) -> String {
+    let (mut clean, mut kept) = (String::new(), 0);
+    for place in places {
+        clean.push_str(text.get(kept..start(place.start)).unwrap_or_default());
+        clean.push_str(REDACTED);
+        kept = start(place.end);
+    }
+    clean.push_str(text.get(kept..).unwrap_or_default());
+    clean
+}
+
+/// JSON in JSON in JSON: a gateway's words about a server's words.
+const ESCAPE_LEVELS: usize = 3;
+
+/// A text read without the escapes of JSON, and where each of its bytes stood.
+struct Unescaped {
+    text: String,
+    /// As many as bytes of the text, and the end.
+    starts: Vec<usize>,
+}
+
+impl Unescaped {
+    /// A text as it is.
+    fn of(text: &str) -> Self {
+        Self { text: text.to_owned(), starts: (0..=text.len()).collect() }
+    }
+
+    fn start(&self, at: usize) -> usize {
+        self.starts.get(at).copied().unwrap_or(usize::MAX)
+    }
+
+    /// The text with its escapes read; none if it has none.
+    fn again(&self) -> Option<Self> {
+        if !self.text.contains('\\') {
+            return None;
+        }
+        let (mut text, mut starts, mut at) = (String::new(), Vec::new(), 0);
+        while let Some(rest) = self.text.get(at..).filter(|rest| !rest.is_empty()) {
+            let (c, bytes) = unescaped(rest);
+            starts.extend(std::iter::repeat_n(self.start(at), c.len_utf8()));
+            text.push(c);
+            at += bytes;
+        }
+        starts.push(self.start(at));
+        (text.len() < self.text.len()).then_some(Self { text, starts })
+    }
+}
+
+/// The first character of a text, be it written as an escape, and the bytes that it takes.
+fn unescaped(text: &str) -> (char, usize) {
+    let first = text.chars().next().unwrap_or_default();
+    let hex = |digits: &str| {
+        let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        u32::from_str_radix(digits, 16).ok().filter(|_| is_hex).and_then(char::from_u32)
+    };
+    match text.as_bytes() {
+        [b'\\', b'u', ..] => match text.get(2..6).and_then(hex) {
+            Some(c) => (c, 6),
+            None => (first, 1),
+        },
+        [b'\\', mark @ (b'"' | b'\\' | b'/'), ..] => (char::from(*mark), 2),
+        _ => (first, first.len_utf8().max(1)),
+    }
 }
 
 impl fmt::Debug for ApiKey {
@@ -175,6 +263,28 @@ mod tests {
         ];
         for (text, clean) in cases {
             assert_eq!(redact(text, &Secrets::default()), clean);
+        }
+    }
+
+    #[test]
+    fn secrets_that_are_written_with_escapes_are_taken_out_of_any_text() {
+        let mut secrets = Secrets::default();
+        secrets.extend(&["canary-of-\\header/", "header/and-more"].map(SecretString::from));
+        let key = r"\u006evapi-\u0063anary-0123456789";
+        let twice = key.replace('\\', r"\\");
+        let cases = [
+            (format!(r#"{{"error":"bad {key}"#), r#"{"error":"bad [redacted]"#),
+            (
+                format!(r#"data: {{"error":"{twice}"}} \n \u00zz \"#),
+                r#"data: {"error":"[redacted]"} \n \u00zz \"#,
+            ),
+            (r"\u00e9 canary-of-\\header\/ \u00e9".to_owned(), r"\u00e9 [redacted] \u00e9"),
+            (r"canary-of-\header/and-more".to_owned(), "[redacted]"),
+            (r"\u00e9\u006eo".to_owned(), r"\u00e9\u006eo"),
+            ("\u{e9}\\\u{e9}".to_owned(), "\u{e9}\\\u{e9}"),
+        ];
+        for (text, clean) in cases {
+            assert_eq!(redact(&text, &secrets), clean);
         }
     }
 

@@ -28,6 +28,9 @@ use super::target::Target;
 /// Most bytes of network and parser words that enter an error.
 pub(super) const REASON_LIMIT: usize = 512;
 
+/// Most bytes of an answer that is no JSON that enter an error.
+const BEGIN_LIMIT: usize = 160;
+
 /// A configured HTTP client. What one call leaves behind for the next is counted only: retries,
 /// failures in a row, requests of the last minute.
 #[derive(Debug)]
@@ -116,9 +119,10 @@ impl Transport {
         got: Got,
     ) -> Result<T, Failure> {
         match got {
-            Got::Whole(answer) => self
-                .parse(target, &answer)
-                .map_err(|error| self.told_failure(target, &answer).unwrap_or(error.into())),
+            Got::Whole(answer) => serde_json::from_slice(&answer).map_err(|error| {
+                let told = self.told_failure(target, &answer);
+                told.unwrap_or_else(|| self.unreadable(target, &error, &answer).into())
+            }),
             Got::Events(..) => Err(invalid(target, ResponseFault::StreamEnded).into()),
         }
     }
@@ -341,6 +345,17 @@ impl Transport {
         answer: &[u8],
     ) -> Result<T, NimError> {
         serde_json::from_slice(answer).map_err(|error| self.malformed(target, &error))
+    }
+
+    /// What is wrong with an answer, and how it begins: a page of a login says more by itself.
+    fn unreadable(&self, target: &Target, error: &serde_json::Error, answer: &[u8]) -> NimError {
+        let begin = answer.get(..BEGIN_LIMIT.min(answer.len())).unwrap_or_default();
+        let begin = String::from_utf8_lossy(begin);
+        let detail = match begin.trim_start().starts_with(['{', '[']) {
+            true => error.to_string(),
+            false => format!("{error}; the answer begins: {begin}"),
+        };
+        invalid(target, ResponseFault::Json { detail: self.presentable(&detail, REASON_LIMIT) })
     }
 
     fn malformed(&self, target: &Target, error: &serde_json::Error) -> NimError {

@@ -195,9 +195,10 @@ impl<'e, I: Iterator<Item = Record> + Send> Ingest<'e, I> {
     ///
     /// # Errors
     /// [`Error::ModelMismatch`], before the model is asked; [`Error::Query`] without an embedder
-    /// when a record needs one, or when the model refuses all texts; [`Error::Model`], but for
-    /// [`Ingest::pending`]; [`Error::Vector`] for vectors of another length than the
-    /// collection's; those of [`Batch::commit`](crate::Batch::commit).
+    /// when a record needs one, or when the model refuses all texts without naming one (those that
+    /// it names are set aside, be it all); [`Error::Model`], but for [`Ingest::pending`];
+    /// [`Error::Vector`] for vectors of another length than the collection's; those of
+    /// [`Batch::commit`](crate::Batch::commit).
     pub async fn run(self) -> Result<IngestReport> {
         let name = self.collection.name();
         let span = tracing::debug_span!("ingest", collection = name, pending = self.pending);

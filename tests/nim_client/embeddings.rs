@@ -1,6 +1,9 @@
 //! Embedding calls: bodies sent, order, checks of the vectors, batches and their splitting.
 
-use portolan::nim::{ConfigFault, InputType, NimError, ResponseFault, Truncate};
+use portolan::nim::{
+    Api, CallOptions, ConfigFault, Input, InputType, NimError, Quantization, ResponseFault,
+    RetryPolicy, Truncate,
+};
 use serde_json::{Value, json};
 
 use crate::server::{Request, Server, Step, answer, embedded, ok};
@@ -150,7 +153,8 @@ async fn an_error_under_status_200_keeps_the_words_of_the_server() {
         _ => answer(200, "", format!(r#"{{"error":"late","x":"{}"}}"#, "y".repeat(64 << 10))),
     })
     .await;
-    let nim = server.nim();
+    let once = server.builder().retry(RetryPolicy::new().tries(1));
+    let nim = once.build().expect("a client");
     let told = |error: NimError| match error {
         NimError::AnswerFailed(reply) | NimError::Server { reply, .. } => {
             (reply.status, reply.message)
@@ -296,4 +300,54 @@ async fn a_batch_of_too_many_inputs_is_sent_in_halves() {
     let model = server.nim().embedder("m").batch_size(8);
     let found = model.embed(&TEXTS, PASSAGE).await.expect("vectors");
     assert_eq!((found.vectors.len(), found.cost.requests), (12, 4));
+}
+
+#[tokio::test]
+async fn llama_cpp_says_too_long_under_status_500() {
+    let server = Server::start(|_, request| match request.inputs().contains(&"g".to_owned()) {
+        true => answer(
+            500,
+            "",
+            json!({"error": {"code": 500, "type": "server_error", "message": "input (992 tokens) \
+                is too large to process. increase the physical batch size (current batch size: \
+                512)"}})
+            .to_string(),
+        ),
+        false => embedded(request),
+    })
+    .await;
+    let nim = server.builder().embed_api(Api::OpenAi).build().expect("a client");
+    let found = nim.embedder("m").embed(&TEXTS, PASSAGE).await;
+    assert!(matches!(found, Err(NimError::InputTooLong { index: 6, .. })), "{found:?}");
+}
+
+#[tokio::test]
+async fn bits_are_not_taken_from_a_server_that_sent_none() {
+    let quantized = async |answer: Value, kind| {
+        let server =
+            Server::start(move |_, _| ok(&json!({"data": [{"index": 0, "embedding": answer}]})))
+                .await;
+        let model = server.nim().embedder("nvidia/llama-nemotron-embed-1b-v2");
+        let input = [Input::from("a")];
+        match model.embed_quantized(&input, PASSAGE, kind, CallOptions::new()).await {
+            Err(NimError::InvalidResponse { what, .. }) => Some(what),
+            Err(other) => panic!("{other}"),
+            Ok(_) => None,
+        }
+    };
+    let (expected, found) = (256, 2048);
+    let length = ResponseFault::Dimensions { index: 0, expected, found };
+    assert_eq!(quantized(json!(vec![1; 2048]), Quantization::Binary).await, Some(length.clone()));
+    assert_eq!(quantized(json!(vec![1; 2048]), Quantization::Ubinary).await, Some(length));
+    assert_eq!(quantized(json!(vec![1; 256]), Quantization::Binary).await, None);
+    assert_eq!(quantized(json!(vec![1; 2048]), Quantization::Int8).await, None);
+    let zero = ResponseFault::ZeroVector { index: 0 };
+    assert_eq!(quantized(json!(vec![0; 2048]), Quantization::Int8).await, Some(zero));
+}
+
+#[tokio::test]
+async fn the_error_of_a_page_tells_how_the_page_begins() {
+    let page = "<html>Log in to the proxy</html>";
+    let ResponseFault::Json { detail } = fault_of(page).await else { panic!("a page") };
+    assert!(detail.ends_with("the answer begins: <html>Log in to the proxy</html>"), "{detail}");
 }

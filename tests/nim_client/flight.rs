@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use portolan::nim::{InputType, NimError, ResponseFault};
+use portolan::nim::{CallOptions, InputType, NimError, ResponseFault};
 use serde_json::{Value, json};
 
 use crate::server::{Request, Server, Step, Then, answer, embedded, ok, raw};
@@ -186,4 +186,19 @@ async fn large_rankings_are_split_side_by_side() {
     let expected: Vec<f32> = (0..1024_u16).rev().map(f32::from).collect();
     assert_eq!(logits, expected);
     assert!(found.scores.iter().all(|score| score.index * 7 % 1024 == score.logit as usize));
+}
+
+#[tokio::test]
+async fn after_the_deadline_of_a_call_the_same_size_is_not_sent_again() {
+    let server = Server::always(Vec::new(), Then::Hang).await;
+    let model = server.nim().embedder("m");
+    for _ in 0..3 {
+        let options = CallOptions::new().timeout(Duration::from_millis(100));
+        let late = model.embed_with(&TEXTS, PASSAGE, options).await;
+        assert_eq!(late, Err(NimError::DeadlineExceeded));
+    }
+    let sizes = sizes(&server);
+    // Halves of 12, then of 6, by number and by characters.
+    assert_eq!((sizes[0], sizes[1..].iter().max()), (12, Some(&6)), "{sizes:?}");
+    assert!(sizes.last() <= Some(&3), "{sizes:?}");
 }

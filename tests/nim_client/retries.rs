@@ -18,6 +18,32 @@ async fn failing(good: usize, failure: impl Fn() -> Step + Send + Sync + 'static
 }
 
 #[tokio::test]
+async fn an_error_under_status_200_is_tried_again_as_its_code_says() {
+    for (code, requests) in [(503, 3), (429, 3), (400, 1)] {
+        let words = json!({"error": {"code": code, "message": "Loading model"}});
+        let server = failing(2, move || ok(&words)).await;
+        let found = embed(&server.nim()).await;
+        assert_eq!((found.is_ok(), server.requests().len()), (requests == 3, requests), "{code}");
+    }
+    // Beside a result it is no failure.
+    let beside = json!({"error": "none", "data": [{"index": 0, "embedding": [1.0]}]});
+    let server = failing(1, move || ok(&beside)).await;
+    assert_eq!(embed(&server.nim()).await.expect("a vector").cost.requests, 1);
+}
+
+#[tokio::test]
+async fn a_refusal_whose_body_does_not_come_keeps_its_status() {
+    for (status, kind, requests) in [(401, "unauthorized", 1), (503, "server", 4)] {
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-length: 99\r\n\r\n{{\"detail\":\"");
+        let server = Server::always(head, Then::Hang).await;
+        let patience = Duration::from_millis(400);
+        let builder = server.builder().attempt_timeout(patience).read_timeout(patience);
+        let refused = embed(&builder.build().expect("a client")).await.expect_err("a refusal");
+        assert_eq!((refused.kind(), server.requests().len()), (kind, requests), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn passing_failures_are_tried_again() {
     for status in [408, 425, 429, 500, 502, 503, 504] {
         let server = failing(2, move || answer(status, "", "busy")).await;

@@ -1,5 +1,7 @@
 //! Misbehaviors of what the answer says: documents that are none, indices, counts, numbers, echoes.
 
+use serde_json::json;
+
 use crate::server::{Act, answer};
 use crate::trial::{ALL, Call, KEY, Trial, run};
 
@@ -114,6 +116,8 @@ async fn counts_indices_and_numbers_are_checked() {
 async fn refusals_in_any_dress_are_typed_and_free_of_the_key() {
     let deep = "[".repeat(60_000);
     let half = &KEY[..KEY.len() - 4];
+    let escaped = format!(r"\u006evapi{}", &KEY[5..]);
+    let long = "y".repeat(70 << 10);
     let cases: Vec<(&str, u16, String, &'static [&'static str])> = vec![
         ("401 with the key", 401, format!(r#"{{"detail":"bad key {KEY}"}}"#), &["unauthorized"]),
         ("401 with half of the key", 401, format!("bad key {half}..."), &["unauthorized"]),
@@ -130,6 +134,42 @@ async fn refusals_in_any_dress_are_typed_and_free_of_the_key() {
             "400 with an escaped key",
             400,
             format!(r#"{{"error":"\u006evapi{}"}}"#, &KEY[5..]),
+            &["bad_request"],
+        ),
+        (
+            "400 with an escaped key in half of a document",
+            400,
+            format!(r#"{{"error":"{escaped}""#),
+            &["bad_request"],
+        ),
+        (
+            "400 with an escaped key in a document beyond the cap",
+            400,
+            format!(r#"{{"error":"{escaped}","x":"{long}"}}"#),
+            &["bad_request"],
+        ),
+        (
+            "400 with an escaped key in a field that comes again",
+            400,
+            format!(r#"{{"error":"{escaped}","error":"m"}}"#),
+            &["bad_request"],
+        ),
+        (
+            "400 with an escaped key in a deep document",
+            400,
+            format!(r#"{{"error":"{escaped}","x":{deep}"#),
+            &["bad_request"],
+        ),
+        (
+            "400 with an escaped key in an event",
+            400,
+            format!("data: {{\"error\":\"{escaped}\"}}\n\n"),
+            &["bad_request"],
+        ),
+        (
+            "400 with an escaped key in words of another server",
+            400,
+            json!({"error": format!("upstream said {{\"error\":\"{escaped}\"}}")}).to_string(),
             &["bad_request"],
         ),
         (

@@ -201,6 +201,8 @@ async fn the_key_is_checked_by_an_empty_object() {
         (404, None),
         (422, None),
         (500, None),
+        (503, Some("server")),
+        (302, Some("unexpected_status")),
         (200, None),
     ];
     for (status, kind) in cases {

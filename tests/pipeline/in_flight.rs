@@ -210,6 +210,26 @@ async fn a_text_that_an_earlier_batch_had_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn what_a_call_that_failed_has_finished_is_remembered_too() {
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let sent = Mutex::new(Vec::<String>::new());
+    let model = Told(AtomicUsize::new(0), |call: usize, texts: &[&str]| {
+        sent.lock().expect("the log").extend(texts.iter().map(|text| (*text).to_owned()));
+        if call == 0 {
+            let error = StageError::new("too long").input(0).refused(0, "too long");
+            return Err(error.finished(vec![1], vectors(&[texts[1]])));
+        }
+        Ok(vectors(texts))
+    });
+    let texts = ["long", "same", "other", "same"].into_iter().zip(0..);
+    let records = texts.map(|(text, at): (_, i64)| Record::new(at).text(text));
+    let ingest = docs.ingest(records).embedder(&model).batch_size(2).in_flight(1);
+    let report = ingest.run().await.expect("a report");
+    assert_eq!((report.progress.embedded, report.repeated), (3, 1));
+    assert_eq!(*sent.lock().expect("the log"), ["long", "same", "other"]);
+}
+
+#[tokio::test]
 async fn a_model_that_refuses_every_text_ends_the_run() {
     for size in [1, 8] {
         let (_dir, _db, docs) = empty(DIMENSIONS);

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use portolan::eval::vector_file::VectorFile;
 use portolan::internals::kernels;
 use portolan::{
-    Collection, CollectionOptions, Database, DatabaseOptions, Found, Hits, Maintenance, Metric,
-    Record, RecordId, Search, SpaceInfo,
+    Collection, CollectionOptions, Database, DatabaseOptions, Found, Hits, Maintenance, Record,
+    RecordId, Search, SpaceInfo,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -19,7 +19,7 @@ use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::progress::{Progress, maintain};
 use crate::timing::{percentile_us, seconds};
-use crate::trial::{OwnMemory, peak_mib};
+use crate::trial::{OwnMemory, check_reused, peak_mib};
 
 /// Vectors per commit.
 const BATCH: usize = 1000;
@@ -120,7 +120,7 @@ pub fn run(args: &BenchAnnArgs, out: &Output) -> Result<()> {
     let db = Database::open_read_only(&path)?;
     let collection = db.collection("bench")?;
     if args.reuse {
-        check_reused(args, &collection, &base)?;
+        check_reused(&collection, &base, args.metric)?;
     }
     let info = db.info()?;
     if args.resident {
@@ -249,21 +249,6 @@ fn queries(args: &BenchAnnArgs, base: &VectorFile) -> Result<Vec<Vec<f32>>> {
         )));
     }
     Ok((0..file.len()).map(|row| file.row(row)).collect::<std::result::Result<_, _>>()?)
-}
-
-/// Refuses a file that holds other vectors than the arguments say, as far as its shape tells.
-fn check_reused(args: &BenchAnnArgs, collection: &Collection, base: &VectorFile) -> Result<()> {
-    let found = (collection.count()?, collection.dimensions(), collection.metric());
-    let told = (base.len() as u64, base.dim(), args.metric);
-    if found == told {
-        return Ok(());
-    }
-    let of = |(rows, dim, metric): (u64, usize, Metric)| format!("{rows} x {dim} {metric}");
-    Err(Failure::new(format!(
-        "the file of --db holds {}, but --base and --metric say {}",
-        of(found),
-        of(told)
-    )))
 }
 
 /// What a build took.

@@ -24,6 +24,7 @@ use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::progress::{Progress, maintain};
 use crate::timing::{millis, percentile_us};
+use crate::trial::check_reused;
 
 /// Vectors per commit.
 const BATCH: usize = 1000;
@@ -91,7 +92,10 @@ pub fn run(args: &BenchFilterArgs, out: &Output) -> Result<()> {
         .map(|at| base.row((2 * at + 1) * base.len() / (2 * PIVOTS)))
         .collect::<std::result::Result<_, _>>()?;
     let (path, _scratch) = Scratch::unless(args.db.as_ref())?;
-    if !args.reuse {
+    if args.reuse {
+        let collection = Database::open_read_only(&path)?.collection("bench")?;
+        check_reused(&collection, &base, args.metric)?;
+    } else {
         build(args, &base, &pivots, &path)?;
     }
     let ef = unfiltered(args, &base, &path, &queries, out)?;

@@ -30,7 +30,7 @@ pub fn run(args: &GenerateArgs, out: &Output) -> Result<()> {
     // A typing error must not cost a file of embeddings.
     if args.out.is_file() {
         let name = args.out.display();
-        return Err(Failure::new(format!("{name} is there already: remove it, or name another")));
+        return Err(Failure::new(format!("{name} exists already: remove it, or name another")));
     }
     let synthetic = Synthetic::new(dim, seed).length_spread(length_spread);
     let vectors = if queries { synthetic.queries(rows) } else { synthetic.vectors(rows) };

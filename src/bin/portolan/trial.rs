@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use portolan::eval::vector_file::VectorFile;
-use portolan::{Collection, Record, RecordId};
+use portolan::{Collection, Metric, Record, RecordId};
 use serde::Serialize;
 
 use crate::failure::{Failure, Result};
@@ -48,6 +48,21 @@ pub fn queries(path: &std::path::Path, dim: usize) -> Result<Vec<Vec<f32>>> {
         )));
     }
     Ok((0..file.len()).map(|row| file.row(row)).collect::<std::result::Result<_, _>>()?)
+}
+
+/// Refuses a file that holds other vectors than the arguments say, as far as its shape tells.
+pub fn check_reused(collection: &Collection, base: &VectorFile, metric: Metric) -> Result<()> {
+    let found = (collection.count()?, collection.dimensions(), collection.metric());
+    let told = (base.len() as u64, base.dim(), metric);
+    if found == told {
+        return Ok(());
+    }
+    let of = |(rows, dim, metric): (u64, usize, Metric)| format!("{rows} x {dim} {metric}");
+    Err(Failure::new(format!(
+        "the file of --db holds {}, but --base and --metric say {}",
+        of(found),
+        of(told)
+    )))
 }
 
 /// Stores rows under the ids 0, 1, ...; folds nothing by itself.

@@ -11,7 +11,7 @@ use crate::nim::components::Component;
 use crate::nim::embed::{EmbeddingModel, InputType};
 use crate::nim::error::{NimError, ResponseFault};
 use crate::nim::input::{Input, Size};
-use crate::nim::lane::{OnFailure, Parts};
+use crate::nim::lane::{Ending, OnFailure, Parts};
 use crate::nim::meter::{CallCost, Counted, Spent};
 use crate::nim::transport::{Tally, invalid};
 
@@ -122,7 +122,8 @@ impl Call<'_> {
         };
         let read = |range: &Range<usize>, got| self.read::<T>(range, got);
         let limits = self.model.limits;
-        self.model.lane.run(sizes, limits, name, send, read, on_failure).await
+        let ending = Ending { on_failure, deadline: self.deadline };
+        self.model.lane.run(sizes, limits, name, send, read, ending).await
     }
 
     /// The vectors of some parts in order, and what else is known of them; not how many inputs

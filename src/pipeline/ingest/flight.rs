@@ -110,10 +110,11 @@ pub(super) async fn embed(
 ) -> Landed {
     let begin = Instant::now();
     let Parcel { new, work } = parcel;
-    let passages: Vec<String> = new.iter().map(|item| item.record.passage()).collect();
+    let passages: Arc<[String]> = new.iter().map(|item| item.record.passage()).collect();
     let landed = Landed { work, ..Landed::default() };
-    let mut batch = Batch { landed, slots: new.into_iter().map(Some).collect() };
-    let mut rest: Vec<Vec<usize>> = vec![batch.unknown(&passages, &seen)];
+    let slots = new.into_iter().map(Some).collect();
+    let mut batch = Batch { landed, slots, passages: Arc::clone(&passages), seen };
+    let mut rest: Vec<Vec<usize>> = vec![batch.unknown()];
     let mut stalled = Stalled::default();
     let mut waits = 0;
     while let Some(mut part) = rest.pop() {
@@ -128,9 +129,6 @@ pub(super) async fn embed(
             Ok(answer) if answer.vectors.len() == part.len() => {
                 learned.answer();
                 waits = 0;
-                for (text, vector) in texts.iter().zip(&answer.vectors) {
-                    seen.keep(text, vector);
-                }
                 batch.answered(&part, answer);
                 continue;
             }
@@ -215,6 +213,8 @@ struct Batch {
     landed: Landed,
     /// Items that nothing is known of yet.
     slots: Vec<Option<Item>>,
+    passages: Arc<[String]>,
+    seen: Arc<Seen>,
 }
 
 impl Batch {
@@ -228,10 +228,10 @@ impl Batch {
     }
 
     /// The texts that the model is to embed. The others have their vectors.
-    fn unknown(&mut self, passages: &[String], seen: &Seen) -> Vec<usize> {
-        let mut unknown = Vec::with_capacity(passages.len());
-        for (at, passage) in passages.iter().enumerate() {
-            match seen.vector(passage) {
+    fn unknown(&mut self) -> Vec<usize> {
+        let mut unknown = Vec::with_capacity(self.passages.len());
+        for (at, passage) in Arc::clone(&self.passages).iter().enumerate() {
+            match self.seen.vector(passage) {
                 Some(vector) => {
                     self.embedded(at, vector);
                     self.landed.repeated += 1;
@@ -249,6 +249,9 @@ impl Batch {
             self.landed.served_model = answer.served_model;
         }
         for (&at, vector) in part.iter().zip(answer.vectors) {
+            if let Some(passage) = self.passages.get(at) {
+                self.seen.keep(passage, &vector);
+            }
             self.embedded(at, vector);
         }
     }

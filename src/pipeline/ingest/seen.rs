@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Bytes of texts and vectors of the younger half.
+/// Bytes of texts and vectors of the younger half; maps take some tens of bytes more for each.
 const HALF_BYTES: usize = 8 << 20;
 
 /// The texts that a run has embedded lately, with their vectors. Shared by the batches of a run.
@@ -53,11 +53,14 @@ impl Seen {
 impl Halves {
     fn insert(&mut self, text: Box<str>, vector: Vec<f32>) {
         let bytes = text.len() + size_of_val(vector.as_slice());
+        if bytes > self.most_bytes {
+            return;
+        }
         if self.young_bytes.saturating_add(bytes) > self.most_bytes {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = 0;
         }
-        if bytes <= self.most_bytes && self.young.insert(text, vector).is_none() {
+        if self.young.insert(text, vector).is_none() {
             self.young_bytes += bytes;
         }
     }
@@ -87,8 +90,10 @@ mod tests {
     fn what_is_larger_than_a_half_is_not_kept() {
         let seen = Seen::with_bytes(27);
         seen.keep("a", &[1.0, 0.0]);
-        seen.keep("long", &[0.0; 32]);
-        assert_eq!(seen.vector("long"), None);
+        for text in ["long", "longer"] {
+            seen.keep(text, &[0.0; 32]);
+            assert_eq!(seen.vector(text), None);
+        }
         assert_eq!(seen.vector("a"), Some(vec![1.0, 0.0]));
     }
 }
