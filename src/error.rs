@@ -132,7 +132,7 @@ pub enum Error {
     /// The vectors of the collection come from another model.
     #[error(
         "collection {collection:?} holds vectors of model {expected:?}, but this comes from \
-         {found:?}: use the same model, or another collection"
+         {found:?}: use the same model with the same roles or prefixes, or another collection"
     )]
     ModelMismatch {
         /// The collection.

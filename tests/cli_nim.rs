@@ -141,7 +141,7 @@ async fn a_bad_key_and_a_wrong_model_are_told_with_their_cure() {
         (Some(1), "error: 1 check failed\n".to_owned())
     );
     assert!(shown.contains("FAILED  embedding address and key: "), "{shown}");
-    assert!(shown.contains("-> the key is wrong, cut off or expired"), "{shown}");
+    assert!(shown.contains("-> no key was sent, or it is wrong, cut off or expired"), "{shown}");
     assert!(!shown.contains("canary"), "{shown}");
     assert_eq!(server.requests().len(), 1);
 
@@ -218,9 +218,11 @@ async fn each_service_gets_the_key_in_the_variable_that_its_option_names() {
     }
     let output = doctor(&server.url, &["--embed-model", "e", "--embed-key-env", "NO_SUCH_1"]).await;
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
-    assert!(
-        text(&output.stderr).contains("--embed-key-env: no text in the variable \"NO_SUCH_1\"")
-    );
+    let message = text(&output.stderr);
+    assert!(message.contains("--embed-key-env: the variable NO_SUCH_1 that it names"), "{message}");
+    let output = doctor(&server.url, &["--embed-model", "e", "--embed-key-env", KEY]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!text(&output.stderr).contains("canary"), "{output:?}");
 }
 
 #[tokio::test]

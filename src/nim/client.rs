@@ -231,7 +231,7 @@ impl Nim {
     /// # Errors
     ///
     /// [`NimError::Unauthorized`], [`NimError::Forbidden`], [`NimError::MissingKey`], those of the
-    /// connection, and [`NimError::Server`] and [`NimError::UnexpectedStatus`], which leave it open.
+    /// connection; [`NimError::Server`] and [`NimError::UnexpectedStatus`] leave the question open.
     pub async fn check_key(&self, service: Service, model: &str) -> Result<(), NimError> {
         let target = self.endpoint(service).target(model)?;
         if target.hosted && self.transport().keys.of(service).is_none() {

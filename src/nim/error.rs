@@ -69,7 +69,8 @@ pub enum NimError {
     EmptyQuery,
     /// Status 401.
     #[error(
-        "the api key was not accepted, check or renew it (NVIDIA_API_KEY, unless another was set): {0}"
+        "the api key was not accepted, or none was sent: check NVIDIA_API_KEY, or what was set in \
+         its place: {0}"
     )]
     Unauthorized(Box<Reply>),
     /// Status 402 or 403.

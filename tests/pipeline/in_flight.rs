@@ -429,6 +429,31 @@ async fn a_model_that_has_answered_before_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_short_waits_do_not_make_an_outage_of_a_minute_the_end() {
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let back = tokio::time::Instant::now() + Duration::from_secs(60);
+    // As a circuit that lets a call through every tenth of a second.
+    let model =
+        Scripted::new(move |call, _| match call > 0 && tokio::time::Instant::now() < back {
+            true => Err(out_of_order().retry_after(Some(Duration::from_millis(100)))),
+            false => Ok(()),
+        });
+    let report = docs.ingest(records(80)).embedder(&model).run().await.expect("an ingest");
+    assert_eq!((report.progress.embedded, report.progress.rejected), (80, 0));
+    // One that stays away ends the run, after two minutes.
+    let begin = tokio::time::Instant::now();
+    let model = Scripted::new(|call, _| match call {
+        0 => Ok(()),
+        _ => Err(out_of_order().retry_after(Some(Duration::from_millis(100)))),
+    });
+    let more = records(120).split_off(80);
+    let error = docs.ingest(more).embedder(&model).run().await.expect_err("an outage");
+    assert!(matches!(error, Error::Model { retryable: true, .. }), "{error}");
+    let took = begin.elapsed().as_secs();
+    assert!((118..130).contains(&took), "{took} s");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_text_that_never_comes_to_an_answer_is_set_aside_if_others_do() {
     let (_dir, db, docs) = empty(DIMENSIONS);
     let stalls = |texts: &[&str]| match texts.iter().any(|text| text.ends_with(" 5")) {

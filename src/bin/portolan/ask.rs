@@ -116,7 +116,7 @@ pub fn run(args: &AskArgs, out: &Output) -> Result<()> {
             streamed(ask, out).await
         }
     })?;
-    warn(&answer, out);
+    warn(&answer, out)?;
     let text = sources(&answer);
     out.result(&answered(answer), |answered| text + &stages_line(&answered.stages))
 }
@@ -158,25 +158,34 @@ fn prompt(args: &AskArgs) -> Result<AnswerPrompt> {
         .map_err(|error| Failure::Usage(format!("the prompt: {error}")))
 }
 
-/// Tells people what an answer lacks.
-fn warn(answer: &CitedAnswer, out: &Output) {
+/// Tells people what an answer lacks, on lines of their own.
+fn warn(answer: &CitedAnswer, out: &Output) -> Result<()> {
+    let warnings = warnings(answer);
+    if !warnings.is_empty() && !answer.text.is_empty() {
+        out.piece("\n")?;
+    }
+    warnings.iter().for_each(|warning| out.warning(warning));
+    Ok(())
+}
+
+fn warnings(answer: &CitedAnswer) -> Vec<String> {
+    let mut warnings = Vec::new();
     if answer.outcome == AnswerOutcome::Answered {
         if answer.text.trim().is_empty() {
-            out.warning("the model answered with no words");
+            warnings.push("the model answered with no words".to_owned());
         }
-        if let Some(reason) = ended(answer.finish.clone()) {
-            out.warning(&reason);
-        }
+        warnings.extend(ended(answer.finish.clone()));
     }
     if !answer.unknown.is_empty() {
         let markers: Vec<&str> = answer.unknown.iter().map(|of| of.marker.as_str()).collect();
         let markers = markers.join(" ");
-        out.warning(&format!("citations of passages that were not given, left out: {markers}"));
+        warnings.push(format!("citations of passages that were not given, left out: {markers}"));
     }
     let uncited = answer.uncited_sentences().len();
     if uncited > 0 {
-        out.warning(&format!("sentences that cite nothing: {uncited}"));
+        warnings.push(format!("sentences that cite nothing: {uncited}"));
     }
+    warnings
 }
 
 /// What is to be said of an end that is not the model's own.

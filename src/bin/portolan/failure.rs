@@ -84,7 +84,7 @@ fn is_damage(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// What the library advises an application to do, and how it is done by a command.
-const ADVICE: [(&str, &str); 13] = [
+const ADVICE: [(&str, &str); 16] = [
     (
         "create it with `CollectionOptions::text`, or build one with `Collection::index_text`",
         "make one with `portolan index-text`",
@@ -100,6 +100,18 @@ const ADVICE: [(&str, &str); 13] = [
         "choose another --collection",
     ),
     ("set NVIDIA_API_KEY or pass one to the builder", "set NVIDIA_API_KEY"),
+    (
+        "check NVIDIA_API_KEY, or what was set in its place",
+        "check NVIDIA_API_KEY, or the variable that --embed-key-env or the like names",
+    ),
+    (
+        "send less or raise the timeout",
+        "raise --timeout-ms, or send less at once (--batch-size, --in-flight of an ingest)",
+    ),
+    (
+        "use the same model with the same roles or prefixes",
+        "use its --embed-model, --query-prefix and --passage-prefix (see `info --json`)",
+    ),
     ("use https or allow_insecure_http", "use https or --allow-http"),
     ("embed_url ", "--embed-url "),
     ("rerank_url ", "--rerank-url "),

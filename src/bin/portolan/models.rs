@@ -74,7 +74,13 @@ pub fn key_of(option: &str, name: Option<&str>) -> Result<Option<String>> {
         return Ok(Some(String::new()));
     }
     let key = env::var(name).ok().filter(|key| !key.trim().is_empty());
-    let absent = || Failure::Usage(format!("{option}: no text in the variable {name:?}"));
+    // Who took the option for the key itself must not see it printed.
+    let is_name =
+        name.len() < 40 && !name.contains(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+    let name = if is_name { format!(" {name}") } else { String::new() };
+    let absent = || {
+        Failure::Usage(format!("{option}: the variable{name} that it names is not set, or blank"))
+    };
     key.map(Some).ok_or_else(absent)
 }
 

@@ -101,9 +101,10 @@ pub fn cure(error: &NimError) -> String {
              local container"
         }
         NimError::Unauthorized(_) => {
-            "the key is wrong, cut off or expired: make a new one where the service is (NVIDIA's at \
-             build.nvidia.com) and set NVIDIA_API_KEY, or the variable that --embed-key-env, \
-             --rerank-key-env or --chat-key-env names, to all of it, without quotes"
+            "no key was sent, or it is wrong, cut off or expired: make one where the service is \
+             (NVIDIA's at build.nvidia.com) and set NVIDIA_API_KEY, or the variable that \
+             --embed-key-env, --rerank-key-env or --chat-key-env names, to all of it, without \
+             quotes"
         }
         NimError::Forbidden(_) => {
             "the key lacks the scope \"Public API Endpoints\", the account has no credits left, or \

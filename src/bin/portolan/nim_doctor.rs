@@ -115,7 +115,7 @@ impl Doctor {
         let patience = args.embed.reach.timeout().unwrap_or(PATIENCE);
         let builder = builder(&args.embed, Some(&args.rerank))?;
         let mut builder = builder.attempt_timeout(patience).read_timeout(patience);
-        builder = builder.retry(RetryPolicy::new().tries(1));
+        builder = builder.retry(RetryPolicy::new().tries(2));
         if let Some(url) = &args.chat_url {
             builder = builder.chat_url(url);
         }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::patience::{ALONE_MAX, Learned, WAITS_MAX, wait};
 use super::progress::Rejected;
@@ -117,6 +119,8 @@ pub(super) async fn embed(
     let mut rest: Vec<Vec<usize>> = vec![batch.unknown()];
     let mut stalled = Stalled::default();
     let mut waits = 0;
+    // When the failures in a row began.
+    let mut since = None;
     while let Some(mut part) = rest.pop() {
         if part.len() > learned.ceiling() {
             rest.push(part.split_off(learned.ceiling()));
@@ -128,7 +132,7 @@ pub(super) async fn embed(
         let mut error = match embedder.embed_past_refusals(&texts, Role::Passage, None).await {
             Ok(answer) if answer.vectors.len() == part.len() => {
                 learned.answer();
-                waits = 0;
+                (waits, since) = (0, None);
                 batch.answered(&part, answer);
                 continue;
             }
@@ -146,7 +150,7 @@ pub(super) async fn embed(
             let (has_answered, has_refused) = batch.finished(&part, finished);
             if has_answered {
                 learned.answer();
-                waits = 0;
+                (waits, since) = (0, None);
             }
             // The error names a text by its place among all of the call, not among those left.
             let named = match error.blame() {
@@ -179,7 +183,10 @@ pub(super) async fn embed(
                 waits += 1;
             }
             // What has never answered may be the wrong address, or closed: that is told at once.
-            (Blame::Call, _) if error.can_pass() && learned.answered() > 0 && waits < WAITS_MAX => {
+            (Blame::Call, _)
+                if error.can_pass()
+                    && learned.may_come_back(waits, *since.get_or_insert_with(Instant::now)) =>
+            {
                 rest.push(part);
                 tokio::time::sleep(wait(waits, error.asked_wait())).await;
                 waits += 1;

@@ -2,10 +2,16 @@
 //! worth waiting for. Shared by the batches of a run.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Waits in a row after which a call is given up: about two minutes.
+use tokio::time::Instant;
+
+/// Waits in a row after which a call is given up, if `OUTAGE` has passed as well.
 pub(super) const WAITS_MAX: u32 = 8;
+/// Time without any answer of the run after which a service is given up: what `WAITS_MAX` waits
+/// take that the service did not ask for. Waits for a circuit to close are short, and many.
+const OUTAGE: Duration = Duration::from_secs(120);
 /// A single text that came to no answer so often is passed over.
 pub(super) const ALONE_MAX: u32 = 3;
 /// The first wait, and the longest of those that double. After a call that came to no answer in
@@ -27,14 +33,16 @@ pub(super) struct Learned {
     streak: AtomicUsize,
     /// Answers of the run.
     answered: AtomicU64,
+    /// When the last of them came.
+    last_answer: Mutex<Option<Instant>>,
 }
 
 impl Learned {
     /// Nothing yet, of a model that is sent at most so many texts at once.
     pub(super) fn new(most: usize) -> Self {
         let most = most.max(1);
-        let (streak, answered) = Default::default();
-        Self { texts: AtomicUsize::new(most), most, streak, answered }
+        let (streak, answered, last_answer) = Default::default();
+        Self { texts: AtomicUsize::new(most), most, streak, answered, last_answer }
     }
 
     /// How many texts a call may have.
@@ -50,6 +58,7 @@ impl Learned {
     /// A call was answered: after some of them, later ones have more texts again.
     pub(super) fn answer(&self) {
         self.answered.fetch_add(1, Ordering::Relaxed);
+        *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let texts = self.ceiling();
         if texts < self.most && self.streak.fetch_add(1, Ordering::Relaxed) + 1 >= RISE_AFTER {
             self.streak.store(0, Ordering::Relaxed);
@@ -58,6 +67,14 @@ impl Learned {
             let order = Ordering::Relaxed;
             let _ = self.texts.compare_exchange(texts, more, order, order);
         }
+    }
+
+    /// Whether it is worth waiting once more, after so many waits in a row of a batch that has met
+    /// failures since then. What another batch was answered meanwhile counts as well.
+    pub(super) fn may_come_back(&self, waits: u32, since: Instant) -> bool {
+        let last = *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let quiet = last.map_or(since, |last| last.max(since)).elapsed();
+        last.is_some() && (waits < WAITS_MAX || quiet < OUTAGE)
     }
 
     /// So many texts came to no answer in time: later calls have half of them.
@@ -93,6 +110,20 @@ mod tests {
         seen.dedup();
         assert_eq!(seen, [1, 2, 4, 8, 16, 32, 50]);
         assert_eq!(learned.answered(), 7 * RISE_AFTER as u64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_is_given_up_after_waits_and_time_without_an_answer_of_any_batch() {
+        let learned = Learned::new(8);
+        let since = Instant::now();
+        assert!(!learned.may_come_back(0, since));
+        learned.answer();
+        assert!(learned.may_come_back(WAITS_MAX, since));
+        tokio::time::advance(OUTAGE).await;
+        assert!(learned.may_come_back(WAITS_MAX - 1, since));
+        assert!(!learned.may_come_back(WAITS_MAX, since));
+        learned.answer();
+        assert!(learned.may_come_back(WAITS_MAX, since));
     }
 
     #[test]
