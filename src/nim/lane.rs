@@ -61,7 +61,7 @@ pub(super) enum OnFailure {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ending {
     pub(super) on_failure: OnFailure,
-    /// When the caller gives it up, whatever is in flight.
+    /// When the caller gives it up, if what is in flight then counts as too slow.
     pub(super) deadline: Option<Instant>,
 }
 

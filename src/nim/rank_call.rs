@@ -126,7 +126,9 @@ impl Call<'_> {
         let read = |range: &Range<usize>, got| self.read(range, got);
         let limits = self.model.limits;
         let lane = &self.model.lane;
-        let ending = Ending { on_failure: OnFailure::Discard, deadline: self.deadline };
+        // Deadlines of queries are tight by intent: one that was missed says little of how many
+        // passages a request may have, and many small ones would be later still.
+        let ending = Ending { on_failure: OnFailure::Discard, deadline: None };
         let done = lane.run(sizes, limits, |index| index, send, read, ending).await?;
         let mut found = Rankings { prompt_tokens: Some(0), ..Rankings::default() };
         let is_logit = matches!(self.model.api(), Api::Nim | Api::Tei);
