@@ -66,12 +66,18 @@ async fn the_command_speaks_other_families_with_prefixes_and_a_length() {
     let body = json!({"model": "r", "query": "hi", "documents": ["hello"], "top_n": 1});
     assert_eq!(rank.json(), body);
 
-    // Without the prefixes of the collection the model would place the question elsewhere.
+    // The collection knows its prefixes.
     let bare = [&["search", "kb", "hi"][..], &model, &["--api", "tei"]].concat();
-    let refused = portolan(dir.path(), &bare).await;
+    let done = portolan(dir.path(), &bare).await;
+    assert!(done.status.success(), "{}", text(&done));
+    assert_eq!(server.requests().pop().expect("a request").json()["inputs"], json!(["q: hi"]));
+    // With others the model would place the question elsewhere.
+    let sent = server.requests().len();
+    let refused = portolan(dir.path(), &[&bare[..], &["--query-prefix", "other: "]].concat()).await;
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused).contains("with prefixes"), "{}", text(&refused));
-    assert_eq!(server.requests().len(), sent.len());
+    assert!(text(&refused).contains("use its --embed-model"), "{}", text(&refused));
+    assert_eq!(server.requests().len(), sent);
 
     let wide = [&["search", "kb", "hi"][..], &model, &prefixes].concat();
     let wide = [&wide[..], &["--embed-api", "openai", "--embed-dim", "2"]].concat();

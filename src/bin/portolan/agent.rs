@@ -90,6 +90,7 @@ fn run_all(args: &AgentRunArgs, out: &Output) -> Result<()> {
         return Err(Failure::Usage("--embed-model is missing".to_owned()));
     }
     let collection = open::read_collection(&args.db, &args.collection)?;
+    let models = models.suited(&args.embed, &collection)?;
     if models.embedder.is_none() && collection.text_index()?.is_none() {
         let reason = "the collection has no index of words: give --embed-model, or make one with \
                       `portolan index-text`";

@@ -31,6 +31,7 @@ pub fn run(args: &EmbedPendingArgs, out: &Output) -> Result<()> {
     }
     let db = open::write(&args.db, Maintenance::default())?;
     let collection = db.collection(&args.collection)?;
+    let embedder = models::suited(embedder, &args.embed, &collection)?;
     let count = usize::try_from(collection.pending_count()?).unwrap_or(usize::MAX);
     let (progress, mut rejects) =
         (Progress::new("embedding", count), Rejects::new(args.rejects.as_deref())?);

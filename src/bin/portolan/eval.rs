@@ -38,6 +38,7 @@ pub fn run(args: &EvalArgs, out: &Output) -> Result<()> {
     let models = Models::new(&args.embed, Some(&args.rerank))?;
     let set = eval_set::read(args, out)?;
     let collection = open::read_collection(&args.db, &args.collection)?;
+    let models = models.suited(&args.embed, &collection)?;
     eval_set::check_documents(&set, &collection, out)?;
     let has_query_vectors = args.query_vectors.is_some() || models.embedder.is_some();
     let rows = rows(&Asked {

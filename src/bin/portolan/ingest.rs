@@ -285,6 +285,7 @@ fn by_model(args: &IngestArgs, survey: &Survey) -> Result<(Collection, Ingested)
         }
     };
     check_metric(args, &collection)?;
+    let embedder = models::suited(embedder, &args.embed, &collection)?;
     let done = runtime.block_on(embed(args, survey, &collection, &embedder, rejects))?;
     Ok((collection, done))
 }

@@ -29,9 +29,10 @@ pub struct EmbedArgs {
     #[arg(value_parser = dimensions)]
     pub embed_dim: Option<usize>,
     /// Put this text in front of each question, such as "query: ", for services that do not do it
+    /// [default: what the collection was filled with]
     #[arg(long, value_name = "TEXT", requires = "embed_model")]
     pub query_prefix: Option<String>,
-    /// Put this text in front of each document
+    /// Put this text in front of each document [default: what the collection was filled with]
     #[arg(long, value_name = "TEXT", requires = "embed_model")]
     pub passage_prefix: Option<String>,
     /// What the service does with a text that is too long: refuse it, or drop its start or end

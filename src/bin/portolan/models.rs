@@ -3,6 +3,7 @@
 use std::{env, fs};
 
 use portolan::nim::{EmbeddingModel, Nim, NimBuilder, RankingModel};
+use portolan::{Collection, ModelContract, Roles};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::{Failure, Result};
@@ -29,6 +30,34 @@ impl Models {
             reranker: rerank_model.map(|model| nim.reranker(model)),
         })
     }
+
+    /// See [`suited`].
+    pub fn suited(self, args: &EmbedArgs, collection: &Collection) -> Result<Self> {
+        let embedder = self.embedder.map(|model| suited(model, args, collection)).transpose()?;
+        Ok(Self { embedder, ..self })
+    }
+}
+
+/// The model with the prefixes that a collection was filled with, where the options name none.
+pub fn suited(
+    model: EmbeddingModel,
+    args: &EmbedArgs,
+    collection: &Collection,
+) -> Result<EmbeddingModel> {
+    Ok(prefixed(model, args, collection.model()?.as_ref()))
+}
+
+/// The model with prefixes as of a contract, where the options name none.
+pub fn prefixed(
+    model: EmbeddingModel,
+    args: &EmbedArgs,
+    contract: Option<&ModelContract>,
+) -> EmbeddingModel {
+    let Some(Roles::Prefix { query, passage }) = contract.map(|contract| &contract.roles) else {
+        return model;
+    };
+    let given = |option: &Option<String>, stored| option.as_ref().unwrap_or(stored).clone();
+    model.prefixes(given(&args.query_prefix, query), given(&args.passage_prefix, passage))
 }
 
 /// The embedding model that a command cannot do without, with so many texts per request.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::failure::{Failure, Result};
-use crate::models::{builder, client, embedder, key_of, runtime};
+use crate::models::{builder, client, embedder, key_of, prefixed, runtime};
 use crate::nim_args::{DoctorArgs, NimArgs, NimCommand};
 use crate::nim_cures::{Problem, cure};
 use crate::output::{Output, printable};
@@ -135,6 +135,8 @@ impl Doctor {
             return;
         }
         let embedder = embedder(self.nim.embedder(model), &args.embed);
+        let contract = expected.and_then(|(_, contract)| contract.as_ref());
+        let embedder = prefixed(embedder, &args.embed, contract);
         self.deprecation("embedding", embedder.known());
         let (service, options) = ("embedding", self.options());
         let query = embedder.embed_with(&["which way?"], InputType::Query, options).await;

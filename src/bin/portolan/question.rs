@@ -44,6 +44,7 @@ impl<'a> Question<'a> {
         } else {
             open::read_collection(db, &args.collection)?
         };
+        let models = models.suited(&args.embed, &collection)?;
         if args.vector.is_some() && open::has_no_vectors(&collection)? {
             return Err(Failure::new(format!(
                 "collection {:?} has no vectors: leave --vector out, and give TEXT or --words",
