@@ -58,8 +58,8 @@ pub enum Command {
     Info(FileArgs),
     /// Read everything and check every checksum
     Verify(VerifyArgs),
-    /// Save what is whole of a damaged file into a new one, and tell what is lost; that is no
-    /// failure: --json says whether all is there (complete)
+    /// Save what is whole of a damaged file into a new one, and tell what is lost; code 1 if it
+    /// cannot be said that nothing is (--json: complete)
     Repair(RepairArgs),
     /// Fold the collections and shrink the file; no byte of what was deleted is left in it
     Compact(CompactArgs),
