@@ -102,9 +102,9 @@ impl<V: AsRef<[f32]> + Sync> SearchBatch<'_, V> {
         let view = collection.view_of(snapshot, space)?;
         let matching = view.matching(self.filter.as_ref(), snapshot, collection.id)?;
         let search = |vectors: &[V]| self.task(&view, &matching, vectors);
-        let found: Vec<Vec<Neighbor>> =
-            self.vectors.par_chunks(TASK).map(search).collect::<Result<Vec<_>>>()?.concat();
-        found.into_iter().map(|neighbors| named(collection, snapshot, &view, neighbors)).collect()
+        let found = self.vectors.par_chunks(TASK).map(search).collect::<Result<Vec<_>>>()?;
+        let found = found.into_iter().flatten();
+        found.map(|neighbors| named(collection, snapshot, &view, neighbors)).collect()
     }
 
     /// The best of all segments and of the delta for each vector of a task.
@@ -134,7 +134,7 @@ fn named(
     for Neighbor { slot, score } in neighbors {
         let id = match view.int_id(Slot(slot)) {
             Some(id) => id,
-            None => tables::record(snapshot, collection.id, Slot(slot))?.record.id,
+            None => tables::record_id(snapshot, collection.id, Slot(slot))?,
         };
         found.push(Found { id, score });
     }

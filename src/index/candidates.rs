@@ -74,7 +74,10 @@ impl Segment {
                 params.rescored().max(REFINED)
             };
             scratch.scan(keep, |top| match passing.copied.get(passing, rows) {
-                Some(copy) => scan_copy(&scorer, copy, top),
+                Some(copy) => {
+                    let scorer = NavScorer::new(&nav_query, &copy.rows, level, best);
+                    scan_copy(&scorer, &copy.positions, top);
+                }
                 None => scan(&scorer, passing, top),
             });
             SearchPath::Scan

@@ -26,8 +26,7 @@ pub struct Copied {
 #[derive(Debug)]
 pub struct Copy {
     pub positions: Vec<u32>,
-    pub stride: usize,
-    pub codes: Bytes,
+    pub rows: Rows,
 }
 
 /// Bytes of the copy of a filter; 0 where it is not worth them: where most rows pass, they lie
@@ -60,5 +59,5 @@ fn copy(passing: &Passing, rows: &Rows) -> Option<Copy> {
     }
     // A row then begins where a cache line does.
     let codes = Bytes::from_owner(bytes).slice(start..start + len);
-    Some(Copy { positions, stride, codes })
+    Some(Copy { positions, rows: Rows::contiguous(codes, stride).ok()? })
 }

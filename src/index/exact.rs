@@ -1,6 +1,8 @@
 //! The best k of a stream of scores: what exact scans, rescoring and merging collect into.
 
 use super::pool::Scored;
+use super::walk::WIDTH;
+use crate::kernels::{level, ranked};
 
 /// Collects the k best of `(score, id)`; ties go to the smaller id.
 ///
@@ -38,6 +40,19 @@ impl TopK {
         self.entries.push(new);
         if self.entries.len() >= self.k.saturating_mul(2).max(1) {
             self.cut();
+        }
+    }
+
+    /// Offers ids below 2^31, each with its score.
+    #[inline]
+    pub(super) fn push_all(&mut self, ids: &[u32], scores: &[f32]) {
+        let mut above = [0; WIDTH + ranked::BLOCK];
+        for (ids, scores) in ids.chunks(WIDTH).zip(scores.chunks(WIDTH)) {
+            let limit = self.threshold.map_or(0, |worst| ranked::word(worst.score, worst.id));
+            let count = ranked::above(level(), ids, scores, limit, &mut above);
+            for &word in &above[..count] {
+                self.push(ranked::id_of(word), ranked::score_of(word));
+            }
         }
     }
 
@@ -82,14 +97,15 @@ mod tests {
         fn the_best_k_are_those_of_a_full_sort(
             scores in proptest::collection::vec(-3_i8..3, 0..200), k in 0_usize..30,
         ) {
-            let mut top = TopK::new(k);
-            let mut all = Vec::new();
-            for (id, score) in scores.into_iter().enumerate() {
-                top.push(id as u32, f32::from(score));
-                all.push((id as u32, f32::from(score)));
-            }
+            let (mut top, mut together) = (TopK::new(k), TopK::new(k));
+            let ids: Vec<u32> = (0..scores.len() as u32).collect();
+            let scores: Vec<f32> = scores.into_iter().map(f32::from).collect();
+            let mut all: Vec<(u32, f32)> = ids.iter().copied().zip(scores.iter().copied()).collect();
+            all.iter().for_each(|&(id, score)| top.push(id, score));
+            together.push_all(&ids, &scores);
             all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             all.truncate(k);
+            prop_assert_eq!(together.into_sorted(), &all[..]);
             prop_assert_eq!(top.into_sorted(), all);
         }
     }

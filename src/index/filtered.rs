@@ -6,15 +6,13 @@
 //! that pass far from the query, or in several places that no links join, are found too.
 
 use super::Passing;
-use super::pool::{Pool, Scored};
+use super::pool::Pool;
 use super::scratch::{Scratch, Visited};
-use super::walk::{Adjacency, Batch, Scorer, Stop};
+use super::walk::{Adjacency, MAX_LINKS, Scorer, Stop, score_asking};
 
 /// Rows that pass that a step wants to see, scored before or not: as many as a row has links.
 /// With half as many, one to eight of a hundred neighbors more were lost.
 const WANTED: usize = 32;
-/// Rows of the sample that are scored at a time.
-const BLOCK: usize = 32;
 
 /// The share of what is linked from `starts` that passes.
 pub fn local_share<A: Adjacency>(graph: &A, starts: &[u32], passing: &Passing) -> f64 {
@@ -38,45 +36,81 @@ pub fn filtered_walk<S: Scorer, A: Adjacency>(
     (ef, stop): (usize, Option<Stop>),
     scratch: &mut Scratch,
 ) {
-    let Scratch { visited, pool, crossings, steps, .. } = scratch;
-    let reach = Reach::new(scorer, graph, passing);
+    let Scratch { visited, pool, steps, .. } = scratch;
+    let reach = Reach::new(graph, passing);
     visited.reset(reach.len);
     pool.reset(ef.min(reach.len as usize));
-    reach.score_sample(visited, pool);
-    let mut roots = starts.iter().copied().filter(|&start| start < reach.len);
+    let take = |pool: &mut Pool, ids: &[u32], scores: &[f32]| {
+        pool.push_all(ids, scores, |id| graph.prefetch(id));
+    };
+    let mut scores = [0.0; ASKED_MAX];
     // The rows asked for by this step, and by the one before.
-    let (mut asked, mut waiting) = (&mut Batch::new(), &mut Batch::new());
+    let [asked, waiting] = &mut [[0; ASKED_MAX]; 2];
+    let (mut asked, mut waiting) = (asked, waiting);
+    let sample = passing.sample();
+    let mut left = sample.len().min(ASKED_MAX);
+    waiting[..left].copy_from_slice(&sample[..left]);
+    left = visited.insert_all(&mut waiting[..left], reach.len);
+    scorer.ask(&waiting[..left]);
+    score_asking(scorer, &waiting[..left], &[], &mut scores);
+    // Not all of the sample is near enough to be expanded soon.
+    pool.push_all(&waiting[..left], &scores[..left], |_| ());
+    left = 0;
+    let mut roots = starts.iter().copied().filter(|&start| start < reach.len);
+    let mut crossings = [0; MAX_LINKS];
     loop {
         // What a walk usually starts from is expanded whether it passes or not.
         let root = roots.next();
-        if let Some(root) = root.filter(|&root| passing.contains(root) && visited.insert(root)) {
-            asked.push(root, scorer.row(root));
-        }
         let next = root.or_else(|| pool.expand_next());
         let is_over = root.is_none() && stop.is_some_and(|stop| stop.is_due(pool));
         let Some(id) = next.filter(|_| !is_over) else {
-            if waiting.len() == 0 {
+            if left == 0 {
                 return;
             }
-            waiting.score(scorer, |scored| reach.keep(pool, scored));
+            // What was asked for already is scored in any case.
+            score_asking(scorer, &waiting[..left], &[], &mut scores);
+            take(pool, &waiting[..left], &scores[..left]);
+            left = 0;
             continue;
         };
         *steps += 1;
-        let seen = reach.ask(id, visited, asked, crossings, pool);
+        let mut new = 0;
+        if root.is_some_and(|root| passing.contains(root)) {
+            asked[0] = id;
+            new = visited.insert_all(&mut asked[..1], reach.len);
+        }
+        let Step { seen, new: found, cross } =
+            reach.ask(id, visited, &mut asked[new..], &mut crossings);
+        new += found;
         if let Some(next) = pool.peek_next() {
             graph.prefetch(next);
         }
         // Scored while the links of the rows to cross arrive.
-        waiting.score(scorer, |scored| reach.keep(pool, scored));
-        reach.cross(seen, crossings, visited, asked, pool);
-        asked.ask_all();
+        score_asking(scorer, &waiting[..left], &asked[..new], &mut scores);
+        take(pool, &waiting[..left], &scores[..left]);
+        let behind = reach.cross(seen, &crossings[..cross], visited, &mut asked[new..]);
+        scorer.ask(&asked[new..new + behind]);
+        left = new + behind;
         std::mem::swap(&mut asked, &mut waiting);
     }
 }
 
+/// Ids that a step asks for, at most: a root, its links, or those of the rows that it crosses, of
+/// which the last is crossed while fewer than [`WANTED`] were seen.
+const ASKED_MAX: usize = 1 + WANTED + MAX_LINKS;
+
+/// What a step sees of the links of a row.
+struct Step {
+    /// Those that pass.
+    seen: usize,
+    /// Of these, those that are new.
+    new: usize,
+    /// Rows to cross.
+    cross: usize,
+}
+
 /// How a step gets from a row to those that pass.
-struct Reach<'w, S, A> {
-    scorer: &'w S,
+struct Reach<'w, A> {
     graph: &'w A,
     passing: &'w Passing,
     len: u32,
@@ -84,96 +118,69 @@ struct Reach<'w, S, A> {
     share: f64,
 }
 
-impl<'w, S: Scorer, A: Adjacency> Reach<'w, S, A> {
-    fn new(scorer: &'w S, graph: &'w A, passing: &'w Passing) -> Self {
+impl<'w, A: Adjacency> Reach<'w, A> {
+    fn new(graph: &'w A, passing: &'w Passing) -> Self {
         let len = graph.len().min(passing.len());
         let share = f64::from(passing.count()) / f64::from(len.max(1));
-        Self { scorer, graph, passing, len, share }
+        Self { graph, passing, len, share }
     }
 
-    fn score_sample(&self, visited: &mut Visited, pool: &mut Pool) {
-        let mut batch = Batch::new();
-        for sample in self.passing.sample().chunks(BLOCK) {
-            for &id in sample {
-                if visited.insert(id) {
-                    batch.push(id, self.scorer.row(id));
-                }
-            }
-            batch.ask_all();
-            batch.score(self.scorer, |scored| _ = pool.push(scored));
-        }
-    }
-
-    #[inline]
-    fn keep(&self, pool: &mut Pool, scored: Scored) {
-        if pool.push(scored) {
-            self.graph.prefetch(scored.id);
-        }
-    }
-
-    /// Collects a row that passes, unless it was before. A full batch is scored at once.
-    #[inline]
-    fn take(&self, id: u32, visited: &mut Visited, asked: &mut Batch<'w>, pool: &mut Pool) {
-        if visited.insert(id) {
-            if asked.is_full() {
-                asked.ask_all();
-                asked.score(self.scorer, |scored| self.keep(pool, scored));
-            }
-            asked.push(id, self.scorer.row(id));
-        }
-    }
-
-    /// Collects the linked rows that pass, and asks for the links of the rows to cross; how many of
-    /// the linked rows pass.
+    /// Splits the links of a row into those that pass, of which the new ones are collected in
+    /// `asked`, and those to cross, whose links are asked for.
     #[inline]
     fn ask(
         &self,
         id: u32,
         visited: &mut Visited,
-        asked: &mut Batch<'w>,
-        crossings: &mut Vec<u32>,
-        pool: &mut Pool,
-    ) -> usize {
-        crossings.clear();
-        let (mut seen, mut links) = (0, 0);
+        asked: &mut [u32],
+        crossings: &mut [u32; MAX_LINKS],
+    ) -> Step {
+        let (mut seen, mut cross, mut links) = (0, 0, 0);
+        // Without branches: which of them pass cannot be foreseen.
         self.graph.each_link(id, |link| {
-            links += 1;
-            if self.passing.contains(link) && link < self.len {
-                seen += 1;
-                self.take(link, visited, asked, pool);
-            } else if !visited.contains(link) {
-                crossings.push(link);
+            let passes = self.passing.contains(link) & (link < self.len);
+            let places = asked.get_mut(seen).zip(crossings.get_mut(cross));
+            if let Some((ask, crossing)) = places.filter(|_| links < MAX_LINKS) {
+                (*ask, *crossing) = (link, link);
+                seen += usize::from(passes);
+                cross += usize::from(!passes & !visited.contains(link));
+                links += 1;
             }
         });
+        let new = visited.insert_all(&mut asked[..seen], self.len);
         // Crossing a row shows about as many as this one did, or as is usual.
-        let each = (self.share * f64::from(links)).max(seen as f64);
+        let each = (self.share * links as f64).max(seen as f64);
         let missing = WANTED.saturating_sub(seen) as f64;
-        crossings.truncate((missing / each).ceil() as usize);
-        crossings.iter().for_each(|&row| self.graph.prefetch(row));
-        seen
+        cross = cross.min((missing / each).ceil() as usize);
+        crossings[..cross].iter().for_each(|&row| self.graph.prefetch(row));
+        Step { seen, new, cross }
     }
 
-    /// Collects what passes behind the rows to cross, until enough was seen.
+    /// Collects what passes and is new behind the rows to cross, until enough was seen; how many.
     #[inline]
     fn cross(
         &self,
         mut seen: usize,
         crossings: &[u32],
         visited: &mut Visited,
-        asked: &mut Batch<'w>,
-        pool: &mut Pool,
-    ) {
+        asked: &mut [u32],
+    ) -> usize {
+        let mut new = 0;
         for &id in crossings {
             if seen >= WANTED {
-                return;
+                break;
             }
             visited.insert(id);
+            let mut end = new;
             self.graph.each_link(id, |link| {
-                if self.passing.contains(link) && link < self.len {
-                    seen += 1;
-                    self.take(link, visited, asked, pool);
+                if let Some(place) = asked.get_mut(end) {
+                    *place = link;
+                    end += usize::from(self.passing.contains(link) & (link < self.len));
                 }
             });
+            seen += end - new;
+            new += visited.insert_all(&mut asked[new..end], self.len);
         }
+        new
     }
 }

@@ -54,15 +54,9 @@ impl Pool {
         self.limit = if capacity == 0 { u64::MAX } else { 0 };
     }
 
-    /// Inserts in order; drops the worst entry when over capacity. The caller never pushes the
-    /// same id twice. Whether it is now among the next to be expanded.
-    #[inline]
-    pub fn push(&mut self, scored: Scored) -> bool {
-        self.insert(level(), ranked::word(scored.score, scored.id))
-    }
-
-    /// Pushes ids with their scores; `soon` is told those that were among the next to be
-    /// expanded when they came.
+    /// Inserts ids with their scores in order; drops the worst entries when over capacity. The caller
+    /// never pushes the same id twice. `soon` is told those that were among the next to be expanded
+    /// when they came.
     #[inline]
     pub fn push_all(&mut self, ids: &[u32], scores: &[f32], mut soon: impl FnMut(u32)) {
         let level = level();
@@ -138,6 +132,12 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Pool {
+        fn push(&mut self, scored: Scored) {
+            self.push_all(&[scored.id], &[scored.score], |_| ());
+        }
+    }
 
     #[test]
     fn keeps_the_best_and_expands_them_in_order() {

@@ -2,11 +2,9 @@
 
 use std::ops::Range;
 
-use super::copied::Copy;
 use super::pool::Pool;
-use super::walk::{Batch, Scorer, WIDTH};
+use super::walk::{Scorer, WIDTH, score_asking};
 use super::{Passing, TopK};
-use crate::kernels::prefetch;
 
 /// Rows asked for before the first of them is scored.
 const BLOCK: usize = 16;
@@ -16,19 +14,24 @@ pub fn scan<S: Scorer>(scorer: &S, passing: &Passing, top: &mut TopK) {
     if most_pass(passing) {
         return scan_runs(scorer, passing, top);
     }
-    let (mut batches, mut now) = ([Batch::new(), Batch::new()], 0);
+    // The positions whose rows were asked for before, and those that are collected.
+    let [waiting, asked] = &mut [[0; BLOCK]; 2];
+    let (mut waiting, mut asked) = (waiting, asked);
+    let (mut left, mut new, mut scores) = (0, 0, [0.0; BLOCK]);
     passing.for_each(|position| {
-        let row = scorer.row(position);
-        prefetch(row);
-        batches[now].push(position, row);
-        if batches[now].len() == BLOCK {
-            now = 1 - now;
-            batches[now].score(scorer, |scored| top.push(scored.id, scored.score));
+        asked[new] = position;
+        new += 1;
+        if new == BLOCK {
+            score_asking(scorer, &waiting[..left], &asked[..], &mut scores);
+            top.push_all(&waiting[..left], &scores[..left]);
+            std::mem::swap(&mut asked, &mut waiting);
+            (left, new) = (BLOCK, 0);
         }
     });
-    for mut batch in batches {
-        batch.score(scorer, |scored| top.push(scored.id, scored.score));
-    }
+    score_asking(scorer, &waiting[..left], &asked[..new], &mut scores);
+    top.push_all(&waiting[..left], &scores[..left]);
+    score_asking(scorer, &asked[..new], &[], &mut scores);
+    top.push_all(&asked[..new], &scores[..new]);
 }
 
 /// Whether so many pass that scoring all rows where they lie is cheaper than finding those that do.
@@ -68,24 +71,12 @@ pub fn scan_ranges<S: Scorer>(
     }
 }
 
-/// Offers what was copied.
-pub fn scan_copy<S: Scorer>(scorer: &S, copy: &Copy, top: &mut TopK) {
-    let blocks = copy.codes.chunks(BLOCK * copy.stride).zip(copy.positions.chunks(BLOCK));
-    for (codes, positions) in blocks {
-        let mut rows = [&[][..]; BLOCK];
-        rows.iter_mut().zip(codes.chunks(copy.stride)).for_each(|(row, codes)| *row = codes);
-        offer(scorer, &rows[..positions.len()], positions.iter().copied(), top);
-    }
-}
-
-/// Offers at most [`WIDTH`] rows under their ids.
-#[inline]
-fn offer<S: Scorer>(scorer: &S, rows: &[&[u8]], ids: impl Iterator<Item = u32>, top: &mut TopK) {
-    let mut scores = [f32::MIN; WIDTH];
-    scorer.score_all(rows, &mut scores[..rows.len()]);
-    for (id, &score) in ids.zip(&scores[..rows.len()]) {
-        if !top.refuses(score) {
-            top.push(id, score);
-        }
+/// Offers the rows of a copy, which lie one after another, under the positions they are copies of.
+pub fn scan_copy<S: Scorer>(copy: &S, positions: &[u32], top: &mut TopK) {
+    let mut scores = [0.0; WIDTH];
+    for (first, positions) in (0..).step_by(WIDTH).zip(positions.chunks(WIDTH)) {
+        let scores = &mut scores[..positions.len()];
+        copy.score_run(first, scores);
+        top.push_all(positions, scores);
     }
 }

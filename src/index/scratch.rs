@@ -29,8 +29,6 @@ pub struct Scratch {
     pub found: Vec<Scored>,
     /// The best of it by int8 code.
     pub refined: Vec<Scored>,
-    /// Rows that a filter-first walk is about to cross.
-    pub crossings: Vec<u32>,
     /// Ids expanded by the last walk, in order.
     pub trail: Vec<u32>,
     /// Ids expanded by all walks of one search.

@@ -108,7 +108,7 @@ pub trait Adjacency {
 pub const WIDTH: usize = 64;
 
 /// Links a node has at most: twice the largest `m`.
-const MAX_LINKS: usize = 128;
+pub const MAX_LINKS: usize = 128;
 
 /// Ids whose rows are asked for together, and scored together, at most.
 pub const GROUP: usize = 8;
@@ -123,55 +123,10 @@ pub const fn together(lines: usize) -> usize {
     if lines * GROUP > LINES_TOGETHER { GROUP / 2 } else { GROUP }
 }
 
-/// Ids whose rows are asked for and then scored.
-pub struct Batch<'r> {
-    ids: [u32; WIDTH],
-    rows: [&'r [u8]; WIDTH],
-    scores: [f32; WIDTH],
-    len: usize,
-}
-
-impl<'r> Batch<'r> {
-    pub fn new() -> Self {
-        Self { ids: [0; WIDTH], rows: [&[]; WIDTH], scores: [0.0; WIDTH], len: 0 }
-    }
-
-    #[inline]
-    pub fn push(&mut self, id: u32, row: &'r [u8]) {
-        self.ids[self.len] = id;
-        self.rows[self.len] = row;
-        self.len += 1;
-    }
-
-    pub fn is_full(&self) -> bool {
-        self.len == WIDTH
-    }
-
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Asks for all rows.
-    pub fn ask_all(&self) {
-        self.rows[..self.len].iter().for_each(|row| prefetch(row));
-    }
-
-    /// Scores what waits and empties the batch.
-    #[inline]
-    pub fn score<S: Scorer>(&mut self, scorer: &S, mut take: impl FnMut(Scored)) {
-        let (rows, scores) = (&self.rows[..self.len], &mut self.scores[..self.len]);
-        scorer.score_all(rows, scores);
-        for (&id, &mut score) in self.ids.iter().zip(scores) {
-            take(Scored { score: finite(score), id });
-        }
-        self.len = 0;
-    }
-}
-
 /// Scores the ids that wait. Asks for the rows of the next ones between those of these: a core has
 /// room for a dozen lines on their way, and waits when it asks for more at once.
 #[inline]
-fn score_asking<S: Scorer>(scorer: &S, waiting: &[u32], next: &[u32], scores: &mut [f32]) {
+pub fn score_asking<S: Scorer>(scorer: &S, waiting: &[u32], next: &[u32], scores: &mut [f32]) {
     let size = scorer.group().clamp(1, GROUP);
     for first in (0..waiting.len().max(next.len())).step_by(size) {
         let group = |len: usize| first.min(len)..(first + size).min(len);

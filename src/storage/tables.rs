@@ -177,6 +177,15 @@ enum IdOwned {
     Text(String),
 }
 
+impl From<IdOwned> for RecordId {
+    fn from(id: IdOwned) -> Self {
+        match id {
+            IdOwned::Int(number) => Self::Int(number),
+            IdOwned::Text(text) => Self::Text(text),
+        }
+    }
+}
+
 #[derive(Decode)]
 enum ValueOwned {
     Null,
@@ -310,11 +319,7 @@ pub(crate) fn decode_record(sealed: &[u8], key: &[u8]) -> Result<StoredRecord, F
     let body: RecordOwned = decode(WHAT, &body)?;
     let metadata: Metadata =
         body.metadata.into_iter().map(|(name, stored)| (name, value(stored))).collect();
-    let id = match body.id {
-        IdOwned::Int(number) => RecordId::Int(number),
-        IdOwned::Text(text) => RecordId::Text(text),
-    };
-    let mut record = Record::new(id).text(body.text);
+    let mut record = Record::new(RecordId::from(body.id)).text(body.text);
     record.title = body.title;
     record.metadata = metadata;
     Ok(StoredRecord { record, has_vector })
@@ -327,9 +332,26 @@ pub(crate) fn record(
     slot: Slot,
 ) -> Result<StoredRecord, StorageError> {
     let key = key::slot(collection, slot);
-    let sealed = snapshot.get(Table::Records, &key)?;
-    let sealed = sealed.ok_or(StorageError::Missing { what: "a record that an id points to" })?;
-    Ok(decode_record(sealed, &key)?)
+    Ok(decode_record(sealed_record(snapshot, &key)?, &key)?)
+}
+
+/// Reads the id of the record of a slot, which it begins with, and no more of it.
+pub(crate) fn record_id(
+    snapshot: &dyn Snapshot,
+    collection: u32,
+    slot: Slot,
+) -> Result<RecordId, StorageError> {
+    const WHAT: &str = "record";
+    let key = key::slot(collection, slot);
+    let payload = unseal(WHAT, Table::Records as u8, &key, sealed_record(snapshot, &key)?)?;
+    let (body, _) = packed::unpack(payload)?;
+    let (id, _): (IdOwned, _) = decode_first(WHAT, &body)?;
+    Ok(id.into())
+}
+
+fn sealed_record<'s>(snapshot: &'s dyn Snapshot, key: &[u8]) -> Result<&'s [u8], StorageError> {
+    let sealed = snapshot.get(Table::Records, key)?;
+    sealed.ok_or(StorageError::Missing { what: "a record that an id points to" })
 }
 
 /// The slot of an id.

@@ -54,7 +54,8 @@ fn sum4(sums: [int32x4_t; 4]) -> [i32; 4] {
 /// See [`dot4_i8`](super::super::int8::dot4_i8); every row is at least as long as the query.
 #[inline]
 pub fn dot4_i8(_proof: Level, query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
-    // SAFETY: a level of NEON is made only after its features were detected.
+    // SAFETY: dispatchers alone call this, in the arm of a level of NEON, which is made only
+    // after its features were detected.
     unsafe { dot4_i8_inner(query, rows) }
 }
 

@@ -60,7 +60,8 @@ fn lanes(sums: __m128i) -> [i32; 4] {
 /// See [`dot4_i8`](super::super::int8::dot4_i8); every row is at least as long as the query.
 #[inline]
 pub fn dot4_i8(_proof: Level, query: &[i8], rows: [&[i8]; 4]) -> [i32; 4] {
-    // SAFETY: a level of AVX-512 is made only after its features were detected.
+    // SAFETY: dispatchers alone call this, in the arm of a level of AVX-512, which is made only
+    // after its features were detected.
     unsafe { dot4_i8_inner(query, rows) }
 }
 

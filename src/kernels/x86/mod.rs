@@ -35,7 +35,8 @@ macro_rules! rows_by_nav {
             rows: &[&[u8]],
             out: &mut [f32],
         ) {
-            // SAFETY: a level is made only after its features were detected.
+            // SAFETY: dispatchers alone call this, in the arm of the level that has these
+            // features, which is made only after they were detected.
             unsafe {
                 match query.bytes_read::<REACH>() / LINE {
                     1 => nav_all_inner::<1>(query, rows, out),
@@ -73,7 +74,8 @@ macro_rules! rows_by_nav {
         /// See [`NavQuery::reach_lines`].
         #[inline]
         pub fn nav_lines(_proof: Level, query: &NavQuery, lines: &[[u8; LINE]], out: &mut [f32]) {
-            // SAFETY: a level is made only after its features were detected.
+            // SAFETY: dispatchers alone call this, in the arm of the level that has these
+            // features, which is made only after they were detected.
             unsafe { nav_lines_inner(query, lines, out) }
         }
 
@@ -108,7 +110,8 @@ macro_rules! rows_by_nav {
             out: &mut [f32],
         ) {
             let lines = bytemuck::cast_slice(lines);
-            // SAFETY: a level is made only after its features were detected.
+            // SAFETY: dispatchers alone call this, in the arm of the level that has these
+            // features, which is made only after they were detected.
             unsafe {
                 match query.lines() {
                     1 => nav_ids_inner::<1>(query, lines, ids, out),

@@ -8,7 +8,8 @@ use super::super::ranked::{BLOCK, IDS, score_of};
 /// See [`ranked::insert`](super::super::ranked::insert).
 #[inline]
 pub fn insert(_proof: Level, blocks: &mut [[u64; BLOCK]], new: u64) -> usize {
-    // SAFETY: a level of AVX-512 is made only after its features were detected.
+    // SAFETY: dispatchers alone call this, in the arm of a level of AVX-512, which is made only
+    // after its features were detected.
     unsafe { insert_inner(blocks, new) }
 }
 
@@ -35,7 +36,8 @@ fn insert_inner(blocks: &mut [[u64; BLOCK]], new: u64) -> usize {
 /// all words and a block.
 #[inline]
 pub fn above(_proof: Level, ids: &[u32], scores: &[f32], limit: u64, out: &mut [u64]) -> usize {
-    // SAFETY: a level of AVX-512 is made only after its features were detected.
+    // SAFETY: dispatchers alone call this, in the arm of a level of AVX-512, which is made only
+    // after its features were detected.
     unsafe { above_inner(ids, scores, limit, out) }
 }
 

@@ -12,7 +12,8 @@ const SCORES: usize = 8;
 /// words.
 #[inline]
 pub fn above(_proof: Level, ids: &[u32], scores: &[f32], limit: u64, out: &mut [u64]) -> usize {
-    // SAFETY: a level of AVX2 is made only after its features were detected.
+    // SAFETY: dispatchers alone call this, in the arm of a level of AVX2, which is made only
+    // after its features were detected.
     unsafe { above_inner(ids, scores, limit, out) }
 }
 
