@@ -165,6 +165,7 @@ fn search_by_vector_gives_the_hits_with_text_metadata_and_report() {
     let expected = "cached_logits candidates passing paths reranked stages took_ms warnings";
     assert_eq!(keys(report), expected.split(' ').collect::<Vec<_>>());
     assert_eq!(report["paths"], json!(["scan"]));
+    assert_eq!(report["cached_logits"], json!({ "asked": 0, "found": 0 }));
     assert!(report["passing"].as_u64() > Some(3), "{report}");
     let stage = |at: usize| {
         (report["stages"][at]["stage"].clone(), report["stages"][at]["outcome"].clone())
@@ -190,7 +191,10 @@ fn a_reranker_that_cannot_be_reached_leaves_the_first_order_and_says_so() {
     assert_eq!((&report["reranked"], &report["candidates"]), (&json!(false), &json!(50)));
     let rerank = &report["stages"][2];
     assert_eq!((&rerank["stage"], &rerank["outcome"]), (&json!("rerank"), &json!("failed")));
-    assert!(!rerank["reason"].as_str().unwrap().is_empty());
+    let reason = rerank["reason"].as_str().unwrap();
+    assert!(reason.starts_with("cannot connect to"), "{reason}");
+    let people = text(&portolan(&args).stdout);
+    assert!(people.contains("rerank failed (cannot connect to"), "{people}");
 }
 
 #[test]

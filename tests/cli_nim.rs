@@ -235,7 +235,34 @@ async fn nobody_there_and_wrong_usage_are_told_apart() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
     let output = doctor("http://example.com", &["--chat-model", "c"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("--allow-http"), "{output:?}");
+    assert!(text(&output.stdout).contains("--allow-http"), "{output:?}");
+}
+
+#[tokio::test]
+async fn settings_that_make_no_client_are_a_check_that_failed() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+    for name in ["NVIDIA_API_KEY", "NVIDIA_BASE_URL"] {
+        command.env_remove(name);
+    }
+    let args = ["nim", "doctor", "--rerank-model", "r", "--json"];
+    let output = tokio::task::spawn_blocking(move || command.args(args).output());
+    let output = output.await.expect("the thread").expect("the command");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let (ok, list) = checks(&output);
+    let settings = check(&list, "client", "settings");
+    assert_eq!((ok, list.len(), &settings["kind"]), (false, 1, &"missing_key".into()));
+    assert!(settings["cure"].as_str().is_some_and(|cure| cure.contains("NVIDIA_API_KEY")));
+    let wrong = [
+        (vec!["--embed-model", "e", "--embed-url", "nowhere"], "--embed-url is not an absolute"),
+        (vec!["--chat-model", "c", "--chat-url", "ftp://h"], "--chat-url must start with"),
+        (vec!["--embed-model", "e", "--proxy", "http://u:p@h"], "--proxy sends text unencrypted"),
+    ];
+    for (args, words) in wrong {
+        let shown = text(&doctor("http://127.0.0.1:1", &args).await.stdout);
+        assert!(shown.contains(&format!("FAILED  client settings: {words}")), "{shown}");
+    }
+    let shown = text(&doctor("nonsense", &["--chat-model", "c"]).await.stdout);
+    assert!(shown.contains("settings: NVIDIA_BASE_URL is not an absolute url"), "{shown}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use serde_json::Number;
 
-use super::error::ResponseFault;
+use super::fault::ResponseFault;
 use super::transport::Transport;
 
 /// Longest model name that is kept from an answer, in bytes.

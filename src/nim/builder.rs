@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Proxy, Url};
+use reqwest::{Client, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::api::Api;
@@ -16,8 +16,10 @@ use super::breaker::{Breakers, CircuitBreaker};
 use super::budget::{Bucket, RetryBudget};
 use super::client::{Inner, Nim};
 use super::endpoint::{Endpoint, HOSTED_BASE, HOSTED_POLL, Reading, checked_url};
-use super::error::{ConfigFault, NimError};
+use super::error::NimError;
+use super::fault::ConfigFault;
 use super::pace::Pace;
+use super::proxy::{password, proxy};
 use super::retry::RetryPolicy;
 use super::secret::{Keys, Secrets};
 use super::target::Service;
@@ -172,8 +174,10 @@ impl NimBuilder {
         self
     }
 
-    /// Sends all requests through this proxy. None is used unless set here: `HTTP_PROXY` and the
-    /// like are not read. Of requests to https addresses it sees only the host.
+    /// Sends all requests through this proxy, `http://user:password@host:3128` where it asks for a
+    /// login. None is used unless set here: `HTTP_PROXY` and the like are not read. Of requests to
+    /// https addresses it sees only the host. A login for a proxy of plain http on another machine
+    /// takes [`allow_insecure_http`](Self::allow_insecure_http).
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxy = Some(url.into());
         self
@@ -316,6 +320,7 @@ impl NimBuilder {
         let (http, extra) = (self.http(all_https)?, self.extra_headers()?);
         let mut secrets = Secrets::default();
         secrets.extend(self.all_keys().chain(self.headers.iter().map(|(_, value)| value)));
+        secrets.extend(&self.proxy.as_deref().and_then(password));
         let hosted_poll = Url::parse(HOSTED_POLL).map_err(|_| ConfigFault::HttpClient)?;
         let transport = Transport {
             http,
@@ -367,7 +372,7 @@ impl NimBuilder {
     fn http(&self, https_only: bool) -> Result<Client, ConfigFault> {
         let builder = Client::builder().no_proxy();
         let builder = match &self.proxy {
-            Some(url) => builder.proxy(self.proxy_at(url, https_only)?),
+            Some(url) => builder.proxy(proxy(url, https_only, self.allow_insecure_http)?),
             None => builder,
         };
         builder
@@ -382,13 +387,6 @@ impl NimBuilder {
             .tls_backend_preconfigured(tls::config(&self.roots_pem)?)
             .build()
             .map_err(|_| ConfigFault::HttpClient)
-    }
-
-    /// A proxy sees requests to http addresses as they are, so then it must be trusted like one.
-    fn proxy_at(&self, url: &str, https_only: bool) -> Result<Proxy, ConfigFault> {
-        let insecure = self.allow_insecure_http || https_only;
-        let url = checked_url(url, "proxy", insecure)?;
-        Proxy::all(url).map_err(|_| ConfigFault::UrlSyntax { setting: "proxy" })
     }
 
     fn extra_headers(&self) -> Result<HeaderMap, ConfigFault> {
@@ -473,7 +471,10 @@ mod tests {
             Err(NimError::Config(fault)) => fault,
             other => panic!("{other:?}"),
         };
-        assert_eq!(fault(local().api_key("a\nb")), ConfigFault::KeyCharacters);
+        let setting = "api_key";
+        assert_eq!(fault(local().api_key("a\nb")), ConfigFault::KeyCharacters { setting });
+        let setting = "chat_key";
+        assert_eq!(fault(local().chat_key("a\nb")), ConfigFault::KeyCharacters { setting });
         assert_eq!(fault(local().add_root_certificates(b"x")), ConfigFault::Certificates);
         let setting = "poll_url";
         let remote = local().poll_url("http://example.com");

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
-use super::error::ResponseFault;
+use super::fault::ResponseFault;
 use super::{base64, float};
 
 /// One number of a vector.

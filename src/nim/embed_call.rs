@@ -13,8 +13,9 @@ use super::client::CallOptions;
 use super::components::{Component, norm};
 use super::distinct::Distinct;
 use super::embed::{EmbeddingModel, EmbeddingType, Encoding, InputType, Truncate};
-use super::error::{NimError, Reply, ResponseFault};
+use super::error::{NimError, Reply};
 use super::exchange::Got;
+use super::fault::ResponseFault;
 use super::input::Input;
 use super::meter::{CallCost, Spent};
 use super::reply::Failure;
@@ -335,12 +336,13 @@ impl<T> Found<T> {
 impl Call<'_> {
     /// The vectors of an answer in the order of its inputs, checked.
     fn read<T: Component>(&self, range: &Range<usize>, got: Got) -> Result<Part<T>, Failure> {
+        let request_id = got.request_id();
         let answer: Vectors<T> = self.parse(got)?;
         let transport = self.model.nim.transport();
         let named = answer.model.as_deref();
         let served_model = other_model(transport, &self.model.model, named);
         let name = |place: usize| self.distinct.name(range.start.saturating_add(place));
-        let wrong = |what| invalid(&self.target, what);
+        let wrong = |what| invalid(&self.target, what).of_request(request_id.as_deref());
         let vectors = place(answer.items, range.len(), name).map_err(wrong)?;
         let mut norms = None;
         let decoded = vectors.into_iter().enumerate().map(|(place, numbers)| {
@@ -390,7 +392,7 @@ impl Call<'_> {
             Api::Ollama => transport.whole::<ollama::EmbedAnswer<T>>(target, got)?.into(),
             Api::Nim | Api::OpenAi | Api::Cohere => {
                 if let Got::Whole(answer) = &got
-                    && let Some(found) = scan::vectors(answer)
+                    && let Some(found) = scan::vectors(&answer.body)
                 {
                     return Ok(found);
                 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use reqwest::Url;
 
 use super::api::Api;
-use super::error::ConfigFault;
+use super::fault::ConfigFault;
 use super::target::{Service, Target, is_hosted, push_segments};
 
 /// Base URL of NVIDIA's hosted catalog.

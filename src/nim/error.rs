@@ -1,10 +1,12 @@
 //! What can go wrong with a NIM call, as types. Not the reading of error bodies (see `reply`).
-//! Layer: leaf of `nim`; imports nothing.
+//! Layer: above `fault`.
 
 use std::fmt;
 use std::time::Duration;
 
 use thiserror::Error;
+
+use super::fault::{ConfigFault, ResponseFault};
 
 /// What a server answered when it refused a request. All texts are free of the API key and of what
 /// looks like one.
@@ -31,9 +33,7 @@ pub struct Reply {
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "status {} from {}", self.status, self.url)?;
-        if let Some(id) = &self.request_id {
-            write!(f, " (request {id})")?;
-        }
+        f.write_str(&named(self.request_id.as_deref()))?;
         if let Some(input) = self.input {
             write!(f, ", of input {input}")?;
         }
@@ -43,6 +43,10 @@ impl fmt::Display for Reply {
             write!(f, ": {}", self.message)
         }
     }
+}
+
+fn named(request_id: Option<&str>) -> String {
+    request_id.map_or_else(String::new, |id| format!(" (request {id})"))
 }
 
 /// Why a call to a NIM failed. No variant ever holds the API key.
@@ -194,10 +198,12 @@ pub enum NimError {
         limit: u64,
     },
     /// Status 200 with content that cannot be used.
-    #[error("the answer of {url} cannot be used: {what}")]
+    #[error("the answer of {url}{} cannot be used: {what}", named(request_id.as_deref()))]
     InvalidResponse {
         /// Address of the request.
         url: String,
+        /// As [`Reply::request_id`].
+        request_id: Option<String>,
         /// What is wrong with it.
         what: ResponseFault,
     },
@@ -207,7 +213,28 @@ impl NimError {
     /// HTTP status of the answer, where there was one.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
-        self.reply().map(|reply| reply.status)
+        match self {
+            Self::InvalidResponse { what: ResponseFault::Accepted, .. } => Some(202),
+            Self::InvalidResponse { .. } => Some(200),
+            _ => self.reply().map(|reply| reply.status),
+        }
+    }
+
+    /// The server's name of the request, as its operators know it, where it sent one.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::InvalidResponse { request_id, .. } => request_id.as_deref(),
+            _ => self.reply()?.request_id.as_deref(),
+        }
+    }
+
+    /// The same, of the request with this name, unless it names one.
+    pub(super) fn of_request(mut self, name: Option<&str>) -> Self {
+        if let Self::InvalidResponse { request_id, .. } = &mut self {
+            *request_id = request_id.take().or_else(|| name.map(str::to_owned));
+        }
+        self
     }
 
     /// True when the same call may succeed later: rate limits, overload, timeouts, connections.
@@ -293,195 +320,4 @@ impl NimError {
             _ => None,
         }
     }
-}
-
-/// What is wrong with the settings of a client or of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ConfigFault {
-    /// The text is not an absolute URL.
-    #[error("{setting} is not an absolute url such as http://localhost:8000/v1")]
-    UrlSyntax {
-        /// Setting that holds the URL.
-        setting: &'static str,
-    },
-    /// The scheme is neither http nor https.
-    #[error("{setting} must start with https:// (or http:// for this machine)")]
-    UrlScheme {
-        /// Setting that holds the URL.
-        setting: &'static str,
-    },
-    /// The URL holds a user name or a password.
-    #[error("{setting} must not hold a user name or password: pass the key separately")]
-    UrlUserInfo {
-        /// Setting that holds the URL.
-        setting: &'static str,
-    },
-    /// Plain http to another machine.
-    #[error(
-        "{setting} sends text unencrypted to another machine: use https or allow_insecure_http"
-    )]
-    InsecureHttp {
-        /// Setting that holds the URL.
-        setting: &'static str,
-    },
-    /// The URL ends in the endpoint of another service or schema.
-    #[error("{setting} ends in the endpoint of another service: give the base url ending in /v1")]
-    WrongEndpoint {
-        /// Setting that holds the URL.
-        setting: &'static str,
-    },
-    /// The key cannot stand in a header.
-    #[error("the api key holds characters that cannot be sent in a header")]
-    KeyCharacters,
-    /// An environment variable is not UTF-8.
-    #[error("environment variable {name} is not valid utf-8")]
-    EnvironmentText {
-        /// Name of the variable.
-        name: &'static str,
-    },
-    /// The extra root certificates could not be read.
-    #[error("the root certificates are not in PEM form, or hold none")]
-    Certificates,
-    /// The HTTP client could not be built.
-    #[error("the http client could not be built with these settings")]
-    HttpClient,
-    /// The model name is empty or holds characters no model name has.
-    #[error("the model name is empty or holds characters outside letters, digits and ._:/@-")]
-    ModelName,
-    /// A setting of a chat call is outside its range.
-    #[error("chat setting {setting} is out of range")]
-    ChatSetting {
-        /// Name of the field.
-        setting: &'static str,
-    },
-    /// A chat call without messages.
-    #[error("a chat call needs at least one message")]
-    NoMessages,
-    /// Zero dimensions were asked for.
-    #[error("dimensions must be at least 1")]
-    ZeroDimensions,
-    /// Another length was asked of a model that has only one.
-    #[error("the model gives vectors of one length only: do not ask for dimensions")]
-    FixedDimensions {
-        /// That length, where it is known.
-        served: Option<u32>,
-    },
-    /// More dimensions than the model has; some servers would silently send fewer.
-    #[error("{asked} dimensions were asked for, the model has {longest}")]
-    TooManyDimensions {
-        /// Length asked for.
-        asked: u32,
-        /// Length of a whole vector.
-        longest: u32,
-    },
-    /// The model is known not to give vectors of this type.
-    #[error("the model does not give this embedding type: ask for floats")]
-    EmbeddingType,
-    /// The model is for something else.
-    #[error("the model is not served for {service}: choose another, or pass facts of your own")]
-    WrongTask {
-        /// Service that was called.
-        service: &'static str,
-    },
-    /// An image for a model that is known to read text alone.
-    #[error("the model reads text alone: send no image, or choose a vision-language model")]
-    TextOnly,
-    /// An image alone as a query.
-    #[error("an image alone can only be embedded as a passage")]
-    ImageAsQuery,
-    /// Not an image that can be sent.
-    #[error("not a PNG, JPEG, WebP, GIF, BMP or TIFF image, nor a base64 data url of one")]
-    ImageForm,
-    /// The family of servers has no such thing.
-    #[error("servers of the family {api} have no {setting}")]
-    Unsupported {
-        /// Name of the family, see [`Api`](super::Api).
-        api: &'static str,
-        /// What was asked for.
-        setting: &'static str,
-    },
-    /// A header of the caller's cannot be sent.
-    #[error("an extra header has a name or value that cannot be sent")]
-    Header,
-}
-
-/// What is wrong with the content of an answer.
-#[derive(Debug, Clone, PartialEq, Error)]
-#[non_exhaustive]
-pub enum ResponseFault {
-    /// Not the JSON document that was expected.
-    #[error("malformed json: {detail}")]
-    Json {
-        /// The parser's words, at most 512 bytes.
-        detail: String,
-    },
-    /// More or fewer items than inputs.
-    #[error("{found} items for {expected} inputs")]
-    Count {
-        /// Inputs sent.
-        expected: usize,
-        /// Items received.
-        found: usize,
-    },
-    /// An item belongs to no input.
-    #[error("item index {index} is outside the {inputs} inputs")]
-    IndexOutOfRange {
-        /// Index as sent, clamped to the range of the type.
-        index: i64,
-        /// Inputs sent.
-        inputs: usize,
-    },
-    /// Two items for one input.
-    #[error("two items for input {index}")]
-    DuplicateIndex {
-        /// Position in the caller's slice.
-        index: usize,
-    },
-    /// A vector of another length than asked for, or than the other vectors.
-    #[error("the vector of input {index} has {found} dimensions instead of {expected}")]
-    Dimensions {
-        /// Position in the caller's slice.
-        index: usize,
-        /// Length asked for, or of the first vector.
-        expected: usize,
-        /// Length received.
-        found: usize,
-    },
-    /// A number that is not finite in single precision.
-    #[error("the result for input {index} holds a number that is not finite")]
-    NotFinite {
-        /// Position in the caller's slice.
-        index: usize,
-    },
-    /// An empty vector, or one whose components are all zero.
-    #[error("the vector of input {index} is empty or all zero")]
-    ZeroVector {
-        /// Position in the caller's slice.
-        index: usize,
-    },
-    /// A vector that came as text and is not base64 of whole numbers.
-    #[error("the vector of input {index} is not base64 of the numbers asked for")]
-    Base64 {
-        /// Position in the caller's slice.
-        index: usize,
-    },
-    /// Status 202 that names no request, or comes from a server that has no status address.
-    #[error("status 202 without a request id or without a poll url to ask")]
-    Accepted,
-    /// A chat answer without a choice.
-    #[error("no choice in the answer")]
-    NoChoice,
-    /// A tool call without a name, or more of them than any answer should have.
-    #[error("a tool call without a name, or too many tool calls")]
-    ToolCall,
-    /// A stream that ended before it said that it was done.
-    #[error("the stream ended before its end mark")]
-    StreamEnded,
-    /// A line of a stream, or an event, longer than any right one could be.
-    #[error("an event of the stream is larger than {limit} bytes")]
-    EventTooLarge {
-        /// Size limit of an event in bytes.
-        limit: usize,
-    },
 }

@@ -13,8 +13,9 @@ use reqwest::header::{
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-use super::error::{NimError, ResponseFault};
+use super::error::NimError;
 use super::events::{EVENT_LIMIT, EventParser};
+use super::fault::ResponseFault;
 use super::meter::Ledger;
 use super::reply::{Failure, ID_LIMIT, Refusal};
 use super::retry::retry_after;
@@ -56,15 +57,34 @@ pub(super) struct Exchange<'a> {
 /// What came back.
 #[derive(Debug)]
 pub(super) enum Got {
-    Whole(Vec<u8>),
+    Whole(Answer),
     /// A stream, and its first event unless it has none.
     Events(Box<Incoming>, Option<Vec<u8>>),
+}
+
+/// An answer to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) body: Vec<u8>,
+    /// The server's name of the request, fit to be shown.
+    pub(super) request_id: Option<String>,
+}
+
+impl Got {
+    /// The server's name of the request, fit to be shown.
+    pub(super) fn request_id(&self) -> Option<String> {
+        match self {
+            Self::Whole(answer) => answer.request_id.clone(),
+            Self::Events(stream, _) => stream.request_id.clone(),
+        }
+    }
 }
 
 /// A stream of events that is being read.
 #[derive(Debug)]
 pub(super) struct Incoming {
     response: Response,
+    pub(super) request_id: Option<String>,
     parser: EventParser,
     ready: VecDeque<Vec<u8>>,
     /// Bytes that may come, and those of them that may still come.
@@ -141,18 +161,18 @@ impl Transport {
             spans::text(self, "refusal", &refusal.body);
             return Err(refusal.classify(&self.secrets));
         }
-        if exchange.reading == Reading::Events && is_stream(response.headers()) {
-            return self.read_first(exchange, response, ledger).await;
-        }
         let request_id = request_id(response.headers());
         let request_id = request_id.map(|id| self.presentable(id, ID_LIMIT));
-        let answer = self.read_answer(target, response, exchange.limit, ledger).await?;
-        if let Some(failure) = self.failure_instead(target, &answer) {
+        if exchange.reading == Reading::Events && is_stream(response.headers()) {
+            return self.read_first(exchange, response, request_id, ledger).await;
+        }
+        let body = self.read_answer(target, response, exchange.limit, ledger).await?;
+        if let Some(failure) = self.failure_instead(target, &body, request_id.as_deref()) {
             return Err(failure);
         }
-        spans::answered(&answer, request_id.as_deref());
-        spans::text(self, "answer", &answer);
-        Ok(Got::Whole(answer))
+        spans::answered(&body, request_id.as_deref());
+        spans::text(self, "answer", &body);
+        Ok(Got::Whole(Answer { body, request_id }))
     }
 
     pub(super) async fn send(
@@ -229,11 +249,13 @@ impl Transport {
         &self,
         exchange: &Exchange<'_>,
         response: Response,
+        request_id: Option<String>,
         ledger: &mut Ledger<'_>,
     ) -> Result<Got, Failure> {
         let left = usize::try_from(exchange.limit).unwrap_or(usize::MAX);
         let mut stream = Box::new(Incoming {
             response,
+            request_id,
             parser: EventParser::default(),
             ready: VecDeque::new(),
             limit: exchange.limit,
@@ -241,9 +263,10 @@ impl Transport {
             ended: false,
         });
         let first = self.read_event(exchange.target, &mut stream, ledger).await?;
+        let id = || stream.request_id.as_deref();
         if let Some(event) = &first
             && let Ok(value) = serde_json::from_slice(event)
-            && let Some(failure) = self.failure_in(exchange.target, event, &value)
+            && let Some(failure) = self.failure_in(exchange.target, event, &value, id())
         {
             return Err(failure);
         }
@@ -278,7 +301,8 @@ impl Transport {
             };
             stream.left = left;
             if stream.parser.push(&chunk, &mut stream.ready).is_err() {
-                return Err(invalid(target, ResponseFault::EventTooLarge { limit: EVENT_LIMIT }));
+                let what = ResponseFault::EventTooLarge { limit: EVENT_LIMIT };
+                return Err(invalid(target, what).of_request(stream.request_id.as_deref()));
             }
         }
     }
@@ -289,6 +313,7 @@ impl Transport {
         target: &Target,
         document: &[u8],
         value: &Value,
+        request_id: Option<&str>,
     ) -> Option<Failure> {
         let error = value.get("error").filter(|error| !error.is_null())?;
         let told = error.get("code").and_then(Value::as_u64);
@@ -296,7 +321,7 @@ impl Transport {
         let refusal = Refusal {
             status: status.filter(|status| (400..600).contains(status)).unwrap_or(200),
             url: target.url.to_string(),
-            request_id: None,
+            request_id: request_id.map(str::to_owned),
             retry_after: None,
             body: document.to_vec(),
         };
@@ -305,7 +330,12 @@ impl Transport {
 
     /// The failure that an answer of status 200 is, if it says so where it begins and brings
     /// nothing beside it. Costs nothing for other answers.
-    fn failure_instead(&self, target: &Target, answer: &[u8]) -> Option<Failure> {
+    fn failure_instead(
+        &self,
+        target: &Target,
+        answer: &[u8],
+        request_id: Option<&str>,
+    ) -> Option<Failure> {
         let begin = answer.get(..ERROR_BEGIN.min(answer.len()))?;
         if answer.len() > ERROR_BODY_LIMIT || !begin.windows(7).any(|word| word == b"\"error\"") {
             return None;
@@ -314,13 +344,14 @@ impl Transport {
         let brings = |name: &&str| value.get(name).is_some_and(|found| !found.is_null());
         let is_failure =
             !["data", "embeddings", "rankings", "results", "choices"].iter().any(brings);
-        is_failure.then(|| self.failure_in(target, answer, &value)).flatten()
+        is_failure.then(|| self.failure_in(target, answer, &value, request_id)).flatten()
     }
 
     /// The failure that an answer of status 200 tells of, if it is short and holds an error.
-    pub(super) fn told_failure(&self, target: &Target, answer: &[u8]) -> Option<Failure> {
-        let short = Some(answer).filter(|answer| answer.len() <= ERROR_BODY_LIMIT)?;
-        self.failure_in(target, answer, &serde_json::from_slice(short).ok()?)
+    pub(super) fn told_failure(&self, target: &Target, answer: &Answer) -> Option<Failure> {
+        let short = Some(&*answer.body).filter(|body| body.len() <= ERROR_BODY_LIMIT)?;
+        let value = serde_json::from_slice(short).ok()?;
+        self.failure_in(target, short, &value, answer.request_id.as_deref())
     }
 
     /// Reads what there is of an error body; its loss must not hide the status, so a body that

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::base64;
-use super::error::ConfigFault;
+use super::fault::ConfigFault;
 
 /// An image, ready to be sent: a data URL such as `data:image/png;base64,...`.
 ///

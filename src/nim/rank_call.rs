@@ -8,8 +8,9 @@ use std::time::Instant;
 use super::answer::{add_tokens, other_model, place};
 use super::api::Api;
 use super::client::CallOptions;
-use super::error::{NimError, ResponseFault};
+use super::error::NimError;
 use super::exchange::Got;
+use super::fault::ResponseFault;
 use super::input::Input;
 use super::lane::{Ending, OnFailure};
 use super::meter::{CallCost, Counted, Spent};
@@ -145,10 +146,11 @@ impl Call<'_> {
 
     /// The logits of an answer in the order of its passages, checked.
     fn read(&self, range: &Range<usize>, got: Got) -> Result<Part, Failure> {
+        let request_id = got.request_id();
         let answer = self.parse(got)?;
         let named = answer.model.as_deref();
         let served_model = other_model(self.model.nim.transport(), &self.model.model, named);
-        let wrong = |what| invalid(self.target, what);
+        let wrong = |what| invalid(self.target, what).of_request(request_id.as_deref());
         let name = |place: usize| range.start.saturating_add(place);
         let logits = place(answer.items, range.len(), name).map_err(wrong)?;
         // Numbers beyond single precision have become infinite while they were parsed.
@@ -173,9 +175,9 @@ impl Call<'_> {
         let (transport, target, api) = (self.model.nim.transport(), self.target, self.model.api());
         if let Got::Whole(answer) = &got {
             let found = match api {
-                Api::Nim => scan::logits(answer),
+                Api::Nim => scan::logits(&answer.body),
                 Api::Tei => None,
-                Api::Cohere | Api::OpenAi | Api::Ollama => scan::relevance(answer),
+                Api::Cohere | Api::OpenAi | Api::Ollama => scan::relevance(&answer.body),
             };
             if let Some(found) = found {
                 return Ok(found);

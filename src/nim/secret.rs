@@ -7,7 +7,7 @@ use std::ops::Range;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::error::ConfigFault;
+use super::fault::ConfigFault;
 use super::target::Service;
 
 /// What stands in a text where the key stood.
@@ -17,27 +17,34 @@ const PREFIX: &str = "nvapi-";
 /// Least bytes of the rest that make a word a key, and of a secret that is taken out of texts:
 /// servers without keys are given such as `EMPTY`, which is a word of answers too.
 const LEAST: usize = 8;
+/// Least bytes of a part of a secret that is taken out of errors: servers that cut long words show
+/// the beginning of a key, or its end.
+const LEAST_PART: usize = 12;
 
 /// A key that can stand in a header. Neither `Display` nor `Serialize`; wiped from memory on drop.
-pub(super) struct ApiKey(SecretString);
+pub(super) struct ApiKey {
+    text: SecretString,
+    setting: &'static str,
+}
 
 impl ApiKey {
     /// Takes a key; one of white space alone counts as none.
-    pub(super) fn new(key: &SecretString) -> Result<Option<Self>, ConfigFault> {
+    fn new(key: &SecretString, setting: &'static str) -> Result<Option<Self>, ConfigFault> {
         let text = key.expose_secret().trim();
         if text.is_empty() {
             return Ok(None);
         }
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(ConfigFault::KeyCharacters);
+            return Err(ConfigFault::KeyCharacters { setting });
         }
-        Ok(Some(Self(SecretString::from(text))))
+        Ok(Some(Self { text: SecretString::from(text), setting }))
     }
 
     /// `Bearer ...`, marked so that the HTTP client prints it nowhere.
     pub(super) fn header(&self) -> Result<HeaderValue, ConfigFault> {
-        let text = format!("Bearer {}", self.0.expose_secret());
-        let mut value = HeaderValue::try_from(text).map_err(|_| ConfigFault::KeyCharacters)?;
+        let text = format!("Bearer {}", self.text.expose_secret());
+        let wrong = |_| ConfigFault::KeyCharacters { setting: self.setting };
+        let mut value = HeaderValue::try_from(text).map_err(wrong)?;
         value.set_sensitive(true);
         Ok(value)
     }
@@ -57,12 +64,17 @@ impl Keys {
         all: Option<&SecretString>,
         own: [Option<&SecretString>; 3],
     ) -> Result<Self, ConfigFault> {
-        let of = |own: Option<&SecretString>| match own.or(all) {
-            Some(key) => ApiKey::new(key),
-            None => Ok(None),
+        let of = |own: Option<&SecretString>, setting| match (own, all) {
+            (Some(key), _) => ApiKey::new(key, setting),
+            (None, Some(key)) => ApiKey::new(key, "api_key"),
+            (None, None) => Ok(None),
         };
         let [embed, rerank, chat] = own;
-        Ok(Self { embed: of(embed)?, rerank: of(rerank)?, chat: of(chat)? })
+        Ok(Self {
+            embed: of(embed, "embed_key")?,
+            rerank: of(rerank, "rerank_key")?,
+            chat: of(chat, "chat_key")?,
+        })
     }
 
     pub(super) fn of(&self, service: Service) -> Option<&ApiKey> {
@@ -102,12 +114,18 @@ impl Secrets {
         clean
     }
 
-    /// Where secrets stand in a text, and words that look like one of NVIDIA's keys; in order, none
-    /// within another.
+    /// Where secrets, or long parts of them, stand in a text, and words that look like one of
+    /// NVIDIA's keys; in order, none within another.
     fn places(&self, text: &str) -> Vec<Range<usize>> {
         let mut places = Vec::new();
         for secret in self.0.iter().map(SecretString::expose_secret) {
-            places.extend(text.match_indices(secret).map(|(at, found)| at..at + found.len()));
+            let part = secret.len().min(LEAST_PART);
+            // Parts that follow on one another overlap, and become one place.
+            for piece in
+                (0..=secret.len().saturating_sub(part)).filter_map(|at| secret.get(at..at + part))
+            {
+                places.extend(text.match_indices(piece).map(|(at, found)| at..at + found.len()));
+            }
         }
         for (at, prefix) in text.match_indices(PREFIX) {
             let begin = at + prefix.len();
@@ -242,7 +260,7 @@ mod tests {
     use super::*;
 
     fn key(text: &str) -> Result<Option<ApiKey>, ConfigFault> {
-        ApiKey::new(&SecretString::from(text))
+        ApiKey::new(&SecretString::from(text), "api_key")
     }
 
     #[test]
@@ -289,6 +307,21 @@ mod tests {
     }
 
     #[test]
+    fn long_parts_of_a_secret_are_taken_out_of_errors() {
+        let mut secrets = Secrets::default();
+        secrets.extend(&["sk-0123456789-abcdefghij"].map(SecretString::from));
+        let cases = [
+            ("bad key sk-0123456789-abc...", "bad key [redacted]..."),
+            ("ends in 789-abcdefghij", "ends in [redacted]"),
+            ("sk-01234567 is short", "sk-01234567 is short"),
+            ("sk-0123456789-abcdefghijk", "[redacted]k"),
+        ];
+        for (text, clean) in cases {
+            assert_eq!(redact(text, &secrets), clean);
+        }
+    }
+
+    #[test]
     fn secrets_of_eight_bytes_are_taken_out_and_shorter_ones_are_words() {
         let mut secrets = Secrets::default();
         let given = ["EMPTY", " eightby8\n", "eightby8-and-more", "seven-7"];
@@ -320,6 +353,7 @@ mod tests {
     #[test]
     fn a_blank_key_is_none_and_one_with_controls_is_refused() {
         assert!(key(" \n").expect("no fault").is_none());
-        assert_eq!(key("a\r\nX: y").err(), Some(ConfigFault::KeyCharacters));
+        let setting = "api_key";
+        assert_eq!(key("a\r\nX: y").err(), Some(ConfigFault::KeyCharacters { setting }));
     }
 }

@@ -4,7 +4,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::error::ConfigFault;
+use super::fault::ConfigFault;
 
 /// TLS with the ring provider named here, so that no process-wide default is needed or changed,
 /// and with the Mozilla root certificates and those of the PEM text.

@@ -14,8 +14,9 @@ use tracing::Instrument;
 
 use super::breaker::{Breakers, Permit};
 use super::budget::Bucket;
-use super::error::{NimError, ResponseFault};
-use super::exchange::{Exchange, Got, Incoming, Reading, timeout};
+use super::error::NimError;
+use super::exchange::{Answer, Exchange, Got, Incoming, Reading, timeout};
+use super::fault::ResponseFault;
 use super::meter::Ledger;
 pub(super) use super::meter::{Meter, Tally};
 use super::pace::Pace;
@@ -58,32 +59,9 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    /// Sends `body` as JSON and reads the answer as JSON of at most `limit` bytes.
-    pub(super) async fn post<T: DeserializeOwned>(
-        &self,
-        target: &Target,
-        body: &impl Serialize,
-        limit: u64,
-        deadline: Option<Instant>,
-        tally: &mut Tally,
-    ) -> Result<T, Failure> {
-        let got = self.ask(target, body, limit, Reading::Whole, deadline, tally).await?;
-        self.whole(target, got)
-    }
-
-    /// Sends `body` and reads the answer up to its first event, or whole when it is no stream.
-    pub(super) async fn open(
-        &self,
-        target: &Target,
-        body: &impl Serialize,
-        limit: u64,
-        deadline: Option<Instant>,
-        tally: &mut Tally,
-    ) -> Result<Got, Failure> {
-        self.ask(target, body, limit, Reading::Events, deadline, tally).await
-    }
-
-    async fn ask(
+    /// Sends `body` as JSON and gives the answer of at most `limit` bytes: whole, or up to its
+    /// first event if events are read and it is a stream.
+    pub(super) async fn ask(
         &self,
         target: &Target,
         body: &impl Serialize,
@@ -119,7 +97,7 @@ impl Transport {
         got: Got,
     ) -> Result<T, Failure> {
         match got {
-            Got::Whole(answer) => serde_json::from_slice(&answer).map_err(|error| {
+            Got::Whole(answer) => serde_json::from_slice(&answer.body).map_err(|error| {
                 let told = self.told_failure(target, &answer);
                 told.unwrap_or_else(|| self.unreadable(target, &error, &answer).into())
             }),
@@ -339,23 +317,17 @@ impl Transport {
         Some(wait)
     }
 
-    pub(super) fn parse<T: DeserializeOwned>(
-        &self,
-        target: &Target,
-        answer: &[u8],
-    ) -> Result<T, NimError> {
-        serde_json::from_slice(answer).map_err(|error| self.malformed(target, &error))
-    }
-
     /// What is wrong with an answer, and how it begins: a page of a login says more by itself.
-    fn unreadable(&self, target: &Target, error: &serde_json::Error, answer: &[u8]) -> NimError {
-        let begin = answer.get(..BEGIN_LIMIT.min(answer.len())).unwrap_or_default();
+    fn unreadable(&self, target: &Target, error: &serde_json::Error, answer: &Answer) -> NimError {
+        let body = &answer.body;
+        let begin = body.get(..BEGIN_LIMIT.min(body.len())).unwrap_or_default();
         let begin = String::from_utf8_lossy(begin);
         let detail = match begin.trim_start().starts_with(['{', '[']) {
             true => error.to_string(),
             false => format!("{error}; the answer begins: {begin}"),
         };
-        invalid(target, ResponseFault::Json { detail: self.presentable(&detail, REASON_LIMIT) })
+        let detail = self.presentable(&detail, REASON_LIMIT);
+        invalid(target, ResponseFault::Json { detail }).of_request(answer.request_id.as_deref())
     }
 
     fn malformed(&self, target: &Target, error: &serde_json::Error) -> NimError {
@@ -373,7 +345,7 @@ pub(super) fn plain(failure: Failure) -> NimError {
 }
 
 pub(super) fn invalid(target: &Target, what: ResponseFault) -> NimError {
-    NimError::InvalidResponse { url: target.url.to_string(), what }
+    NimError::InvalidResponse { url: target.url.to_string(), request_id: None, what }
 }
 
 /// Worth another try by itself. A timeout is not: the server may still be busy with the first

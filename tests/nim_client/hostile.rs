@@ -1,6 +1,6 @@
 //! Answers made to harm: too large, redirected, broken, never ending.
 
-use portolan::nim::{InputType, NimError, ResponseFault};
+use portolan::nim::{InputType, Message, NimError, ResponseFault, Service};
 
 use crate::server::{Server, Then, answer, embedded, raw};
 
@@ -68,6 +68,42 @@ async fn compressed_and_empty_answers_are_not_taken_for_vectors() {
     assert!(zipped.requests().iter().all(|r| r.header("accept-encoding").is_none()));
     let none = Server::always("HTTP/1.1 204 No Content\r\n\r\n", Then::Keep).await;
     assert_eq!(error_of(&none).await.status(), Some(204));
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_used_is_an_error_with_its_status_and_request() {
+    let id = "x-request-id: req-7\r\n";
+    let stream = format!("content-type: text/event-stream\r\n{id}");
+    let chunk = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let told = r#"{"error":{"message":"busy","code":400}}"#;
+    let cases = [
+        (id, "<html>"),
+        (id, r#"{"data":[]}"#),
+        (id, r#"{"rankings":[]}"#),
+        (id, r#"{"choices":[]}"#),
+        (id, told),
+        (&*stream, chunk),
+        (&*stream, "data: <html>\n\n"),
+    ];
+    for (headers, body) in cases {
+        let headers = headers.to_owned();
+        let server = Server::start(move |_, _| answer(200, &headers, body)).await;
+        let (nim, messages) = (server.nim(), [Message::user("u")]);
+        let mut errors = vec![error_of(&server).await];
+        errors.extend(nim.reranker("m").rank("q", &["a"]).await.err());
+        errors.extend(nim.chat("m").complete(&messages).await.err());
+        errors.extend(match nim.chat("m").stream(&messages).await {
+            Ok(stream) => stream.finish().await.err(),
+            Err(error) => Some(error),
+        });
+        errors.extend(nim.models(Service::Embedding).await.err());
+        for error in errors {
+            let is_told = matches!(error, NimError::BadRequest(_));
+            let expected = if is_told { Some(400) } else { Some(200) };
+            assert_eq!((error.status(), error.request_id()), (expected, Some("req-7")), "{error}");
+            assert!(error.to_string().contains("(request req-7)"), "{error}");
+        }
+    }
 }
 
 #[tokio::test]

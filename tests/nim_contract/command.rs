@@ -86,6 +86,16 @@ async fn the_command_speaks_other_families_with_prefixes_and_a_length() {
     let body = json!({"model": "m", "input": ["q: hi"], "encoding_format": "base64",
         "dimensions": 2});
     assert_eq!(server.requests().pop().expect("a request").json(), body);
+    // Another length than the collection's is refused before a request, also of an ingest that
+    // would have nothing to embed.
+    let sent = server.requests().len();
+    for command in [&["search", "kb", "hi"][..], &["ingest", "kb", "docs.jsonl"]] {
+        let other = [command, &tei, &["--embed-dim", "3"]].concat();
+        let refused = portolan(dir.path(), &other).await;
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(text(&refused).contains("has vectors of 2 dimensions"), "{}", text(&refused));
+    }
+    assert_eq!(server.requests().len(), sent);
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! The cases of the reference client's integration tests, against each server generation.
 
 use portolan::nim::{
-    CallOptions, Image, Input, InputType, ModelFacts, NimError, RankTruncate, ResponseFault,
-    Truncate,
+    CallOptions, Image, Input, InputType, ModelFacts, NimError, Quantization, QuantizedVectors,
+    RankTruncate, ResponseFault, Truncate,
 };
 
-use crate::service::{ALL, EMBED, EMBED_VL, Generation, KEY, MAX_TOKENS, RANK, RANK_VL, vector};
+use crate::service::{
+    ALL, EMBED, EMBED_VL, Generation, KEY, MAX_TOKENS, RANK, RANK_VL, quantized, vector,
+};
 use serde_json::json;
 
 /// A text of 10240 words; its first and its last differ from the others.
@@ -102,6 +104,38 @@ async fn base64_and_numbers_give_the_same_vectors() {
         let packed = packed.embed(&["a", "bb"], InputType::Query).await.expect("vectors");
         assert_eq!(plain.vectors, packed.vectors);
     }
+}
+
+#[tokio::test]
+async fn quantized_vectors_of_every_type_pass_every_generation() {
+    for generation in ALL {
+        let server = generation.start().await;
+        let whole = generation.client(&server).embedder(EMBED);
+        for (model, length) in [(whole.clone(), 2048), (whole.dimensions(Some(64)), 64)] {
+            for (kind, name) in [
+                (Quantization::Int8, "int8"),
+                (Quantization::Uint8, "uint8"),
+                (Quantization::Binary, "binary"),
+                (Quantization::Ubinary, "ubinary"),
+            ] {
+                let (inputs, role) = ([Input::from("a"), Input::from("bb cc")], InputType::Passage);
+                let found = model.embed_quantized(&inputs, role, kind, CallOptions::new()).await;
+                let found: Vec<Vec<i64>> = match found.expect("vectors").vectors {
+                    QuantizedVectors::Int8(all) | QuantizedVectors::Binary(all) => wide(all),
+                    QuantizedVectors::Uint8(all) | QuantizedVectors::Ubinary(all) => wide(all),
+                    other => panic!("{other:?}"),
+                };
+                let expected = ["a", "bb cc"].map(|text| vector(text, "NONE", false, length));
+                let expected = expected.map(|numbers| quantized(&numbers, name));
+                assert_eq!(found, expected, "{generation:?}, {name}");
+            }
+        }
+    }
+}
+
+fn wide<T: Into<i64>>(vectors: Vec<Vec<T>>) -> Vec<Vec<i64>> {
+    let one = |vector: Vec<T>| vector.into_iter().map(Into::into).collect();
+    vectors.into_iter().map(one).collect()
 }
 
 #[tokio::test]

@@ -95,10 +95,15 @@ impl Generation {
                 None => return Err(self.refuse("dimensions: must be positive")),
             },
         };
+        let kind = body["embedding_type"].as_str().unwrap_or("float");
+        if !["float", "int8", "uint8", "binary", "ubinary"].contains(&kind) {
+            return Err(self.refuse("embedding_type: unknown variant"));
+        }
         let is_query = body["input_type"] == "query";
         let items = inputs.iter().enumerate().map(|(index, text)| {
             let numbers = vector(text, truncate, is_query, length);
             let embedding = match body["encoding_format"].as_str() {
+                _ if kind != "float" => json!(quantized(&numbers, kind)),
                 Some("base64") => json!(base64(&numbers)),
                 _ => json!(numbers),
             };
@@ -293,6 +298,22 @@ pub fn vector(text: &str, truncate: &str, is_query: bool, length: u64) -> Vec<f3
         }
     }
     numbers
+}
+
+/// Numbers as whole ones of a type; of bits, which tell whether a number is above zero, eight are
+/// one number, the first dimension the highest bit.
+pub fn quantized(numbers: &[f32], kind: &str) -> Vec<i64> {
+    let byte = |bits: &[f32]| {
+        let set = |(at, number): (usize, &f32)| u8::from(*number > 0.0) << (7 - at);
+        bits.iter().enumerate().map(set).fold(0, |byte, bit| byte | bit)
+    };
+    let (whole, bytes) = (numbers.iter(), numbers.chunks(8).map(byte));
+    match kind {
+        "int8" => whole.map(|number| i64::from(*number as i8)).collect(),
+        "uint8" => whole.map(|number| i64::from(*number as u8)).collect(),
+        "binary" => bytes.map(|byte| i64::from(byte.cast_signed())).collect(),
+        _ => bytes.map(i64::from).collect(),
+    }
 }
 
 /// Little-endian floats as base64.

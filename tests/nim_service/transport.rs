@@ -152,6 +152,27 @@ async fn a_proxy_is_used_when_set_and_only_then() {
     embed(&nim).await.expect("by the proxy");
     let sent = proxy.requests();
     assert_eq!(sent[0].line, "POST http://127.0.0.1:9/v1/embeddings HTTP/1.1");
+    assert_eq!(sent[0].header("proxy-authorization"), None);
+}
+
+#[tokio::test]
+async fn a_proxy_that_asks_for_a_login_gets_it_and_cannot_have_it_shown() {
+    let echo = r#"{"error": "no way for user:canary-of-proxy"}"#;
+    let proxy = Server::start(move |n, request| match n {
+        0 => embedded(request),
+        _ => answer(407, "", echo),
+    })
+    .await;
+    let at = proxy.url.replace("http://", "http://user:canary-of-proxy@");
+    let builder = Nim::builder().base_url("http://127.0.0.1:9/v1").proxy(at);
+    assert!(!format!("{builder:?}").contains("canary"));
+    let nim = builder.build().expect("a client");
+    embed(&nim).await.expect("by the proxy");
+    // "user:canary-of-proxy" in base64.
+    let login = "Basic dXNlcjpjYW5hcnktb2YtcHJveHk=";
+    assert_eq!(proxy.requests()[0].header("proxy-authorization"), Some(login));
+    let error = embed(&nim).await.expect_err("refused");
+    assert!(!format!("{error} {error:?} {nim:?}").contains("canary"), "{error:?}");
 }
 
 #[tokio::test]

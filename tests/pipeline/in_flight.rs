@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use portolan::{
-    BoxFuture, Cost, CostMeter, Embedded, Embedder, Error, ModelContract, OnEmbedFailure, Record,
-    RecordId, Reranked, Reranker, Role, StageError, TextIndex,
+    BoxFuture, Cost, CostMeter, Embedded, Embedder, Error, IngestProgress, ModelContract,
+    OnEmbedFailure, Record, RecordId, Reranked, Reranker, Role, StageError, TextIndex,
 };
 
 use super::models::{DIMENSIONS, bag_of_words};
@@ -438,8 +438,14 @@ async fn many_short_waits_do_not_make_an_outage_of_a_minute_the_end() {
             true => Err(out_of_order().retry_after(Some(Duration::from_millis(100)))),
             false => Ok(()),
         });
-    let report = docs.ingest(records(80)).embedder(&model).run().await.expect("an ingest");
+    let mut waited = Vec::new();
+    let told = |at: IngestProgress| waited.push(at.waiting);
+    let ingest = docs.ingest(records(80)).embedder(&model).progress(told);
+    let report = ingest.run().await.expect("an ingest");
     assert_eq!((report.progress.embedded, report.progress.rejected), (80, 0));
+    // Who listens is told of it, at its beginning and at its end.
+    assert!(waited.iter().any(|waiting| *waiting > 0), "{waited:?}");
+    assert_eq!((waited.last(), report.progress.waiting), (Some(&0), 0));
     // One that stays away ends the run, after two minutes.
     let begin = tokio::time::Instant::now();
     let model = Scripted::new(|call, _| match call {

@@ -9,7 +9,7 @@ use portolan::nim::{Chat, Nim};
 use crate::args::count;
 use crate::failure::{Failure, Result};
 use crate::model_args::ReachArgs;
-use crate::models::{client, key_of, reached};
+use crate::models::{key_of, reached};
 
 /// The chat service: NIMs for language models, and any server of OpenAI's form.
 #[derive(Args)]
@@ -62,7 +62,7 @@ pub fn chat(args: &ChatArgs, reach: &ReachArgs) -> Result<Chat> {
     if let Some(key) = key_of("--chat-key-env", args.chat_key_env.as_deref())? {
         builder = builder.chat_key(key);
     }
-    let mut chat = client(builder)?.chat(model);
+    let mut chat = builder.build()?.chat(model);
     if let Some(temperature) = args.chat_temperature {
         chat = chat.temperature(temperature);
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::args::EmbedPendingArgs;
 use crate::failure::{Failure, Result};
+use crate::ingest::WAITING;
 use crate::models::{self, runtime};
 use crate::open;
 use crate::output::Output;
@@ -35,7 +36,10 @@ pub fn run(args: &EmbedPendingArgs, out: &Output) -> Result<()> {
     let count = usize::try_from(collection.pending_count()?).unwrap_or(usize::MAX);
     let (progress, mut rejects) =
         (Progress::new("embedding", count), Rejects::new(args.rejects.as_deref())?);
-    let told = |at: IngestProgress| progress.at(at.embedded + at.rejected);
+    let told = |at: IngestProgress| {
+        progress.waits((at.waiting > 0).then_some(WAITING));
+        progress.at(at.embedded + at.rejected);
+    };
     let ingest = collection.embed_pending().embedder(&embedder);
     let ingest = ingest.batch_size(embedder.texts_per_request()).in_flight(args.in_flight);
     let ingest = ingest.progress(told).on_reject(|one| rejects.add(one));

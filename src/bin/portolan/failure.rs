@@ -84,7 +84,7 @@ fn is_damage(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// What the library advises an application to do, and how it is done by a command.
-const ADVICE: [(&str, &str); 16] = [
+const ADVICE: [(&str, &str); 23] = [
     (
         "create it with `CollectionOptions::text`, or build one with `Collection::index_text`",
         "make one with `portolan index-text`",
@@ -112,9 +112,16 @@ const ADVICE: [(&str, &str); 16] = [
         "use the same model with the same roles or prefixes",
         "use its --embed-model, --query-prefix and --passage-prefix (see `info --json`)",
     ),
-    ("use https or allow_insecure_http", "use https or --allow-http"),
-    ("embed_url ", "--embed-url "),
-    ("rerank_url ", "--rerank-url "),
+    ("use https or allow_insecure_http", "use https, or --allow-http in a network you trust"),
+    ("nim configuration: base_url", "NVIDIA_BASE_URL"),
+    ("nim configuration: embed_url", "--embed-url"),
+    ("nim configuration: rerank_url", "--rerank-url"),
+    ("nim configuration: chat_url", "--chat-url"),
+    ("nim configuration: proxy", "--proxy"),
+    ("nim configuration: api_key", "NVIDIA_API_KEY"),
+    ("nim configuration: embed_key", "the key that --embed-key-env names"),
+    ("nim configuration: rerank_key", "the key that --rerank-key-env names"),
+    ("nim configuration: chat_key", "the key that --chat-key-env names"),
     ("try again, or open with WriterPolicy::Wait", "try again once it has ended"),
 ];
 

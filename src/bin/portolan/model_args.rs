@@ -51,6 +51,10 @@ pub struct ReachArgs {
     /// Trust the certificates of this PEM file too, for services with an authority of their own
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+    /// Send all requests through this proxy, such as http://user:password@host:3128; none without
+    /// it, whatever the environment names
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<String>,
     /// Most requests in any minute; calls wait for their turn. The hosted trial is said to allow 40
     #[arg(long, value_name = "N", value_parser = count)]
     pub requests_per_minute: Option<usize>,

@@ -24,7 +24,7 @@ impl Models {
         if embed_model.is_none() && rerank_model.is_none() {
             return Ok(Self { embedder: None, reranker: None });
         }
-        let nim = client(builder(embed, rerank)?)?;
+        let nim = builder(embed, rerank)?.build()?;
         Ok(Self {
             embedder: embed_model.map(|model| embedder(nim.embedder(model), embed)),
             reranker: rerank_model.map(|model| nim.reranker(model)),
@@ -39,11 +39,20 @@ impl Models {
 }
 
 /// The model with the prefixes that a collection was filled with, where the options name none.
+/// Refuses a length that is not the collection's before anything is sent.
 pub fn suited(
     model: EmbeddingModel,
     args: &EmbedArgs,
     collection: &Collection,
 ) -> Result<EmbeddingModel> {
+    let stored = collection.dimensions();
+    if let Some(asked) = args.embed_dim.filter(|asked| *asked != stored) {
+        return Err(Failure::new(format!(
+            "--embed-dim {asked}: collection {:?} has vectors of {stored} dimensions: ask for \
+             these, or leave --embed-dim out if the model gives no others",
+            collection.name()
+        )));
+    }
     Ok(prefixed(model, args, collection.model()?.as_ref()))
 }
 
@@ -121,19 +130,13 @@ pub fn reached(mut builder: NimBuilder, reach: &ReachArgs) -> Result<NimBuilder>
         let unread = |error| Failure::new(format!("--ca-file {}: {error}", path.display()));
         builder = builder.add_root_certificates(&pem.map_err(unread)?);
     }
+    if let Some(url) = &reach.proxy {
+        builder = builder.proxy(url);
+    }
     let limit = reach.requests_per_minute.and_then(|limit| u32::try_from(limit).ok());
     Ok(match limit {
         Some(limit) => builder.requests_per_minute(limit),
         None => builder,
-    })
-}
-
-/// Makes the client, with a hint where an option would have helped.
-pub fn client(builder: NimBuilder) -> Result<Nim> {
-    builder.build().map_err(|error| {
-        let insecure = error.to_string().contains("allow_insecure_http");
-        let failure = Failure::from(error);
-        if insecure { failure.hint("on the command line that is --allow-http") } else { failure }
     })
 }
 

@@ -61,8 +61,9 @@ impl Problem {
                     .into()
             }
             Self::NotReady => {
-                "the hosted catalog has no health address, so ignore this there; a local NIM that \
-                 is not ready is still loading its model: wait, and look at its log"
+                "the hosted catalog and many other servers have no health address: ignore this \
+                 there; a local NIM that is not ready is still loading its model: wait, and look \
+                 at its log"
                     .into()
             }
             Self::NotListed => {
@@ -79,8 +80,8 @@ pub fn cure(error: &NimError) -> String {
         NimError::Connect { reason, .. } => match network(reason) {
             Network::Name => "the host name cannot be resolved: check its spelling and the network",
             Network::Refused => {
-                "nothing listens there: start the container (docker run ... -p 8000:8000), or \
-                 check host and port"
+                "nothing listens there: start the container (docker run ... -p 8000:8000) or \
+                 other server, or check host and port"
             }
             Network::Other => "check host and port, the network, and firewalls in between",
         },
@@ -112,21 +113,27 @@ pub fn cure(error: &NimError) -> String {
         }
         NimError::NotFound(_) => {
             "either the model name is wrong, withdrawn or not enabled for this account, or the \
-             base url is: it ends in /v1"
+             url is, which ends in /v1; of another kind of server it is said by --embed-api (tei, \
+             ollama, openai) and --rerank-api (tei, cohere)"
         }
         NimError::RateLimited { .. } => {
             "too many requests; the trial is said to allow 40 a minute: wait, and set a limit"
         }
         NimError::InputTypeRequired(_) | NimError::InputTooLong { .. } => {
-            "this is no embedding model of a NIM, or a gateway in between drops fields"
+            "this is no embedding model of a NIM, or a gateway in between drops fields: name \
+             another kind of server with --embed-api"
         }
         NimError::BadRequest(reply) if reply.message.contains("dimensions") => {
             "this model does not offer that length: leave --embed-dim out"
         }
-        NimError::BadRequest(_) => "the server says what it refuses; check the model's kind",
+        NimError::BadRequest(_) => {
+            "the server says what it refuses: check the model's kind, and the server's, which \
+             --embed-api or --rerank-api names"
+        }
         NimError::ToolsNotEnabled(_) => {
             "start the container with NIM_ENABLE_AUTO_TOOL_CHOICE=1 and NIM_TOOL_CALL_PARSER, or \
-             pass both flags by NIM_PASSTHROUGH_ARGS"
+             pass both flags by NIM_PASSTHROUGH_ARGS; vLLM takes --enable-auto-tool-choice and \
+             --tool-call-parser, llama.cpp --jinja"
         }
         NimError::Server { .. } => {
             "the server is loading, overloaded or broken: wait, then look at its log"
@@ -135,7 +142,8 @@ pub fn cure(error: &NimError) -> String {
             "something else answers there, such as a login page: check the base url"
         }
         NimError::InvalidResponse { .. } => {
-            "what answers there is not this service, or not of this kind: check url and model"
+            "what answers there is not this service, or not of this kind: check url and model, \
+             and --embed-api or --rerank-api for servers that are no NIMs"
         }
         _ => "see the message",
     };

@@ -12,8 +12,8 @@ use portolan::{Database, Embedder, ModelContract};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::failure::{Failure, Result};
-use crate::models::{builder, client, embedder, key_of, prefixed, runtime};
+use crate::failure::{Failure, Result, in_commands};
+use crate::models::{builder, embedder, key_of, prefixed, runtime};
 use crate::nim_args::{DoctorArgs, NimArgs, NimCommand};
 use crate::nim_cures::{Problem, cure};
 use crate::output::{Output, printable};
@@ -49,6 +49,13 @@ struct Report {
     checks: Vec<Check>,
 }
 
+impl Check {
+    fn fault(service: &'static str, check: &'static str, error: &NimError) -> Self {
+        let (outcome, kind, cure) = (Outcome::Failed, Some(error.kind()), Some(cure(error)));
+        Self { service, check, outcome, found: in_commands(&error.to_string()), kind, cure }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for check in &self.checks {
@@ -78,20 +85,16 @@ struct Doctor {
 pub fn run(args: &NimArgs, out: &Output) -> Result<()> {
     let NimCommand::Doctor(args) = &args.command;
     let expected = expected(args)?;
-    let mut doctor = Doctor::new(args)?;
-    runtime()?.block_on(async {
-        if let Some(model) = &args.embed.embed_model {
-            doctor.embedding(model, args, expected.as_ref()).await;
+    let checks = match client(args)? {
+        Ok(nim) => {
+            let mut doctor = Doctor { nim, patience: patience(args), checks: Vec::new() };
+            runtime()?.block_on(doctor.all(args, expected.as_ref()));
+            doctor.checks
         }
-        if let Some(model) = &args.rerank.rerank_model {
-            doctor.ranking(model).await;
-        }
-        if let Some(model) = &args.chat_model {
-            doctor.chat(model).await;
-        }
-    });
-    let failed = doctor.checks.iter().filter(|check| check.outcome == Outcome::Failed).count();
-    let report = Report { ok: failed == 0, checks: doctor.checks };
+        Err(error) => vec![Check::fault("client", "settings", &error)],
+    };
+    let failed = checks.iter().filter(|check| check.outcome == Outcome::Failed).count();
+    let report = Report { ok: failed == 0, checks };
     out.result(&report, |report| report.to_string())?;
     match failed {
         0 => Ok(()),
@@ -110,19 +113,35 @@ fn expected(args: &DoctorArgs) -> Result<Option<(usize, Option<ModelContract>)>>
     Ok(Some((collection.dimensions(), collection.model()?)))
 }
 
+fn patience(args: &DoctorArgs) -> Duration {
+    args.embed.reach.timeout().unwrap_or(PATIENCE)
+}
+
+/// The client, or what is wrong with its settings.
+fn client(args: &DoctorArgs) -> Result<std::result::Result<Nim, NimError>> {
+    let builder = builder(&args.embed, Some(&args.rerank))?;
+    let mut builder = builder.attempt_timeout(patience(args)).read_timeout(patience(args));
+    builder = builder.retry(RetryPolicy::new().tries(2));
+    if let Some(url) = &args.chat_url {
+        builder = builder.chat_url(url);
+    }
+    if let Some(key) = key_of("--chat-key-env", args.chat_key_env.as_deref())? {
+        builder = builder.chat_key(key);
+    }
+    Ok(builder.build())
+}
+
 impl Doctor {
-    fn new(args: &DoctorArgs) -> Result<Self> {
-        let patience = args.embed.reach.timeout().unwrap_or(PATIENCE);
-        let builder = builder(&args.embed, Some(&args.rerank))?;
-        let mut builder = builder.attempt_timeout(patience).read_timeout(patience);
-        builder = builder.retry(RetryPolicy::new().tries(2));
-        if let Some(url) = &args.chat_url {
-            builder = builder.chat_url(url);
+    async fn all(&mut self, args: &DoctorArgs, expected: Option<&(usize, Option<ModelContract>)>) {
+        if let Some(model) = &args.embed.embed_model {
+            self.embedding(model, args, expected).await;
         }
-        if let Some(key) = key_of("--chat-key-env", args.chat_key_env.as_deref())? {
-            builder = builder.chat_key(key);
+        if let Some(model) = &args.rerank.rerank_model {
+            self.ranking(model).await;
         }
-        Ok(Self { nim: client(builder)?, patience, checks: Vec::new() })
+        if let Some(model) = &args.chat_model {
+            self.chat(model).await;
+        }
     }
 
     async fn embedding(
@@ -314,8 +333,6 @@ impl Doctor {
     }
 
     fn fault(&mut self, service: &'static str, check: &'static str, error: &NimError) {
-        let (outcome, kind, cure) = (Outcome::Failed, Some(error.kind()), Some(cure(error)));
-        let found = error.to_string();
-        self.checks.push(Check { service, check, outcome, found, kind, cure });
+        self.checks.push(Check::fault(service, check, error));
     }
 }

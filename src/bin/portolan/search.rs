@@ -51,9 +51,16 @@ struct Report {
     reranked: bool,
     /// What made the query slower than it has to be.
     warnings: Vec<String>,
-    /// Passages whose logit came from the cache, and for which the model was asked.
-    cached_logits: (usize, usize),
+    cached_logits: CachedLogits,
     took_ms: f64,
+}
+
+/// What the cache did for the ranking: passages whose logit it had, and for which the model was
+/// asked.
+#[derive(Default, Serialize)]
+struct CachedLogits {
+    found: usize,
+    asked: usize,
 }
 
 /// Runs the stages and prints the hits.
@@ -96,7 +103,7 @@ fn listed(args: &SearchArgs, out: &Output) -> Result<()> {
         paths: Vec::new(),
         reranked: false,
         warnings: found.report.warnings.iter().map(|warning| in_commands(warning)).collect(),
-        cached_logits: (0, 0),
+        cached_logits: CachedLogits::default(),
         took_ms: millis(begin.elapsed()),
     };
     report.warnings.iter().for_each(|warning| out.warning(warning));
@@ -133,7 +140,10 @@ fn report(report: QueryReport) -> Report {
         paths: report.search.paths.iter().map(|path| path.name()).collect(),
         reranked: report.reranked,
         warnings,
-        cached_logits: (report.cache.rerank_hits, report.cache.rerank_misses),
+        cached_logits: CachedLogits {
+            found: report.cache.rerank_hits,
+            asked: report.cache.rerank_misses,
+        },
         took_ms: millis(report.took),
     }
 }

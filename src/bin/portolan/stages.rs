@@ -3,6 +3,7 @@
 use portolan::{StageOutcome, StageReport};
 use serde::Serialize;
 
+use crate::failure::in_commands;
 use crate::output::printable;
 use crate::timing::millis;
 
@@ -25,7 +26,7 @@ pub fn stages(reports: Vec<StageReport>) -> Vec<Stage> {
             StageOutcome::Done => ("done", None),
             StageOutcome::Cached => ("cached", None),
             StageOutcome::Skipped => ("skipped", None),
-            StageOutcome::Failed(reason) => ("failed", Some(reason)),
+            StageOutcome::Failed(reason) => ("failed", Some(in_commands(&reason))),
             _ => ("unknown", None),
         };
         let took_ms = millis(stage.took);

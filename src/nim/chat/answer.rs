@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::message::{Message, ToolCall};
 use super::think;
-use crate::nim::error::ResponseFault;
+use crate::nim::fault::ResponseFault;
 use crate::nim::meter::CallCost;
 
 /// Most tool calls that an answer may hold.

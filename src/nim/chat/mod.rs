@@ -18,8 +18,9 @@ use serde_json::{Map, Value, json};
 use super::answer::other_model;
 use super::client::{CallOptions, Nim};
 use super::document::Document;
-use super::error::{ConfigFault, NimError, ResponseFault};
-use super::exchange::Got;
+use super::error::NimError;
+use super::exchange::{Got, Reading};
+use super::fault::{ConfigFault, ResponseFault};
 use super::meter::{CallCost, Tally};
 use super::target::Target;
 use super::transport::invalid;
@@ -251,19 +252,23 @@ impl Chat {
     ) -> Result<ChatAnswer, NimError> {
         let transport = self.nim.transport();
         let mut tally = Tally::default();
-        let sent = transport.post(target, body, ANSWER_LIMIT, options.latest(), &mut tally).await;
-        let Document(answer) = sent.map_err(chat_error)?;
-        self.read(target, &answer, tally)
+        let (deadline, reading) = (options.latest(), Reading::Whole);
+        let got = transport.ask(target, body, ANSWER_LIMIT, reading, deadline, &mut tally).await;
+        self.read(target, got.map_err(chat_error)?, tally)
     }
 
-    fn read(&self, target: &Target, body: &Value, tally: Tally) -> Result<ChatAnswer, NimError> {
+    fn read(&self, target: &Target, got: Got, tally: Tally) -> Result<ChatAnswer, NimError> {
+        let (transport, request_id) = (self.nim.transport(), got.request_id());
+        let Document(body) = transport.whole(target, got).map_err(chat_error)?;
         if body.get("choices").is_none_or(Value::is_null)
-            && let Ok(bytes) = serde_json::to_vec(body)
-            && let Some(failure) = self.nim.transport().failure_in(target, &bytes, body)
+            && let Ok(bytes) = serde_json::to_vec(&body)
+            && let Some(failure) =
+                transport.failure_in(target, &bytes, &body, request_id.as_deref())
         {
             return Err(chat_error(failure));
         }
-        let answer = ChatAnswer::read(body).map_err(|what| invalid(target, what))?;
+        let wrong = |what| invalid(target, what).of_request(request_id.as_deref());
+        let answer = ChatAnswer::read(&body).map_err(wrong)?;
         let served = body.get("model").and_then(Value::as_str);
         Ok(clean(self, answer, served, tally))
     }
@@ -276,20 +281,19 @@ impl Chat {
     ) -> Result<ChatStream, NimError> {
         let transport = self.nim.transport();
         let mut tally = Tally::default();
-        let got = transport.open(&target, body, ANSWER_LIMIT, options.latest(), &mut tally).await;
+        let (deadline, reading) = (options.latest(), Reading::Events);
+        let got = transport.ask(&target, body, ANSWER_LIMIT, reading, deadline, &mut tally).await;
         match got.map_err(chat_error)? {
             Got::Events(incoming, first) => {
-                let ended = || invalid(&target, ResponseFault::StreamEnded);
-                let first = first.ok_or_else(ended)?;
                 let mut stream = ChatStream::new(self.clone(), target, options, Some(incoming));
                 stream.cost = tally;
+                let first = first.ok_or_else(|| stream.wrong(ResponseFault::StreamEnded))?;
                 stream.take(&first)?;
                 Ok(stream)
             }
             // A server that does not stream answers whole.
-            Got::Whole(answer) => {
-                let Document(body) = transport.parse(&target, &answer)?;
-                let answer = self.read(&target, &body, tally)?;
+            got @ Got::Whole(_) => {
+                let answer = self.read(&target, got, tally)?;
                 let mut stream = ChatStream::new(self.clone(), target, options, None);
                 stream.cost = tally;
                 stream.take_whole(answer);

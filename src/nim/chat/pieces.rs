@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::answer::{self, ChatAnswer, ChatUsage, FinishReason, MAX_CALLS};
 use super::message::ToolCall;
 use super::think::{self, Part, ThinkSplitter};
-use crate::nim::error::ResponseFault;
+use crate::nim::fault::ResponseFault;
 
 /// A step of a streamed answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use super::redaction::Redaction;
 use super::refusal::chat_error;
 use super::{Chat, clean};
 use crate::nim::client::CallOptions;
-use crate::nim::error::{NimError, ResponseFault};
+use crate::nim::error::NimError;
 use crate::nim::exchange::Incoming;
+use crate::nim::fault::ResponseFault;
 use crate::nim::meter::CallCost;
 use crate::nim::reply::Failure;
 use crate::nim::target::Target;
@@ -44,6 +45,7 @@ pub struct ChatStream {
     chat: Chat,
     target: Target,
     options: CallOptions,
+    request_id: Option<String>,
     /// None once the stream has ended or failed.
     incoming: Option<Box<Incoming>>,
     pieces: Pieces,
@@ -66,6 +68,7 @@ impl ChatStream {
             chat,
             target,
             options,
+            request_id: incoming.as_ref().and_then(|stream| stream.request_id.clone()),
             incoming,
             pieces: Pieces::default(),
             deltas: VecDeque::new(),
@@ -93,7 +96,7 @@ impl ChatStream {
                 return Ok(Some(delta));
             }
             if self.failed {
-                return Err(invalid(&self.target, ResponseFault::StreamEnded));
+                return Err(self.wrong(ResponseFault::StreamEnded));
             }
             let Some(incoming) = self.incoming.as_mut() else {
                 return Ok(None);
@@ -103,7 +106,7 @@ impl ChatStream {
             let event = self.options.bound(event).await;
             let taken = match event {
                 Ok(Some(event)) => self.take(&event),
-                Ok(None) => Err(invalid(&self.target, ResponseFault::StreamEnded)),
+                Ok(None) => Err(self.wrong(ResponseFault::StreamEnded)),
                 Err(error) => Err(error),
             };
             if let Err(error) = taken {
@@ -131,7 +134,7 @@ impl ChatStream {
         if let Some(answer) = self.whole {
             return Ok(answer);
         }
-        let answer = self.pieces.answer().map_err(|what| invalid(&self.target, what))?;
+        let answer = self.pieces.answer().map_err(|what| self.wrong(what))?;
         Ok(clean(&self.chat, answer, self.pieces.model.as_deref(), self.cost))
     }
 
@@ -157,7 +160,7 @@ impl ChatStream {
             Err(error) => {
                 let transport = self.chat.nim.transport();
                 let detail = transport.presentable(&error.to_string(), 512);
-                Err(invalid(&self.target, ResponseFault::Json { detail }))
+                Err(self.wrong(ResponseFault::Json { detail }))
             }
         }
     }
@@ -180,7 +183,12 @@ impl ChatStream {
     }
 
     fn failure_in(&self, event: &[u8], chunk: &Value) -> Option<Failure> {
-        self.chat.nim.transport().failure_in(&self.target, event, chunk)
+        let request_id = self.request_id.as_deref();
+        self.chat.nim.transport().failure_in(&self.target, event, chunk, request_id)
+    }
+
+    pub(super) fn wrong(&self, what: ResponseFault) -> NimError {
+        invalid(&self.target, what).of_request(self.request_id.as_deref())
     }
 
     fn take_chunk(&mut self, event: &[u8], chunk: &Value) -> Result<(), NimError> {
@@ -188,7 +196,7 @@ impl ChatStream {
             return Err(chat_error(failure));
         }
         let taken = self.pieces.take(chunk, &mut self.deltas);
-        taken.map_err(|what| invalid(&self.target, what))
+        taken.map_err(|what| self.wrong(what))
     }
 }
 

@@ -160,7 +160,7 @@ impl Writing {
         }
         let retryable = error.is_retryable();
         tracing::debug!(stage = CHAT, outcome = "failed", retryable, "stage ended");
-        let (model, outcome) = (Some(self.model.clone()), StageOutcome::Failed(error.to_string()));
+        let (model, outcome) = (Some(self.model.clone()), StageOutcome::failed(&error));
         let stage = StageReport { stage: CHAT, model, outcome, scored: 0, took, cost: spent };
         self.answer.report.query.stages.push(stage);
         self.answer.report.took = self.begin.elapsed();

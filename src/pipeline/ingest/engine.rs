@@ -335,6 +335,10 @@ impl<'e> Engine<'e> {
         for flight in &mut self.line {
             events.landed |= flight.poll(cx);
         }
+        if self.report.progress.waiting != self.learned.waiting() {
+            self.report.progress.waiting = self.learned.waiting();
+            self.tell();
+        }
         if let Some(commit) = &mut self.commit
             && let Poll::Ready(ended) = Pin::new(&mut commit.handle).poll(cx)
         {
@@ -354,6 +358,7 @@ impl<'e> Engine<'e> {
     pub(super) fn finish(mut self) -> IngestReport {
         self.report.took = self.begin.elapsed();
         self.report.progress.elapsed = self.report.took;
+        self.report.progress.waiting = 0;
         self.report
     }
 }

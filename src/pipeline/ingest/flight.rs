@@ -179,7 +179,7 @@ pub(super) async fn embed(
             (Blame::Size, _) if waits < WAITS_MAX => {
                 learned.late(texts.len());
                 rest.push(part);
-                tokio::time::sleep(wait(waits, None)).await;
+                learned.pause(wait(waits, None)).await;
                 waits += 1;
             }
             // What has never answered may be the wrong address, or closed: that is told at once.
@@ -188,7 +188,7 @@ pub(super) async fn embed(
                     && learned.may_come_back(waits, *since.get_or_insert_with(Instant::now)) =>
             {
                 rest.push(part);
-                tokio::time::sleep(wait(waits, error.asked_wait())).await;
+                learned.pause(wait(waits, error.asked_wait())).await;
                 waits += 1;
             }
             _ => {

@@ -35,14 +35,16 @@ pub(super) struct Learned {
     answered: AtomicU64,
     /// When the last of them came.
     last_answer: Mutex<Option<Instant>>,
+    /// Batches that wait.
+    waiting: AtomicUsize,
 }
 
 impl Learned {
     /// Nothing yet, of a model that is sent at most so many texts at once.
     pub(super) fn new(most: usize) -> Self {
         let most = most.max(1);
-        let (streak, answered, last_answer) = Default::default();
-        Self { texts: AtomicUsize::new(most), most, streak, answered, last_answer }
+        let (streak, answered, last_answer, waiting) = Default::default();
+        Self { texts: AtomicUsize::new(most), most, streak, answered, last_answer, waiting }
     }
 
     /// How many texts a call may have.
@@ -75,6 +77,24 @@ impl Learned {
         let last = *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
         let quiet = last.map_or(since, |last| last.max(since)).elapsed();
         last.is_some() && (waits < WAITS_MAX || quiet < OUTAGE)
+    }
+
+    /// How many batches wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Waits, as one of the batches that do.
+    pub(super) async fn pause(&self, time: Duration) {
+        struct Counted<'a>(&'a AtomicUsize);
+        impl Drop for Counted<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _counted = Counted(&self.waiting);
+        tokio::time::sleep(time).await;
     }
 
     /// So many texts came to no answer in time: later calls have half of them.
@@ -124,6 +144,20 @@ mod tests {
         assert!(!learned.may_come_back(WAITS_MAX, since));
         learned.answer();
         assert!(learned.may_come_back(WAITS_MAX, since));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_waits_is_counted_until_it_has_waited_or_is_dropped() {
+        let learned = Learned::new(8);
+        let time = Duration::from_secs(9);
+        let late = tokio::time::timeout(Duration::from_secs(1), learned.pause(time));
+        let seen = async {
+            tokio::task::yield_now().await;
+            learned.waiting()
+        };
+        let (late, both, done) = tokio::join!(late, seen, learned.pause(time));
+        assert!(late.is_err());
+        assert_eq!((both, done, learned.waiting()), (2, (), 0));
     }
 
     #[test]

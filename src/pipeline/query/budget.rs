@@ -186,10 +186,10 @@ impl Run {
         &mut self,
         stage: &'static str,
         model: Option<&str>,
-        reason: String,
+        outcome: StageOutcome,
         begin: Instant,
     ) {
-        let (model, outcome) = (model.map(str::to_owned), StageOutcome::Failed(reason));
+        let model = model.map(str::to_owned);
         let (took, cost) = (begin.elapsed(), std::mem::take(&mut *self.lost_cost.lock()));
         self.report.stages.push(StageReport { stage, model, outcome, scored: 0, took, cost });
     }

@@ -122,7 +122,7 @@ impl Query<'_> {
                 }
             }
             Err(error) => {
-                let reason = error.to_string();
+                let (reason, outcome) = (error.to_string(), StageOutcome::failed(&error));
                 let mut error = Some(run.failing("embed", begin, error));
                 for at in places {
                     let Some(one) = asked.get_mut(at) else { continue };
@@ -136,7 +136,7 @@ impl Query<'_> {
                         None => run.left_out(at, &reason),
                     }
                 }
-                run.report_failed("embed", Some(&model), reason, begin);
+                run.report_failed("embed", Some(&model), outcome, begin);
             }
         }
         Ok(())

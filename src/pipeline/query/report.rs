@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::explain::QueryExplanation;
 use crate::db::{Cursor, Explanation, FacetCounts, FindReport, Group, Hit, Origin, SearchReport};
+use crate::error::Error;
 use crate::pipeline::cost::Cost;
 use crate::record::Value;
 
@@ -19,6 +20,16 @@ pub enum StageOutcome {
     Skipped,
     /// It failed or ran out of time; the reason.
     Failed(String),
+}
+
+impl StageOutcome {
+    /// Of a stage that failed: the reason names no stage, as the report does.
+    pub(in crate::pipeline) fn failed(error: &Error) -> Self {
+        match error {
+            Error::Model { source, .. } => Self::Failed(source.to_string()),
+            other => Self::Failed(other.to_string()),
+        }
+    }
 }
 
 /// One stage of a query.

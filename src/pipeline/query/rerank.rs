@@ -95,7 +95,7 @@ impl Query<'_> {
                 if policy == OnRerankFailure::Fail {
                     return Err(run.failing("rerank", begin, error));
                 }
-                let outcome = StageOutcome::Failed(error.to_string());
+                let outcome = StageOutcome::failed(&error);
                 run.report("rerank", name, outcome, begin, Cost::new());
                 Ok(ranked)
             }
