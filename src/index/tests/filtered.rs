@@ -16,13 +16,18 @@ fn nearest_slots(vectors: &[Vec<f32>], to: usize, count: usize) -> RoaringBitmap
     order[..count].iter().map(|&at| at as u32 + 5).collect()
 }
 
+/// Far from where a vector lies.
+fn mirrored(vector: &[f32]) -> Vec<f32> {
+    vector.iter().map(|x| 0.6 - x).collect()
+}
+
 #[test]
 fn every_share_random_and_correlated_has_its_recall_and_fills_k() {
     let mut vectors = clustered(8_040, 24, 21);
     let queries = vectors.split_off(8_000);
     let encoding = Encoding::new(24, Metric::L2, Originals::F16).unwrap();
     let segment = segment_of(&vectors, encoding, 1, 0);
-    let far: Vec<f32> = vectors[17].iter().map(|x| 0.6 - x).collect();
+    let far: Vec<Vec<f32>> = vectors.iter().step_by(200).map(|near| mirrored(near)).collect();
     let mut paths = std::collections::HashSet::new();
     for count in [7_900, 4_000, 800, 400, 80, 8] {
         let every = |slot: &u32| (u64::from(*slot) * 7_919 % 8_000) < count as u64;
@@ -34,8 +39,10 @@ fn every_share_random_and_correlated_has_its_recall_and_fills_k() {
             for ef in [21, 32] {
                 let found = recall(&segment, &queries, ef, Allow::Only(&allowed));
                 assert!(found >= 0.95 * (count.min(10) as f64 / 10.0), "{count} {ef}: {found}");
+                let found = recall(&segment, &far, ef, Allow::Only(&allowed));
+                assert!(found >= 0.95 * (count.min(10) as f64 / 10.0), "far {count} {ef}: {found}");
             }
-            for query in queries.iter().chain([&far]) {
+            for query in queries.iter().chain(&far) {
                 let query = PreparedQuery::new(&encoding, query).unwrap();
                 let found = segment.search_passing(&query, &SearchParams::new(10, 21), &passing);
                 let found = found.unwrap();
