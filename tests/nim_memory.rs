@@ -100,6 +100,12 @@ fn filled(cap: usize, begin: &str, repeated: &str) -> Act {
     Act::Answer(answer(200, "content-type: application/json\r\n", body))
 }
 
+/// One text, where a list should be.
+fn text(cap: usize, begin: &str) -> Act {
+    let body = format!("{begin}{}\"", "a".repeat(cap - begin.len() - 1));
+    Act::Answer(answer(200, "content-type: application/json\r\n", body))
+}
+
 /// The only test here: another one beside it would be counted too.
 #[tokio::test]
 async fn no_answer_makes_a_client_hold_more_than_is_allowed() {
@@ -118,6 +124,8 @@ async fn no_answer_makes_a_client_hold_more_than_is_allowed() {
             ("items", filled(cap, "{\"data\":[", "{\"index\":0,\"embedding\":[]},")),
             ("one vector", filled(cap, "{\"data\":[{\"index\":0,\"embedding\":[", "0,")),
             ("rankings", filled(cap, "{\"rankings\":[", "{\"index\":0,\"logit\":0},")),
+            ("a text for a list", text(cap, "{\"rankings\":\"")),
+            ("escapes for a list", text(cap, "{\"data\":\"\\\\")),
             ("an endless body", Act::Endless(json.to_vec(), vec![b' '; 64 << 10])),
             ("endless words", Act::Endless(events.to_vec(), word)),
             ("an endless line", Act::Endless(events.to_vec(), b"data: 0,0,0,0,".repeat(999))),
@@ -132,6 +140,7 @@ async fn no_answer_makes_a_client_hold_more_than_is_allowed() {
         for (name, act) in acts {
             let server = Hostile::start(vec![act]).await;
             let builder = Nim::builder().base_url(format!("http://127.0.0.1:{}", server.port));
+            let builder = builder.api_key("nvapi-canary-0123456789-0123456789-0123456789");
             let nim = builder.retry(RetryPolicy::new().tries(1)).build().expect("a client");
             let before = HELD.load(Ordering::Relaxed);
             MOST.store(before, Ordering::Relaxed);

@@ -19,7 +19,7 @@ use super::endpoint::{Endpoint, HOSTED_BASE, HOSTED_POLL, Reading, checked_url};
 use super::error::NimError;
 use super::fault::ConfigFault;
 use super::pace::Pace;
-use super::proxy::{password, proxy};
+use super::proxy::{logins, proxy};
 use super::retry::RetryPolicy;
 use super::secret::{Keys, Secrets};
 use super::target::Service;
@@ -319,8 +319,9 @@ impl NimBuilder {
         let all_https = services.iter().all(|service| service.is_https()) && poll_is_https;
         let (http, extra) = (self.http(all_https)?, self.extra_headers()?);
         let mut secrets = Secrets::default();
-        secrets.extend(self.all_keys().chain(self.headers.iter().map(|(_, value)| value)));
-        secrets.extend(&self.proxy.as_deref().and_then(password));
+        secrets.extend_keys(self.all_keys());
+        secrets.extend(self.headers.iter().map(|(_, value)| value));
+        secrets.extend(&self.proxy.as_deref().map(logins).unwrap_or_default());
         let hosted_poll = Url::parse(HOSTED_POLL).map_err(|_| ConfigFault::HttpClient)?;
         let transport = Transport {
             http,

@@ -230,8 +230,8 @@ impl Nim {
     ///
     /// # Errors
     ///
-    /// [`NimError::Unauthorized`], [`NimError::Forbidden`], [`NimError::MissingKey`], those of the
-    /// connection; [`NimError::Server`] and [`NimError::UnexpectedStatus`] leave the question open.
+    /// [`NimError::Unauthorized`], [`NimError::Forbidden`], [`NimError::MissingKey`],
+    /// [`NimError::ProxyLogin`], those of the connection; [`NimError::Server`] and [`NimError::UnexpectedStatus`] leave the question open.
     pub async fn check_key(&self, service: Service, model: &str) -> Result<(), NimError> {
         let target = self.endpoint(service).target(model)?;
         if target.hosted && self.transport().keys.of(service).is_none() {
@@ -241,6 +241,7 @@ impl Nim {
             Err(
                 error @ (NimError::Unauthorized(_)
                 | NimError::Forbidden(_)
+                | NimError::ProxyLogin { .. }
                 | NimError::Connect { .. }
                 | NimError::Tls { .. }
                 | NimError::Disconnected { .. }

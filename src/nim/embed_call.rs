@@ -349,6 +349,7 @@ impl Call<'_> {
             let index = name(place);
             let vector: Vec<T> = numbers.decode().ok_or(ResponseFault::Base64 { index })?;
             let length = T::measure(&vector, index)?;
+            self.check_length(vector.len(), index)?;
             self.check_bits(vector.len(), index)?;
             norms = Norms::both(norms, length.map(Norms::one));
             Ok(vector)
@@ -437,6 +438,16 @@ impl Call<'_> {
         match self.kind {
             Some(EmbeddingType::Binary | EmbeddingType::Ubinary) => Some(asked.div_ceil(8)),
             _ => Some(asked),
+        }
+    }
+
+    /// Refuses another length than was asked for.
+    fn check_length(&self, found: usize, index: usize) -> Result<(), ResponseFault> {
+        match self.length() {
+            Some(expected) if expected != found => {
+                Err(ResponseFault::Dimensions { index, expected, found })
+            }
+            _ => Ok(()),
         }
     }
 

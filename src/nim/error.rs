@@ -80,6 +80,15 @@ pub enum NimError {
     /// Status 402 or 403.
     #[error("the api key may not use this model, check its scope and credits: {0}")]
     Forbidden(Box<Reply>),
+    /// Status 407, of a proxy.
+    #[error(
+        "the proxy in front of {url} wants a login, or another one: name it as \
+         http://user:password@host:port"
+    )]
+    ProxyLogin {
+        /// Address of the request.
+        url: String,
+    },
     /// Status 404 or 410.
     #[error(
         "not found: either the base url has no such endpoint, or the model name is wrong, \
@@ -216,6 +225,7 @@ impl NimError {
         match self {
             Self::InvalidResponse { what: ResponseFault::Accepted, .. } => Some(202),
             Self::InvalidResponse { .. } => Some(200),
+            Self::ProxyLogin { .. } => Some(407),
             _ => self.reply().map(|reply| reply.status),
         }
     }
@@ -278,6 +288,7 @@ impl NimError {
             Self::Unauthorized(_) => "unauthorized",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not_found",
+            Self::ProxyLogin { .. } => "proxy_login",
             Self::RateLimited { .. } => "rate_limited",
             Self::InputTooLong { .. } => "input_too_long",
             Self::ContextOverflow(_) => "context_overflow",

@@ -216,7 +216,10 @@ impl Transport {
         });
         match (base, id) {
             (Some(base), Some(id)) => Ok(target.status(base, id)),
-            _ => Err(invalid(target, ResponseFault::Accepted)),
+            _ => {
+                let id = request_id(headers).map(|id| self.presentable(id, ID_LIMIT));
+                Err(invalid(target, ResponseFault::Accepted).of_request(id.as_deref()))
+            }
         }
     }
 
@@ -393,6 +396,10 @@ impl Transport {
         let chain = Chain(Some(&error));
         let words: Vec<String> = chain.map(ToString::to_string).collect();
         let reason = self.presentable(&words.join(": "), REASON_LIMIT);
+        // What a proxy says to CONNECT is no answer; the words are those of the HTTP library.
+        if reason.contains("proxy authorization required") {
+            return NimError::ProxyLogin { url };
+        }
         if Chain(Some(&error)).any(is_tls) {
             NimError::Tls { url, reason }
         } else if connecting {

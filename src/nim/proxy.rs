@@ -4,6 +4,7 @@
 use reqwest::{Proxy, Url};
 use secrecy::SecretString;
 
+use super::base64;
 use super::endpoint::checked_url;
 use super::fault::ConfigFault;
 
@@ -27,15 +28,53 @@ pub(super) fn proxy(url: &str, https_only: bool, insecure: bool) -> Result<Proxy
     Proxy::all(checked).map_err(|_| wrong(()))
 }
 
-/// The password in the URL of a proxy.
-pub(super) fn password(url: &str) -> Option<SecretString> {
-    let url = Url::parse(url.trim()).ok()?;
-    url.password().map(SecretString::from)
+/// What the URL of a proxy holds of a login: the password as it stands there and as it is meant, and
+/// what is sent, in base64.
+pub(super) fn logins(url: &str) -> Vec<SecretString> {
+    let Ok(url) = Url::parse(url.trim()) else { return Vec::new() };
+    let Some(password) = url.password() else { return Vec::new() };
+    let mut login = unescaped(url.username());
+    let meant = unescaped(password);
+    login.push(b':');
+    login.extend_from_slice(&meant);
+    let mut sent = String::new();
+    base64::encode_into(&mut sent, &login);
+    let meant = String::from_utf8_lossy(&meant).into_owned();
+    [password.to_owned(), meant, sent].map(SecretString::from).into()
+}
+
+/// Bytes that a part of a URL stands for (RFC 3986, section 2.1).
+fn unescaped(text: &str) -> Vec<u8> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let [first, tail @ ..] = rest {
+        let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let byte = byte.filter(|_| *first == b'%');
+        bytes.push(byte.unwrap_or(*first));
+        rest = tail.get(if byte.is_some() { 2 } else { 0 }..).unwrap_or_default();
+    }
+    bytes
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
+
+    #[test]
+    fn a_login_is_known_in_every_form_that_may_be_echoed() {
+        let of = |url| -> Vec<String> {
+            logins(url).iter().map(|secret| secret.expose_secret().to_owned()).collect()
+        };
+        // "user:p@ss %1" in base64.
+        assert_eq!(
+            of("http://user:p%40ss%20%251@p:1"),
+            ["p%40ss%20%251", "p@ss %1", "dXNlcjpwQHNzICUx"]
+        );
+        assert_eq!(of("http://user@p:1"), [""; 0]);
+        assert_eq!(of("p"), [""; 0]);
+    }
 
     #[test]
     fn a_login_is_taken_unless_another_machine_would_see_it_unasked() {

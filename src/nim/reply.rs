@@ -101,6 +101,7 @@ fn error_for(reply: Box<Reply>, retry_after: Option<Duration>, text: &str) -> Ni
         401 => NimError::Unauthorized(reply),
         402 | 403 => NimError::Forbidden(reply),
         404 | 410 => NimError::NotFound(reply),
+        407 => NimError::ProxyLogin { url: reply.url },
         429 => NimError::RateLimited { reply, retry_after },
         408 | 424 | 425 | 500..=599 => NimError::Server { reply, retry_after },
         400..=499 if text.contains("input_type") && text.contains("required") => {
@@ -195,10 +196,13 @@ fn named_input(body: &Value) -> Option<usize> {
     usize::try_from(place.get(list.checked_add(1)?)?.as_u64()?).ok()
 }
 
+/// Most bytes of a text that are looked at to show some of them.
+const LOOKED_AT: usize = 64 << 10;
+
 /// Makes text from outside fit to be shown: secrets removed, control characters escaped, cut to
 /// `limit` bytes.
 pub(super) fn presentable(text: &str, secrets: &Secrets, limit: usize) -> String {
-    let text = redact(text, secrets);
+    let text = redact(secrets.beginning(text, LOOKED_AT), secrets);
     let mut shown = String::new();
     for c in text.trim().chars() {
         let before = shown.len();
@@ -215,7 +219,7 @@ pub(super) fn presentable(text: &str, secrets: &Secrets, limit: usize) -> String
 }
 
 /// A text without its end, so that at most `limit` bytes are left.
-fn cut(mut text: String, limit: usize) -> String {
+pub(super) fn cut(mut text: String, limit: usize) -> String {
     if text.len() > limit {
         let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
         text.truncate(end);

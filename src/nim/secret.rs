@@ -1,6 +1,7 @@
 //! The API key and other secrets: held, sent, and taken out of any text that a server sends back.
 //! Not the reading of the environment. Layer: above `error` and `target`.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -90,23 +91,54 @@ impl Keys {
     }
 }
 
-/// What is taken out of texts: the keys, and values of the caller's headers.
+/// What is taken out of texts: the keys, values of the caller's headers, the login of a proxy.
 #[derive(Default)]
-pub(super) struct Secrets(Vec<SecretString>);
+pub(super) struct Secrets(Vec<Secret>);
+
+struct Secret {
+    text: SecretString,
+    /// A key, of which parts tell something; other values may have common words in them.
+    in_parts: bool,
+}
 
 impl Secrets {
     /// Adds those that are long enough to be told from a word.
     pub(super) fn extend<'s>(&mut self, secrets: impl IntoIterator<Item = &'s SecretString>) {
+        self.add(secrets, false);
+    }
+
+    /// Adds keys, in ASCII, which are taken out of errors in parts as well.
+    pub(super) fn extend_keys<'s>(&mut self, keys: impl IntoIterator<Item = &'s SecretString>) {
+        self.add(keys, true);
+    }
+
+    fn add<'s>(&mut self, secrets: impl IntoIterator<Item = &'s SecretString>, in_parts: bool) {
         let texts = secrets.into_iter().map(|secret| secret.expose_secret().trim());
-        self.0.extend(texts.filter(|text| text.len() >= LEAST).map(SecretString::from));
+        let long = texts.filter(|text| text.len() >= LEAST);
+        self.0.extend(long.map(|text| Secret { text: SecretString::from(text), in_parts }));
         // One may hold another: the whole goes first.
-        self.0.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
+        self.0.sort_by_key(|secret| std::cmp::Reverse(secret.text.expose_secret().len()));
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|secret| secret.text.expose_secret())
+    }
+
+    /// The beginning of a text, at most so many bytes, without an end that may be the beginning of
+    /// a secret.
+    pub(super) fn beginning<'t>(&self, text: &'t str, most: usize) -> &'t str {
+        if text.len() <= most {
+            return text;
+        }
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+        let text = text.get(..end).unwrap_or_default();
+        text.get(..self.open_end(text)).unwrap_or_default()
     }
 
     /// The text without secrets.
     pub(super) fn take_out(&self, text: &str) -> String {
         let mut clean = text.to_owned();
-        for secret in self.0.iter().map(SecretString::expose_secret) {
+        for secret in self.texts() {
             if clean.contains(secret) {
                 clean = clean.replace(secret, REDACTED);
             }
@@ -118,14 +150,17 @@ impl Secrets {
     /// NVIDIA's keys; in order, none within another.
     fn places(&self, text: &str) -> Vec<Range<usize>> {
         let mut places = Vec::new();
-        for secret in self.0.iter().map(SecretString::expose_secret) {
-            let part = secret.len().min(LEAST_PART);
+        for secret in self.texts() {
+            places.extend(text.match_indices(secret).map(|(at, found)| at..at + found.len()));
+        }
+        let keys = self.0.iter().filter(|secret| secret.in_parts);
+        let parts = keys.flat_map(|key| key.text.expose_secret().as_bytes().windows(LEAST_PART));
+        let parts: HashSet<&[u8]> = parts.collect();
+        if !parts.is_empty() {
             // Parts that follow on one another overlap, and become one place.
-            for piece in
-                (0..=secret.len().saturating_sub(part)).filter_map(|at| secret.get(at..at + part))
-            {
-                places.extend(text.match_indices(piece).map(|(at, found)| at..at + found.len()));
-            }
+            let windows = text.as_bytes().windows(LEAST_PART).enumerate();
+            let found = windows.filter(|(_, window)| parts.contains(window));
+            places.extend(found.map(|(at, window)| at..at + window.len()));
         }
         for (at, prefix) in text.match_indices(PREFIX) {
             let begin = at + prefix.len();
@@ -149,12 +184,11 @@ impl Secrets {
 
     /// Where the end of a text begins that may be the beginning of a secret; its length if none.
     pub(super) fn open_end(&self, text: &str) -> usize {
-        let secrets = || self.0.iter().map(SecretString::expose_secret);
-        let longest = secrets().map(str::len).max().unwrap_or(0);
+        let longest = self.texts().map(str::len).max().unwrap_or(0);
         let from = text.len().saturating_sub(longest.saturating_sub(1));
         let begins = |at: &usize| {
             text.get(*at..).is_some_and(|end| {
-                secrets().any(|secret| secret.len() > end.len() && secret.starts_with(end))
+                self.texts().any(|secret| secret.len() > end.len() && secret.starts_with(end))
             })
         };
         (from..text.len()).find(begins).unwrap_or(text.len())
@@ -173,6 +207,9 @@ impl fmt::Debug for Secrets {
 pub(super) fn redact(text: &str, secrets: &Secrets) -> String {
     let mut clean = without(text, &secrets.places(text), |at| at);
     for level in 1..=ESCAPE_LEVELS {
+        if !clean.contains('\\') {
+            break;
+        }
         let mut read = Unescaped::of(&clean);
         for _ in 0..level {
             let Some(next) = read.again() else { return clean };
@@ -309,15 +346,31 @@ mod tests {
     #[test]
     fn long_parts_of_a_secret_are_taken_out_of_errors() {
         let mut secrets = Secrets::default();
-        secrets.extend(&["sk-0123456789-abcdefghij"].map(SecretString::from));
+        secrets.extend_keys(&["sk-0123456789-abcdefghij"].map(SecretString::from));
+        secrets.extend(&["application/json; v=2"].map(SecretString::from));
         let cases = [
             ("bad key sk-0123456789-abc...", "bad key [redacted]..."),
             ("ends in 789-abcdefghij", "ends in [redacted]"),
             ("sk-01234567 is short", "sk-01234567 is short"),
             ("sk-0123456789-abcdefghijk", "[redacted]k"),
+            ("no application/json here", "no application/json here"),
         ];
         for (text, clean) in cases {
             assert_eq!(redact(text, &secrets), clean);
+        }
+    }
+
+    #[test]
+    fn a_beginning_does_not_end_within_a_secret() {
+        let mut secrets = Secrets::default();
+        secrets.extend(&["canary-0123"].map(SecretString::from));
+        for (text, most, begin) in [
+            ("short", 9, "short"),
+            ("a canary-0123", 9, "a "),
+            ("a canary-0123", 13, "a canary-0123"),
+            ("\u{e4}\u{e4}", 3, "\u{e4}"),
+        ] {
+            assert_eq!(secrets.beginning(text, most), begin);
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tracing::{Span, debug, debug_span, trace, warn};
+use tracing::{Level, Span, debug, debug_span, trace, warn};
 
 use super::exchange::Exchange;
 use super::models::ModelFacts;
@@ -58,7 +58,7 @@ pub(super) fn named(asked: &str, sent: &str, facts: ModelFacts) {
 
 /// Traces a text, when that was asked for.
 pub(super) fn text(transport: &Transport, what: &'static str, bytes: &[u8]) {
-    if transport.trace_texts && !bytes.is_empty() {
+    if transport.trace_texts && !bytes.is_empty() && tracing::enabled!(Level::TRACE) {
         let text = String::from_utf8_lossy(bytes);
         trace!(what, text = %transport.presentable(&text, TEXT_LIMIT), "text");
     }

@@ -2,6 +2,7 @@
 //! breaker and the limit per minute allow or end. Not a single exchange (see `exchange`), nor the
 //! meaning of the JSON (see `embed`, `rank`, `chat`). Layer: above `exchange`.
 
+use std::fmt::{self, Write};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,9 +21,9 @@ use super::fault::ResponseFault;
 use super::meter::Ledger;
 pub(super) use super::meter::{Meter, Tally};
 use super::pace::Pace;
-use super::reply::{Failure, presentable};
+use super::reply::{Failure, cut, presentable};
 use super::retry::RetryPolicy;
-use super::secret::{Keys, Secrets};
+use super::secret::{Keys, Secrets, redact};
 use super::spans;
 use super::target::Target;
 
@@ -31,6 +32,8 @@ pub(super) const REASON_LIMIT: usize = 512;
 
 /// Most bytes of an answer that is no JSON that enter an error.
 const BEGIN_LIMIT: usize = 160;
+/// Bytes of it, and of a parser's words, that are looked at for that.
+const LOOKED_AT: usize = 4 << 10;
 
 /// A configured HTTP client. What one call leaves behind for the next is counted only: retries,
 /// failures in a row, requests of the last minute.
@@ -320,19 +323,45 @@ impl Transport {
     /// What is wrong with an answer, and how it begins: a page of a login says more by itself.
     fn unreadable(&self, target: &Target, error: &serde_json::Error, answer: &Answer) -> NimError {
         let body = &answer.body;
-        let begin = body.get(..BEGIN_LIMIT.min(body.len())).unwrap_or_default();
-        let begin = String::from_utf8_lossy(begin);
+        let begin = body.get(..LOOKED_AT.min(body.len())).unwrap_or_default();
+        let begin = redact(&String::from_utf8_lossy(begin), &self.secrets);
+        let error = self.told(error);
         let detail = match begin.trim_start().starts_with(['{', '[']) {
-            true => error.to_string(),
-            false => format!("{error}; the answer begins: {begin}"),
+            true => error,
+            false => format!("{error}; the answer begins: {}", cut(begin, BEGIN_LIMIT)),
         };
         let detail = self.presentable(&detail, REASON_LIMIT);
         invalid(target, ResponseFault::Json { detail }).of_request(answer.request_id.as_deref())
     }
 
+    /// The parser's words. They may repeat a value of the document, however long it is.
+    fn told(&self, error: &serde_json::Error) -> String {
+        let mut words = Beginning(String::new());
+        match write!(words, "{error}") {
+            Ok(()) => words.0,
+            Err(fmt::Error) => {
+                let begin = redact(self.secrets.beginning(&words.0, LOOKED_AT / 2), &self.secrets);
+                let (line, column) = (error.line(), error.column());
+                format!("{}... at line {line} column {column}", cut(begin, BEGIN_LIMIT))
+            }
+        }
+    }
+
     fn malformed(&self, target: &Target, error: &serde_json::Error) -> NimError {
         let detail = self.presentable(&error.to_string(), REASON_LIMIT);
         invalid(target, ResponseFault::Json { detail })
+    }
+}
+
+/// Takes the first [`LOOKED_AT`] bytes of what is written.
+struct Beginning(String);
+
+impl fmt::Write for Beginning {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = LOOKED_AT.saturating_sub(self.0.len());
+        let end = (0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+        self.0.push_str(text.get(..end.unwrap_or_default()).unwrap_or_default());
+        if text.len() > room { Err(fmt::Error) } else { Ok(()) }
     }
 }
 

@@ -165,7 +165,8 @@ impl<'e, I: Iterator<Item = Record> + Send> Ingest<'e, I> {
         self
     }
 
-    /// Called after each commit.
+    /// Called after each commit, when records turn out to be stored already, and when
+    /// [`IngestProgress::waiting`](crate::IngestProgress::waiting) changes.
     pub fn progress(mut self, progress: impl FnMut(IngestProgress) + Send + 'e) -> Self {
         self.listeners.progress = Some(Box::new(progress));
         self

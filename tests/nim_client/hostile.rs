@@ -79,6 +79,7 @@ async fn an_answer_that_cannot_be_used_is_an_error_with_its_status_and_request()
     let cases = [
         (id, "<html>"),
         (id, r#"{"data":[]}"#),
+        (id, r#"{"data":[{"index":0,"embedding":[1,2,3]}]}"#),
         (id, r#"{"rankings":[]}"#),
         (id, r#"{"choices":[]}"#),
         (id, told),

@@ -157,9 +157,11 @@ async fn a_proxy_is_used_when_set_and_only_then() {
 
 #[tokio::test]
 async fn a_proxy_that_asks_for_a_login_gets_it_and_cannot_have_it_shown() {
-    let echo = r#"{"error": "no way for user:canary-of-proxy"}"#;
+    let login = "Basic dXNlcjpjYW5hcnktb2YtcHJveHk=";
+    let echo = r#"{"error": "no way for user:canary-of-proxy, dXNlcjpjYW5hcnktb2YtcHJveHk="}"#;
     let proxy = Server::start(move |n, request| match n {
         0 => embedded(request),
+        1 => answer(400, "", echo),
         _ => answer(407, "", echo),
     })
     .await;
@@ -169,10 +171,20 @@ async fn a_proxy_that_asks_for_a_login_gets_it_and_cannot_have_it_shown() {
     let nim = builder.build().expect("a client");
     embed(&nim).await.expect("by the proxy");
     // "user:canary-of-proxy" in base64.
-    let login = "Basic dXNlcjpjYW5hcnktb2YtcHJveHk=";
     assert_eq!(proxy.requests()[0].header("proxy-authorization"), Some(login));
     let error = embed(&nim).await.expect_err("refused");
-    assert!(!format!("{error} {error:?} {nim:?}").contains("canary"), "{error:?}");
+    let shown = format!("{error} {error:?} {nim:?}");
+    assert!(!shown.contains("canary") && !shown.contains("dXNlcjpj"), "{shown}");
+    // What the proxy refuses is told of the proxy, and not tried again.
+    let error = embed(&nim).await.expect_err("refused");
+    assert!(matches!(error, NimError::ProxyLogin { .. }), "{error:?}");
+    assert_eq!((error.status(), proxy.requests().len()), (Some(407), 3));
+    let error = nim.check_key(Service::Embedding, "m").await.expect_err("refused");
+    assert!(matches!(error, NimError::ProxyLogin { .. }), "{error:?}");
+    // Of an https address it is what the proxy says to CONNECT.
+    let builder = Nim::builder().base_url("https://127.0.0.1:9/v1").proxy(&proxy.url);
+    let error = embed(&builder.build().expect("a client")).await.expect_err("refused");
+    assert!(matches!(error, NimError::ProxyLogin { .. }), "{error:?}");
 }
 
 #[tokio::test]

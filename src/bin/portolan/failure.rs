@@ -84,7 +84,7 @@ fn is_damage(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// What the library advises an application to do, and how it is done by a command.
-const ADVICE: [(&str, &str); 23] = [
+const ADVICE: [(&str, &str); 24] = [
     (
         "create it with `CollectionOptions::text`, or build one with `Collection::index_text`",
         "make one with `portolan index-text`",
@@ -118,6 +118,7 @@ const ADVICE: [(&str, &str); 23] = [
     ("nim configuration: rerank_url", "--rerank-url"),
     ("nim configuration: chat_url", "--chat-url"),
     ("nim configuration: proxy", "--proxy"),
+    ("name it as http://user:password@host:port", "--proxy http://user:password@host:port"),
     ("nim configuration: api_key", "NVIDIA_API_KEY"),
     ("nim configuration: embed_key", "the key that --embed-key-env names"),
     ("nim configuration: rerank_key", "the key that --rerank-key-env names"),

@@ -51,8 +51,8 @@ pub struct ReachArgs {
     /// Trust the certificates of this PEM file too, for services with an authority of their own
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// Send all requests through this proxy, such as http://user:password@host:3128; none without
-    /// it, whatever the environment names
+    /// Send all requests through this proxy, such as https://user:password@host:3128; none without
+    /// it, whatever the environment names. A login for a proxy of http takes --allow-http
     #[arg(long, value_name = "URL")]
     pub proxy: Option<String>,
     /// Most requests in any minute; calls wait for their turn. The hosted trial is said to allow 40

@@ -145,6 +145,11 @@ pub fn cure(error: &NimError) -> String {
             "what answers there is not this service, or not of this kind: check url and model, \
              and --embed-api or --rerank-api for servers that are no NIMs"
         }
+        NimError::ProxyLogin { .. } => {
+            "give the login with --proxy http://user:password@host:port, each part escaped as in \
+             URLs"
+        }
+        NimError::Config(_) => "change the setting that it names",
         _ => "see the message",
     };
     words.to_owned()

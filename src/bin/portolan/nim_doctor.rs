@@ -293,6 +293,12 @@ impl Doctor {
             }
             Err(error) => self.fault(name, "health", &error),
         }
+        // An old name is sent as the one that took its place.
+        let model = &match service {
+            Service::Embedding => self.nim.embedder(model).model().to_owned(),
+            Service::Ranking => self.nim.reranker(model).model().to_owned(),
+            _ => model.to_owned(),
+        };
         match self.nim.models(service).await {
             Ok(models) if models.iter().any(|listed| listed == model) => {
                 self.ok(name, "models", format!("{model} is listed"));
@@ -306,7 +312,7 @@ impl Doctor {
                 self.note(name, "models", found, Problem::NotListed);
             }
             Err(error) => {
-                let found = format!("no list: {error}");
+                let found = format!("no list: {}", in_commands(&error.to_string()));
                 self.note(name, "models", found, Problem::NotListed);
             }
         }

@@ -19,8 +19,16 @@ const BETWEEN_LINES: Duration = Duration::from_secs(30);
 pub struct Progress {
     bar: ProgressBar,
     what: Cow<'static, str>,
-    /// When it began, and when the last line was due.
-    times: (Instant, Mutex<Instant>),
+    begin: Instant,
+    lines: Mutex<Lines>,
+}
+
+/// What was written where there is no bar.
+struct Lines {
+    last: Instant,
+    /// When a wait was told last.
+    told_wait: Option<Instant>,
+    waits: bool,
 }
 
 impl Progress {
@@ -33,7 +41,8 @@ impl Progress {
         }
         bar.set_message(what.clone());
         let begin = Instant::now();
-        Self { bar, what, times: (begin, Mutex::new(begin)) }
+        let lines = Mutex::new(Lines { last: begin, told_wait: None, waits: false });
+        Self { bar, what, begin, lines }
     }
 
     /// Sets how many steps are done.
@@ -58,26 +67,34 @@ impl Progress {
     /// Says why it does not go on, or that it does.
     pub fn waits(&self, why: Option<&'static str>) {
         self.bar.set_message(why.map_or_else(|| self.what.clone(), Cow::Borrowed));
-        if let Some(why) = why {
-            self.line(why);
-        }
+        self.line(why.unwrap_or_default());
     }
 
     /// A line where there is no bar, if one is due.
     fn line(&self, why: &str) {
-        if !self.bar.is_hidden() {
-            return;
-        }
-        let mut last = self.times.1.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever waits is told at once, though not of every try.
-        let is_due = last.elapsed() >= BETWEEN_LINES || (!why.is_empty() && *last == self.times.0);
-        if is_due {
-            *last = Instant::now();
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.bar.is_hidden() && lines.is_due(Instant::now(), !why.is_empty()) {
             let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
-            let told = line(&self.what, done, total, self.times.0.elapsed(), why);
+            let told = line(&self.what, done, total, self.begin.elapsed(), why);
             // Whoever closed standard error wants no progress.
             let _ = writeln!(io::stderr().lock(), "{told}");
         }
+    }
+}
+
+impl Lines {
+    /// Whether a line is due, which is noted as written. Whoever begins to wait is told at once,
+    /// though not of every try.
+    fn is_due(&mut self, now: Instant, waits: bool) -> bool {
+        let begins = waits && !std::mem::replace(&mut self.waits, waits);
+        self.waits = waits;
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= BETWEEN_LINES;
+        let is_due = is_old(self.last) || begins && self.told_wait.is_none_or(is_old);
+        if is_due {
+            self.last = now;
+            self.told_wait = if waits { Some(now) } else { self.told_wait };
+        }
+        is_due
     }
 }
 
@@ -116,6 +133,19 @@ pub fn maintain(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_due_every_half_minute_and_when_a_wait_begins() {
+        let begin = Instant::now();
+        let mut lines = Lines { last: begin, told_wait: None, waits: false };
+        let mut due = |second, waits| lines.is_due(begin + Duration::from_secs(second), waits);
+        assert!(!due(29, false) && due(30, false));
+        // Told at once, however short ago the last line was; not again until it has ended.
+        assert!(due(31, true) && !due(32, true) && !due(33, false));
+        // A wait soon after is one of many short ones.
+        assert!(!due(34, true) && !due(60, false) && due(61, false));
+        assert!(due(62, true) && due(92, true));
+    }
 
     #[test]
     fn a_line_tells_how_far_the_work_is_and_what_is_left_or_why_it_waits() {

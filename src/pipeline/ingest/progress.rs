@@ -28,8 +28,10 @@ pub struct IngestProgress {
     /// Documents whose chunks are all stored, those that were so before included. Of documents the
     /// other counts are of their chunks.
     pub documents: usize,
-    /// Batches that wait before they are sent again: the model is out of order, late, or wants fewer
-    /// requests. The listener is told as soon as this changes.
+    /// Batches that wait before they are sent again, since a call has failed with all tries of its
+    /// own: the model is out of order, late, or wants fewer requests. Waits within a call, between
+    /// its tries or for a limit of requests a minute, are not counted. The listener is told as soon
+    /// as this changes.
     pub waiting: usize,
     /// Chunks that were removed because their document has no such chunk any more.
     pub removed: usize,
