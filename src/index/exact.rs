@@ -100,7 +100,7 @@ mod tests {
             let (mut top, mut together) = (TopK::new(k), TopK::new(k));
             let ids: Vec<u32> = (0..scores.len() as u32).collect();
             let scores: Vec<f32> = scores.into_iter().map(f32::from).collect();
-            let mut all: Vec<(u32, f32)> = ids.iter().copied().zip(scores.iter().copied()).collect();
+            let mut all: Vec<_> = ids.iter().copied().zip(scores.iter().copied()).collect();
             all.iter().for_each(|&(id, score)| top.push(id, score));
             together.push_all(&ids, &scores);
             all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));

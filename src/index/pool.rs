@@ -54,9 +54,9 @@ impl Pool {
         self.limit = if capacity == 0 { u64::MAX } else { 0 };
     }
 
-    /// Inserts ids with their scores in order; drops the worst entries when over capacity. The caller
-    /// never pushes the same id twice. `soon` is told those that were among the next to be expanded
-    /// when they came.
+    /// Inserts ids with their scores in order; drops the worst entries when over capacity. The
+    /// caller never pushes the same id twice. `soon` is told those that were among the next to be
+    /// expanded when they came.
     #[inline]
     pub fn push_all(&mut self, ids: &[u32], scores: &[f32], mut soon: impl FnMut(u32)) {
         let level = level();

@@ -231,7 +231,8 @@ impl Nim {
     /// # Errors
     ///
     /// [`NimError::Unauthorized`], [`NimError::Forbidden`], [`NimError::MissingKey`],
-    /// [`NimError::ProxyLogin`], those of the connection; [`NimError::Server`] and [`NimError::UnexpectedStatus`] leave the question open.
+    /// [`NimError::ProxyLogin`], those of the connection; [`NimError::Server`] and
+    /// [`NimError::UnexpectedStatus`] leave the question open.
     pub async fn check_key(&self, service: Service, model: &str) -> Result<(), NimError> {
         let target = self.endpoint(service).target(model)?;
         if target.hosted && self.transport().keys.of(service).is_none() {

@@ -28,8 +28,8 @@ pub(super) fn proxy(url: &str, https_only: bool, insecure: bool) -> Result<Proxy
     Proxy::all(checked).map_err(|_| wrong(()))
 }
 
-/// What the URL of a proxy holds of a login: the password as it stands there and as it is meant, and
-/// what is sent, in base64.
+/// What the URL of a proxy holds of a login: the password as it stands there and as it is meant,
+/// and what is sent, in base64.
 pub(super) fn logins(url: &str) -> Vec<SecretString> {
     let Ok(url) = Url::parse(url.trim()) else { return Vec::new() };
     let Some(password) = url.password() else { return Vec::new() };
