@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use crate::args::EmbedPendingArgs;
 use crate::failure::{Failure, Result};
-use crate::ingest::WAITING;
 use crate::models::{self, runtime};
 use crate::open;
 use crate::output::Output;
@@ -37,7 +36,7 @@ pub fn run(args: &EmbedPendingArgs, out: &Output) -> Result<()> {
     let (progress, mut rejects) =
         (Progress::new("embedding", count), Rejects::new(args.rejects.as_deref())?);
     let told = |at: IngestProgress| {
-        progress.waits((at.waiting > 0).then_some(WAITING));
+        progress.waits(at.waiting > 0);
         progress.at(at.embedded + at.rejected);
     };
     let ingest = collection.embed_pending().embedder(&embedder);

@@ -27,8 +27,6 @@ use crate::timing::seconds;
 
 /// Documents per commit where no model is asked.
 pub const BATCH_WITHOUT_MODEL: usize = 1000;
-/// What is said while the model is out of order, late, or wants fewer requests.
-pub const WAITING: &str = "the model does not answer, or wants fewer requests: waiting for it";
 /// Characters of the passage that tells a model's dimensions.
 const PROBE_CHARS: usize = 200;
 
@@ -318,7 +316,7 @@ async fn embed(
     let progress = Progress::new("embedding", survey.documents);
     let chunks = args.chunk_tokens.is_some();
     let told = |at: IngestProgress| {
-        progress.waits((at.waiting > 0).then_some(WAITING));
+        progress.waits(at.waiting > 0);
         if chunks {
             return progress.at(at.documents);
         }

@@ -14,6 +14,8 @@ use crate::failure::Result;
 
 /// Time between two lines: work that takes less writes none.
 const BETWEEN_LINES: Duration = Duration::from_secs(30);
+/// What is said while a model is out of order, late, or wants fewer requests.
+const WAITING: &str = "the model does not answer, or wants fewer requests: waiting for it";
 
 /// A bar of `total` steps; it is gone when it is dropped.
 pub struct Progress {
@@ -28,7 +30,6 @@ struct Lines {
     last: Instant,
     /// When a wait was told last.
     told_wait: Option<Instant>,
-    waits: bool,
 }
 
 impl Progress {
@@ -41,7 +42,7 @@ impl Progress {
         }
         bar.set_message(what.clone());
         let begin = Instant::now();
-        let lines = Mutex::new(Lines { last: begin, told_wait: None, waits: false });
+        let lines = Mutex::new(Lines { last: begin, told_wait: None });
         Self { bar, what, begin, lines }
     }
 
@@ -64,10 +65,10 @@ impl Progress {
         self.line("");
     }
 
-    /// Says why it does not go on, or that it does.
-    pub fn waits(&self, why: Option<&'static str>) {
-        self.bar.set_message(why.map_or_else(|| self.what.clone(), Cow::Borrowed));
-        self.line(why.unwrap_or_default());
+    /// Says that work waits for a model, or that it goes on.
+    pub fn waits(&self, waits: bool) {
+        self.bar.set_message(if waits { Cow::Borrowed(WAITING) } else { self.what.clone() });
+        self.line(if waits { WAITING } else { "" });
     }
 
     /// A line where there is no bar, if one is due.
@@ -86,10 +87,8 @@ impl Lines {
     /// Whether a line is due, which is noted as written. Whoever begins to wait is told at once,
     /// though not of every try.
     fn is_due(&mut self, now: Instant, waits: bool) -> bool {
-        let begins = waits && !std::mem::replace(&mut self.waits, waits);
-        self.waits = waits;
         let is_old = |at: Instant| now.saturating_duration_since(at) >= BETWEEN_LINES;
-        let is_due = is_old(self.last) || begins && self.told_wait.is_none_or(is_old);
+        let is_due = is_old(self.last) || waits && self.told_wait.is_none_or(is_old);
         if is_due {
             self.last = now;
             self.told_wait = if waits { Some(now) } else { self.told_wait };
@@ -137,7 +136,7 @@ mod tests {
     #[test]
     fn lines_are_due_every_half_minute_and_when_a_wait_begins() {
         let begin = Instant::now();
-        let mut lines = Lines { last: begin, told_wait: None, waits: false };
+        let mut lines = Lines { last: begin, told_wait: None };
         let mut due = |second, waits| lines.is_due(begin + Duration::from_secs(second), waits);
         assert!(!due(29, false) && due(30, false));
         // Told at once, however short ago the last line was; not again until it has ended.
