@@ -13,10 +13,14 @@ use crate::storage::Snapshot;
 
 /// Filters kept of one view, at most.
 const ENTRIES_MAX: usize = 64;
-/// Bytes that they may take together. What one filter lets pass takes an eighth of a byte per
-/// sealed vector, and up to 4 MiB per segment for copied codes; a filter that takes more than all
-/// of this is evaluated every time.
+/// Bytes that they may take together, but for copied codes. What one filter lets pass takes an
+/// eighth of a byte per sealed vector; one that takes more than all of this is evaluated every
+/// time.
 const BYTES_MAX: usize = 64 << 20;
+/// Bytes that the codes may take that scans copied for them. When they take more, the filters used
+/// longest ago lose their copies, and no more than those: a copy is soon made, an evaluation not.
+/// The filter in use keeps its own, of up to 16 MiB per segment.
+const COPIED_MAX: usize = 64 << 20;
 
 /// What a search may return of one view.
 #[derive(Debug)]
@@ -71,12 +75,19 @@ impl Matching {
         Self { segments, delta, passing, slots, looked, warnings }
     }
 
-    fn bytes(&self, view: &View) -> usize {
+    fn bytes(&self) -> usize {
         let delta = self.delta.as_ref().map_or(0, |places| places.len() * size_of::<u32>());
-        let segments = view.segments.iter().zip(&self.segments);
-        let segments = segments.map(|(segment, passing)| segment.bytes_of(passing));
+        let segments = self.segments.iter().map(Passing::bytes);
         let (Slots::Only(slots) | Slots::Except(slots)) = &self.slots;
         size_of::<Self>() + slots.serialized_size() + delta + segments.sum::<usize>()
+    }
+
+    fn copied_bytes(&self) -> usize {
+        self.segments.iter().map(Passing::copied_bytes).sum()
+    }
+
+    fn clear_copied(&self) {
+        self.segments.iter().for_each(Passing::clear_copied);
     }
 }
 
@@ -85,6 +96,8 @@ struct Entry {
     key: FilterKey,
     matching: Arc<Matching>,
     bytes: usize,
+    /// Bytes of copied codes when they were last counted.
+    copied: usize,
     last_used: u64,
 }
 
@@ -92,6 +105,7 @@ struct Entry {
 struct Entries {
     entries: Vec<Entry>,
     bytes: usize,
+    copied: usize,
     uses: u64,
 }
 
@@ -107,7 +121,25 @@ impl Entries {
         self.uses += 1;
         let entry = self.entries.iter_mut().find(|entry| entry.key == *key)?;
         entry.last_used = self.uses;
-        Some(Arc::clone(&entry.matching))
+        let matching = Arc::clone(&entry.matching);
+        // Its last scan may have copied.
+        self.copied -= std::mem::replace(&mut entry.copied, matching.copied_bytes());
+        self.copied += entry.copied;
+        self.clear_copied(COPIED_MAX);
+        Some(matching)
+    }
+
+    /// Lets go of copies, those of the filters used longest ago first, until the others fit.
+    fn clear_copied(&mut self, most: usize) {
+        while self.copied > most {
+            let copied = self
+                .entries
+                .iter_mut()
+                .filter(|entry| entry.copied > 0 && entry.last_used < self.uses);
+            let Some(oldest) = copied.min_by_key(|entry| entry.last_used) else { return };
+            oldest.matching.clear_copied();
+            self.copied -= std::mem::take(&mut oldest.copied);
+        }
     }
 
     /// Keeps what a filter lets pass and lets go of what was used longest ago. Two threads may
@@ -119,11 +151,13 @@ impl Entries {
         }
         self.bytes += bytes;
         let matching = Arc::clone(matching);
-        self.entries.push(Entry { key, matching, bytes, last_used: self.uses });
+        self.entries.push(Entry { key, matching, bytes, copied: 0, last_used: self.uses });
         while self.bytes > BYTES_MAX || self.entries.len() > ENTRIES_MAX {
             let oldest = (0..).zip(&self.entries).min_by_key(|(_, entry)| entry.last_used);
             let Some((at, _)) = oldest else { return };
-            self.bytes -= self.entries.swap_remove(at).bytes;
+            let gone = self.entries.swap_remove(at);
+            self.bytes -= gone.bytes;
+            self.copied -= gone.copied;
         }
     }
 }
@@ -184,7 +218,7 @@ impl View {
         }
         // Not under the lock: other filters need not wait for the field index.
         let matching = Arc::new(evaluate()?);
-        lock().insert(key, &matching, matching.bytes(self));
+        lock().insert(key, &matching, matching.bytes());
         Ok(matching)
     }
 }
@@ -358,5 +392,48 @@ mod tests {
         let (key, matching) = entry(99);
         entries.insert(key.clone(), &matching, BYTES_MAX);
         assert!(entries.get(&key).is_none());
+    }
+
+    #[test]
+    fn copied_codes_go_with_the_filter_used_longest_ago_and_hits_stay_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Database::open(dir.path().join("m.portolan")).unwrap();
+        let docs = db.create_collection("docs", CollectionOptions::new(4, Metric::L2)).unwrap();
+        let of = |id: i64| [7, 13, 29, 31].map(|by| (id * by % 101) as f32);
+        let mut batch = docs.batch();
+        for id in 0..6_000_i64 {
+            batch.upsert(Record::new(id).field("at", id).vector(of(id).to_vec())).unwrap();
+        }
+        batch.commit().unwrap();
+        docs.maintain().run().unwrap();
+        let filters = [400, 500, 600].map(|end| Filter::lt("at", end));
+        let search = |at: usize| {
+            let hits = docs.search(&of(77)).filter(filters[at].clone()).run().unwrap();
+            hits.iter().map(|hit| (hit.id.clone(), hit.score)).collect::<Vec<_>>()
+        };
+        // Each is evaluated, scanned in place, copied, and its copy counted.
+        let first: Vec<_> = (0..3).map(search).collect();
+        for _ in 0..3 {
+            assert_eq!((0..3).map(search).collect::<Vec<_>>(), first);
+        }
+        let view = docs.view(docs.inner.snapshot().unwrap().as_ref()).unwrap();
+        let mut entries = view.matches.filtered.lock().unwrap();
+        let copied = |entries: &Entries| {
+            let matchings = entries.entries.iter().map(|entry| entry.matching.copied_bytes());
+            let copied: Vec<usize> = matchings.collect();
+            assert_eq!(copied.iter().sum::<usize>(), entries.copied);
+            copied.iter().map(|bytes| *bytes > 0).collect::<Vec<_>>()
+        };
+        assert_eq!(copied(&entries), [true; 3]);
+        let all = entries.copied;
+        entries.clear_copied(all);
+        assert_eq!(copied(&entries), [true; 3]);
+        entries.clear_copied(all - 1);
+        assert_eq!(copied(&entries), [false, true, true]);
+        // That of the last search stays.
+        entries.clear_copied(0);
+        assert_eq!(copied(&entries), [false, false, true]);
+        drop(entries);
+        assert_eq!((0..3).map(search).collect::<Vec<_>>(), first);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::filtered::{filtered_walk, local_share};
 use super::graph::STARTS_MAX;
-use super::plan::{Plan, SearchPath, few_pass};
+use super::plan::{Plan, SearchPath, few_pass, share};
 use super::pool::Scored;
 use super::scan::{scan, scan_copy};
 use super::scratch::Scratch;
@@ -114,7 +114,7 @@ impl Segment {
         if !passing.is_all() {
             plan = Plan::choose(
                 passing,
-                local_share(base, starts.get(..2).unwrap_or(&starts), passing),
+                local_share(base, starts.get(..share_from(passing)).unwrap_or(&starts), passing),
                 ef,
                 keep,
             );
@@ -124,7 +124,7 @@ impl Segment {
             walk_until(scorer, base, &starts, (plan.ef, stop), scratch);
             scratch.take_found(|id| passing.contains(id));
             if scratch.found.len() < keep {
-                plan = Plan::far(ef, keep);
+                plan = Plan::far(passing, ef, keep);
             }
         }
         if plan.path == SearchPath::FilteredWalk {
@@ -173,6 +173,12 @@ impl Segment {
             }
         }
     }
+}
+
+/// Entries whose links tell the share that passes near a query: so many that of 32 links each, 16
+/// are expected to lead to what passes.
+fn share_from(passing: &Passing) -> usize {
+    ((0.5 / share(passing)).ceil() as usize).max(2)
 }
 
 /// Scores positions by their navigation codes against a query.

@@ -60,6 +60,17 @@ impl Passing {
         size_of::<Self>() + words * size_of::<u64>() + self.sample.capacity() * size_of::<u32>()
     }
 
+    /// Bytes of the codes that scans have copied; 0 while they have not.
+    #[must_use]
+    pub fn copied_bytes(&self) -> usize {
+        self.copied.bytes()
+    }
+
+    /// Lets go of copied codes.
+    pub fn clear_copied(&self) {
+        self.copied.clear();
+    }
+
     /// Whether a position passes; none out of range does.
     #[inline]
     #[must_use]

@@ -13,7 +13,7 @@ use super::residency::Resident;
 use super::scratch::ScratchPool;
 use super::slots::Slots;
 use super::{
-    Allow, Basis, Effort, GraphHeader, IndexError, Passing, SearchParams, SearchPath, TopK, copied,
+    Allow, Basis, Effort, GraphHeader, IndexError, Passing, SearchParams, SearchPath, TopK,
 };
 use crate::format::SectionKind;
 use crate::kernels::nav::{LINE, MAX_LINES, dims};
@@ -302,13 +302,6 @@ impl Segment {
     #[must_use]
     pub fn passing(&self, allow: Allow<'_>) -> Passing {
         self.slots.passing(allow)
-    }
-
-    /// Bytes that what passes takes in memory, once searched.
-    #[must_use]
-    pub fn bytes_of(&self, passing: &Passing) -> usize {
-        let copied = self.nav.as_ref().map_or(0, |nav| copied::bytes(passing, nav.rows.stride()));
-        passing.bytes() + copied
     }
 
     /// The `k` best rows that pass, or all that pass when they are fewer: by descending score,
