@@ -310,6 +310,8 @@ struct Part<T> {
     norms: Option<Norms>,
     tokens: Option<u64>,
     served_model: Option<String>,
+    /// The server's name of the request.
+    request_id: Option<String>,
 }
 
 /// What a call found.
@@ -355,7 +357,7 @@ impl Call<'_> {
             Ok(vector)
         });
         let vectors = decoded.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-        Ok(Part { vectors, norms, tokens: answer.tokens, served_model })
+        Ok(Part { vectors, norms, tokens: answer.tokens, served_model, request_id })
     }
 
     /// Asks for base64 unless told otherwise; a server that refuses it is asked for numbers, from

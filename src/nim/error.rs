@@ -199,10 +199,12 @@ pub enum NimError {
         reason: String,
     },
     /// The body is larger than any right answer could be; it was not read to its end.
-    #[error("the answer of {url} is larger than {limit} bytes")]
+    #[error("the answer of {url}{} is larger than {limit} bytes", named(request_id.as_deref()))]
     ResponseTooLarge {
         /// Address of the request.
         url: String,
+        /// As [`Reply::request_id`].
+        request_id: Option<String>,
         /// Size limit of this answer in bytes.
         limit: u64,
     },
@@ -234,14 +236,17 @@ impl NimError {
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         match self {
-            Self::InvalidResponse { request_id, .. } => request_id.as_deref(),
+            Self::InvalidResponse { request_id, .. }
+            | Self::ResponseTooLarge { request_id, .. } => request_id.as_deref(),
             _ => self.reply()?.request_id.as_deref(),
         }
     }
 
     /// The same, of the request with this name, unless it names one.
     pub(super) fn of_request(mut self, name: Option<&str>) -> Self {
-        if let Self::InvalidResponse { request_id, .. } = &mut self {
+        if let Self::InvalidResponse { request_id, .. }
+        | Self::ResponseTooLarge { request_id, .. } = &mut self
+        {
             *request_id = request_id.take().or_else(|| name.map(str::to_owned));
         }
         self

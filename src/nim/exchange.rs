@@ -161,12 +161,12 @@ impl Transport {
             spans::text(self, "refusal", &refusal.body);
             return Err(refusal.classify(&self.secrets));
         }
-        let request_id = request_id(response.headers());
-        let request_id = request_id.map(|id| self.presentable(id, ID_LIMIT));
+        let request_id = self.shown_id(response.headers());
         if exchange.reading == Reading::Events && is_stream(response.headers()) {
             return self.read_first(exchange, response, request_id, ledger).await;
         }
-        let body = self.read_answer(target, response, exchange.limit, ledger).await?;
+        let body = self.read_answer(target, response, exchange.limit, ledger).await;
+        let body = body.map_err(|error| error.of_request(request_id.as_deref()))?;
         if let Some(failure) = self.failure_instead(target, &body, request_id.as_deref()) {
             return Err(failure);
         }
@@ -217,10 +217,15 @@ impl Transport {
         match (base, id) {
             (Some(base), Some(id)) => Ok(target.status(base, id)),
             _ => {
-                let id = request_id(headers).map(|id| self.presentable(id, ID_LIMIT));
+                let id = self.shown_id(headers);
                 Err(invalid(target, ResponseFault::Accepted).of_request(id.as_deref()))
             }
         }
+    }
+
+    /// The server's name of a request, fit to be shown.
+    fn shown_id(&self, headers: &HeaderMap) -> Option<String> {
+        request_id(headers).map(|id| self.presentable(id, ID_LIMIT))
     }
 
     async fn read_answer(
@@ -230,7 +235,7 @@ impl Transport {
         limit: u64,
         ledger: &mut Ledger<'_>,
     ) -> Result<Vec<u8>, NimError> {
-        let too_large = || NimError::ResponseTooLarge { url: target.url.to_string(), limit };
+        let too_large = || too_large(target, limit);
         if response.content_length().is_some_and(|length| length > limit) {
             return Err(too_large());
         }
@@ -299,8 +304,8 @@ impl Transport {
             };
             ledger.received(chunk.len());
             let Some(left) = stream.left.checked_sub(chunk.len()) else {
-                let limit = stream.limit;
-                return Err(NimError::ResponseTooLarge { url: target.url.to_string(), limit });
+                let error = too_large(target, stream.limit);
+                return Err(error.of_request(stream.request_id.as_deref()));
             };
             stream.left = left;
             if stream.parser.push(&chunk, &mut stream.ready).is_err() {
@@ -418,6 +423,10 @@ pub(super) fn timeout(target: &Target) -> NimError {
 fn is_stream(headers: &HeaderMap) -> bool {
     header(headers, CONTENT_TYPE.as_str())
         .is_none_or(|kind| kind.to_ascii_lowercase().contains("event-stream"))
+}
+
+fn too_large(target: &Target, limit: u64) -> NimError {
+    NimError::ResponseTooLarge { url: target.url.to_string(), request_id: None, limit }
 }
 
 /// What the service calls the request.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::error::{NimError, Reply};
-use super::secret::{Secrets, redact};
+use super::secret::{Secrets, first, redact};
 
 /// Most bytes of a server's text that enter an error.
 const TEXT_LIMIT: usize = 512;
@@ -220,10 +220,7 @@ pub(super) fn presentable(text: &str, secrets: &Secrets, limit: usize) -> String
 
 /// A text without its end, so that at most `limit` bytes are left.
 pub(super) fn cut(mut text: String, limit: usize) -> String {
-    if text.len() > limit {
-        let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
-        text.truncate(end);
-    }
+    text.truncate(first(&text, limit).len());
     text
 }
 

@@ -130,8 +130,7 @@ impl Secrets {
         if text.len() <= most {
             return text;
         }
-        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
-        let text = text.get(..end).unwrap_or_default();
+        let text = first(text, most);
         text.get(..self.open_end(text)).unwrap_or_default()
     }
 
@@ -290,6 +289,13 @@ impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(REDACTED)
     }
+}
+
+/// The whole characters among the first bytes of a text.
+pub(super) fn first(text: &str, bytes: usize) -> &str {
+    let most = bytes.min(text.len());
+    let end = (0..=most).rev().find(|at| text.is_char_boundary(*at));
+    text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
 #[cfg(test)]

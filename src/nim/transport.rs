@@ -23,7 +23,7 @@ pub(super) use super::meter::{Meter, Tally};
 use super::pace::Pace;
 use super::reply::{Failure, cut, presentable};
 use super::retry::RetryPolicy;
-use super::secret::{Keys, Secrets, redact};
+use super::secret::{Keys, Secrets, first, redact};
 use super::spans;
 use super::target::Target;
 
@@ -359,8 +359,7 @@ struct Beginning(String);
 impl fmt::Write for Beginning {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = LOOKED_AT.saturating_sub(self.0.len());
-        let end = (0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-        self.0.push_str(text.get(..end.unwrap_or_default()).unwrap_or_default());
+        self.0.push_str(first(text, room));
         if text.len() > room { Err(fmt::Error) } else { Ok(()) }
     }
 }

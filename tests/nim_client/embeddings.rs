@@ -181,11 +181,14 @@ async fn vectors_must_have_the_asked_length_in_every_batch() {
     let what = ResponseFault::Dimensions { index: 0, expected: 3, found: 2 };
     assert!(matches!(error, NimError::InvalidResponse { what: found, .. } if found == what));
 
-    let grow =
-        Server::start(|n, _| ok(&json!({"data": [{"index": 0, "embedding": vec![1; n + 1]}]})))
-            .await;
+    let grow = Server::start(|n, _| {
+        let body = json!({"data": [{"index": 0, "embedding": vec![1; n + 1]}]});
+        answer(200, &format!("x-request-id: req-{n}\r\n"), body.to_string())
+    });
+    let grow = grow.await;
     let model = grow.nim().embedder("m").batch_size(1).concurrency(1);
     let error = model.embed(&["a", "b"], PASSAGE).await.expect_err("lengths 1 and 2");
+    assert_eq!(error.request_id(), Some("req-1"));
     let what = ResponseFault::Dimensions { index: 1, expected: 1, found: 2 };
     assert!(matches!(error, NimError::InvalidResponse { what: found, .. } if found == what));
 }

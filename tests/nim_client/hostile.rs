@@ -12,16 +12,18 @@ async fn error_of(server: &Server) -> NimError {
 #[tokio::test]
 async fn answers_beyond_the_limit_are_not_read() {
     let limit = 2 * 32 + 65_536;
-    let claims = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{{", limit + 1);
-    let huge = "HTTP/1.1 200 OK\r\ncontent-length: 9223372036854775808\r\n\r\n{".to_owned();
+    let begin = "HTTP/1.1 200 OK\r\nx-request-id: req-9\r\n";
+    let claims = format!("{begin}content-length: {}\r\n\r\n{{", limit + 1);
+    let huge = format!("{begin}content-length: 9223372036854775808\r\n\r\n{{");
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(65_536));
-    let chunked = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunk}{chunk}");
+    let chunked = format!("{begin}transfer-encoding: chunked\r\n\r\n{chunk}{chunk}");
     for bytes in [claims, huge, chunked] {
         let server = Server::always(bytes, Then::Hang).await;
         let error = error_of(&server).await;
         let is_limit =
             matches!(error, NimError::ResponseTooLarge { limit: found, .. } if found == limit);
         assert!(is_limit, "{error:?}");
+        assert_eq!(error.request_id(), Some("req-9"), "{error}");
         assert_eq!(server.requests().len(), 1);
     }
 }

@@ -143,8 +143,10 @@ impl Call<'_> {
             tally,
         };
         for (range, part) in parts {
-            let expected = self.length().or_else(|| found.vectors.first().map(Vec::len));
-            self.same_length(&part.vectors, range.start, expected)?;
+            // The length that was asked for was checked with each answer.
+            let expected = found.vectors.first().map(Vec::len);
+            self.same_length(&part.vectors, range.start, expected)
+                .map_err(|error| error.of_request(part.request_id.as_deref()))?;
             found.vectors.extend(part.vectors);
             found.norms = Norms::both(found.norms, part.norms);
             found.tokens = add_tokens(found.tokens, part.tokens);
