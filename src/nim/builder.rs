@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -57,7 +57,7 @@ pub struct NimBuilder {
     retry: RetryPolicy,
     budget: RetryBudget,
     breaker: CircuitBreaker,
-    requests_per_minute: Option<u32>,
+    pace: Arc<Pace>,
     hold: Duration,
     trace_texts: bool,
     roots_pem: Vec<u8>,
@@ -87,7 +87,7 @@ impl NimBuilder {
             retry: RetryPolicy::new(),
             budget: RetryBudget::new(),
             breaker: CircuitBreaker::new(),
-            requests_per_minute: None,
+            pace: Arc::new(Pace::new(None)),
             hold: Duration::from_secs(10),
             trace_texts: false,
             roots_pem: Vec::new(),
@@ -266,11 +266,11 @@ impl NimBuilder {
         self
     }
 
-    /// Most requests in any 60 s, retries included; calls wait for their turn, or fail with
-    /// [`NimError::Paced`] when it comes after their deadline. No limit unless set, 0 is none. The
-    /// hosted catalog's trial is said to allow 40.
+    /// Most requests in any 60 s, retries included, of all clients of this builder and its later
+    /// clones; calls wait for their turn, or fail with [`NimError::Paced`] when it comes after
+    /// their deadline. None unless set, 0 is none. The hosted trial is said to allow 40.
     pub fn requests_per_minute(mut self, requests: u32) -> Self {
-        self.requests_per_minute = Some(requests).filter(|requests| *requests > 0);
+        self.pace = Arc::new(Pace::new(Some(requests)));
         self
     }
 
@@ -335,8 +335,7 @@ impl NimBuilder {
             hold: self.hold.as_secs(),
             bucket: Bucket::new(self.budget, Instant::now()),
             breakers: Breakers::new(self.breaker),
-            pace: Pace::new(self.requests_per_minute),
-            requests_per_minute: self.requests_per_minute,
+            pace: Arc::clone(&self.pace),
             meter: Meter::default(),
             trace_texts: self.trace_texts,
         };

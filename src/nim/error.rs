@@ -226,7 +226,7 @@ impl NimError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::InvalidResponse { what: ResponseFault::Accepted, .. } => Some(202),
-            Self::InvalidResponse { .. } => Some(200),
+            Self::InvalidResponse { .. } | Self::ResponseTooLarge { .. } => Some(200),
             Self::ProxyLogin { .. } => Some(407),
             _ => self.reply().map(|reply| reply.status),
         }

@@ -1,5 +1,6 @@
-//! One exchange: a request, the status requests it may need, an answer of limited size or the
-//! events of a stream, a refusal. Not its repetition (see `transport`). Layer: above `reply`.
+//! One exchange: a request, an answer of limited size or the events of a stream, a refusal. Not the
+//! status requests it may need (see `polling`) nor its repetition (see `transport`). Layer: above
+//! `reply`.
 
 use std::collections::VecDeque;
 use std::error::Error as StdError;
@@ -27,15 +28,10 @@ use super::transport::{REASON_LIMIT, Transport, invalid};
 const ERROR_BODY_LIMIT: usize = 64 << 10;
 /// Most bytes that are set aside for an answer because its header promises them.
 const TOLD_LIMIT: usize = 8 << 20;
-/// First and longest wait between two status requests.
-const POLL_WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Longest wait for the body of a refusal.
 const REFUSAL_WAIT: Duration = Duration::from_secs(2);
 /// An error under status 200 says so within as many bytes.
 const ERROR_BEGIN: usize = 128;
-/// Status requests in turn that may fail before the whole request counts as failed.
-const POLL_FAILURES: u32 = 3;
-
 /// How an answer is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
@@ -94,13 +90,8 @@ pub(super) struct Incoming {
 }
 
 /// How long a server asks to wait.
-fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
     retry_after(header(headers, RETRY_AFTER.as_str())?, SystemTime::now())
-}
-
-/// Statuses by which a gateway says that it is in trouble, not that the work has failed.
-fn is_passing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }
 
 impl Transport {
@@ -110,11 +101,6 @@ impl Transport {
         ledger: &mut Ledger<'_>,
     ) -> Result<Got, Failure> {
         let target = exchange.target;
-        let hold = (target.hosted || self.poll.is_some()) && self.hold > 0;
-        let held = |request: RequestBuilder| match hold {
-            true => request.header("nvcf-poll-seconds", self.hold),
-            false => request,
-        };
         let request = match &exchange.body {
             Some(body) => self
                 .http
@@ -126,36 +112,8 @@ impl Transport {
         let body = exchange.body.as_deref().unwrap_or_default();
         spans::text(self, "request", body);
         ledger.sent(body.len());
-        let mut response = self.send(target, held(request), exchange.reading).await?;
-        let (mut wait, end) = (POLL_WAITS.0, Instant::now().checked_add(self.attempt));
-        while response.status() == StatusCode::ACCEPTED {
-            let status = self.status_target(target, response.headers())?;
-            drop(response);
-            let mut failed = 0;
-            response = loop {
-                tokio::time::sleep(wait).await;
-                ledger.paused(wait);
-                wait = wait.saturating_mul(2).min(POLL_WAITS.1);
-                self.turn(end, ledger).await?;
-                ledger.sent(0);
-                let request = held(self.http.get(status.url.clone()));
-                // The work is accepted: to ask for it again costs little, to send it anew does not.
-                match self.send(&status, request, exchange.reading).await {
-                    Ok(answer) if failed < POLL_FAILURES && is_passing(answer.status()) => {
-                        let asked = asked_wait(answer.headers()).unwrap_or_default();
-                        if end.is_some_and(|end| {
-                            end.saturating_duration_since(Instant::now()) < asked
-                        }) {
-                            break answer;
-                        }
-                        wait = wait.max(asked);
-                    }
-                    Err(error) if failed < POLL_FAILURES && error.is_retryable() => {}
-                    last => break last?,
-                }
-                failed += 1;
-            };
-        }
+        let response = self.send(target, self.held(target, request), exchange.reading).await?;
+        let response = self.done(exchange, response, ledger).await?;
         if response.status() != StatusCode::OK {
             let refusal = self.read_refusal(target, response, ledger).await;
             spans::text(self, "refusal", &refusal.body);
@@ -206,25 +164,8 @@ impl Transport {
         self.extra.iter().filter(move |_| is_named)
     }
 
-    /// Where to ask for an accepted request. The key goes to NVIDIA's status address only for
-    /// requests that went to NVIDIA; any other server needs an address set by the caller.
-    fn status_target(&self, target: &Target, headers: &HeaderMap) -> Result<Target, NimError> {
-        let base = self.poll.as_ref().or(target.hosted.then_some(&self.hosted_poll));
-        let id = header(headers, "nvcf-reqid").filter(|id| {
-            let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-            !id.is_empty() && id.len() <= 128 && id.bytes().all(legal)
-        });
-        match (base, id) {
-            (Some(base), Some(id)) => Ok(target.status(base, id)),
-            _ => {
-                let id = self.shown_id(headers);
-                Err(invalid(target, ResponseFault::Accepted).of_request(id.as_deref()))
-            }
-        }
-    }
-
     /// The server's name of a request, fit to be shown.
-    fn shown_id(&self, headers: &HeaderMap) -> Option<String> {
+    pub(super) fn shown_id(&self, headers: &HeaderMap) -> Option<String> {
         request_id(headers).map(|id| self.presentable(id, ID_LIMIT))
     }
 
@@ -434,7 +375,7 @@ fn request_id(headers: &HeaderMap) -> Option<&str> {
     header(headers, "nvcf-reqid").or_else(|| header(headers, "x-request-id"))
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
@@ -461,30 +402,7 @@ fn is_tls(error: &(dyn StdError + 'static)) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::nim::Nim;
-
-    #[test]
-    fn an_accepted_request_is_asked_for_at_the_gateway_that_took_it() {
-        let mut headers = HeaderMap::new();
-        headers.insert("nvcf-reqid", HeaderValue::from_static("id-1"));
-        let status = |nim: &Nim, headers: &HeaderMap| {
-            let posted = nim.embed_endpoint().target("nvidia/m").expect("an address");
-            let status = nim.transport().status_target(&posted, headers);
-            status.map(|target| target.url.to_string())
-        };
-        let hosted = Nim::builder().api_key("nvapi-canary").build().expect("a hosted client");
-        let address = "https://api.nvcf.nvidia.com/v2/nvcf/pexec/status/id-1";
-        assert_eq!(status(&hosted, &headers).expect("an address"), address);
-        let local = Nim::builder().base_url("http://localhost:1").build().expect("a client");
-        assert!(status(&local, &headers).is_err());
-        for wrong in ["", "../v1", "id 1", "a/b"] {
-            headers.insert("nvcf-reqid", HeaderValue::from_str(wrong).expect("a header"));
-            assert!(status(&hosted, &headers).is_err(), "{wrong:?}");
-        }
-        headers.remove("nvcf-reqid");
-        assert!(status(&hosted, &headers).is_err());
-    }
 
     #[test]
     fn headers_of_the_caller_do_not_go_to_the_hosted_status_address() {

@@ -44,6 +44,7 @@ mod meter;
 mod models;
 mod models_table;
 mod pace;
+mod polling;
 mod proxy;
 mod rank;
 mod rank_call;

@@ -10,15 +10,19 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// When requests were sent: never more than `limit` in any 60 s.
 #[derive(Debug)]
 pub(super) struct Pace {
-    limit: Option<usize>,
+    limit: Option<u32>,
     sent: Mutex<VecDeque<Instant>>,
 }
 
 impl Pace {
     /// `None` or 0 for no limit.
     pub(super) fn new(limit: Option<u32>) -> Self {
-        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
-        Self { limit, sent: Mutex::new(VecDeque::new()) }
+        Self { limit: limit.filter(|limit| *limit > 0), sent: Mutex::new(VecDeque::new()) }
+    }
+
+    /// The limit.
+    pub(super) fn limit(&self) -> Option<u32> {
+        self.limit
     }
 
     /// Counts a request that is sent now, or says how long to wait before asking again.
@@ -31,7 +35,7 @@ impl Pace {
             sent.pop_front();
         }
         match sent.front() {
-            Some(oldest) if sent.len() >= limit => {
+            Some(oldest) if sent.len() >= limit as usize => {
                 Err(MINUTE.saturating_sub(now.saturating_duration_since(*oldest)))
             }
             _ => {

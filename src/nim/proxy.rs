@@ -8,6 +8,9 @@ use super::base64;
 use super::endpoint::checked_url;
 use super::fault::ConfigFault;
 
+/// Bytes that a name has at least that stands for a token.
+const LEAST_TOKEN: usize = 8;
+
 /// A proxy from its URL, which may hold a user name and a password (RFC 9110, section 11.7). It
 /// sees requests to http addresses as they are, and of others the host alone; a password goes to it
 /// as it is, unless its own address is one of https. What another machine would see must be
@@ -29,18 +32,22 @@ pub(super) fn proxy(url: &str, https_only: bool, insecure: bool) -> Result<Proxy
 }
 
 /// What the URL of a proxy holds of a login: the password as it stands there and as it is meant,
-/// and what is sent, in base64.
+/// and what is sent, in base64. Without a password the name is a token, unless it is so short that
+/// it can only be a name.
 pub(super) fn logins(url: &str) -> Vec<SecretString> {
     let Ok(url) = Url::parse(url.trim()) else { return Vec::new() };
-    let Some(password) = url.password() else { return Vec::new() };
-    let mut login = unescaped(url.username());
-    let meant = unescaped(password);
-    login.push(b':');
-    login.extend_from_slice(&meant);
+    let password = url.password().unwrap_or_default();
+    if url.username().is_empty() && password.is_empty() {
+        return Vec::new();
+    }
+    let secret = if password.is_empty() { url.username() } else { password };
+    let login = [&unescaped(url.username())[..], b":", &unescaped(password)].concat();
     let mut sent = String::new();
     base64::encode_into(&mut sent, &login);
-    let meant = String::from_utf8_lossy(&meant).into_owned();
-    [password.to_owned(), meant, sent].map(SecretString::from).into()
+    let meant = String::from_utf8_lossy(&unescaped(secret)).into_owned();
+    let is_secret = !password.is_empty() || meant.len() >= LEAST_TOKEN;
+    let plain = is_secret.then(|| [secret.to_owned(), meant]);
+    plain.into_iter().flatten().chain([sent]).map(SecretString::from).collect()
 }
 
 /// Bytes that a part of a URL stands for (RFC 3986, section 2.1).
@@ -72,7 +79,12 @@ mod tests {
             of("http://user:p%40ss%20%251@p:1"),
             ["p%40ss%20%251", "p@ss %1", "dXNlcjpwQHNzICUx"]
         );
-        assert_eq!(of("http://user@p:1"), [""; 0]);
+        // A token in place of the name, "t%20ken-123:" in base64; a short name alone is none.
+        for url in ["http://t%20ken-123@p:1", "http://t%20ken-123:@p:1"] {
+            assert_eq!(of(url), ["t%20ken-123", "t ken-123", "dCBrZW4tMTIzOg=="]);
+        }
+        assert_eq!(of("http://user@p:1"), ["dXNlcjo="]);
+        assert_eq!(of("http://p:1"), [""; 0]);
         assert_eq!(of("p"), [""; 0]);
     }
 

@@ -3,6 +3,7 @@
 //! meaning of the JSON (see `embed`, `rank`, `chat`). Layer: above `exchange`.
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -55,8 +56,7 @@ pub(super) struct Transport {
     pub(super) hold: u64,
     pub(super) bucket: Bucket,
     pub(super) breakers: Breakers,
-    pub(super) pace: Pace,
-    pub(super) requests_per_minute: Option<u32>,
+    pub(super) pace: Arc<Pace>,
     pub(super) meter: Meter,
     pub(super) trace_texts: bool,
 }
@@ -247,7 +247,7 @@ impl Transport {
         ledger: &mut Ledger<'_>,
     ) -> Result<Permit<'a>, NimError> {
         let permit = self.admit(target)?;
-        if self.requests_per_minute.is_none() {
+        if self.pace.limit().is_none() {
             return Ok(permit);
         }
         // Whoever waits for a turn holds no permit: it would keep others from trying an open
@@ -274,7 +274,7 @@ impl Transport {
     ) -> Result<(), NimError> {
         while let Err(retry_in) = self.pace.take(Instant::now()) {
             if !fits(retry_in, deadline) {
-                let requests_per_minute = self.requests_per_minute.unwrap_or_default();
+                let requests_per_minute = self.pace.limit().unwrap_or_default();
                 return Err(NimError::Paced { requests_per_minute, retry_in });
             }
             tokio::time::sleep(retry_in).await;

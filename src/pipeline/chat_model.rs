@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::nim::{cost, options};
 use super::stage::{BoxFuture, StageError};
-use crate::nim::{Chat, ChatAnswer, ChatDelta, ChatRequest, ChatStream, NimError};
+use crate::nim::{CallCost, Chat, ChatAnswer, ChatDelta, ChatRequest, ChatStream, NimError};
 
 /// A model that answers conversations and calls tools.
 pub trait ChatModel: Send + Sync {
@@ -91,12 +91,13 @@ impl ChatSteps for ChatStream {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<ChatDelta>, ChatFailure>> {
         Box::pin(async move {
             let next = ChatStream::next(self).await;
-            next.map_err(|error| sorted(error, |failed| failed.cost(cost(self.cost(), None))))
+            next.map_err(|error| failed(error, self.cost()))
         })
     }
 
     fn whole(self: Box<Self>) -> Result<ChatAnswer, ChatFailure> {
-        ChatStream::whole(*self).map_err(failed)
+        let spent = self.cost();
+        ChatStream::whole(*self).map_err(|error| failed(error, spent))
     }
 }
 
@@ -152,9 +153,11 @@ impl ChatModel for Chat {
         request: ChatRequest<'a>,
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<ChatAnswer, ChatFailure>> {
-        Box::pin(
-            async move { self.complete_with(request, options(deadline)).await.map_err(failed) },
-        )
+        Box::pin(async move {
+            let mut spent = CallCost::default();
+            let answer = self.complete_counted(request, options(deadline), &mut spent).await;
+            answer.map_err(|error| failed(error, spent))
+        })
     }
 
     fn stream<'a>(
@@ -163,7 +166,9 @@ impl ChatModel for Chat {
         deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<Box<dyn ChatSteps>, ChatFailure>> {
         Box::pin(async move {
-            let stream = self.stream_with(request, options(deadline)).await.map_err(failed)?;
+            let mut spent = CallCost::default();
+            let stream = self.stream_counted(request, options(deadline), &mut spent).await;
+            let stream = stream.map_err(|error| failed(error, spent))?;
             Ok(Box::new(stream) as Box<dyn ChatSteps>)
         })
     }
@@ -173,16 +178,12 @@ impl ChatModel for Chat {
     }
 }
 
-fn failed(error: NimError) -> ChatFailure {
-    sorted(error, |failed| failed)
-}
-
-fn sorted(error: NimError, with: impl FnOnce(StageError) -> StageError) -> ChatFailure {
+fn failed(error: NimError, spent: CallCost) -> ChatFailure {
     let retryable = error.is_retryable();
     let sort = match error {
         NimError::ContextOverflow(_) => ChatFailure::ContextOverflow,
         NimError::ContentPolicy(_) => ChatFailure::ContentPolicy,
         _ => ChatFailure::Other,
     };
-    sort(with(StageError::new(error).retryable(retryable)))
+    sort(StageError::new(error).retryable(retryable).cost(cost(spent, None)))
 }

@@ -94,7 +94,8 @@ impl<'e, I: Iterator<Item = Record> + Send> Ingest<'e, I> {
     }
 
     /// Bytes of text of these batches together, unless one alone has more; also how much is read
-    /// ahead of them. Default: 16 MiB.
+    /// ahead of them, and how much may wait that needs no model, but for one chunk of records in
+    /// each case. Default: 16 MiB.
     pub fn in_flight_bytes(mut self, bytes: usize) -> Self {
         self.in_flight_bytes = bytes;
         self

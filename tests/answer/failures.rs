@@ -33,6 +33,26 @@ async fn a_service_that_refuses_fails_the_stage_with_its_own_error() {
 }
 
 #[tokio::test]
+async fn requests_that_failed_are_paid_too() {
+    let library = library();
+    let server = Server::start(move |_, _| refusal(503, "starting")).await;
+    let retry = RetryPolicy::new().tries(3).base(Duration::from_millis(1));
+    let chat = server.builder().retry(retry).build().expect("a client").chat("m");
+    for is_stream in [false, true] {
+        let meter = CostMeter::new();
+        let query = library.docs.query("tide").meter(&meter).answer(&chat);
+        match is_stream {
+            false => drop(query.run().await.expect_err("no answer")),
+            true => drop(query.stream().await.map(|_| ()).expect_err("no answer")),
+        }
+        let paid = meter.totals().chat;
+        assert_eq!((paid.runs, paid.failures), (1, 1), "{paid:?}");
+        assert_eq!((paid.cost.requests, paid.cost.retries), (3, 2), "{paid:?}");
+        assert!(paid.cost.bytes_sent > 3 * 100 && paid.cost.bytes_received > 0, "{paid:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_in_the_middle_leaves_what_was_said() {
     let library = library();
     let broken = |then: Then| {

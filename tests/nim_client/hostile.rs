@@ -23,7 +23,7 @@ async fn answers_beyond_the_limit_are_not_read() {
         let is_limit =
             matches!(error, NimError::ResponseTooLarge { limit: found, .. } if found == limit);
         assert!(is_limit, "{error:?}");
-        assert_eq!(error.request_id(), Some("req-9"), "{error}");
+        assert_eq!((error.status(), error.request_id()), (Some(200), Some("req-9")), "{error}");
         assert_eq!(server.requests().len(), 1);
     }
 }

@@ -211,6 +211,8 @@ async fn a_dropped_call_leaves_the_client_usable_and_futures_are_send() {
 async fn an_accepted_request_is_asked_for_until_it_is_done() {
     let server = Server::start(|n, request| match n {
         0 | 1 => answer(202, "NVCF-REQID: test-request-id\r\n", "{}"),
+        // The first answer has said where to ask.
+        2 => answer(202, "", "{}"),
         _ => {
             assert_eq!(request.line, "GET /status/test-request-id HTTP/1.1");
             assert_eq!(request.header("authorization"), Some("Bearer key-1"));
@@ -220,7 +222,7 @@ async fn an_accepted_request_is_asked_for_until_it_is_done() {
     .await;
     let builder = server.builder().api_key("key-1").poll_url(format!("{}/status/", server.url));
     let found = embed(&builder.build().expect("a client")).await.expect("a vector");
-    assert_eq!((found.cost.requests, found.cost.retries), (3, 0));
+    assert_eq!((found.cost.requests, found.cost.retries), (4, 0));
 
     // Without an id, with one that could leave its path, or without a status address.
     for headers in ["", "nvcf-reqid: ../x\r\n", "nvcf-reqid: id\r\n"] {

@@ -85,7 +85,15 @@ async fn dimensions_are_exact_or_an_error() {
             let found = model.embed(&["a"], InputType::Query).await.expect("a vector");
             assert_eq!(found.vectors[0].len(), length as usize);
         }
-        // The service clamps what is too much (a negative number cannot be written here).
+        // A negative number can only be written as a field of its own.
+        let negative = model.clone().dimensions(None).extra("dimensions", -1);
+        let before = server.requests().len();
+        let error = negative.embed(&["a"], InputType::Query).await.expect_err("no such length");
+        assert!(matches!(error, NimError::BadRequest(_)), "{error:?}");
+        let sent = &server.requests()[before..];
+        assert_eq!((error.status(), sent.len()), (Some(400), 1));
+        assert_eq!(sent[0].json()["dimensions"], -1);
+        // The service clamps what is too much.
         let sent = model.facts(ModelFacts::unknown()).dimensions(Some(102_400));
         let error = sent.embed(&["a"], InputType::Query).await.expect_err("fewer");
         let what = ResponseFault::Dimensions { index: 0, expected: 102_400, found: 2048 };

@@ -123,6 +123,24 @@ async fn requests_per_minute_are_kept_and_a_deadline_before_its_turn_ends_a_call
 }
 
 #[tokio::test]
+async fn clients_of_one_builder_and_its_clones_share_the_limit_of_a_minute() {
+    let server = Server::start(|_, request| embedded(request)).await;
+    let builder = server.builder().requests_per_minute(2).attempt_timeout(Duration::from_secs(5));
+    let other = builder.clone().read_timeout(Duration::from_secs(5)).build().expect("a client");
+    let apart = builder.clone().requests_per_minute(1).build().expect("a client");
+    let one = builder.build().expect("a client");
+    embed(&one).await.expect("the first");
+    embed(&other).await.expect("the second");
+    let options = CallOptions::new().timeout(Duration::from_secs(5));
+    for nim in [&one, &other] {
+        let model = nim.embedder("m");
+        let third = model.embed_with(&["a"], InputType::Query, options).await.expect_err("no room");
+        assert!(matches!(third, NimError::Paced { requests_per_minute: 2, .. }), "{third:?}");
+    }
+    embed(&apart).await.expect("a limit of its own");
+}
+
+#[tokio::test]
 async fn status_requests_count_as_requests_of_the_minute() {
     let server = Server::start(|_, _| answer(202, "NVCF-REQID: id-1\r\n", "{}")).await;
     let builder = server.builder().poll_url(format!("{}/poll", server.url));

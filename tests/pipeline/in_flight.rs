@@ -74,6 +74,36 @@ async fn no_more_text_is_in_flight_than_allowed_but_one_batch_always_is() {
 }
 
 #[tokio::test]
+async fn what_needs_no_model_is_read_no_further_ahead_of_its_commits_than_allowed() {
+    let (_dir, db, docs) = empty(DIMENSIONS);
+    let model = Scripted::new(|_, _| Ok(()));
+    // Chunks of 32 records, of which each takes more than 250 bytes with what holds it.
+    let most = 32 + 16_384 / 250 + 32 + 32;
+    let text = |at: usize| format!("{at:0250} ");
+    let texts = |count: usize| (0..count).map(move |at| Record::new(at as i64).text(text(at)));
+    let changed = |count| texts(count).map(|record| record.field("changed", true));
+    let own = |count| texts(count).map(|record| record.vector(vec![1.0; DIMENSIONS]));
+    let first: Vec<Record> = texts(1_500).collect();
+    let (kept, own): (Vec<Record>, Vec<Record>) = (changed(1_500).collect(), own(1_500).collect());
+    for (records, pending) in [(first, true), (kept, false), (own, false)] {
+        let taken = AtomicUsize::new(0);
+        let records = records.into_iter().inspect(|_| {
+            taken.fetch_add(1, Ordering::Relaxed);
+        });
+        let mut ahead = 0;
+        let ingest = docs.ingest(records).batch_size(4).in_flight_bytes(16_384);
+        let ingest = ingest.embedder(&model).pending(pending).progress(|at| {
+            let done = at.done() + at.pending;
+            ahead = ahead.max(taken.load(Ordering::Relaxed) - done.min(1_500));
+        });
+        let report = ingest.run().await.expect("an ingest");
+        assert_eq!(report.progress.done(), 1_500, "{:?}", report.progress);
+        assert!(ahead <= most, "{ahead} records were read ahead, of {most}");
+    }
+    db.verify().expect("an undamaged file");
+}
+
+#[tokio::test]
 async fn a_text_that_the_error_does_not_name_is_found_by_halving() {
     let (_dir, db, docs) = empty(DIMENSIONS);
     let is_bad = |text: &str| ["5", "17", "18", "39"].contains(&text.rsplit(' ').next().unwrap());

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use portolan::nim::{Chat, Nim};
+use portolan::nim::Chat;
 
 use crate::args::count;
 use crate::failure::{Failure, Result};
 use crate::model_args::ReachArgs;
-use crate::models::{key_of, reached};
+use crate::models::key_of;
 
 /// The chat service: NIMs for language models, and any server of OpenAI's form.
 #[derive(Args)]
@@ -53,7 +53,7 @@ pub fn chat(args: &ChatArgs, reach: &ReachArgs) -> Result<Chat> {
     };
     // A client of its own: its requests take longer than those of embedding and reranking, and a
     // server that answers whole is silent until it has thought.
-    let builder = reached(Nim::builder().env()?, reach)?;
+    let builder = reach.builder()?;
     let patience = Duration::from_millis(args.chat_timeout_ms);
     let mut builder = builder.attempt_timeout(patience).read_timeout(patience);
     if let Some(url) = &args.chat_url {

@@ -320,8 +320,12 @@ async fn embed(
         if chunks {
             return progress.at(at.documents);
         }
-        let IngestProgress { embedded, unchanged, updated, without_text, with_vector, .. } = at;
-        progress.at(embedded + unchanged + updated + without_text + with_vector + at.rejected);
+        if args.pending && at.embedded == 0 {
+            progress.now("storing", 0);
+            return progress.at_beside(at.done() + at.pending, at.unchanged);
+        }
+        progress.now("embedding", at.done() - at.embedded);
+        progress.at_beside(at.done(), at.unchanged);
     };
     // Lines and records are set aside on two threads.
     let (rejects, mut failed) = (Mutex::new(rejects), None);

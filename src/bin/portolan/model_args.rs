@@ -1,12 +1,16 @@
-//! Options that name model services: where they are, what they speak, which model. Does no work.
+//! Options that name model services: where they are, what they speak, which model; and how a
+//! client reaches them.
 
+use std::fs;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use portolan::nim::{Api, Truncate};
+use portolan::nim::{Api, Nim, NimBuilder, Truncate};
 
 use crate::args::{count, dimensions};
+use crate::failure::{Failure, Result};
 
 /// The embedding service.
 #[derive(Args)]
@@ -61,9 +65,33 @@ pub struct ReachArgs {
     /// Time for each request to embed or to rank [default: 60000, of it 30000 of silence]
     #[arg(long, value_name = "N", value_parser = count)]
     pub timeout_ms: Option<usize>,
+    /// What the options make, once: the clients of a command share the limit of requests.
+    #[arg(skip)]
+    made: OnceLock<NimBuilder>,
 }
 
 impl ReachArgs {
+    /// A client that reaches services so, but for its time. Key and base URL come from the
+    /// environment.
+    pub fn builder(&self) -> Result<NimBuilder> {
+        if let Some(made) = self.made.get() {
+            return Ok(made.clone());
+        }
+        let mut builder = Nim::builder().env()?.allow_insecure_http(self.allow_http);
+        if let Some(path) = &self.ca_file {
+            let unread = |error| Failure::new(format!("--ca-file {}: {error}", path.display()));
+            builder = builder.add_root_certificates(&fs::read(path).map_err(unread)?);
+        }
+        if let Some(url) = &self.proxy {
+            builder = builder.proxy(url);
+        }
+        let limit = self.requests_per_minute.and_then(|limit| u32::try_from(limit).ok());
+        if let Some(limit) = limit {
+            builder = builder.requests_per_minute(limit);
+        }
+        Ok(self.made.get_or_init(|| builder).clone())
+    }
+
     /// The time for a request, if it was set.
     pub fn timeout(&self) -> Option<Duration> {
         let millis = self.timeout_ms.map(|millis| millis.try_into().unwrap_or(u64::MAX));

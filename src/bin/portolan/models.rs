@@ -1,13 +1,13 @@
 //! The model services that the options and the environment name, and the runtime to call them.
 
-use std::{env, fs};
+use std::env;
 
-use portolan::nim::{EmbeddingModel, Nim, NimBuilder, RankingModel};
+use portolan::nim::{EmbeddingModel, NimBuilder, RankingModel};
 use portolan::{Collection, ModelContract, Roles};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::{Failure, Result};
-use crate::model_args::{EmbedArgs, ReachArgs, RerankArgs};
+use crate::model_args::{EmbedArgs, RerankArgs};
 
 /// The models of one command; none where none was asked for.
 pub struct Models {
@@ -81,7 +81,7 @@ pub fn required(args: &EmbedArgs, batch_size: Option<usize>) -> Result<Embedding
 
 /// A client that is set up as the options and the environment say, but for its models.
 pub fn builder(embed: &EmbedArgs, rerank: Option<&RerankArgs>) -> Result<NimBuilder> {
-    let mut builder = reached(Nim::builder().env()?, &embed.reach)?;
+    let mut builder = embed.reach.builder()?;
     if let Some(patience) = embed.reach.timeout() {
         builder = builder.attempt_timeout(patience).read_timeout(patience);
     }
@@ -120,24 +120,6 @@ pub fn key_of(option: &str, name: Option<&str>) -> Result<Option<String>> {
         Failure::Usage(format!("{option}: the variable{name} that it names is not set, or blank"))
     };
     key.map(Some).ok_or_else(absent)
-}
-
-/// A client that reaches services as the options say, but for its time.
-pub fn reached(mut builder: NimBuilder, reach: &ReachArgs) -> Result<NimBuilder> {
-    builder = builder.allow_insecure_http(reach.allow_http);
-    if let Some(path) = &reach.ca_file {
-        let pem = fs::read(path);
-        let unread = |error| Failure::new(format!("--ca-file {}: {error}", path.display()));
-        builder = builder.add_root_certificates(&pem.map_err(unread)?);
-    }
-    if let Some(url) = &reach.proxy {
-        builder = builder.proxy(url);
-    }
-    let limit = reach.requests_per_minute.and_then(|limit| u32::try_from(limit).ok());
-    Ok(match limit {
-        Some(limit) => builder.requests_per_minute(limit),
-        None => builder,
-    })
 }
 
 /// The embedding model with the settings of the options.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,9 +20,16 @@ const WAITING: &str = "the model does not answer, or wants fewer requests: waiti
 /// A bar of `total` steps; it is gone when it is dropped.
 pub struct Progress {
     bar: ProgressBar,
+    phase: Mutex<Phase>,
+    lines: Mutex<Lines>,
+}
+
+/// What is being done.
+struct Phase {
     what: Cow<'static, str>,
     begin: Instant,
-    lines: Mutex<Lines>,
+    /// Steps that took no time, since they were done before.
+    free: u64,
 }
 
 /// What was written where there is no bar.
@@ -43,7 +50,25 @@ impl Progress {
         bar.set_message(what.clone());
         let begin = Instant::now();
         let lines = Mutex::new(Lines { last: begin, told_wait: None });
-        Self { bar, what, begin, lines }
+        Self { bar, phase: Mutex::new(Phase { what, begin, free: 0 }), lines }
+    }
+
+    /// Says what is being done from here on, unless that was said before.
+    pub fn now(&self, what: &'static str, done: usize) {
+        let mut phase = locked(&self.phase);
+        if phase.what != what {
+            *phase = Phase { what: what.into(), begin: Instant::now(), free: done as u64 };
+            self.bar.set_message(what);
+        }
+    }
+
+    /// Sets how many steps are done, and how many of them were done before all this.
+    pub fn at_beside(&self, done: usize, before: usize) {
+        {
+            let mut phase = locked(&self.phase);
+            phase.free = phase.free.max(before as u64);
+        }
+        self.at(done);
     }
 
     /// Sets how many steps are done.
@@ -67,16 +92,17 @@ impl Progress {
 
     /// Says that work waits for a model, or that it goes on.
     pub fn waits(&self, waits: bool) {
-        self.bar.set_message(if waits { Cow::Borrowed(WAITING) } else { self.what.clone() });
+        let what = locked(&self.phase).what.clone();
+        self.bar.set_message(if waits { Cow::Borrowed(WAITING) } else { what });
         self.line(if waits { WAITING } else { "" });
     }
 
     /// A line where there is no bar, if one is due.
     fn line(&self, why: &str) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = locked(&self.lines);
         if self.bar.is_hidden() && lines.is_due(Instant::now(), !why.is_empty()) {
             let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
-            let told = line(&self.what, done, total, self.begin.elapsed(), why);
+            let told = locked(&self.phase).line(done, total, Instant::now(), why);
             // Whoever closed standard error wants no progress.
             let _ = writeln!(io::stderr().lock(), "{told}");
         }
@@ -97,17 +123,26 @@ impl Lines {
     }
 }
 
-/// How far some work is, and what is left of it at this speed.
-fn line(what: &str, done: u64, total: u64, took: Duration, why: &str) -> String {
-    let line = format!("{what}: {done} of {total} after {} s", took.as_secs());
-    match (why, done) {
-        ("", 0) => line,
-        ("", _) => {
-            let left = total.saturating_sub(done) as f64 * took.as_secs_f64() / done as f64;
-            format!("{line}, {left:.0} s left")
+impl Phase {
+    /// How far it is, how fast, and what is left of it at this speed.
+    fn line(&self, done: u64, total: u64, now: Instant, why: &str) -> String {
+        let took = now.saturating_duration_since(self.begin);
+        let line = format!("{}: {done} of {total} after {} s", self.what, took.as_secs());
+        match (why, done.saturating_sub(self.free)) {
+            ("", 0) => line,
+            ("", made) => {
+                let rate = made as f64 / took.as_secs_f64();
+                let digits = if rate < 10.0 { 1 } else { 0 };
+                let left = total.saturating_sub(done) as f64 / rate;
+                format!("{line}, {rate:.digits$} a second, {left:.0} s left")
+            }
+            (why, _) => format!("{line}; {why}"),
         }
-        (why, _) => format!("{line}; {why}"),
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Progress {
@@ -148,9 +183,17 @@ mod tests {
 
     #[test]
     fn a_line_tells_how_far_the_work_is_and_what_is_left_or_why_it_waits() {
-        let after = Duration::from_secs(30);
-        assert_eq!(line("storing", 0, 9, after, ""), "storing: 0 of 9 after 30 s");
-        assert_eq!(line("storing", 3, 9, after, ""), "storing: 3 of 9 after 30 s, 60 s left");
-        assert_eq!(line("storing", 3, 9, after, "why"), "storing: 3 of 9 after 30 s; why");
+        let phase = |free| Phase { what: "storing".into(), begin: Instant::now(), free };
+        let line = |free, done, total, why| {
+            let phase = phase(free);
+            phase.line(done, total, phase.begin + Duration::from_secs(30), why)
+        };
+        assert_eq!(line(0, 0, 9, ""), "storing: 0 of 9 after 30 s");
+        assert_eq!(line(0, 3, 9, ""), "storing: 3 of 9 after 30 s, 0.1 a second, 60 s left");
+        assert_eq!(line(0, 3, 9, "why"), "storing: 3 of 9 after 30 s; why");
+        // What was there before was not done in this time.
+        let left = "storing: 900 of 2000 after 30 s, 10 a second, 110 s left";
+        assert_eq!(line(600, 900, 2_000, ""), left);
+        assert_eq!(line(600, 600, 2_000, ""), "storing: 600 of 2000 after 30 s");
     }
 }

@@ -12,6 +12,7 @@ mod stream;
 pub(crate) mod think;
 
 use std::fmt;
+use std::sync::PoisonError;
 
 use serde_json::{Map, Value, json};
 
@@ -21,7 +22,7 @@ use super::document::Document;
 use super::error::NimError;
 use super::exchange::{Got, Reading};
 use super::fault::{ConfigFault, ResponseFault};
-use super::meter::{CallCost, Tally};
+use super::meter::{CallCost, Counted, Spent, Tally};
 use super::target::Target;
 use super::transport::invalid;
 
@@ -203,8 +204,21 @@ impl Chat {
         request: impl Into<ChatRequest<'a>>,
         options: CallOptions,
     ) -> Result<ChatAnswer, NimError> {
-        let (target, body) = self.checked(request.into(), false)?;
-        options.bound(self.whole(&target, &body, options)).await
+        self.complete_counted(request.into(), options, &mut CallCost::default()).await
+    }
+
+    /// As [`complete_with`](Self::complete_with); tells what it took even when it fails.
+    pub(crate) async fn complete_counted(
+        &self,
+        request: ChatRequest<'_>,
+        options: CallOptions,
+        spent: &mut CallCost,
+    ) -> Result<ChatAnswer, NimError> {
+        let (target, body) = self.checked(request, false)?;
+        let counter = Spent::default();
+        let answer = options.bound(self.whole(&target, &body, options, &counter)).await;
+        *spent = counter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        answer
     }
 
     /// Asks for the next answer as a stream. Returns when its first event has come, up to which
@@ -230,8 +244,21 @@ impl Chat {
         request: impl Into<ChatRequest<'a>>,
         options: CallOptions,
     ) -> Result<ChatStream, NimError> {
-        let (target, body) = self.checked(request.into(), true)?;
-        options.bound(self.open(target, &body, options)).await
+        self.stream_counted(request.into(), options, &mut CallCost::default()).await
+    }
+
+    /// As [`stream_with`](Self::stream_with); tells what it took even when it fails.
+    pub(crate) async fn stream_counted(
+        &self,
+        request: ChatRequest<'_>,
+        options: CallOptions,
+        spent: &mut CallCost,
+    ) -> Result<ChatStream, NimError> {
+        let (target, body) = self.checked(request, true)?;
+        let counter = Spent::default();
+        let stream = options.bound(self.open(target, &body, options, &counter)).await;
+        *spent = counter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        stream
     }
 
     /// Model and settings as they are sent with each conversation.
@@ -249,12 +276,14 @@ impl Chat {
         target: &Target,
         body: &Map<String, Value>,
         options: CallOptions,
+        spent: &Spent,
     ) -> Result<ChatAnswer, NimError> {
-        let transport = self.nim.transport();
-        let mut tally = Tally::default();
+        let mut counted = Counted::of(spent);
         let (deadline, reading) = (options.latest(), Reading::Whole);
-        let got = transport.ask(target, body, ANSWER_LIMIT, reading, deadline, &mut tally).await;
-        self.read(target, got.map_err(chat_error)?, tally)
+        let transport = self.nim.transport();
+        let tally = &mut counted.tally;
+        let got = transport.ask(target, body, ANSWER_LIMIT, reading, deadline, tally).await;
+        self.read(target, got.map_err(chat_error)?, counted.tally)
     }
 
     fn read(&self, target: &Target, got: Got, tally: Tally) -> Result<ChatAnswer, NimError> {
@@ -278,11 +307,14 @@ impl Chat {
         target: Target,
         body: &Map<String, Value>,
         options: CallOptions,
+        spent: &Spent,
     ) -> Result<ChatStream, NimError> {
-        let transport = self.nim.transport();
-        let mut tally = Tally::default();
+        let mut counted = Counted::of(spent);
         let (deadline, reading) = (options.latest(), Reading::Events);
-        let got = transport.ask(&target, body, ANSWER_LIMIT, reading, deadline, &mut tally).await;
+        let transport = self.nim.transport();
+        let tally = &mut counted.tally;
+        let got = transport.ask(&target, body, ANSWER_LIMIT, reading, deadline, tally).await;
+        let tally = counted.tally;
         match got.map_err(chat_error)? {
             Got::Events(incoming, first) => {
                 let mut stream = ChatStream::new(self.clone(), target, options, Some(incoming));

@@ -38,7 +38,7 @@ pub(super) struct Bounds {
     pub(super) batch: usize,
     /// Batches that are with the model or wait for their commit.
     pub(super) in_flight: usize,
-    /// Bytes of their texts.
+    /// Bytes of their texts; about as many of records that wait for their commit alone.
     pub(super) bytes: usize,
 }
 
@@ -124,7 +124,7 @@ impl<'e> Engine<'e> {
         let mut dry = false;
         loop {
             dry |= self.is_failing();
-            if !dry && reading.is_none() && self.batches.len() < self.bounds.in_flight {
+            if !dry && reading.is_none() && self.wants_more() {
                 match source.next(&self.collection, &|id| self.on_way.contains(id)) {
                     Next::Reading(handle) => reading = Some(handle),
                     Next::NotYet => {}
@@ -157,6 +157,13 @@ impl<'e> Engine<'e> {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// Whether there is room for another chunk. Commits are slower than reading, so what needs no
+    /// model is bounded as well; a commit makes room for it.
+    fn wants_more(&self) -> bool {
+        let held: usize = self.line.iter().map(|flight| flight.held).sum();
+        self.batches.len() < self.bounds.in_flight && (held == 0 || held < self.bounds.bytes)
     }
 
     /// Whether nothing more is to be sent, though its turn to fail may not have come.
@@ -231,13 +238,13 @@ impl<'e> Engine<'e> {
                 self.batches.push_front(parcel);
                 return;
             }
-            let ids = parcel.ids();
+            let (ids, held) = (parcel.ids(), parcel.work.bytes());
             let texts = parcel.new.len();
             let model = self.contract.as_ref().map(|contract| contract.model.as_str());
             let span = tracing::debug_span!("embed", model, texts, bytes);
             let (learned, seen) = (Arc::clone(&self.learned), Arc::clone(&self.seen));
             let call = Box::pin(embed(embedder, parcel, learned, seen).instrument(span));
-            self.line.push_back(Flight::start(ids, bytes.max(1), call));
+            self.line.push_back(Flight::start(ids, (bytes.max(1), held), call));
             self.model_busy_since.get_or_insert_with(Instant::now);
         }
     }

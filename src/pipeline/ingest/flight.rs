@@ -22,7 +22,10 @@ pub(super) const ALL_REFUSED: usize = 8;
 /// A batch between its reading and its commit.
 pub(super) struct Flight<'e> {
     pub(super) ids: Vec<RecordId>,
+    /// Of texts that are with the model, or were.
     pub(super) bytes: usize,
+    /// About how many bytes those records take that need no model.
+    pub(super) held: usize,
     state: State<'e>,
 }
 
@@ -53,13 +56,18 @@ pub(super) struct Landed {
 
 impl<'e> Flight<'e> {
     /// Sends a batch to the model.
-    pub(super) fn start(ids: Vec<RecordId>, bytes: usize, call: BoxFuture<'e, Landed>) -> Self {
-        Self { ids, bytes, state: State::Flying(call) }
+    pub(super) fn start(
+        ids: Vec<RecordId>,
+        (bytes, held): (usize, usize),
+        call: BoxFuture<'e, Landed>,
+    ) -> Self {
+        Self { ids, bytes, held, state: State::Flying(call) }
     }
 
     /// Work that needs no model, in its place among the others.
     pub(super) fn landed(landed: Landed) -> Self {
-        Self { ids: landed.work.ids(), bytes: 0, state: State::Landed(Box::new(landed)) }
+        let (ids, held) = (landed.work.ids(), landed.work.bytes());
+        Self { ids, bytes: 0, held, state: State::Landed(Box::new(landed)) }
     }
 
     pub(super) fn is_flying(&self) -> bool {

@@ -14,6 +14,13 @@ pub(super) struct Item {
     pub(super) slot: Option<Slot>,
 }
 
+/// About how many bytes a record holds.
+pub(super) fn bytes_of(record: &Record) -> usize {
+    let title = record.title.as_ref().map_or(0, String::len);
+    let vector = record.vector.as_ref().map_or(0, |vector| vector.len() * 4);
+    record.text.len() + title + vector + record.metadata.len() * 32
+}
+
 /// What one commit is to do.
 #[derive(Default)]
 pub(super) struct Work {
@@ -45,6 +52,13 @@ impl Work {
 
     pub(super) fn records(&self) -> usize {
         self.embedded.len() + self.ready.len() + self.kept.len() + self.pending.len()
+    }
+
+    /// About how many bytes its records take.
+    pub(super) fn bytes(&self) -> usize {
+        let records = self.ready.iter().chain(&self.kept).chain(&self.pending);
+        let embedded = self.embedded.iter().map(|item| &item.record);
+        records.chain(embedded).map(|record| size_of::<Record>() + bytes_of(record)).sum()
     }
 
     pub(super) fn ids(&self) -> Vec<RecordId> {

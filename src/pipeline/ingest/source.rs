@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::sort::{Item, Sorted, Split, sort, sort_documents};
+use super::sort::{Item, Sorted, Split, bytes_of, sort, sort_documents};
 use crate::db::Collection;
 use crate::error::Result;
 use crate::record::{Record, RecordId};
@@ -60,18 +60,11 @@ impl<I: Iterator<Item = Record>> Records<I> {
         let (mut chunk, mut bytes) = (Vec::new(), 0_usize);
         while chunk.len() < self.bounds.records && bytes < self.bounds.bytes {
             let Some(record) = self.records.next() else { break };
-            bytes = bytes.saturating_add(size_of(&record));
+            bytes = bytes.saturating_add(bytes_of(&record));
             chunk.push(record);
         }
         chunk
     }
-}
-
-/// About how many bytes a record holds.
-fn size_of(record: &Record) -> usize {
-    let title = record.title.as_ref().map_or(0, String::len);
-    let vector = record.vector.as_ref().map_or(0, |vector| vector.len() * 4);
-    record.text.len() + title + vector + record.metadata.len() * 32
 }
 
 impl<I: Iterator<Item = Record> + Send> Source for Records<I> {
@@ -116,7 +109,7 @@ impl Source for Pending {
         Next::Reading(spawn_blocking(move || {
             let mut bytes = 0_usize;
             let (records, done) = collection.pending_records(&asked, |record| {
-                bytes = bytes.saturating_add(size_of(record));
+                bytes = bytes.saturating_add(bytes_of(record));
                 bytes >= most
             })?;
             // The next chunk is asked for once this one is there.
