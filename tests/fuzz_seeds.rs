@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use portolan::eval::synthetic::Synthetic;
 use portolan::{
-    CollectionOptions, Database, DatabaseOptions, Language, Matrix, Metric, Record, TextIndex,
-    VectorField, Verify,
+    CollectionOptions, Database, DatabaseOptions, Filter, Language, Matrix, Metric, Record,
+    SearchPath, TextIndex, VectorField, Verify,
 };
 
 /// Two lines a navigation code, and a projection of as many directions.
@@ -56,6 +56,22 @@ fn write(path: &Path) {
     docs.upsert(record(ROWS + 1)).unwrap();
     drop((docs, db));
     std::fs::copy(&made, path).unwrap();
+}
+
+/// A graph that a search with few candidates walks, and little else.
+fn write_walked(path: &Path) {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::create(dir.path().join("large.portolan")).unwrap();
+    let docs = db.create_collection("docs", CollectionOptions::new(3, Metric::L2)).unwrap();
+    let vectors = Synthetic::with_clusters(3, 7, 4).vectors(260);
+    let mut batch = docs.batch();
+    for (at, vector) in vectors.chunks_exact(3).enumerate() {
+        let year = 1_280 + at as i64;
+        batch.upsert(Record::new(at as i64).field("year", year).vector(vector)).unwrap();
+    }
+    batch.commit().unwrap();
+    docs.maintain().graph_min_rows(0).run().unwrap();
+    db.compact_to(path).unwrap();
 }
 
 /// Small files for the reader of pages, of several page sizes.
@@ -149,6 +165,23 @@ fn the_seed_of_databases_opens_whole_with_a_graph_and_navigation_codes() {
     assert_eq!(docs.maxsim("tokens", &tokens).limit(50).run().unwrap().len(), named);
     assert_eq!(docs.search_sparse("terms", &[(9, 1.0)]).limit(50).run().unwrap().len(), named);
     assert_eq!(docs.search(&[1.0; 3]).field("image").limit(50).run().unwrap().len(), named);
+}
+
+#[test]
+fn the_graph_of_a_seed_is_walked_with_few_candidates() {
+    let path = seed().with_file_name("seed-walked");
+    if std::env::var_os("PORTOLAN_WRITE_SEEDS").is_some() {
+        let _ = std::fs::remove_file(&path);
+        write_walked(&path);
+    }
+    assert!(std::fs::metadata(&path).unwrap().len() <= 176 << 10);
+    let db = Database::open_read_only(&path).unwrap();
+    db.verify().unwrap();
+    let docs = db.collection("docs").unwrap();
+    let search = || docs.search(&[0.5; 3]).limit(1).ef(1);
+    assert_eq!(search().run().unwrap().report.paths, [SearchPath::Walk]);
+    let filtered = search().filter(Filter::gte("year", 1_290)).run().unwrap();
+    assert_eq!(filtered.report.paths, [SearchPath::MaskedWalk]);
 }
 
 #[test]

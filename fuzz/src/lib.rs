@@ -40,6 +40,9 @@ fn search(collection: &Collection) -> Result<()> {
     let _ = collection.search(&query).limit(5).run()?;
     let _ = collection.search(&query).limit(5).exact().run()?;
     let _ = collection.search(&query).limit(5).filter(filter).run()?;
+    // So few candidates that a graph of more than 200 rows is walked.
+    let _ = collection.search(&query).limit(1).ef(1).run()?;
+    let _ = collection.search(&query).limit(1).ef(1).filter(Filter::gte("year", 1290)).run()?;
     Ok(())
 }
 

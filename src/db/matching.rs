@@ -1,6 +1,7 @@
 //! What passes a filter in a view, evaluated once and kept while the view lives: the second
 //! search with a filter reads no field index and no bitmap of slots.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,10 +18,11 @@ const ENTRIES_MAX: usize = 64;
 /// eighth of a byte per sealed vector; one that takes more than all of this is evaluated every
 /// time.
 const BYTES_MAX: usize = 64 << 20;
-/// Bytes that the codes may take that scans copied for them. When they take more, the filters used
-/// longest ago lose their copies, and no more than those: a copy is soon made, an evaluation not.
-/// The filter in use keeps its own, of up to 16 MiB per segment.
-const COPIED_MAX: usize = 64 << 20;
+/// Bytes that the codes may take that scans copied for them. Where they take more when a filter is
+/// looked up, those used longest ago lose their copies, and no more than those: a copy is soon
+/// made, an evaluation not. Beside them are copies of this one filter, and of searches under way,
+/// each of up to 16 MiB per segment.
+const COPIED_MAX: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
 
 /// What a search may return of one view.
 #[derive(Debug)]
@@ -64,8 +66,11 @@ impl Matching {
             Slots::Except(_) if dead.is_empty() => Allow::All,
             Slots::Except(_) => Allow::Dead(dead),
         };
-        let segments: Vec<Passing> =
-            view.segments.iter().map(|segment| segment.passing(allow)).collect();
+        let segments: Vec<Passing> = view
+            .segments
+            .iter()
+            .map(|segment| segment.passing(allow).copies_counted_in(&view.matches.copied))
+            .collect();
         let places = (0..).zip(&view.delta).filter(|(_, (slot, _))| slots.contains(slot.0));
         let delta: Vec<u32> = places.map(|(place, _)| place).collect();
         let sealed: u64 = segments.iter().map(|passing| u64::from(passing.count())).sum();
@@ -82,10 +87,6 @@ impl Matching {
         size_of::<Self>() + slots.serialized_size() + delta + segments.sum::<usize>()
     }
 
-    fn copied_bytes(&self) -> usize {
-        self.segments.iter().map(Passing::copied_bytes).sum()
-    }
-
     fn clear_copied(&self) {
         self.segments.iter().for_each(Passing::clear_copied);
     }
@@ -96,8 +97,6 @@ struct Entry {
     key: FilterKey,
     matching: Arc<Matching>,
     bytes: usize,
-    /// Bytes of copied codes when they were last counted.
-    copied: usize,
     last_used: u64,
 }
 
@@ -105,7 +104,6 @@ struct Entry {
 struct Entries {
     entries: Vec<Entry>,
     bytes: usize,
-    copied: usize,
     uses: u64,
 }
 
@@ -114,6 +112,8 @@ struct Entries {
 pub(super) struct Matches {
     unfiltered: OnceLock<Arc<Matching>>,
     filtered: Mutex<Entries>,
+    /// Bytes of all copies that scans have made.
+    copied: Arc<AtomicUsize>,
 }
 
 impl Entries {
@@ -121,24 +121,23 @@ impl Entries {
         self.uses += 1;
         let entry = self.entries.iter_mut().find(|entry| entry.key == *key)?;
         entry.last_used = self.uses;
-        let matching = Arc::clone(&entry.matching);
-        // Its last scan may have copied.
-        self.copied -= std::mem::replace(&mut entry.copied, matching.copied_bytes());
-        self.copied += entry.copied;
-        self.clear_copied(COPIED_MAX);
-        Some(matching)
+        Some(Arc::clone(&entry.matching))
     }
 
-    /// Lets go of copies, those of the filters used longest ago first, until the others fit.
-    fn clear_copied(&mut self, most: usize) {
-        while self.copied > most {
-            let copied = self
-                .entries
-                .iter_mut()
-                .filter(|entry| entry.copied > 0 && entry.last_used < self.uses);
-            let Some(oldest) = copied.min_by_key(|entry| entry.last_used) else { return };
-            oldest.matching.clear_copied();
-            self.copied -= std::mem::take(&mut oldest.copied);
+    /// Lets go of copies, those of the filters used longest ago first, until all that there are,
+    /// counted in `copied`, take at most so many bytes. That of the filter used last stays.
+    fn clear_copied(&mut self, copied: &AtomicUsize, most: usize) {
+        if copied.load(Ordering::Relaxed) <= most {
+            return;
+        }
+        let mut others: Vec<&Entry> =
+            self.entries.iter().filter(|entry| entry.last_used < self.uses).collect();
+        others.sort_unstable_by_key(|entry| entry.last_used);
+        for entry in others {
+            entry.matching.clear_copied();
+            if copied.load(Ordering::Relaxed) <= most {
+                return;
+            }
         }
     }
 
@@ -151,13 +150,11 @@ impl Entries {
         }
         self.bytes += bytes;
         let matching = Arc::clone(matching);
-        self.entries.push(Entry { key, matching, bytes, copied: 0, last_used: self.uses });
+        self.entries.push(Entry { key, matching, bytes, last_used: self.uses });
         while self.bytes > BYTES_MAX || self.entries.len() > ENTRIES_MAX {
             let oldest = (0..).zip(&self.entries).min_by_key(|(_, entry)| entry.last_used);
             let Some((at, _)) = oldest else { return };
-            let gone = self.entries.swap_remove(at);
-            self.bytes -= gone.bytes;
-            self.copied -= gone.copied;
+            self.bytes -= self.entries.swap_remove(at).bytes;
         }
     }
 }
@@ -213,12 +210,19 @@ impl View {
         };
         let key = FilterKey::new(filter)?;
         let lock = || self.matches.filtered.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = lock().get(&key) {
-            return Ok(known);
+        let known = lock().get(&key);
+        let matching = match known {
+            Some(known) => known,
+            None => {
+                // Not under the lock: other filters need not wait for the field index.
+                let matching = Arc::new(evaluate()?);
+                lock().insert(key, &matching, matching.bytes());
+                matching
+            }
+        };
+        if self.matches.copied.load(Ordering::Relaxed) > COPIED_MAX {
+            lock().clear_copied(&self.matches.copied, COPIED_MAX);
         }
-        // Not under the lock: other filters need not wait for the field index.
-        let matching = Arc::new(evaluate()?);
-        lock().insert(key, &matching, matching.bytes());
         Ok(matching)
     }
 }
@@ -395,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn copied_codes_go_with_the_filter_used_longest_ago_and_hits_stay_the_same() {
+    fn copied_codes_keep_to_their_bound_and_hits_stay_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let db = Database::open(dir.path().join("m.portolan")).unwrap();
         let docs = db.create_collection("docs", CollectionOptions::new(4, Metric::L2)).unwrap();
@@ -407,33 +411,37 @@ mod tests {
         batch.commit().unwrap();
         docs.maintain().run().unwrap();
         let filters = [400, 500, 600].map(|end| Filter::lt("at", end));
+        let view = docs.view(docs.inner.snapshot().unwrap().as_ref()).unwrap();
+        let copied = || view.matches.copied.load(Ordering::Relaxed);
+        // A line of codes and a position for each row.
+        let bytes = |rows: usize| rows * (64 + 4);
         let search = |at: usize| {
             let hits = docs.search(&of(77)).filter(filters[at].clone()).run().unwrap();
+            assert!(copied() <= COPIED_MAX + bytes(600), "{}", copied());
             hits.iter().map(|hit| (hit.id.clone(), hit.score)).collect::<Vec<_>>()
         };
-        // Each is evaluated, scanned in place, copied, and its copy counted.
-        let first: Vec<_> = (0..3).map(search).collect();
-        for _ in 0..3 {
-            assert_eq!((0..3).map(search).collect::<Vec<_>>(), first);
-        }
-        let view = docs.view(docs.inner.snapshot().unwrap().as_ref()).unwrap();
-        let mut entries = view.matches.filtered.lock().unwrap();
-        let copied = |entries: &Entries| {
-            let matchings = entries.entries.iter().map(|entry| entry.matching.copied_bytes());
-            let copied: Vec<usize> = matchings.collect();
-            assert_eq!(copied.iter().sum::<usize>(), entries.copied);
-            copied.iter().map(|bytes| *bytes > 0).collect::<Vec<_>>()
+        let all = || (0..3).map(search).collect::<Vec<_>>();
+        let (first, none) = (all(), copied());
+        assert_eq!((all(), none, copied()), (first.clone(), 0, bytes(400 + 500 + 600)));
+        let is_copied = || {
+            let entries = view.matches.filtered.lock().unwrap();
+            let of = |entry: &Entry| entry.matching.segments.iter().any(Passing::is_copied);
+            entries.entries.iter().map(of).collect::<Vec<_>>()
         };
-        assert_eq!(copied(&entries), [true; 3]);
-        let all = entries.copied;
-        entries.clear_copied(all);
-        assert_eq!(copied(&entries), [true; 3]);
-        entries.clear_copied(all - 1);
-        assert_eq!(copied(&entries), [false, true, true]);
-        // That of the last search stays.
-        entries.clear_copied(0);
-        assert_eq!(copied(&entries), [false, false, true]);
-        drop(entries);
-        assert_eq!((0..3).map(search).collect::<Vec<_>>(), first);
+        assert_eq!(is_copied(), [true; 3]);
+        // They are too much together, and those of the last two searches still are.
+        assert_eq!((search(0), is_copied()), (first[0].clone(), vec![true, false, false]));
+        assert_eq!((search(2), is_copied()), (first[2].clone(), vec![true, false, false]));
+        assert_eq!((search(2), is_copied()), (first[2].clone(), vec![true, false, true]));
+        assert_eq!(copied(), bytes(400 + 600));
+        // A batch of searches copies with one look at the filter.
+        let queries = [of(1), of(2), of(77)];
+        let many = docs.search_batch(&queries).filter(filters[1].clone()).run().unwrap();
+        assert_eq!(many[2][0].id, first[1][0].0);
+        assert_eq!(
+            (search(0), is_copied().iter().filter(|is| **is).count()),
+            (first[0].clone(), 1)
+        );
+        assert_eq!(all(), first);
     }
 }

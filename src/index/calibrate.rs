@@ -280,7 +280,7 @@ impl Segment {
         scratch: &mut Scratch,
     ) -> Vec<Scored> {
         let Some(graph) = &self.graph else { return Vec::new() };
-        graph.start(scorer, upper, params.ef, &mut scratch.starts);
+        graph.start(scorer, upper, (params.ef, 0), &mut scratch.starts);
         let mut starts = std::mem::take(&mut scratch.starts.positions);
         // A walk that could start nowhere else starts there: it scores worst all the same.
         if starts.len() > 1 {

@@ -3,13 +3,13 @@
 
 use super::filtered::{filtered_walk, local_share};
 use super::graph::STARTS_MAX;
-use super::plan::{Plan, SearchPath, few_pass, share};
+use super::plan::{Plan, Scanned, SearchPath, share};
 use super::pool::Scored;
 use super::scan::{scan, scan_copy};
 use super::scratch::Scratch;
 use super::segment::Segment;
 use super::walk::{Scorer, Stop, WIDTH, score_rows, together, walk_until};
-use super::{Passing, SearchParams};
+use super::{Passing, SearchParams, copied};
 use crate::kernels::nav::LINE;
 use crate::kernels::{Level, NavQuery, level, prefetch};
 use crate::vectors::nav::fill_query;
@@ -105,32 +105,34 @@ impl Segment {
     ) -> Option<SearchPath> {
         let keep = params.wanted().min(passing.count() as usize);
         let ef = params.ef.max(params.rescored());
-        let graph = self.graph.as_ref().filter(|_| !few_pass(passing, ef))?;
-        graph.start(scorer, upper, ef, &mut scratch.starts);
+        // Without navigation codes there is nothing to copy.
+        let is_copied =
+            self.nav.as_ref().is_some_and(|nav| copied::is_worth(passing, nav.rows.stride()));
+        let scan = Scanned::new(passing, is_copied);
+        let graph = self.graph.as_ref().filter(|_| !scan.is_cheaper(ef))?;
+        let least = if passing.is_all() { 0 } else { share_from(passing) };
+        let from = graph.start(scorer, upper, (ef, least), &mut scratch.starts);
         let starts = std::mem::take(&mut scratch.starts.positions);
+        let walk_starts = starts.get(..from).unwrap_or(&starts);
         let resident = self.resident.get().and_then(|copy| copy.links.as_ref());
         let base = resident.unwrap_or(graph.base());
         let mut plan = Plan { path: SearchPath::Walk, ef, wanted: keep };
         if !passing.is_all() {
-            plan = Plan::choose(
-                passing,
-                local_share(base, starts.get(..share_from(passing)).unwrap_or(&starts), passing),
-                ef,
-                keep,
-            );
+            let looked_at = starts.get(..least).unwrap_or(&starts);
+            plan = Plan::choose(scan, local_share(base, looked_at, passing), ef, keep);
         }
         if matches!(plan.path, SearchPath::Walk | SearchPath::MaskedWalk) {
             let stop = Stop::new(scorer, plan.wanted, plan.ef);
-            walk_until(scorer, base, &starts, (plan.ef, stop), scratch);
+            walk_until(scorer, base, walk_starts, (plan.ef, stop), scratch);
             scratch.take_found(|id| passing.contains(id));
             if scratch.found.len() < keep {
-                plan = Plan::far(passing, ef, keep);
+                plan = Plan::far(scan, ef, keep);
             }
         }
         if plan.path == SearchPath::FilteredWalk {
             let stop = Stop::new(scorer, plan.wanted, plan.ef);
             // It expands them all.
-            let roots = starts.get(..STARTS_MAX).unwrap_or(&starts);
+            let roots = walk_starts.get(..STARTS_MAX).unwrap_or(walk_starts);
             filtered_walk(scorer, base, passing, roots, (plan.ef, stop), scratch);
             scratch.take_found(|_| true);
         }
@@ -176,7 +178,7 @@ impl Segment {
 }
 
 /// Entries whose links tell the share that passes near a query: so many that of 32 links each, 16
-/// are expected to lead to what passes.
+/// are expected to lead to what passes. There may be fewer.
 fn share_from(passing: &Passing) -> usize {
     ((0.5 / share(passing)).ceil() as usize).max(2)
 }

@@ -3,7 +3,8 @@
 //! Rows that pass lie scattered over the array of all rows, and a scan that jumps from one to the
 //! next waits for memory and for addresses: it takes up to twice as long as over a copy.
 
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -16,7 +17,11 @@ const BYTES_MAX: usize = 16 << 20;
 
 /// The copy, made by the second scan: a filter that is used once is not worth one.
 #[derive(Debug, Default)]
-pub struct Copied(Mutex<State>);
+pub struct Copied {
+    state: Mutex<State>,
+    /// Bytes of this copy and of others that are counted with it.
+    bytes: Arc<AtomicUsize>,
+}
 
 #[derive(Debug, Default)]
 enum State {
@@ -24,6 +29,8 @@ enum State {
     Unused,
     /// A scan went over the rows in place.
     Wanted,
+    /// By another thread.
+    BeingMade,
     Made(Arc<Copy>),
 }
 
@@ -32,45 +39,52 @@ enum State {
 pub struct Copy {
     pub positions: Vec<u32>,
     pub rows: Rows,
+    counted: Arc<AtomicUsize>,
 }
 
 impl Copied {
+    /// One whose bytes are counted in a sum, while the copy lives.
+    pub fn counted_in(bytes: &Arc<AtomicUsize>) -> Self {
+        Self { state: Mutex::default(), bytes: Arc::clone(bytes) }
+    }
+
     /// The copy, from the second call on; none where it is not worth its bytes, and while another
     /// thread makes it.
     pub fn get(&self, passing: &Passing, rows: &Rows) -> Option<Arc<Copy>> {
         if !is_worth(passing, rows.stride()) {
             return None;
         }
-        let mut state = match self.0.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(state)) => state.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
+        let mut state = self.state();
         match &*state {
+            State::Made(copy) => return Some(Arc::clone(copy)),
+            State::BeingMade => return None,
             State::Unused => {
                 *state = State::Wanted;
-                None
+                return None;
             }
-            State::Wanted => {
-                let made = Arc::new(copy(passing, rows)?);
-                *state = State::Made(Arc::clone(&made));
-                Some(made)
-            }
-            State::Made(copy) => Some(Arc::clone(copy)),
+            State::Wanted => *state = State::BeingMade,
         }
-    }
-
-    /// Bytes of the copy; none while there is none, or one is being made.
-    pub fn bytes(&self) -> usize {
-        match self.0.try_lock().as_deref() {
-            Ok(State::Made(copy)) => copy.bytes(),
-            _ => 0,
-        }
+        drop(state);
+        let made = copy(passing, rows, &self.bytes).map(Arc::new);
+        *self.state() = made.as_ref().map_or(State::Wanted, |made| State::Made(Arc::clone(made)));
+        made
     }
 
     /// Lets go of the copy. It is made anew by the second scan from here.
     pub fn clear(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::Unused;
+        let mut state = self.state();
+        if matches!(*state, State::Made(_)) {
+            *state = State::Unused;
+        }
+    }
+
+    #[cfg(test)]
+    pub fn is_made(&self) -> bool {
+        matches!(*self.state(), State::Made(_))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -80,13 +94,19 @@ impl Copy {
     }
 }
 
-/// Where most rows pass, they lie one after another as they are.
-fn is_worth(passing: &Passing, stride: usize) -> bool {
+impl Drop for Copy {
+    fn drop(&mut self) {
+        self.counted.fetch_sub(self.bytes(), Ordering::Relaxed);
+    }
+}
+
+/// Whether a copy is to be made. Where most rows pass, they lie one after another as they are.
+pub fn is_worth(passing: &Passing, stride: usize) -> bool {
     let bytes = passing.count() as usize * (stride + size_of::<u32>());
     bytes <= BYTES_MAX && passing.count() <= passing.len() / 2
 }
 
-fn copy(passing: &Passing, rows: &Rows) -> Option<Copy> {
+fn copy(passing: &Passing, rows: &Rows, counted: &Arc<AtomicUsize>) -> Option<Copy> {
     let stride = rows.stride();
     let len = passing.count() as usize * stride;
     let mut bytes = vec![0; len + LINE];
@@ -98,5 +118,8 @@ fn copy(passing: &Passing, rows: &Rows) -> Option<Copy> {
     }
     // A row then begins where a cache line does.
     let codes = Bytes::from_owner(bytes).slice(start..start + len);
-    Some(Copy { positions, rows: Rows::contiguous(codes, stride).ok()? })
+    let rows = Rows::contiguous(codes, stride).ok()?;
+    let copy = Copy { positions, rows, counted: Arc::clone(counted) };
+    counted.fetch_add(copy.bytes(), Ordering::Relaxed);
+    Some(copy)
 }

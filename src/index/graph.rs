@@ -107,21 +107,23 @@ impl Graph {
         Ok(Self { entry, levels: level_counts, base: Base(links), upper: Upper(upper) })
     }
 
-    /// Base positions to start a walk with `ef` candidates from, into `starts`: the best of the
-    /// entries when they have navigation codes, else where a descent from the top ends.
+    /// Base positions to start a walk with `ef` candidates from, into `starts`, best first: the
+    /// best of the entries when they have navigation codes, else where a descent from the top
+    /// ends. Gives how many there are for the walk: there may be more if `least` were asked for,
+    /// of which there are at most [`STARTS_MAX`].
     pub fn start<S: Scorer>(
         &self,
         scorer: &S,
         upper: Option<&impl Scorer>,
-        ef: usize,
+        (ef, least): (usize, usize),
         starts: &mut Starts,
-    ) {
+    ) -> usize {
         let Starts { positions, best, groups } = starts;
         let (most, of_groups) = match scorer.best() {
             Some(_) => ((ef / EF_PER_START).clamp(STARTS_MIN, STARTS_MAX), GROUPS),
             None => (ef.clamp(STARTS_MIN, STARTS_WIDE), GROUPS_WIDE),
         };
-        best.reset(most);
+        best.reset(most.max(least.min(STARTS_MAX)));
         match (upper, self.levels.as_slice()) {
             (Some(upper), [_]) => scan_ranges(upper, once(0..self.upper_rows()), best),
             (Some(upper), &[leaders, _]) => {
@@ -141,6 +143,7 @@ impl Graph {
         if positions.is_empty() {
             positions.push(self.entry);
         }
+        positions.len().min(most)
     }
 
     /// The rows of level 1 that a row of level 2 leads.
@@ -360,14 +363,19 @@ mod tests {
         let entries = [(143, 9.0), (144, 2.0), (255, 3.0), (256, 4.0), (272, 5.0)];
         let scores = Scores::new(273, leaders.chain(entries));
         let mut starts = Starts::default();
-        graph.start(&scores, Some(&scores), 32, &mut starts);
+        assert_eq!(graph.start(&scores, Some(&scores), (32, 0), &mut starts), 4);
         // 256 * 101, 240 * 101, 239 * 101 and 128 * 101, less multiples of 514.
         assert_eq!(starts.positions, [156, 82, 495, 78]);
+        // More may be asked for; the walk starts from as many as before.
+        assert_eq!(graph.start(&scores, Some(&scores), (32, 7), &mut starts), 4);
+        assert_eq!((&starts.positions[..4], starts.positions.len()), (&[156, 82, 495, 78][..], 7));
+        assert_eq!(graph.start(&scores, Some(&scores), (32, 99), &mut starts), 4);
+        assert_eq!(starts.positions.len(), STARTS_MAX);
         // Where scores have no best, as products of vectors of any length, all 16 groups are few.
         let products = Scores(scores.0, None);
-        graph.start(&products, Some(&products), 32, &mut starts);
+        graph.start(&products, Some(&products), (32, 0), &mut starts);
         assert_eq!((starts.positions[0], starts.positions.len()), (491, 32));
-        graph.start(&products, Some(&products), 500, &mut starts);
+        graph.start(&products, Some(&products), (500, 0), &mut starts);
         assert_eq!(starts.positions.len(), STARTS_WIDE);
     }
 
@@ -376,7 +384,7 @@ mod tests {
         let graph = in_groups();
         let scores = Scores::new(514, [(82, 1.0), (156, 2.0)]);
         let mut starts = Starts::default();
-        graph.start(&scores, None::<&Scores>, 32, &mut starts);
+        graph.start(&scores, None::<&Scores>, (32, 0), &mut starts);
         assert_eq!(starts.positions, [156]);
     }
 }

@@ -7,6 +7,9 @@
 //!
 //! [`Slots::passing`]: super::slots::Slots::passing
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
 use super::copied::Copied;
 
 /// Positions of the sample, at most.
@@ -60,10 +63,16 @@ impl Passing {
         size_of::<Self>() + words * size_of::<u64>() + self.sample.capacity() * size_of::<u32>()
     }
 
-    /// Bytes of the codes that scans have copied; 0 while they have not.
+    /// The same; bytes of the codes that scans copy are counted in a sum as long as they live.
     #[must_use]
-    pub fn copied_bytes(&self) -> usize {
-        self.copied.bytes()
+    pub fn copies_counted_in(self, bytes: &Arc<AtomicUsize>) -> Self {
+        Self { copied: Copied::counted_in(bytes), ..self }
+    }
+
+    /// Whether a scan has copied codes.
+    #[cfg(test)]
+    pub fn is_copied(&self) -> bool {
+        self.copied.is_made()
     }
 
     /// Lets go of copied codes.

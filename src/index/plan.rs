@@ -70,10 +70,26 @@ fn cost(ef: f64) -> f64 {
     ef * (1.0 + ef / POOL)
 }
 
-/// Whether so few rows pass that scanning them is cheaper than any walk with `ef` candidates.
-pub fn few_pass(passing: &Passing, ef: usize) -> bool {
-    let rows = if passing.is_all() { ROWS } else { ROWS_COPIED };
-    f64::from(passing.count()) <= cost(ef as f64) * rows as f64
+/// A scan of what passes.
+#[derive(Debug, Clone, Copy)]
+pub struct Scanned {
+    /// Part of the segment that passes.
+    share: f64,
+    /// What it costs.
+    cost: f64,
+}
+
+impl Scanned {
+    /// `is_copied` if the codes of what passes are worth a copy.
+    pub fn new(passing: &Passing, is_copied: bool) -> Self {
+        let rows = if is_copied { ROWS_COPIED } else { ROWS };
+        Self { share: share(passing), cost: f64::from(passing.count()) / rows as f64 }
+    }
+
+    /// Whether so few rows pass that it is cheaper than any walk with `ef` candidates.
+    pub fn is_cheaper(&self, ef: usize) -> bool {
+        self.cost <= cost(ef as f64)
+    }
 }
 
 /// How a search of a segment with a graph finds its candidates.
@@ -89,22 +105,19 @@ pub struct Plan {
 impl Plan {
     /// Chooses the cheapest path for what a filter lets pass: `local` is the share that passes
     /// near the query, `ef` candidates would do without a filter, and `keep` that pass are needed.
-    pub fn choose(passing: &Passing, local: f64, ef: usize, keep: usize) -> Self {
-        let share = share(passing);
-        let scanned = scanned(passing);
+    pub fn choose(scan: Scanned, local: f64, ef: usize, keep: usize) -> Self {
         // Infinite where nothing passes, and then not chosen.
         let needed = SPARE * keep as f64 / local;
         let masked = needed.max(ef as f64);
-        let is_far = local < FAR * share;
-        if is_far {
-            return Self::far(passing, ef, keep);
+        if local < FAR * scan.share {
+            return Self::far(scan, ef, keep);
         }
         let filtered = ef as f64 * WIDER;
         let crossing = cost(filtered) * CROSSING;
-        if cost(masked) <= scanned.min(crossing) {
+        if cost(masked) <= scan.cost.min(crossing) {
             let wanted = needed.ceil() as usize;
             Self { path: SearchPath::MaskedWalk, ef: masked.ceil() as usize, wanted }
-        } else if crossing <= scanned {
+        } else if crossing <= scan.cost {
             Self { path: SearchPath::FilteredWalk, ef: filtered.ceil() as usize, wanted: keep }
         } else {
             Self { path: SearchPath::Scan, ef, wanted: keep }
@@ -112,9 +125,9 @@ impl Plan {
     }
 
     /// Where hardly anything passes near the query, and where a masked walk found too little.
-    pub fn far(passing: &Passing, ef: usize, keep: usize) -> Self {
-        let filtered = ef as f64 * WIDER_FAR * (FAR_SHARE / share(passing)).max(1.0);
-        if cost(filtered) * CROSSING <= scanned(passing) {
+    pub fn far(scan: Scanned, ef: usize, keep: usize) -> Self {
+        let filtered = ef as f64 * WIDER_FAR * (FAR_SHARE / scan.share).max(1.0);
+        if cost(filtered) * CROSSING <= scan.cost {
             let ef = filtered.ceil() as usize;
             Self { path: SearchPath::FilteredWalk, ef, wanted: keep }
         } else {
@@ -126,11 +139,6 @@ impl Plan {
 /// The share of a segment that passes.
 pub fn share(passing: &Passing) -> f64 {
     f64::from(passing.count()) / f64::from(passing.len().max(1))
-}
-
-/// What a scan of copied codes costs.
-fn scanned(passing: &Passing) -> f64 {
-    f64::from(passing.count()) / ROWS_COPIED as f64
 }
 
 #[cfg(test)]
@@ -145,19 +153,30 @@ mod tests {
     }
 
     fn path(passing: &Passing, local: f64) -> (SearchPath, usize) {
-        let plan = Plan::choose(passing, local, 60, 14);
+        let plan = Plan::choose(Scanned::new(passing, true), local, 60, 14);
         (plan.path, plan.ef)
     }
 
     #[test]
     fn few_rows_are_scanned_whatever_the_query() {
-        assert!(few_pass(&of(100_000, 6_000), 60) && few_pass(&of(100_000, 0), 60));
-        assert!(few_pass(&of(100_000, 6_030), 60) && !few_pass(&of(100_000, 6_031), 60));
-        assert!(few_pass(&Passing::all(1_447), 60) && !few_pass(&Passing::all(1_448), 60));
+        let few = |passing: &Passing, ef| Scanned::new(passing, !passing.is_all()).is_cheaper(ef);
+        assert!(few(&of(100_000, 6_000), 60) && few(&of(100_000, 0), 60));
+        assert!(few(&of(100_000, 6_030), 60) && !few(&of(100_000, 6_031), 60));
+        assert!(few(&Passing::all(1_447), 60) && !few(&Passing::all(1_448), 60));
         // Wide walks cost more a candidate.
         let million = Passing::all(1_000_000);
-        assert!(few_pass(&million, 18_000) && !few_pass(&million, 16_000));
-        assert!(few_pass(&Passing::all(0), 0));
+        assert!(few(&million, 18_000) && !few(&million, 16_000));
+        assert!(few(&Passing::all(0), 0));
+    }
+
+    #[test]
+    fn without_a_copy_a_deleted_row_changes_little() {
+        let rows = [Passing::all(100_000), of(100_000, 99_999)];
+        for passing in &rows {
+            let scan = Scanned::new(passing, false);
+            assert!(!scan.is_cheaper(3_000) && scan.is_cheaper(4_000));
+            assert_eq!(Plan::choose(scan, 1.0, 1_000, 1_000).path, SearchPath::MaskedWalk);
+        }
     }
 
     #[test]
@@ -175,6 +194,6 @@ mod tests {
         // Far from a part that is not small a scan is what finds its best.
         assert_eq!(path(&of(1_000_000, 100_000), 0.01).0, SearchPath::Scan);
         assert_eq!(path(&of(4_000_000, 400_000), 0.01), (SearchPath::FilteredWalk, 900));
-        assert_eq!(Plan::far(&of(100_000, 50_000), 60, 14).ef, 180);
+        assert_eq!(Plan::far(Scanned::new(&half, true), 60, 14).ef, 180);
     }
 }

@@ -143,6 +143,11 @@ impl Asked {
             if all {
                 tell("search", at, hits(search().run()));
                 tell("short search", at, hits(search().ef(1).limit(3).run()));
+                // So few candidates that graphs of more than 200 rows are walked.
+                let walk = || search().ef(1).limit(1);
+                tell("walk", at, hits(walk().run()));
+                let most = Filter::gte("number", 2);
+                tell("filtered walk", at, hits(walk().filter(most).run()));
                 let filter = Filter::lt("number", 9);
                 tell("filtered search", at, hits(search().filter(filter).run()));
             }

@@ -13,13 +13,14 @@ use super::Rng;
 pub type Sample = fn(&Path);
 
 /// The samples by name.
-pub const SAMPLES: [(&str, Sample); 8] = [
+pub const SAMPLES: [(&str, Sample); 9] = [
     ("lived", lived),
     ("dense", dense),
     ("deep", deep),
     ("projected", projected),
     ("churned", churned),
     ("worded", worded),
+    ("walked", walked),
     ("pages16k", |path| paged(path, 16_384)),
     ("pages32k", |path| paged(path, 32_768)),
 ];
@@ -107,6 +108,23 @@ pub fn projected(path: &Path) {
     rounds(&docs, &mut rng, 1, 60);
     docs.maintain().graph_min_rows(0).run().expect("maintenance");
     rounds(&docs, &mut rng, 1, 6);
+}
+
+/// A graph of so many rows that few candidates are found by a walk, and little else.
+pub fn walked(path: &Path) {
+    let mut rng = Rng::new(35);
+    let db = create(path);
+    let docs = db.create_collection("docs", CollectionOptions::new(6, Metric::Cosine));
+    let docs = docs.expect("a collection");
+    let mut batch = docs.batch();
+    for at in 0..300_i64 {
+        let record = Record::new(at).field("number", at % 30).vector(rng.vector(6));
+        batch.upsert(record).expect("a valid record");
+    }
+    batch.commit().expect("a commit");
+    docs.maintain().graph_min_rows(0).run().expect("maintenance");
+    docs.delete(7_i64).expect("a commit");
+    docs.upsert(Record::new(9).field("number", 9).vector(rng.vector(6))).expect("a commit");
 }
 
 /// Many small commits, so that the list of free pages has many entries; no originals.

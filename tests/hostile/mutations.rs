@@ -359,7 +359,7 @@ fn mutated_files_that_are_read_give_right_answers_or_errors() {
 
 /// One of so many files that are written is surveyed and repaired as well: a number that has no
 /// divisor in common with that of the samples, so that each of them is among them.
-const REPAIRED_ONE_IN: usize = 15;
+const REPAIRED_ONE_IN: usize = 16;
 
 /// In a child: edits files and tries to write to them, and to repair some.
 fn write(trials: &Trials) {

@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use portolan::{
-    Database, DatabaseOptions, Error, Maintenance, Record, RecordId, Result, TextError, Verify,
+    Database, DatabaseOptions, Error, Filter, Maintenance, Record, RecordId, Result, SearchPath,
+    TextError, Verify,
 };
 
 use super::children;
@@ -312,4 +313,15 @@ fn delete(db: &Database) -> Result<()> {
 
 fn maintain(db: &Database) -> Result<()> {
     db.collection("docs")?.maintain().graph_min_rows(16).run().map(|_| ())
+}
+
+#[test]
+fn a_graph_of_the_samples_is_walked_by_what_is_asked() {
+    let db = DatabaseOptions::new().from_bytes(Base::sample("walked").bytes);
+    let docs = db.expect("a whole file").collection("docs").expect("a collection");
+    let walk = || docs.search(&[0.5; 6]).ef(1).limit(1);
+    for search in [walk(), walk().filter(Filter::gte("number", 2))] {
+        let paths = search.run().expect("a hit").report.paths;
+        assert_eq!(paths, [SearchPath::MaskedWalk]);
+    }
 }
