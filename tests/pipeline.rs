@@ -41,6 +41,8 @@ mod several;
 mod span_log;
 #[path = "pipeline/spans.rs"]
 mod spans;
+#[path = "pipeline/too_slow.rs"]
+mod too_slow;
 
 use portolan::{Collection, CollectionOptions, Database, DatabaseOptions, Metric, Record};
 

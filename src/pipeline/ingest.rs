@@ -9,6 +9,7 @@ mod progress;
 mod seen;
 mod sort;
 mod source;
+mod turns;
 
 use std::sync::Arc;
 

@@ -29,13 +29,12 @@ fn every_share_random_and_correlated_has_its_recall_and_fills_k() {
     let segment = segment_of(&vectors, encoding, 1, 0);
     let far: Vec<Vec<f32>> = vectors.iter().step_by(200).map(|near| mirrored(near)).collect();
     let mut paths = std::collections::HashSet::new();
-    for count in [7_900, 4_000, 800, 400, 80, 8] {
+    for count in [7_900, 7_000, 4_000, 800, 400, 80, 8] {
         let every = |slot: &u32| (u64::from(*slot) * 7_919 % 8_000) < count as u64;
         let random: RoaringBitmap = (5..8_005).filter(every).collect();
         for allowed in [random, nearest_slots(&vectors, 17, count)] {
             let passing = segment.passing(Allow::Only(&allowed));
             assert_eq!(u64::from(passing.count()), allowed.len());
-            // At 21 candidates the half that passes is walked, at 32 it is scanned.
             for ef in [21, 32] {
                 let found = recall(&segment, &queries, ef, Allow::Only(&allowed));
                 assert!(found >= 0.95 * (count.min(10) as f64 / 10.0), "{count} {ef}: {found}");

@@ -101,7 +101,7 @@ impl<'e> Engine<'e> {
             collection,
             embedder,
             contract: embedder.map(Embedder::contract),
-            learned: Arc::new(Learned::new(bounds.batch)),
+            learned: Arc::new(Learned::new(bounds.batch, bounds.in_flight)),
             seen: Arc::new(Seen::new()),
             bounds,
             listeners,

@@ -127,8 +127,8 @@ pub(super) async fn embed(
     let mut rest: Vec<Vec<usize>> = vec![batch.unknown()];
     let mut stalled = Stalled::default();
     let mut waits = 0;
-    // When the failures in a row began.
-    let mut since = None;
+    // When the failures in a row began, and the last of them that came to no answer in time.
+    let (mut since, mut late) = (None, None);
     while let Some(mut part) = rest.pop() {
         if part.len() > learned.ceiling() {
             rest.push(part.split_off(learned.ceiling()));
@@ -137,10 +137,11 @@ pub(super) async fn embed(
         if texts.is_empty() {
             continue;
         }
+        let turn = learned.turn().await;
         let mut error = match embedder.embed_past_refusals(&texts, Role::Passage, None).await {
             Ok(answer) if answer.vectors.len() == part.len() => {
                 learned.answer();
-                (waits, since) = (0, None);
+                (waits, since, late) = (0, None, None);
                 batch.answered(&part, answer);
                 continue;
             }
@@ -158,7 +159,7 @@ pub(super) async fn embed(
             let (has_answered, has_refused) = batch.finished(&part, finished);
             if has_answered {
                 learned.answer();
-                (waits, since) = (0, None);
+                (waits, since, late) = (0, None, None);
             }
             // The error names a text by its place among all of the call, not among those left.
             let named = match error.blame() {
@@ -185,21 +186,30 @@ pub(super) async fn embed(
                 waits = 0;
             }
             (Blame::Size, _) if waits < WAITS_MAX => {
-                learned.late(texts.len());
+                learned.late(texts.len(), &turn);
+                drop(turn);
                 rest.push(part);
+                late = Some(error);
                 learned.pause(wait(waits, None)).await;
                 waits += 1;
             }
             // What has never answered may be the wrong address, or closed: that is told at once.
+            // What is too slow is there.
             (Blame::Call, _)
                 if error.can_pass()
-                    && learned.may_come_back(waits, *since.get_or_insert_with(Instant::now)) =>
+                    && (late.is_some() && waits < WAITS_MAX
+                        || learned
+                            .may_come_back(waits, *since.get_or_insert_with(Instant::now))) =>
             {
+                drop(turn);
                 rest.push(part);
                 learned.pause(wait(waits, error.asked_wait())).await;
                 waits += 1;
             }
             _ => {
+                // That it was too slow is why it is left alone now.
+                let is_away = error.blame() == Blame::Call && error.can_pass();
+                let error = late.take().filter(|_| is_away).unwrap_or(error);
                 if let Err(failure) = batch.without(part, error, &mut rest) {
                     batch.landed.failure = Some(failure);
                     break;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::turns::{Turn, Turns};
+
 /// Waits in a row after which a call is given up, if `OUTAGE` has passed as well.
 pub(super) const WAITS_MAX: u32 = 8;
 /// Time without any answer of the run after which a service is given up: what `WAITS_MAX` waits
@@ -37,14 +39,22 @@ pub(super) struct Learned {
     last_answer: Mutex<Option<Instant>>,
     /// Batches that wait.
     waiting: AtomicUsize,
+    turns: Turns,
 }
 
 impl Learned {
-    /// Nothing yet, of a model that is sent at most so many texts at once.
-    pub(super) fn new(most: usize) -> Self {
-        let most = most.max(1);
+    /// Nothing yet, of a model that is sent at most so many texts in a call, in so many calls at
+    /// once.
+    pub(super) fn new(most: usize, calls: usize) -> Self {
+        let (most, turns) = (most.max(1), Turns::new(calls));
         let (streak, answered, last_answer, waiting) = Default::default();
-        Self { texts: AtomicUsize::new(most), most, streak, answered, last_answer, waiting }
+        let texts = AtomicUsize::new(most);
+        Self { texts, most, streak, answered, last_answer, waiting, turns }
+    }
+
+    /// Waits until a call may begin.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        self.turns.take().await
     }
 
     /// How many texts a call may have.
@@ -57,17 +67,19 @@ impl Learned {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// A call was answered: after some of them, later ones have more texts again.
+    /// A call was answered: after some of them, there are more at once and with more texts again.
     pub(super) fn answer(&self) {
         self.answered.fetch_add(1, Ordering::Relaxed);
         *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let texts = self.ceiling();
-        if texts < self.most && self.streak.fetch_add(1, Ordering::Relaxed) + 1 >= RISE_AFTER {
+        let is_less = texts < self.most || self.turns.is_narrowed();
+        if is_less && self.streak.fetch_add(1, Ordering::Relaxed) + 1 >= RISE_AFTER {
             self.streak.store(0, Ordering::Relaxed);
             let more = texts.saturating_mul(2).min(self.most);
             // Unless it was lowered meanwhile.
             let order = Ordering::Relaxed;
             let _ = self.texts.compare_exchange(texts, more, order, order);
+            self.turns.widen();
         }
     }
 
@@ -97,9 +109,11 @@ impl Learned {
         tokio::time::sleep(time).await;
     }
 
-    /// So many texts came to no answer in time: later calls have half of them.
-    pub(super) fn late(&self, texts: usize) {
+    /// A call with so many texts came to no answer in time: later calls have half of them, and half
+    /// as many are under way at once.
+    pub(super) fn late(&self, texts: usize, turn: &Turn<'_>) {
         self.streak.store(0, Ordering::Relaxed);
+        turn.late();
         self.texts.fetch_min((texts / 2).max(1), Ordering::Relaxed);
     }
 }
@@ -114,13 +128,14 @@ pub(super) fn wait(before: u32, asked: Option<Duration>) -> Duration {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_ceiling_falls_at_once_and_rises_after_answers_to_where_it_began() {
-        let learned = Learned::new(50);
-        learned.late(50);
+    #[tokio::test]
+    async fn the_ceiling_falls_at_once_and_rises_after_answers_to_where_it_began() {
+        let learned = Learned::new(50, 1);
+        let turn = learned.turn().await;
+        learned.late(50, &turn);
         assert_eq!(learned.ceiling(), 25);
-        learned.late(3);
-        learned.late(1);
+        learned.late(3, &turn);
+        learned.late(1, &turn);
         assert_eq!(learned.ceiling(), 1);
         let mut seen = vec![learned.ceiling()];
         for _ in 0..7 * RISE_AFTER {
@@ -134,7 +149,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_service_is_given_up_after_waits_and_time_without_an_answer_of_any_batch() {
-        let learned = Learned::new(8);
+        let learned = Learned::new(8, 4);
         let since = Instant::now();
         assert!(!learned.may_come_back(0, since));
         learned.answer();
@@ -148,7 +163,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_that_waits_is_counted_until_it_has_waited_or_is_dropped() {
-        let learned = Learned::new(8);
+        let learned = Learned::new(8, 4);
         let time = Duration::from_secs(9);
         let late = tokio::time::timeout(Duration::from_secs(1), learned.pause(time));
         let seen = async {
