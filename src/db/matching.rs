@@ -127,17 +127,14 @@ impl Entries {
     /// Lets go of copies, those of the filters used longest ago first, until all that there are,
     /// counted in `copied`, take at most so many bytes. That of the filter used last stays.
     fn clear_copied(&mut self, copied: &AtomicUsize, most: usize) {
-        if copied.load(Ordering::Relaxed) <= most {
-            return;
-        }
         let mut others: Vec<&Entry> =
             self.entries.iter().filter(|entry| entry.last_used < self.uses).collect();
         others.sort_unstable_by_key(|entry| entry.last_used);
         for entry in others {
-            entry.matching.clear_copied();
             if copied.load(Ordering::Relaxed) <= most {
                 return;
             }
+            entry.matching.clear_copied();
         }
     }
 

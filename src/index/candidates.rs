@@ -3,7 +3,7 @@
 
 use super::filtered::{filtered_walk, local_share};
 use super::graph::STARTS_MAX;
-use super::plan::{Plan, Scanned, SearchPath, share};
+use super::plan::{Plan, Scanned, SearchPath};
 use super::pool::Scored;
 use super::scan::{scan, scan_copy};
 use super::scratch::Scratch;
@@ -110,7 +110,7 @@ impl Segment {
             self.nav.as_ref().is_some_and(|nav| copied::is_worth(passing, nav.rows.stride()));
         let scan = Scanned::new(passing, is_copied);
         let graph = self.graph.as_ref().filter(|_| !scan.is_cheaper(ef))?;
-        let least = if passing.is_all() { 0 } else { share_from(passing) };
+        let least = if passing.is_all() { 0 } else { scan.share_from() };
         let from = graph.start(scorer, upper, (ef, least), &mut scratch.starts);
         let starts = std::mem::take(&mut scratch.starts.positions);
         let walk_starts = starts.get(..from).unwrap_or(&starts);
@@ -175,12 +175,6 @@ impl Segment {
             }
         }
     }
-}
-
-/// Entries whose links tell the share that passes near a query: so many that of 32 links each, 16
-/// are expected to lead to what passes. There may be fewer.
-fn share_from(passing: &Passing) -> usize {
-    ((0.5 / share(passing)).ceil() as usize).max(2)
 }
 
 /// Scores positions by their navigation codes against a query.

@@ -73,6 +73,11 @@ fn cost(ef: f64) -> f64 {
     ef * (1.0 + ef / POOL)
 }
 
+/// The same of a filter-first walk.
+fn crossing(ef: f64) -> f64 {
+    cost(ef) * CROSSING
+}
+
 /// A scan of what passes.
 #[derive(Debug, Clone, Copy)]
 pub struct Scanned {
@@ -86,7 +91,14 @@ impl Scanned {
     /// `is_copied` if the codes of what passes are worth a copy.
     pub fn new(passing: &Passing, is_copied: bool) -> Self {
         let rows = if is_copied { ROWS_COPIED } else { ROWS };
-        Self { share: share(passing), cost: f64::from(passing.count()) / rows as f64 }
+        let count = f64::from(passing.count());
+        Self { share: count / f64::from(passing.len().max(1)), cost: count / rows as f64 }
+    }
+
+    /// Entries whose links tell the share that passes near a query: so many that of 32 links each,
+    /// 16 are expected to lead to what passes. There may be fewer.
+    pub fn share_from(&self) -> usize {
+        ((0.5 / self.share).ceil() as usize).max(2)
     }
 
     /// Whether so few rows pass that it is cheaper than any walk with `ef` candidates.
@@ -109,39 +121,35 @@ impl Plan {
     /// Chooses the cheapest path for what a filter lets pass: `local` is the share that passes
     /// near the query, `ef` candidates would do without a filter, and `keep` that pass are needed.
     pub fn choose(scan: Scanned, local: f64, ef: usize, keep: usize) -> Self {
-        // Infinite where nothing passes, and then not chosen.
-        let needed = SPARE * keep as f64 / local;
-        let masked = needed.max(ef as f64);
         if local < FAR * scan.share {
             return Self::far(scan, ef, keep);
         }
+        // Infinite where nothing passes, and then not chosen.
+        let needed = SPARE * keep as f64 / local;
+        let masked = needed.max(ef as f64);
         let filtered = ef.max(EF_MIN) as f64 * WIDER;
-        let crossing = cost(filtered) * CROSSING;
-        if cost(masked) <= scan.cost.min(crossing) {
+        if cost(masked) <= scan.cost.min(crossing(filtered)) {
             let wanted = needed.ceil() as usize;
             Self { path: SearchPath::MaskedWalk, ef: masked.ceil() as usize, wanted }
-        } else if crossing <= scan.cost {
-            Self { path: SearchPath::FilteredWalk, ef: filtered.ceil() as usize, wanted: keep }
         } else {
-            Self { path: SearchPath::Scan, ef, wanted: keep }
+            Self::filter_first(scan, filtered, ef, keep)
         }
     }
 
     /// Where hardly anything passes near the query, and where a masked walk found too little.
     pub fn far(scan: Scanned, ef: usize, keep: usize) -> Self {
         let filtered = ef.max(EF_MIN) as f64 * WIDER_FAR * (FAR_SHARE / scan.share).max(1.0);
-        if cost(filtered) * CROSSING <= scan.cost {
-            let ef = filtered.ceil() as usize;
-            Self { path: SearchPath::FilteredWalk, ef, wanted: keep }
+        Self::filter_first(scan, filtered, ef, keep)
+    }
+
+    /// A filter-first walk with so many candidates, or a scan where that is cheaper.
+    fn filter_first(scan: Scanned, filtered: f64, ef: usize, keep: usize) -> Self {
+        if crossing(filtered) <= scan.cost {
+            Self { path: SearchPath::FilteredWalk, ef: filtered.ceil() as usize, wanted: keep }
         } else {
             Self { path: SearchPath::Scan, ef, wanted: keep }
         }
     }
-}
-
-/// The share of a segment that passes.
-pub fn share(passing: &Passing) -> f64 {
-    f64::from(passing.count()) / f64::from(passing.len().max(1))
 }
 
 #[cfg(test)]

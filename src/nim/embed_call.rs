@@ -4,7 +4,6 @@
 mod collect;
 
 use std::ops::Range;
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::answer::{other_model, place};
@@ -17,7 +16,7 @@ use super::error::{NimError, Reply};
 use super::exchange::Got;
 use super::fault::ResponseFault;
 use super::input::Input;
-use super::meter::{CallCost, Spent};
+use super::meter::{CallCost, Spent, total};
 use super::reply::Failure;
 use super::target::Target;
 use super::transport::{Tally, invalid};
@@ -167,7 +166,7 @@ impl EmbeddingModel {
         let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
         let counter = Spent::default();
         let found = self.embed_all(&inputs, role, options, &counter).await;
-        *spent = counter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *spent = total(counter);
         found
     }
 

@@ -32,6 +32,7 @@ const TOLD_LIMIT: usize = 8 << 20;
 const REFUSAL_WAIT: Duration = Duration::from_secs(2);
 /// An error under status 200 says so within as many bytes.
 const ERROR_BEGIN: usize = 128;
+
 /// How an answer is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {

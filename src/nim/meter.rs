@@ -30,6 +30,11 @@ pub(super) type Tally = CallCost;
 /// What the requests of a call have taken so far, whatever becomes of them.
 pub(super) type Spent = Mutex<Tally>;
 
+/// What they have taken, once none is under way.
+pub(super) fn total(spent: Spent) -> CallCost {
+    spent.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The counter of one request, added to those of its call when it ends: answered, failed, or
 /// dropped because its time was up.
 pub(super) struct Counted<'a> {

@@ -2,7 +2,6 @@
 //! Layer: top of `nim`, above `rank`, `lane` and `wire`.
 
 use std::ops::Range;
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::answer::{add_tokens, other_model, place};
@@ -13,7 +12,7 @@ use super::exchange::Got;
 use super::fault::ResponseFault;
 use super::input::Input;
 use super::lane::{Ending, OnFailure};
-use super::meter::{CallCost, Counted, Spent};
+use super::meter::{CallCost, Counted, Spent, total};
 use super::rank::{RankTruncate, Ranked, RankingModel, Rankings, best_first};
 use super::reply::Failure;
 use super::target::Target;
@@ -63,7 +62,7 @@ impl RankingModel {
         let passages: Vec<Input<'_>> = passages.iter().map(|text| Input::Text(text)).collect();
         let counter = Spent::default();
         let found = self.rank_all(query, &passages, options, &counter).await;
-        *spent = counter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *spent = total(counter);
         found
     }
 

@@ -1,7 +1,7 @@
 //! `portolan ingest`: documents with their vectors, embedded by a model, or without.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use portolan::eval::vector_file::VectorFile;
@@ -21,7 +21,7 @@ use crate::ingest_words;
 use crate::models::{self, runtime};
 use crate::open;
 use crate::output::{Output, printable};
-use crate::progress::{Progress, maintain};
+use crate::progress::{Progress, locked, maintain};
 use crate::rejects::Rejects;
 use crate::timing::seconds;
 
@@ -382,8 +382,4 @@ async fn embed(
     let repeated_texts = report.repeated;
     let counts = Ingested { likely_truncated, repeated_texts, served_model, ..counts };
     Ok(Ingested { requests, retries, tokens, embedding_s, ..counts })
-}
-
-fn locked(rejects: &Mutex<Rejects>) -> MutexGuard<'_, Rejects> {
-    rejects.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -64,10 +64,9 @@ impl Progress {
 
     /// Sets how many steps are done, and how many of them were done before all this.
     pub fn at_beside(&self, done: usize, before: usize) {
-        {
-            let mut phase = locked(&self.phase);
-            phase.free = phase.free.max(before as u64);
-        }
+        let mut phase = locked(&self.phase);
+        phase.free = phase.free.max(before as u64);
+        drop(phase);
         self.at(done);
     }
 
@@ -141,7 +140,8 @@ impl Phase {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// A poisoned lock is taken all the same: what it holds is whole between two steps.
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -12,7 +12,6 @@ mod stream;
 pub(crate) mod think;
 
 use std::fmt;
-use std::sync::PoisonError;
 
 use serde_json::{Map, Value, json};
 
@@ -22,7 +21,7 @@ use super::document::Document;
 use super::error::NimError;
 use super::exchange::{Got, Reading};
 use super::fault::{ConfigFault, ResponseFault};
-use super::meter::{CallCost, Counted, Spent, Tally};
+use super::meter::{CallCost, Counted, Spent, Tally, total};
 use super::target::Target;
 use super::transport::invalid;
 
@@ -217,7 +216,7 @@ impl Chat {
         let (target, body) = self.checked(request, false)?;
         let counter = Spent::default();
         let answer = options.bound(self.whole(&target, &body, options, &counter)).await;
-        *spent = counter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *spent = total(counter);
         answer
     }
 
@@ -257,7 +256,7 @@ impl Chat {
         let (target, body) = self.checked(request, true)?;
         let counter = Spent::default();
         let stream = options.bound(self.open(target, &body, options, &counter)).await;
-        *spent = counter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *spent = total(counter);
         stream
     }
 
@@ -278,12 +277,24 @@ impl Chat {
         options: CallOptions,
         spent: &Spent,
     ) -> Result<ChatAnswer, NimError> {
+        let (got, tally) = self.ask(target, body, Reading::Whole, options, spent).await?;
+        self.read(target, got, tally)
+    }
+
+    /// What came back, and what it took.
+    async fn ask(
+        &self,
+        target: &Target,
+        body: &Map<String, Value>,
+        reading: Reading,
+        options: CallOptions,
+        spent: &Spent,
+    ) -> Result<(Got, Tally), NimError> {
         let mut counted = Counted::of(spent);
-        let (deadline, reading) = (options.latest(), Reading::Whole);
-        let transport = self.nim.transport();
-        let tally = &mut counted.tally;
+        let (transport, tally) = (self.nim.transport(), &mut counted.tally);
+        let deadline = options.latest();
         let got = transport.ask(target, body, ANSWER_LIMIT, reading, deadline, tally).await;
-        self.read(target, got.map_err(chat_error)?, counted.tally)
+        Ok((got.map_err(chat_error)?, counted.tally))
     }
 
     fn read(&self, target: &Target, got: Got, tally: Tally) -> Result<ChatAnswer, NimError> {
@@ -309,13 +320,8 @@ impl Chat {
         options: CallOptions,
         spent: &Spent,
     ) -> Result<ChatStream, NimError> {
-        let mut counted = Counted::of(spent);
-        let (deadline, reading) = (options.latest(), Reading::Events);
-        let transport = self.nim.transport();
-        let tally = &mut counted.tally;
-        let got = transport.ask(&target, body, ANSWER_LIMIT, reading, deadline, tally).await;
-        let tally = counted.tally;
-        match got.map_err(chat_error)? {
+        let (got, tally) = self.ask(&target, body, Reading::Events, options, spent).await?;
+        match got {
             Got::Events(incoming, first) => {
                 let mut stream = ChatStream::new(self.clone(), target, options, Some(incoming));
                 stream.cost = tally;

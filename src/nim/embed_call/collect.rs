@@ -2,7 +2,6 @@
 //! is finished beside what was refused. Layer: part of `embed_call`.
 
 use std::ops::Range;
-use std::sync::PoisonError;
 
 use super::{Call, Embeddings, Found, Norms, Part};
 use crate::nim::answer::add_tokens;
@@ -13,7 +12,7 @@ use crate::nim::error::NimError;
 use crate::nim::fault::ResponseFault;
 use crate::nim::input::{Input, Size};
 use crate::nim::lane::{Ending, OnFailure, Parts};
-use crate::nim::meter::{CallCost, Counted, Spent};
+use crate::nim::meter::{CallCost, Counted, Spent, total};
 use crate::nim::transport::{Tally, invalid};
 
 /// What became of each input of a call. One that is in neither list was not reached before the
@@ -44,7 +43,7 @@ impl EmbeddingModel {
         let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
         let counter = Spent::default();
         let kept = self.keep_all(&inputs, role, options, &counter).await;
-        *spent = counter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *spent = total(counter);
         kept
     }
 
