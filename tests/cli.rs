@@ -313,6 +313,8 @@ fn ingest_writes_nothing_when_anything_is_wrong() {
     let broken = files.write("broken.jsonl", lines);
     let message = refusal(1, &["ingest", &db, &broken, "--vectors", &vectors]);
     assert!(message.contains("broken.jsonl:2: "), "{message}");
+    // There is no setting aside of a line that has a row.
+    assert!(message.contains("; nothing was written") && !message.contains("--rejects"));
     let nested = files.write("nested.jsonl", r#"{"_id":"a","text":"x","tags":[["y"]]}"#);
     let message = refusal(1, &["ingest", &db, &nested, "--vectors", &vectors]);
     assert!(message.contains("document \"a\": field \"tags\" is a list in a list"), "{message}");
@@ -323,6 +325,24 @@ fn ingest_writes_nothing_when_anything_is_wrong() {
     let message = refusal(1, &["ingest", &db, &docs, "--vectors", &vectors]);
     assert!(message.contains("384 dimensions but collection \"docs\" has 8"), "{message}");
     assert_eq!(json_of(&["info", &db])["collections"][0]["records"], 0);
+}
+
+#[test]
+fn a_row_that_is_refused_is_told_with_how_many_documents_are_stored() {
+    let files = Files::new();
+    let (db, rows) = (files.path("db.portolan"), files.path("rows.npy"));
+    json_of(&["generate-vectors", &rows, "--rows", "3", "--dim", "8"]);
+    let mut bytes = std::fs::read(&rows).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&rows, bytes).unwrap();
+    let lines = ["a", "b", "c"].map(|id| json!({ "_id": id, "text": "x" }).to_string());
+    let docs = files.write("docs.jsonl", &lines.join("\n"));
+    let args = ["ingest", &db, &docs, "--vectors", &rows, "--batch-size", "2"];
+    let message = refusal(1, &args);
+    assert!(message.contains("record c is") && message.contains("not finite"), "{message}");
+    assert!(message.contains("; 2 documents before it are stored"), "{message}");
+    assert_eq!(json_of(&["info", &db])["collections"][0]["records"], 2);
 }
 
 #[test]

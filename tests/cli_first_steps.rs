@@ -114,7 +114,7 @@ fn documents_that_are_refused_are_set_aside_without_a_model_too() {
     let docs = files.write("bad.jsonl", bad);
     let (db, rejects) = (files.path("kb.portolan"), files.path("rejects.jsonl"));
     let message = refusal(1, &["ingest", &db, &docs, "--no-vectors"]);
-    assert!(message.contains("bad.jsonl"), "{message}");
+    assert!(message.contains("bad.jsonl:2: ") && message.contains("--rejects FILE"), "{message}");
     let done = json_of(&["ingest", &db, &docs, "--no-vectors", "--rejects", &rejects]);
     assert_eq!((&done["rejected"], &done["records"]), (&json!(2), &json!(1)), "{done}");
     let told = std::fs::read_to_string(&rejects).unwrap();

@@ -30,7 +30,7 @@ async fn words_are_printed_with_their_sources_and_what_they_lack() {
     let (shown, warned) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{warned}");
     assert!(
-        shown.starts_with("Twice  [31m a month [1]. Cheese.\n\n\n[1]  [9] a]  Spring\n"),
+        shown.starts_with("Twice  [31m a month [1]. Cheese.\n\n[1]  [9] a]  Spring\n"),
         "{shown}"
     );
     assert!(
@@ -43,7 +43,7 @@ async fn words_are_printed_with_their_sources_and_what_they_lack() {
     assert_eq!(server.requests()[0].json()["stream"], true);
 
     let whole = ask(&server.url, &[&args[..], &["--no-stream"]].concat()).await;
-    assert!(text(&whole.stdout).starts_with("Twice  [31m a month [1]. Cheese.\n\n\n[1]"));
+    assert!(text(&whole.stdout).starts_with("Twice  [31m a month [1]. Cheese.\n\n[1]"));
     assert_eq!(server.requests()[1].json()["stream"], Value::Null);
 }
 

@@ -116,8 +116,8 @@ pub fn run(args: &AskArgs, out: &Output) -> Result<()> {
             streamed(ask, out).await
         }
     })?;
-    warn(&answer, out)?;
-    let text = sources(&answer);
+    let is_ended = warn(&answer, out)?;
+    let text = sources(&answer, is_ended);
     out.result(&answered(answer), |answered| text + &stages_line(&answered.stages))
 }
 
@@ -158,14 +158,15 @@ fn prompt(args: &AskArgs) -> Result<AnswerPrompt> {
         .map_err(|error| Failure::Usage(format!("the prompt: {error}")))
 }
 
-/// Tells people what an answer lacks, on lines of their own.
-fn warn(answer: &CitedAnswer, out: &Output) -> Result<()> {
+/// Tells people what an answer lacks, on lines of their own. Whether its last line is ended now.
+fn warn(answer: &CitedAnswer, out: &Output) -> Result<bool> {
     let warnings = warnings(answer);
-    if !warnings.is_empty() && !answer.text.is_empty() {
+    let is_ended = answer.text.is_empty() || answer.text.ends_with('\n');
+    if !warnings.is_empty() && !is_ended {
         out.piece("\n")?;
     }
     warnings.iter().for_each(|warning| out.warning(warning));
-    Ok(())
+    Ok(is_ended || !warnings.is_empty())
 }
 
 fn warnings(answer: &CitedAnswer) -> Vec<String> {
@@ -207,12 +208,13 @@ fn ended(reason: Option<FinishReason>) -> Option<String> {
 }
 
 /// What is printed behind the answer.
-fn sources(answer: &CitedAnswer) -> String {
+fn sources(answer: &CitedAnswer, is_ended: bool) -> String {
     let mut text = match answer.outcome {
         AnswerOutcome::NothingFound => "nothing found: no model was asked\n".to_owned(),
         AnswerOutcome::NothingFits => {
             "no passage fits into --context-tokens: no model was asked\n".to_owned()
         }
+        _ if is_ended => "\n".to_owned(),
         _ => "\n\n".to_owned(),
     };
     let cited: Vec<&Source> = answer.cited().collect();

@@ -51,10 +51,10 @@ pub struct Documents<'a> {
 }
 
 impl<'a> Documents<'a> {
-    /// Reads the file once, so that a mistake in any line is found before anything is written.
-    /// Unless it is strict, bad lines and records that break a limit pass: the ingest sets them
-    /// aside.
-    pub fn survey(self, strict: bool) -> Result<Survey> {
+    /// Reads the file once, so that a mistake in any line is found before anything is written: a
+    /// failure that ends with the advice. Without advice, bad lines and records that break a limit
+    /// pass: the ingest sets them aside.
+    pub fn survey(self, advice: Option<&str>) -> Result<Survey> {
         let path = self.path;
         if path.metadata().is_ok_and(|about| !about.is_file()) {
             return Err(Failure::new(format!(
@@ -69,14 +69,16 @@ impl<'a> Documents<'a> {
             survey.documents += 1;
             let record = match line? {
                 Line::Record(record) => record,
-                Line::Bad(bad) if strict => return Err(Failure::new(bad.problem)),
-                Line::Bad(_) => continue,
+                Line::Bad(bad) => match advice {
+                    Some(advice) => return Err(Failure::new(bad.problem).hint(advice)),
+                    None => continue,
+                },
             };
             if let Err(error) = record.check()
-                && strict
+                && let Some(advice) = advice
             {
-                let id = record.id.to_string();
-                return Err(Failure::new(located(path, &id, &error.to_string())));
+                let problem = located(path, &record.id.to_string(), &error.to_string());
+                return Err(Failure::new(problem).hint(advice));
             }
             if !ids.insert(keyed.hash_one(&record.id)) {
                 survey.repeated += 1;

@@ -79,9 +79,13 @@ impl IngestArgs {
 
 /// Checks everything that can be checked, then stores the documents and indexes them.
 pub fn run(args: &IngestArgs, out: &Output) -> Result<()> {
-    // Rows of vectors belong to lines, so none of these may be left out.
-    let strict = args.rejects.is_none() || args.vectors.is_some();
-    let survey = args.documents().survey(strict)?;
+    let advice = match (&args.rejects, &args.vectors) {
+        // Rows of vectors belong to lines, so none of these may be left out.
+        (_, Some(_)) => Some("nothing was written"),
+        (None, None) => Some("nothing was written; --rejects FILE would set it aside"),
+        (Some(_), None) => None,
+    };
+    let survey = args.documents().survey(advice)?;
     warn(args, &survey, out);
     ingest_again::check(args, &survey, out)?;
     let begin = Instant::now();
@@ -250,13 +254,17 @@ fn store(
     let size = args.batch_size.unwrap_or(BATCH_WITHOUT_MODEL);
     let progress = Progress::new("storing", survey.documents);
     let mut batch: Batch = collection.batch();
-    let mut row = 0;
+    let (mut row, mut stored) = (0, 0);
     for record in args.documents().records()? {
-        batch.upsert(record?.vector(vectors.row(row)?))?;
+        batch.upsert(record?.vector(vectors.row(row)?)).map_err(|error| {
+            let hint = format!("{stored} documents before it are stored: run the command again");
+            Failure::from(error).hint(&hint)
+        })?;
         row += 1;
-        if batch.len() >= size {
+        if row - stored >= size {
             std::mem::replace(&mut batch, collection.batch()).commit()?;
-            progress.at(row);
+            stored = row;
+            progress.at(stored);
         }
     }
     batch.commit()?;
