@@ -9,7 +9,7 @@ use super::endpoint::checked_url;
 use super::fault::ConfigFault;
 
 /// Bytes that a name has at least that stands for a token.
-const LEAST_TOKEN: usize = 8;
+const LEAST_TOKEN: usize = 16;
 
 /// A proxy from its URL, which may hold a user name and a password (RFC 9110, section 11.7). It
 /// sees requests to http addresses as they are, and of others the host alone; a password goes to it
@@ -79,10 +79,13 @@ mod tests {
             of("http://user:p%40ss%20%251@p:1"),
             ["p%40ss%20%251", "p@ss %1", "dXNlcjpwQHNzICUx"]
         );
-        // A token in place of the name, "t%20ken-123:" in base64; a short name alone is none.
-        for url in ["http://t%20ken-123@p:1", "http://t%20ken-123:@p:1"] {
-            assert_eq!(of(url), ["t%20ken-123", "t ken-123", "dCBrZW4tMTIzOg=="]);
+        // A token in place of the name, "t ken-1234567890:" in base64; a shorter name alone is
+        // none, and may be any word of an answer.
+        for url in ["http://t%20ken-1234567890@p:1", "http://t%20ken-1234567890:@p:1"] {
+            let forms = ["t%20ken-1234567890", "t ken-1234567890", "dCBrZW4tMTIzNDU2Nzg5MDo="];
+            assert_eq!(of(url), forms);
         }
+        assert_eq!(of("http://engineering@p:1"), ["ZW5naW5lZXJpbmc6"]);
         assert_eq!(of("http://user@p:1"), ["dXNlcjo="]);
         assert_eq!(of("http://p:1"), [""; 0]);
         assert_eq!(of("p"), [""; 0]);

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::cost::Cost;
 use super::nim::{cost, options};
 use super::stage::{BoxFuture, StageError};
 use crate::nim::{CallCost, Chat, ChatAnswer, ChatDelta, ChatRequest, ChatStream, NimError};
@@ -57,6 +58,11 @@ pub trait ChatSteps: Send {
     /// # Errors
     /// [`ChatFailure`] if nothing can be made of what came.
     fn whole(self: Box<Self>) -> Result<ChatAnswer, ChatFailure>;
+
+    /// What it took so far, for an answer that is given up. Default: nothing is known of it.
+    fn spent(&self) -> Cost {
+        Cost::new()
+    }
 }
 
 /// An answer that came whole, as steps.
@@ -85,6 +91,10 @@ impl ChatSteps for Whole {
     fn whole(self: Box<Self>) -> Result<ChatAnswer, ChatFailure> {
         Ok(self.answer)
     }
+
+    fn spent(&self) -> Cost {
+        answered(&self.answer)
+    }
 }
 
 impl ChatSteps for ChatStream {
@@ -98,6 +108,10 @@ impl ChatSteps for ChatStream {
     fn whole(self: Box<Self>) -> Result<ChatAnswer, ChatFailure> {
         let spent = self.cost();
         ChatStream::whole(*self).map_err(|error| failed(error, spent))
+    }
+
+    fn spent(&self) -> Cost {
+        cost(self.cost(), None)
     }
 }
 
@@ -114,6 +128,12 @@ pub enum ChatFailure {
 }
 
 impl ChatFailure {
+    pub(super) fn stage(&self) -> &StageError {
+        match self {
+            Self::ContextOverflow(error) | Self::ContentPolicy(error) | Self::Other(error) => error,
+        }
+    }
+
     /// The model's own error.
     #[must_use]
     pub fn into_stage(self) -> StageError {
@@ -125,21 +145,13 @@ impl ChatFailure {
 
 impl std::fmt::Display for ChatFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::ContextOverflow(error) | Self::ContentPolicy(error) | Self::Other(error) => {
-                error.fmt(f)
-            }
-        }
+        self.stage().fmt(f)
     }
 }
 
 impl std::error::Error for ChatFailure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::ContextOverflow(error) | Self::ContentPolicy(error) | Self::Other(error) => {
-                error.source()
-            }
-        }
+        self.stage().source()
     }
 }
 
@@ -176,6 +188,18 @@ impl ChatModel for Chat {
     fn cache_key(&self) -> Cow<'_, str> {
         Cow::Owned(self.settings_key())
     }
+}
+
+/// What an answer took, with the tokens that were read and written, as far as the server tells.
+pub(super) fn answered(answer: &ChatAnswer) -> Cost {
+    let usage = answer.usage.unwrap_or_default();
+    let sum = || match (usage.prompt_tokens, usage.completion_tokens) {
+        (None, None) => None,
+        (prompt, completion) => {
+            Some(prompt.unwrap_or_default().saturating_add(completion.unwrap_or_default()))
+        }
+    };
+    cost(answer.cost, usage.total_tokens.or_else(sum))
 }
 
 fn failed(error: NimError, spent: CallCost) -> ChatFailure {

@@ -1,11 +1,14 @@
 //! Ingest by model: embeds what is new, keeps what is known, commits batch by batch. What was
 //! committed is never embedded again, so an interrupted ingest is resumed by running it again.
 
+mod batch;
 mod commit;
+mod embed;
 mod engine;
 mod flight;
 mod patience;
 mod progress;
+mod queue;
 mod seen;
 mod sort;
 mod source;
@@ -190,8 +193,10 @@ impl<'e, I: Iterator<Item = Record> + Send> Ingest<'e, I> {
     ///
     /// A record that cannot be stored, or whose text the model refuses, is set aside with the
     /// reason ([`IngestReport::rejected`]) and the others go on. When the model gives no answer in
-    /// time, it is left alone for a while, then asked with half as many texts, eight times at most
-    /// for a batch. When it fails otherwise
+    /// time, it is left alone for a while, then asked with half as many texts; a single text that
+    /// comes to no answer three times, while others do in between, is set aside. A model that answers nothing,
+    /// not even eight single texts in a row, for two minutes, is given up, and so is one that was
+    /// out of order for two minutes. When it fails otherwise
     /// nothing more is sent; what it has by then is waited for and committed. What was committed
     /// stays: run it again with the same records, and it goes on where it was. The future can be
     /// dropped at any point: a commit under way ends by itself.

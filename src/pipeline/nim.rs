@@ -21,6 +21,7 @@ pub(super) fn options(deadline: Option<Instant>) -> CallOptions {
 
 fn failed(error: NimError, spent: CallCost) -> StageError {
     let is_slow = matches!(error, NimError::Timeout { .. });
+    let is_unsent = matches!(error, NimError::CircuitOpen { .. });
     let (retryable, wait) = (error.is_retryable(), error.retry_after());
     let (named, unnamed) = match &error {
         NimError::EmptyInput { index }
@@ -36,6 +37,7 @@ fn failed(error: NimError, spent: CallCost) -> StageError {
     };
     let failed = StageError::new(error).retryable(retryable).retry_after(wait);
     let failed = failed.cost(cost(spent, None));
+    let failed = if is_unsent { failed.not_sent() } else { failed };
     match named {
         Some(index) => failed.input(index),
         None if unnamed => failed.some_input(),

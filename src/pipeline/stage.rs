@@ -28,6 +28,7 @@ pub struct StageError {
     retryable: bool,
     retry_after: Option<Duration>,
     blame: Blame,
+    unsent: bool,
     cost: Cost,
     finished: Option<Box<Finished>>,
 }
@@ -68,12 +69,13 @@ impl StageError {
     /// Wraps the model's own error.
     #[must_use]
     pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        let (retryable, retry_after, blame, cost) = (false, None, Blame::Call, Cost::new());
-        Self { source: source.into(), retryable, retry_after, blame, cost, finished: None }
+        let (retryable, retry_after, finished) = (false, None, None);
+        let (blame, unsent, cost) = (Blame::Call, false, Cost::new());
+        Self { source: source.into(), retryable, retry_after, blame, unsent, cost, finished }
     }
 
     /// Says whether the same call can succeed later: an ingest waits for a model that has answered
-    /// before, about two minutes.
+    /// before, or was too slow, about two minutes.
     #[must_use]
     pub fn retryable(mut self, retryable: bool) -> Self {
         self.retryable = retryable;
@@ -111,6 +113,14 @@ impl StageError {
         self
     }
 
+    /// Says that nothing was sent, since calls before it had failed (an open circuit): an ingest
+    /// that gives up tells of those.
+    #[must_use]
+    pub fn not_sent(mut self) -> Self {
+        self.unsent = true;
+        self
+    }
+
     /// Tells what the call took although it failed.
     #[must_use]
     pub fn cost(mut self, cost: Cost) -> Self {
@@ -145,6 +155,10 @@ impl StageError {
 
     pub(super) fn can_pass(&self) -> bool {
         self.retryable
+    }
+
+    pub(super) fn is_unsent(&self) -> bool {
+        self.unsent
     }
 
     pub(super) fn asked_wait(&self) -> Option<Duration> {

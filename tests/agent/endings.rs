@@ -1,7 +1,7 @@
 //! Every way a run can end, by its result source and its failure.
 
 use portolan::agent::{Agent, AgentResult, FailureKind, ResultSource, SearchSuccess};
-use portolan::{Error, RecordId};
+use portolan::{CostMeter, Error, RecordId};
 use serde_json::json;
 
 use crate::docs;
@@ -75,6 +75,20 @@ async fn a_run_that_ends_in_order_gives_what_the_model_named() {
     assert_eq!(trace.steps[0].reasoning.as_deref(), Some("let me see"));
     assert_eq!(trace.messages.len(), 8);
     assert_eq!(trace.messages[3]["content"], "The thought is noted.");
+}
+
+#[tokio::test]
+async fn a_meter_counts_what_every_call_of_a_run_takes_those_that_fail_too() {
+    let (_dir, _db, docs) = docs(60);
+    let server = service(vec![retrieve("wind"), overflow()]).await;
+    let (chat, meter) = (chat(&server), CostMeter::new());
+    let agent = Agent::new(&docs, &chat).limit(3).selection(false).meter(&meter);
+    let result = agent.run(QUERY).await.expect("a result");
+    assert_eq!((result.steps(), result.retrievals()), (2, 2));
+    let totals = meter.totals();
+    assert_eq!((totals.chat.runs, totals.chat.failures, totals.search.runs), (2, 1, 2));
+    assert_eq!((totals.chat.cost.requests, totals.chat.cost.tokens), (2, Some(110)));
+    assert!(totals.chat.cost.bytes_sent > 1_000, "{totals:?}");
 }
 
 #[tokio::test]

@@ -105,6 +105,28 @@ async fn an_end_that_is_not_the_model_s_own_is_warned_of() {
 }
 
 #[tokio::test]
+async fn the_models_of_a_command_share_its_limit_of_requests() {
+    let library = library();
+    let db = library.folder.path().join("kb.portolan").display().to_string();
+    let server = Server::start(|_, request| match request.line.contains("/embeddings") {
+        true => ok(&json!({"data": [{"index": 0, "embedding": [1.0, 0.0]}], "model": "e"})),
+        false => ok(&completion("Twice [1].")),
+    })
+    .await;
+    let embed = ["--embed-url", &server.url, "--embed-model", "e"];
+    let args = [&[&db, "tide", "--chat-model", "m", "--no-stream"][..], &embed].concat();
+    let limit = |most| ["--requests-per-minute", most, "--deadline-ms", "5000"];
+    let output = ask(&server.url, &[&args[..], &limit("2")].concat()).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(server.requests().len(), 2);
+    // The chat model's turn would come after the time.
+    let output = ask(&server.url, &[&args[..], &limit("1")].concat()).await;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("1 requests a minute"), "{}", text(&output.stderr));
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[tokio::test]
 async fn nothing_found_is_told_and_no_model_is_asked() {
     let library = library();
     let db = library.folder.path().join("kb.portolan").display().to_string();

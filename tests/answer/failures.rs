@@ -109,7 +109,8 @@ async fn the_deadline_of_the_query_bounds_the_answer() {
     let chat = server.builder().retry(RetryPolicy::new().tries(1)).build();
     let chat = chat.expect("a client").chat("m");
     let short = Duration::from_millis(150);
-    let query = || library.docs.query("tide").deadline(short).answer(&chat);
+    let meter = CostMeter::new();
+    let query = || library.docs.query("tide").deadline(short).meter(&meter).answer(&chat);
     let mut stream = query().stream().await.expect("a beginning");
     assert_eq!(stream.next().await.expect("words"), Some(AnswerDelta::Text("Twice".to_owned())));
     let late = stream.next().await;
@@ -118,12 +119,31 @@ async fn the_deadline_of_the_query_bounds_the_answer() {
     };
     assert!(matches!(&late, Err(error) if is_late(error)), "{late:?}");
     assert_eq!(stream.so_far().text, "Twice");
+    drop(stream);
+    let paid = meter.totals().chat;
+    assert_eq!((paid.runs, paid.failures, paid.cost.requests), (1, 1, 1), "{paid:?}");
 
     // A whole answer that does not come.
     let server = Server::always("", Then::Hang).await;
     let chat = server.nim().chat("m");
     let late = library.docs.query("tide").deadline(short).answer(&chat).run().await;
     assert!(matches!(&late, Err(error) if is_late(error)), "{late:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_left_is_paid_as_far_as_it_came() {
+    let library = library();
+    let body = format!("{HEAD}{}", event(&words("Twice ")));
+    let server = Server::always(body, Then::Hang).await;
+    let (chat, meter) = (server.nim().chat("m"), CostMeter::new());
+    let query = library.docs.query("tide").meter(&meter).answer(&chat);
+    let mut stream = query.stream().await.expect("a beginning");
+    stream.next().await.expect("words");
+    assert_eq!(meter.totals().chat.runs, 0);
+    drop(stream);
+    let paid = meter.totals().chat;
+    assert_eq!((paid.runs, paid.failures, paid.cost.requests), (1, 0, 1), "{paid:?}");
+    assert!(paid.cost.bytes_received > 0, "{paid:?}");
 }
 
 #[tokio::test]

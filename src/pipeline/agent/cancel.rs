@@ -95,6 +95,11 @@ impl Patience<'_> {
         .await
     }
 
+    /// Whether nothing more is begun.
+    pub(super) fn is_over(&self) -> bool {
+        self.cancel.is_some_and(Cancel::is_cancelled) || self.is_late()
+    }
+
     /// Whether the deadline has passed.
     pub(super) fn is_late(&self) -> bool {
         self.until.is_some_and(|at| at <= Instant::now())

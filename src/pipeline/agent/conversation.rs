@@ -10,7 +10,8 @@ use super::outcome::{AgentFailure, FailureKind};
 use super::settings::AgentSettings;
 use super::trace::StepTrace;
 use crate::nim::{ChatAnswer, ChatRequest, FinishReason, Message, Tool, ToolChoice};
-use crate::pipeline::chat_model::{ChatFailure, ChatModel};
+use crate::pipeline::chat_model::{ChatFailure, ChatModel, answered};
+use crate::pipeline::cost::{Cost, CostMeter, Ended};
 use crate::record::estimated_tokens;
 
 /// Longest words of an error that go into a trace, in characters.
@@ -25,6 +26,7 @@ pub(super) struct Calls<'r> {
     pub(super) patience: Patience<'r>,
     pub(super) steps: Vec<StepTrace>,
     pub(super) served_model: Option<String>,
+    pub(super) meter: Option<&'r CostMeter>,
 }
 
 /// Messages so far, and how long they are.
@@ -122,7 +124,17 @@ impl Calls<'_> {
         let choice = ToolChoice::Auto;
         let request = ChatRequest::new(&conversation.messages);
         let request = request.tools(&conversation.tools).tool_choice(&choice);
+        let is_begun = !self.patience.is_over();
         let called = self.patience.bound(self.chat.chat(request, self.patience.until)).await;
+        if let Some(meter) = self.meter.filter(|_| is_begun) {
+            let (ended, cost) = match &called {
+                Ok(Ok(answer)) => (Ended::Done, answered(answer)),
+                Ok(Err(failure)) => (Ended::Failed, failure.stage().spent()),
+                // What it took until then is not known.
+                Err(_) => (Ended::Failed, Cost::new()),
+            };
+            meter.note("chat", ended, begin.elapsed(), cost);
+        }
         let mut step = StepTrace {
             step: self.steps.len() + 1,
             selection: conversation.is_selection,

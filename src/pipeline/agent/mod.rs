@@ -87,6 +87,7 @@ pub use trace::{
 };
 
 use super::chat_model::ChatModel;
+use super::cost::CostMeter;
 use super::query::{Mode, Query};
 use super::stage::{Embedder, Reranker};
 use crate::db::Collection;
@@ -151,6 +152,7 @@ pub struct Agent<'a> {
     swept: AtomicBool,
     reuse: bool,
     cancel: Option<Cancel>,
+    meter: Option<CostMeter>,
 }
 
 impl<'a> Agent<'a> {
@@ -167,6 +169,7 @@ impl<'a> Agent<'a> {
             swept: AtomicBool::new(false),
             reuse: true,
             cancel: None,
+            meter: None,
         }
     }
 
@@ -318,6 +321,12 @@ impl<'a> Agent<'a> {
         self
     }
 
+    /// Adds what calls of the chat model and searches cost to a meter.
+    pub fn meter(mut self, meter: &CostMeter) -> Self {
+        self.meter = Some(meter.clone());
+        self
+    }
+
     /// Keeps a trace of each run in this folder, which is made if it is absent; a run that is
     /// there already, of the same query, settings, models and contents of the collection, is taken
     /// from it, and no model is asked.
@@ -343,6 +352,10 @@ impl<'a> Agent<'a> {
     /// The search for a text, but for its limit.
     fn asking(&self, text: &str) -> Query<'a> {
         let query = self.collection.query(text);
+        let query = match &self.meter {
+            Some(meter) => query.meter(meter),
+            None => query,
+        };
         self.shapes.iter().fold(query, |query, shape| shape(query))
     }
 }

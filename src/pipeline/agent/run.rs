@@ -220,8 +220,8 @@ impl Agent<'_> {
         let toolbox = Toolbox::of(settings);
         let mut course = Course::new(self, query, settings, patience);
         let mut conversation = course.begin(&toolbox).await?;
-        let mut calls =
-            Calls { chat: self.chat, settings, patience, steps: Vec::new(), served_model: None };
+        let (steps, served_model, meter) = (Vec::new(), None, self.meter.as_ref());
+        let mut calls = Calls { chat: self.chat, settings, patience, steps, served_model, meter };
         let ended = course.finish(&mut calls, &mut conversation, &toolbox).await;
         let retrievals = course.retrievals;
         let collection = self.collection.clone();

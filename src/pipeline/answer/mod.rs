@@ -23,6 +23,7 @@ pub use report::{
 pub use stream::{AnswerDelta, AnswerStream};
 
 use super::chat_model::ChatModel;
+use super::cost::Cost;
 use super::query::Query;
 use super::query::budget::Until;
 use crate::error::{Error, Result};
@@ -170,10 +171,10 @@ impl Ask<'_> {
             match until.bound(asked).instrument(span).await {
                 Some(Ok(answer)) => writing.whole(answer),
                 Some(Err(failure)) => return Err(writing.failed(failure)),
-                None => return Err(writing.late()),
+                None => return Err(writing.late(Cost::new())),
             }
         }
-        Ok(writing.into_answer())
+        Ok(writing.take_answer())
     }
 
     /// Runs the query and asks the model, whose words come as they are said. Returns when the model
@@ -192,7 +193,7 @@ impl Ask<'_> {
             match until.bound(asked).instrument(span).await {
                 Some(Ok(begun)) => steps = Some(begun),
                 Some(Err(failure)) => return Err(writing.failed(failure)),
-                None => return Err(writing.late()),
+                None => return Err(writing.late(Cost::new())),
             }
         }
         Ok(AnswerStream::new(writing, steps))

@@ -28,7 +28,8 @@ pub enum AnswerDelta {
     Reasoning(String),
 }
 
-/// An answer that is still coming. Dropping it closes the connection to the model.
+/// An answer that is still coming. Dropping it closes the connection to the model; what it took until
+/// then counts.
 ///
 /// ```no_run
 /// use portolan::{AnswerDelta, Collection, nim::Nim};
@@ -91,7 +92,7 @@ impl AnswerStream {
                     return Err(self.broken(error));
                 }
                 None => {
-                    let error = self.writing.late();
+                    let error = self.writing.late(steps.spent());
                     return Err(self.broken(error));
                 }
             }
@@ -104,7 +105,7 @@ impl AnswerStream {
     /// As [`next`](Self::next).
     pub async fn finish(mut self) -> Result<CitedAnswer> {
         while self.next().await?.is_some() {}
-        Ok(self.writing.into_answer())
+        Ok(self.writing.take_answer())
     }
 
     /// What is known so far: the sources from the beginning, the text as far as it was read from
@@ -144,6 +145,15 @@ impl AnswerStream {
         (self.steps, self.failed) = (None, true);
         self.ready.clear();
         error
+    }
+}
+
+impl Drop for AnswerStream {
+    /// What was read until now is paid.
+    fn drop(&mut self) {
+        if let Some(steps) = self.steps.take() {
+            self.writing.left(steps.spent());
+        }
     }
 }
 

@@ -7,10 +7,9 @@ use super::marks::{Marks, Part};
 use super::report::{Citation, CitedAnswer, UnknownCitation};
 use super::stream::AnswerDelta;
 use crate::error::Error;
-use crate::nim::{ChatAnswer, ChatUsage};
-use crate::pipeline::chat_model::ChatFailure;
+use crate::nim::ChatAnswer;
+use crate::pipeline::chat_model::{ChatFailure, answered};
 use crate::pipeline::cost::{Cost, CostMeter, Ended};
-use crate::pipeline::nim::cost;
 use crate::pipeline::query::budget::Until;
 use crate::pipeline::query::{StageOutcome, StageReport};
 
@@ -47,8 +46,8 @@ impl Writing {
         &self.answer
     }
 
-    pub(super) fn into_answer(self) -> CitedAnswer {
-        self.answer
+    pub(super) fn take_answer(&mut self) -> CitedAnswer {
+        std::mem::take(&mut self.answer)
     }
 
     pub(super) fn until(&self) -> &Until {
@@ -115,7 +114,7 @@ impl Writing {
     /// Notes how the model ended. Its words were taken before.
     pub(super) fn done(&mut self, whole: ChatAnswer) {
         let took = self.called.elapsed();
-        let cost = cost(whole.cost, whole.usage.and_then(told));
+        let cost = answered(&whole);
         if let Some(meter) = &self.meter {
             meter.note(CHAT, Ended::Done, took, cost);
         }
@@ -147,10 +146,17 @@ impl Writing {
         self.ended_by(error, spent)
     }
 
-    /// The error of a model that was too slow.
-    pub(super) fn late(&mut self) -> Error {
+    /// The error of a model that was too slow, after what it took.
+    pub(super) fn late(&mut self, spent: Cost) -> Error {
         let error = self.until.late(CHAT);
-        self.ended_by(error, Cost::new())
+        self.ended_by(error, spent)
+    }
+
+    /// The application has enough of the answer.
+    pub(super) fn left(&self, spent: Cost) {
+        if let Some(meter) = &self.meter {
+            meter.note(CHAT, Ended::Done, self.called.elapsed(), spent);
+        }
     }
 
     fn ended_by(&mut self, error: Error, spent: Cost) -> Error {
@@ -166,16 +172,4 @@ impl Writing {
         self.answer.report.took = self.begin.elapsed();
         error
     }
-}
-
-/// Tokens that were read and written, as far as the server tells.
-fn told(usage: ChatUsage) -> Option<u64> {
-    let ChatUsage { prompt_tokens, completion_tokens, total_tokens, .. } = usage;
-    let sum = || match (prompt_tokens, completion_tokens) {
-        (None, None) => None,
-        (prompt, completion) => {
-            Some(prompt.unwrap_or_default().saturating_add(completion.unwrap_or_default()))
-        }
-    };
-    total_tokens.or_else(sum)
 }

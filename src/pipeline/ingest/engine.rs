@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::Instrument;
 
+use super::batch::ALL_REFUSED;
 use super::commit::{Committed, commit};
-use super::flight::{ALL_REFUSED, Flight, Landed, embed};
+use super::embed::embed;
+use super::flight::{Flight, Landed};
 use super::patience::Learned;
 use super::progress::{IngestProgress, IngestReport, Rejected};
 use super::seen::Seen;
@@ -256,18 +258,8 @@ impl<'e> Engine<'e> {
         }
         let Some(landed) = self.line.front_mut().and_then(Flight::take) else { return };
         let Some(flight) = self.line.pop_front() else { return };
-        let Landed { work, rejected, unnamed, failure, cost, likely_truncated, repeated, .. } =
-            landed;
-        self.report.cost.add(cost);
-        self.report.likely_truncated += likely_truncated;
-        self.report.repeated += repeated;
-        if landed.served_model.is_some() {
-            self.report.served_model = landed.served_model;
-        }
-        if let (Some(meter), Some(took)) = (&self.listeners.meter, landed.took) {
-            let ended = if failure.is_some() { Ended::Failed } else { Ended::Done };
-            meter.note("embed", ended, took, cost);
-        }
+        self.note(&landed);
+        let Landed { work, rejected, unnamed, failure, .. } = landed;
         self.unnamed += unnamed;
         self.reject(rejected);
         let (collection, contract) = (self.collection.clone(), self.contract.clone());
@@ -276,6 +268,20 @@ impl<'e> Engine<'e> {
         let handle =
             spawn_blocking(move || span.in_scope(|| commit(&collection, work, contract.as_ref())));
         self.commit = Some(Commit { handle, ids: flight.ids, failure, embeds });
+    }
+
+    /// Notes what a batch took.
+    fn note(&mut self, landed: &Landed) {
+        self.report.cost.add(landed.cost);
+        self.report.likely_truncated += landed.likely_truncated;
+        self.report.repeated += landed.repeated;
+        if landed.served_model.is_some() {
+            self.report.served_model.clone_from(&landed.served_model);
+        }
+        if let (Some(meter), Some(took)) = (&self.listeners.meter, landed.took) {
+            let ended = if landed.failure.is_some() { Ended::Failed } else { Ended::Done };
+            meter.note("embed", ended, took, landed.cost);
+        }
     }
 
     fn committed(&mut self, committed: Result<Committed>) {
@@ -291,8 +297,10 @@ impl<'e> Engine<'e> {
                 *pending = pending.saturating_sub(commit.embeds.min(*pending));
                 self.tell();
             }
-            // What comes after it could not be stored either.
+            // What comes after it could not be stored either. What has come of it is paid.
             Err(error) => {
+                let paid: Vec<Landed> = self.line.iter_mut().filter_map(Flight::take).collect();
+                paid.iter().for_each(|landed| self.note(landed));
                 self.line.clear();
                 self.fail(error);
             }

@@ -1,21 +1,24 @@
 //! What a run has learned of its model: how many texts it takes in its time, and whether it is
 //! worth waiting for. Shared by the batches of a run.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::turns::{Turn, Turns};
+use crate::pipeline::stage::StageError;
 
 /// Waits in a row after which a call is given up, if `OUTAGE` has passed as well.
-pub(super) const WAITS_MAX: u32 = 8;
+const WAITS_MAX: u32 = 8;
+/// Calls of a single text in a row, of any batch, that came to no answer in time, after which the
+/// service is given up, if `OUTAGE` has passed as well.
+const SILENT_MAX: u32 = 8;
 /// Time without any answer of the run after which a service is given up: what `WAITS_MAX` waits
 /// take that the service did not ask for. Waits for a circuit to close are short, and many.
 const OUTAGE: Duration = Duration::from_secs(120);
-/// A single text that came to no answer so often is passed over.
-pub(super) const ALONE_MAX: u32 = 3;
 /// The first wait, and the longest of those that double. After a call that came to no answer in
 /// time the model may still be at work on what was given up.
 const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -35,11 +38,25 @@ pub(super) struct Learned {
     streak: AtomicUsize,
     /// Answers of the run.
     answered: AtomicU64,
-    /// When the last of them came.
-    last_answer: Mutex<Option<Instant>>,
+    /// When the last of them came, and the last call that came to none in time ended.
+    last: Mutex<Last>,
+    /// Calls of a single text that came to no answer, since the last that did.
+    silent: AtomicU32,
     /// Batches that wait.
     waiting: AtomicUsize,
     turns: Turns,
+    is_given_up: AtomicBool,
+    given_up: Notify,
+    /// A text that was answered, the first.
+    known: OnceLock<String>,
+    /// Why the last call failed that was sent, since the last answer.
+    failure: Mutex<Option<StageError>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Last {
+    answer: Option<Instant>,
+    late: Option<Instant>,
 }
 
 impl Learned {
@@ -47,9 +64,23 @@ impl Learned {
     /// once.
     pub(super) fn new(most: usize, calls: usize) -> Self {
         let (most, turns) = (most.max(1), Turns::new(calls));
-        let (streak, answered, last_answer, waiting) = Default::default();
+        let (streak, answered, last, silent, waiting) = Default::default();
+        let (is_given_up, given_up, known, failure) = Default::default();
         let texts = AtomicUsize::new(most);
-        Self { texts, most, streak, answered, last_answer, waiting, turns }
+        Self {
+            texts,
+            most,
+            streak,
+            answered,
+            last,
+            silent,
+            waiting,
+            turns,
+            is_given_up,
+            given_up,
+            known,
+            failure,
+        }
     }
 
     /// Waits until a call may begin.
@@ -67,10 +98,21 @@ impl Learned {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// A call was answered: after some of them, there are more at once and with more texts again.
-    pub(super) fn answer(&self) {
+    /// A text that the model has answered before.
+    pub(super) fn known(&self) -> Option<String> {
+        self.known.get().cloned()
+    }
+
+    /// A call was answered, with this text among others: after some of them, there are more at once
+    /// and with more texts again.
+    pub(super) fn answer(&self, text: Option<&str>) {
+        if let Some(text) = text {
+            self.known.get_or_init(|| text.to_owned());
+        }
+        *self.failure() = None;
         self.answered.fetch_add(1, Ordering::Relaxed);
-        *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.silent.store(0, Ordering::Relaxed);
+        self.last().answer = Some(Instant::now());
         let texts = self.ceiling();
         let is_less = texts < self.most || self.turns.is_narrowed();
         if is_less && self.streak.fetch_add(1, Ordering::Relaxed) + 1 >= RISE_AFTER {
@@ -84,11 +126,48 @@ impl Learned {
     }
 
     /// Whether it is worth waiting once more, after so many waits in a row of a batch that has met
-    /// failures since then. What another batch was answered meanwhile counts as well.
+    /// failures since then. What another batch was answered meanwhile counts as well, and so does a
+    /// call that came to no answer in time: the next has fewer texts.
     pub(super) fn may_come_back(&self, waits: u32, since: Instant) -> bool {
-        let last = *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
-        let quiet = last.map_or(since, |last| last.max(since)).elapsed();
-        last.is_some() && (waits < WAITS_MAX || quiet < OUTAGE)
+        let last = *self.last();
+        let Some(seen) = last.answer.max(last.late) else { return false };
+        !self.is_given_up() && (waits < WAITS_MAX || seen.max(since).elapsed() < OUTAGE)
+    }
+
+    /// Whether the service answers nothing, not even single texts, for a batch that has met
+    /// failures since then.
+    pub(super) fn is_silent(&self, since: Instant) -> bool {
+        let last = self.last().answer.map_or(since, |answer| answer.max(since));
+        let is_silent = self.silent.load(Ordering::Relaxed) >= SILENT_MAX;
+        self.is_given_up() || is_silent && last.elapsed() >= OUTAGE
+    }
+
+    /// A call failed, and will be made again.
+    pub(super) fn failed(&self, error: StageError) {
+        if !error.is_unsent() {
+            *self.failure() = Some(error);
+        }
+    }
+
+    /// The service is given up after this error: what waits for it need not. The error of the last
+    /// call that was sent: why a service was left alone is why it is given up.
+    pub(super) fn give_up(&self, error: StageError) -> StageError {
+        self.is_given_up.store(true, Ordering::Relaxed);
+        self.given_up.notify_waiters();
+        let sent = self.failure().take_if(|_| error.is_unsent());
+        sent.unwrap_or(error)
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Relaxed)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<StageError>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many batches wait.
@@ -96,7 +175,7 @@ impl Learned {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Waits, as one of the batches that do.
+    /// Waits, as one of the batches that do, unless the service is given up.
     pub(super) async fn pause(&self, time: Duration) {
         struct Counted<'a>(&'a AtomicUsize);
         impl Drop for Counted<'_> {
@@ -106,7 +185,9 @@ impl Learned {
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _counted = Counted(&self.waiting);
-        tokio::time::sleep(time).await;
+        if !self.is_given_up() {
+            let _ = tokio::time::timeout(time, self.given_up.notified()).await;
+        }
     }
 
     /// A call with so many texts came to no answer in time: later calls have half of them, and half
@@ -115,13 +196,20 @@ impl Learned {
         self.streak.store(0, Ordering::Relaxed);
         turn.late();
         self.texts.fetch_min((texts / 2).max(1), Ordering::Relaxed);
+        self.unanswered(texts);
+    }
+
+    /// A call with so many texts came to no answer in time.
+    pub(super) fn unanswered(&self, texts: usize) {
+        self.silent.fetch_add(u32::from(texts == 1), Ordering::Relaxed);
+        self.last().late = Some(Instant::now());
     }
 }
 
 /// How long to wait after so many waits in a row, if the service did not say.
 pub(super) fn wait(before: u32, asked: Option<Duration>) -> Duration {
     let own = WAITS.0.saturating_mul(1 << before.min(16)).min(WAITS.1);
-    asked.map_or(own, |asked| asked.min(ASKED_MAX))
+    asked.filter(|asked| !asked.is_zero()).map_or(own, |asked| asked.min(ASKED_MAX))
 }
 
 #[cfg(test)]
@@ -139,7 +227,7 @@ mod tests {
         assert_eq!(learned.ceiling(), 1);
         let mut seen = vec![learned.ceiling()];
         for _ in 0..7 * RISE_AFTER {
-            learned.answer();
+            learned.answer(None);
             seen.push(learned.ceiling());
         }
         seen.dedup();
@@ -152,12 +240,12 @@ mod tests {
         let learned = Learned::new(8, 4);
         let since = Instant::now();
         assert!(!learned.may_come_back(0, since));
-        learned.answer();
+        learned.answer(None);
         assert!(learned.may_come_back(WAITS_MAX, since));
         tokio::time::advance(OUTAGE).await;
         assert!(learned.may_come_back(WAITS_MAX - 1, since));
         assert!(!learned.may_come_back(WAITS_MAX, since));
-        learned.answer();
+        learned.answer(None);
         assert!(learned.may_come_back(WAITS_MAX, since));
     }
 
@@ -182,6 +270,7 @@ mod tests {
         let own: Vec<u64> = (0..WAITS_MAX).map(|before| seconds(before, None)).collect();
         assert_eq!(own, [1, 2, 4, 8, 16, 30, 30, 30]);
         assert_eq!((seconds(0, Some(7)), seconds(9, Some(3_600))), (7, 120));
+        assert_eq!(seconds(0, Some(0)), 1);
         assert_eq!(seconds(u32::MAX, None), 30);
     }
 }
