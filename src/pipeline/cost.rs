@@ -89,8 +89,8 @@ pub struct CostTotals {
     pub chat: StageTotal,
 }
 
-/// Adds up what queries, answers, agents and ingests cost. Clones share one sum, so that one meter can be given to
-/// every query of a service and read at any time.
+/// Adds up what queries, answers, agents and ingests cost. Clones share one sum, so that one meter
+/// can be given to every query of a service and read at any time.
 ///
 /// ```
 /// let meter = portolan::CostMeter::new();

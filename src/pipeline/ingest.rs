@@ -33,6 +33,8 @@ use source::{ChunkBounds, Pending, Records};
 /// Records are compared with what is stored this many batches at a time, so that batches are
 /// full even when most records are known.
 const READ_AHEAD: usize = 8;
+/// Stored records that are looked at for a text that a model has embedded.
+const LOOKED_AT: usize = 16;
 
 /// An ingest. Made by [`Collection::ingest`] and [`Collection::embed_pending`].
 #[must_use]
@@ -194,11 +196,11 @@ impl<'e, I: Iterator<Item = Record> + Send> Ingest<'e, I> {
     /// A record that cannot be stored, or whose text the model refuses, is set aside with the
     /// reason ([`IngestReport::rejected`]) and the others go on. When the model gives no answer in
     /// time, it is left alone for a while, then asked with half as many texts; a single text that
-    /// comes to no answer three times, while others do in between, is set aside. A model that answers nothing,
-    /// not even eight single texts in a row, for two minutes, is given up, and so is one that was
-    /// out of order for two minutes. When it fails otherwise
-    /// nothing more is sent; what it has by then is waited for and committed. What was committed
-    /// stays: run it again with the same records, and it goes on where it was. The future can be
+    /// comes to no answer three times, while others do in between, is set aside. A model that
+    /// answers nothing, not even eight single texts in a row, for two minutes, is given up, and so
+    /// is one that was out of order for two minutes. When it fails otherwise nothing more is sent;
+    /// what it has by then is waited for and committed. What was committed stays: run it again
+    /// with the same records, and it goes on where it was. The future can be
     /// dropped at any point: a commit under way ends by itself.
     ///
     /// # Errors
@@ -222,10 +224,14 @@ impl<'e, I: Iterator<Item = Record> + Send> Ingest<'e, I> {
             let collection = collection.clone();
             blocking(move || collection.refuse_other_model(&known)).await?;
         }
+        let stored = collection.clone();
+        let known =
+            if embedder.is_some() { blocking(move || Ok(passage(&stored))).await? } else { None };
         let (in_flight, bytes) = (self.in_flight, self.in_flight_bytes.max(1));
         let chunk = ChunkBounds { records: READ_AHEAD.saturating_mul(size), bytes };
         let bounds = Bounds { batch: size, in_flight, bytes };
         let mut engine = Engine::new(collection.clone(), embedder, bounds, listeners);
+        engine.knows(known);
         engine.report.progress.total = match records.size_hint() {
             (least, Some(most)) if least == most && split.is_none() => Some(least),
             _ => None,
@@ -245,4 +251,12 @@ impl<'e, I: Iterator<Item = Record> + Send> Ingest<'e, I> {
         }
         Ok(engine.finish())
     }
+}
+
+/// A text that a model has embedded before, to see later whether it answers anything. Damage is
+/// for others to tell of.
+fn passage(collection: &Collection) -> Option<String> {
+    let page = collection.scan().limit(LOOKED_AT).with_vectors().run().ok()?;
+    let embedded = page.records.iter().filter(|record| record.vector.is_some());
+    embedded.map(Record::passage).find(|passage| !passage.trim().is_empty())
 }

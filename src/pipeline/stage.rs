@@ -157,6 +157,11 @@ impl StageError {
         self.retryable
     }
 
+    /// Whether the model has looked at the texts and wants one of them not.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self.blame, Blame::Input(_) | Blame::SomeInput)
+    }
+
     pub(super) fn is_unsent(&self) -> bool {
         self.unsent
     }

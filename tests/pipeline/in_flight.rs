@@ -504,9 +504,13 @@ async fn a_text_that_never_comes_to_an_answer_is_set_aside_if_others_do() {
     assert_eq!(rejected(&report), [RecordId::from(5)]);
     assert_eq!((report.progress.embedded, docs.count().expect("a count")), (23, 23));
     db.verify().expect("an undamaged file");
-    // Where nothing else is answered it is the model.
-    let alone = Record::new("alone").text("again 5");
-    let error = docs.ingest([alone]).embedder(&model).run().await.expect_err("no answer");
+    // A run that has no other text to send sends one that is stored.
+    let alone = || Record::new("alone").text("again 5");
+    let report = docs.ingest([alone()]).embedder(&model).run().await.expect("a report");
+    assert_eq!(rejected(&report), [RecordId::from("alone")]);
+    // Where nothing was ever answered it is the model.
+    let (_dir, _db, docs) = empty(DIMENSIONS);
+    let error = docs.ingest([alone()]).embedder(&model).run().await.expect_err("no answer");
     assert!(matches!(error, Error::Model { .. }), "{error}");
 }
 

@@ -130,16 +130,14 @@ async fn texts_that_are_never_answered_are_found_wherever_they_are() {
         (&[5], 1, 1),
         (&[23], 1, 4),
         (&[0, 8, 16], 8, 4),
+        (&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 24, 1),
+        (&[0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22], 24, 1),
+        (&[14, 15, 16, 17, 18, 19, 20, 21, 22, 23], 6, 4),
     ] {
         let (_dir, _db, docs) = empty(DIMENSIONS);
         let texts: Vec<String> =
             bad.iter().map(|&at: &usize| records(24)[at].text.clone()).collect();
-        let model = Scripted::new(move |_, sent| {
-            match sent.iter().any(|text| texts.iter().any(|bad| bad == text)) {
-                true => Err(StageError::new("no answer in time").retryable(true).timed_out()),
-                false => Ok(()),
-            }
-        });
+        let model = Poisoned(texts);
         let ingest = docs.ingest(records(24)).embedder(&model).batch_size(batch);
         let report = ingest.in_flight(in_flight).run().await.expect("a report");
         let mut found: Vec<String> = report.rejected.iter().map(|one| one.id.to_string()).collect();
@@ -159,6 +157,31 @@ async fn a_run_that_is_given_up_tells_what_happened_last_and_not_what_was_slow_b
     });
     let error = docs.ingest(records(8)).embedder(&model).run().await.expect_err("an outage");
     assert!(error.to_string().contains("out of order"), "{error}");
+}
+
+/// Answers after a second, but never a call with one of these texts.
+struct Poisoned(Vec<String>);
+
+impl Embedder for Poisoned {
+    fn contract(&self) -> ModelContract {
+        ModelContract::new("test/poisoned")
+    }
+
+    fn embed<'a>(
+        &'a self,
+        texts: &'a [&'a str],
+        _role: Role,
+        _deadline: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Embedded, StageError>> {
+        Box::pin(async move {
+            let is_bad = texts.iter().any(|text| self.0.iter().any(|bad| bad == text));
+            tokio::time::sleep(Duration::from_secs(if is_bad { 30 } else { 1 })).await;
+            if is_bad {
+                return Err(StageError::new("no answer in time").retryable(true).timed_out());
+            }
+            Ok(Embedded::new(texts.iter().map(|text| bag_of_words(text)).collect()))
+        })
+    }
 }
 
 /// Answers after a second, but for a time of the run, in which each call is waited for in vain.

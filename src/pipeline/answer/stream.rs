@@ -28,8 +28,8 @@ pub enum AnswerDelta {
     Reasoning(String),
 }
 
-/// An answer that is still coming. Dropping it closes the connection to the model; what it took until
-/// then counts.
+/// An answer that is still coming. Dropping it closes the connection to the model; what it took
+/// until then counts.
 ///
 /// ```no_run
 /// use portolan::{AnswerDelta, Collection, nim::Nim};

@@ -14,7 +14,7 @@ use super::seen::Seen;
 use super::sort::Parcel;
 use super::turns::Turn;
 use crate::error::Error;
-use crate::pipeline::stage::{Blame, Embedded, Embedder, Role, StageError};
+use crate::pipeline::stage::{Blame, Embedded, Embedder, Finished, Role, StageError};
 
 /// Embeds a batch, without the texts that the model refuses. What the run has embedded before is
 /// not sent again.
@@ -60,11 +60,17 @@ pub(super) async fn embed(
             learned.pause(time).await;
         }
     }
-    let mut batch = sending.batch;
+    let Sending { mut batch, queue, .. } = sending;
+    batch.landed.is_cut = !queue.is_empty();
     let missing = batch.missing();
     batch.landed.work.without_documents_of(&missing);
     batch.landed.took = Some(begin.elapsed());
     batch.landed
+}
+
+/// Whether anything came of a call that failed.
+fn is_something(finished: Finished) -> bool {
+    !(finished.embedded.is_empty() && finished.refused.is_empty())
 }
 
 /// A batch between two calls.
@@ -88,14 +94,15 @@ impl<'l> Sending<'l> {
     }
 
     fn answered(&mut self, next: &Next, answer: Embedded) -> Pause {
+        if answer.vectors.len() != next.len() {
+            let reason = "the embedder did not return one vector per text: check the model";
+            self.batch.landed.failure = Some(Error::Query { reason });
+            return None;
+        }
         match next {
-            Next::Texts(part) if answer.vectors.len() == part.len() => {
+            Next::Texts(part) => {
                 self.alive(part.first());
                 self.batch.answered(part, answer);
-            }
-            Next::Texts(_) => {
-                let reason = "the embedder did not return one vector per text: check the model";
-                self.batch.landed.failure = Some(Error::Query { reason });
             }
             Next::Probe(_) => {
                 self.alive(None);
@@ -112,7 +119,13 @@ impl<'l> Sending<'l> {
         (self.waits, self.since) = (0, None);
     }
 
-    /// Decides about a call that failed; `part` is what it had of the batch, none if it was a probe.
+    /// The service has refused a text, and so is there.
+    fn refused(&mut self) {
+        self.learned.refused();
+        (self.waits, self.since) = (0, None);
+    }
+
+    /// Decides about a call that failed; `part` is what it had of the batch, none of a probe.
     fn failed(
         &mut self,
         part: Option<Vec<usize>>,
@@ -121,13 +134,13 @@ impl<'l> Sending<'l> {
     ) -> Pause {
         self.batch.landed.cost.add(error.spent());
         let texts = part.as_ref().map_or(1, Vec::len);
-        let part = match (part, error.blame()) {
-            (Some(part), _) => self.without_finished(part, &mut error)?,
-            (None, Blame::Input(_) | Blame::SomeInput) => {
+        let part = match part {
+            Some(part) => self.without_finished(part, &mut error)?,
+            None if error.is_refusal() || error.take_finished().is_some_and(is_something) => {
                 self.alive(None);
                 return None;
             }
-            (None, _) => Vec::new(),
+            None => Vec::new(),
         };
         let since = *self.since.get_or_insert_with(Instant::now);
         match error.blame() {
@@ -142,12 +155,16 @@ impl<'l> Sending<'l> {
             // What is too slow is there.
             Blame::Call if error.can_pass() => {
                 self.queue.push(part);
-                match self.learned.may_come_back(self.waits, since) {
+                let waits = (!error.is_unsent()).then_some(self.waits);
+                match self.learned.may_come_back(waits, since) {
                     true => self.pause(error),
                     false => self.give_up(error),
                 }
             }
             _ => {
+                if error.is_refusal() {
+                    self.refused();
+                }
                 let refused = self.batch.without(part, error, &mut self.queue);
                 self.batch.landed.failure = refused.err();
                 None
@@ -173,6 +190,9 @@ impl<'l> Sending<'l> {
             Blame::Input(named) => part.get(named).copied(),
             _ => None,
         };
+        if has_refused || named.is_some() {
+            self.refused();
+        }
         if let Some(named) = named {
             self.batch.set_aside(named, error.to_string());
         }
@@ -205,14 +225,14 @@ impl<'l> Sending<'l> {
     /// The next call comes later.
     fn pause(&mut self, error: StageError) -> Pause {
         let time = wait(self.waits, error.asked_wait());
-        self.waits += 1;
+        self.waits += u32::from(!error.is_unsent());
         self.learned.failed(error);
         Some(time)
     }
 
     fn give_up(&mut self, error: StageError) -> Pause {
         let error = self.learned.give_up(error);
-        self.batch.landed.failure = Some(error.into_error("embed"));
+        self.batch.landed.failure = error.map(|error| error.into_error("embed"));
         None
     }
 }

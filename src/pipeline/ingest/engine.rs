@@ -119,6 +119,11 @@ impl<'e> Engine<'e> {
         }
     }
 
+    /// A text that the model has embedded in an earlier run.
+    pub(super) fn knows(&self, text: Option<String>) {
+        self.learned.knows(text);
+    }
+
     /// Takes a source to its end, or to the first failure; what is with the model by then is
     /// waited for and committed, since it is paid.
     pub(super) async fn drain(&mut self, source: &mut dyn Source) -> Result<()> {
@@ -279,7 +284,8 @@ impl<'e> Engine<'e> {
             self.report.served_model.clone_from(&landed.served_model);
         }
         if let (Some(meter), Some(took)) = (&self.listeners.meter, landed.took) {
-            let ended = if landed.failure.is_some() { Ended::Failed } else { Ended::Done };
+            let has_failed = landed.failure.is_some() || landed.is_cut;
+            let ended = if has_failed { Ended::Failed } else { Ended::Done };
             meter.note("embed", ended, took, landed.cost);
         }
     }

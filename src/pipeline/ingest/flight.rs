@@ -35,6 +35,8 @@ pub(super) struct Landed {
     /// How many of them the model did not name.
     pub(super) unnamed: usize,
     pub(super) failure: Option<Error>,
+    /// Whether texts of it were not sent any more, since another batch has given the service up.
+    pub(super) is_cut: bool,
     pub(super) cost: Cost,
     /// Texts that the model has probably cut.
     pub(super) likely_truncated: usize,

@@ -98,6 +98,13 @@ impl Learned {
         self.answered.load(Ordering::Relaxed)
     }
 
+    /// That is a text that the model has answered before, if none is known.
+    pub(super) fn knows(&self, text: Option<String>) {
+        if let Some(text) = text {
+            self.known.get_or_init(|| text);
+        }
+    }
+
     /// A text that the model has answered before.
     pub(super) fn known(&self) -> Option<String> {
         self.known.get().cloned()
@@ -106,13 +113,11 @@ impl Learned {
     /// A call was answered, with this text among others: after some of them, there are more at once
     /// and with more texts again.
     pub(super) fn answer(&self, text: Option<&str>) {
-        if let Some(text) = text {
-            self.known.get_or_init(|| text.to_owned());
+        if self.known.get().is_none() {
+            self.knows(text.map(str::to_owned));
         }
-        *self.failure() = None;
+        self.refused();
         self.answered.fetch_add(1, Ordering::Relaxed);
-        self.silent.store(0, Ordering::Relaxed);
-        self.last().answer = Some(Instant::now());
         let texts = self.ceiling();
         let is_less = texts < self.most || self.turns.is_narrowed();
         if is_less && self.streak.fetch_add(1, Ordering::Relaxed) + 1 >= RISE_AFTER {
@@ -128,18 +133,31 @@ impl Learned {
     /// Whether it is worth waiting once more, after so many waits in a row of a batch that has met
     /// failures since then. What another batch was answered meanwhile counts as well, and so does a
     /// call that came to no answer in time: the next has fewer texts.
-    pub(super) fn may_come_back(&self, waits: u32, since: Instant) -> bool {
+    /// Without a number of waits the time alone counts.
+    pub(super) fn may_come_back(&self, waits: Option<u32>, since: Instant) -> bool {
         let last = *self.last();
         let Some(seen) = last.answer.max(last.late) else { return false };
-        !self.is_given_up() && (waits < WAITS_MAX || seen.max(since).elapsed() < OUTAGE)
+        let is_early = waits.is_some_and(|waits| waits < WAITS_MAX);
+        !self.is_given_up() && (is_early || seen.max(since).elapsed() < OUTAGE)
+    }
+
+    /// Calls of a single text in a row that came to no answer.
+    pub(super) fn silent(&self) -> u32 {
+        self.silent.load(Ordering::Relaxed)
     }
 
     /// Whether the service answers nothing, not even single texts, for a batch that has met
     /// failures since then.
     pub(super) fn is_silent(&self, since: Instant) -> bool {
         let last = self.last().answer.map_or(since, |answer| answer.max(since));
-        let is_silent = self.silent.load(Ordering::Relaxed) >= SILENT_MAX;
-        self.is_given_up() || is_silent && last.elapsed() >= OUTAGE
+        self.is_given_up() || self.silent() >= SILENT_MAX && last.elapsed() >= OUTAGE
+    }
+
+    /// A text was refused, or answered: the service is there.
+    pub(super) fn refused(&self) {
+        *self.failure() = None;
+        self.silent.store(0, Ordering::Relaxed);
+        self.last().answer = Some(Instant::now());
     }
 
     /// A call failed, and will be made again.
@@ -149,13 +167,16 @@ impl Learned {
         }
     }
 
-    /// The service is given up after this error: what waits for it need not. The error of the last
-    /// call that was sent: why a service was left alone is why it is given up.
-    pub(super) fn give_up(&self, error: StageError) -> StageError {
-        self.is_given_up.store(true, Ordering::Relaxed);
+    /// The service is given up after this error: what waits for it need not. The error that tells
+    /// why: that of the last call that was sent, since why a service was left alone is why it is
+    /// given up. None if another batch has told it.
+    pub(super) fn give_up(&self, error: StageError) -> Option<StageError> {
+        let is_told = self.is_given_up.swap(true, Ordering::Relaxed);
         self.given_up.notify_waiters();
-        let sent = self.failure().take_if(|_| error.is_unsent());
-        sent.unwrap_or(error)
+        if !error.is_unsent() {
+            return Some(error);
+        }
+        self.failure().take().or_else(|| (!is_told).then_some(error))
     }
 
     pub(super) fn is_given_up(&self) -> bool {
@@ -239,14 +260,14 @@ mod tests {
     async fn a_service_is_given_up_after_waits_and_time_without_an_answer_of_any_batch() {
         let learned = Learned::new(8, 4);
         let since = Instant::now();
-        assert!(!learned.may_come_back(0, since));
+        assert!(!learned.may_come_back(Some(0), since));
         learned.answer(None);
-        assert!(learned.may_come_back(WAITS_MAX, since));
+        assert!(learned.may_come_back(Some(WAITS_MAX), since));
         tokio::time::advance(OUTAGE).await;
-        assert!(learned.may_come_back(WAITS_MAX - 1, since));
-        assert!(!learned.may_come_back(WAITS_MAX, since));
+        assert!(learned.may_come_back(Some(WAITS_MAX - 1), since));
+        assert!(!learned.may_come_back(Some(WAITS_MAX), since));
         learned.answer(None);
-        assert!(learned.may_come_back(WAITS_MAX, since));
+        assert!(learned.may_come_back(Some(WAITS_MAX), since));
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,9 @@ use crate::pipeline::stage::StageError;
 /// A text that came to no answer so often, alone and each time after the model had answered others,
 /// is set aside.
 const ALONE_MAX: u32 = 3;
+/// Calls of a single text in a row that came to no answer, after which it is looked whether the
+/// model answers anything.
+const DOUBTED: u32 = 2;
 
 /// Texts of a batch, told by their places in it.
 pub(super) struct Queue {
@@ -34,6 +37,13 @@ pub(super) enum Next {
 }
 
 impl Next {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Texts(part) => part.len(),
+            Self::Probe(_) => 1,
+        }
+    }
+
     pub(super) fn part(self) -> Option<Vec<usize>> {
         match self {
             Self::Texts(part) => Some(part),
@@ -80,8 +90,13 @@ impl Queue {
 
     /// The next to be sent. Before a single text is sent again the model must have answered another
     /// since, lest it be blamed for what the model does; one that was tried often enough is set
-    /// aside.
+    /// aside. Nor is the model to be blamed for several such texts in a row.
     pub(super) fn next(&mut self, batch: &mut Batch, learned: &Learned) -> Option<Next> {
+        if learned.silent() >= DOUBTED
+            && let Some(text) = learned.known()
+        {
+            return Some(Next::Probe(text));
+        }
         if let Some(mut part) = self.parts.pop() {
             if part.len() > learned.ceiling() {
                 self.parts.push(part.split_off(learned.ceiling()));
