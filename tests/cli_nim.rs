@@ -321,3 +321,56 @@ async fn eval_asks_the_models_as_queries_do_and_reranks_as_many_as_it_was_told()
     let message = text(&output.stderr);
     assert!(message.contains("another"), "{message}");
 }
+
+/// A service that refuses requests with a text about sharks.
+fn embeds_no_sharks(request: &Request) -> Step {
+    let body = request.json();
+    let texts = body["input"].as_array().expect("texts").clone();
+    if texts.iter().any(|text| text.as_str().is_some_and(|text| text.contains("shark"))) {
+        return answer(400, "", r#"{"detail": "no sharks"}"#);
+    }
+    let vectors = (0..texts.len()).map(|at| json!({"index": at, "embedding": [1.0, 0.5]}));
+    ok(&json!({"data": vectors.collect::<Vec<_>>(), "model": "e"}))
+}
+
+#[tokio::test]
+async fn an_ingest_tells_its_counts_also_where_documents_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let lines = [("a", "a whale"), ("b", "a shark"), ("c", "a seal")];
+    let lines = lines.map(|(id, text)| json!({"_id": id, "text": text}).to_string());
+    std::fs::write(path("docs.jsonl"), lines.join("\n")).expect("a file");
+    let server = Server::start(|_, request| embeds_no_sharks(request)).await;
+    let (db, docs) = (path("kb.portolan"), path("docs.jsonl"));
+    let args = ["ingest", &db, &docs, "--embed-model", "e", "--timeout-ms", "120000", "--json"];
+    let run = |more: &[&str]| {
+        let args = [&args[..], more].concat();
+        let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+        let url = server.url.clone();
+        async move {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            portolan(&url, &args).await
+        }
+    };
+    // Before anything is sent, or stored.
+    let nowhere = run(&["--rejects", &path("nowhere/bad.jsonl")]).await;
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(text(&nowhere.stderr).contains("is in no folder that exists"));
+    assert!(server.requests().is_empty() && !folder.path().join("kb.portolan").exists());
+    let refused = run(&[]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    let message = text(&refused.stderr);
+    assert!(
+        message.contains("1 documents were set aside") && message.contains("(b: "),
+        "{message}"
+    );
+    let done: Value = serde_json::from_slice(&refused.stdout).expect("JSON");
+    assert_eq!((&done["embedded"], &done["rejected"]), (&json!(2), &json!(1)), "{done}");
+    let bad = path("bad.jsonl");
+    let listed = run(&["--rejects", &bad]).await;
+    assert_eq!(listed.status.code(), Some(0), "{}", text(&listed.stderr));
+    let done: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    assert_eq!((&done["unchanged"], &done["rejected"]), (&json!(2), &json!(1)), "{done}");
+    let bad = std::fs::read_to_string(bad).expect("the rejects");
+    assert!(bad.starts_with("{\"_id\":\"b\",") && bad.lines().count() == 1, "{bad}");
+}

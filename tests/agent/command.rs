@@ -148,6 +148,13 @@ async fn one_question_is_answered_for_people_and_wrong_options_are_refused() {
     assert!(text.contains("  1.  d") && text.contains("1 queries: final_results 1"), "{text}");
     assert!(text.contains("per query: 1.0 calls of the model, 1.0 searches"), "{text}");
 
+    // A reranker that cannot be reached: its searches go without, and that is told.
+    let rerank = ["--rerank-url", "http://127.0.0.1:1", "--rerank-model", "r", "-k", "3"];
+    let shown = portolan(&[&asked[..], &model, &rerank].concat()).await;
+    let text = String::from_utf8(shown.stdout).expect("text");
+    assert_eq!(shown.status.code(), Some(0), "{text}");
+    assert!(text.contains("left out of 1 searches: rerank: "), "{text}");
+
     for (more, words) in [
         (&[][..], "chat-model"),
         (&[&model[..], &["--mode", "dense"]].concat()[..], "--embed-model is missing"),
@@ -160,5 +167,5 @@ async fn one_question_is_answered_for_people_and_wrong_options_are_refused() {
         assert_eq!(refused.status.code(), Some(2), "{more:?}: {message}");
         assert!(message.contains(words), "{more:?}: {message}");
     }
-    assert_eq!(server.requests().len(), 1);
+    assert_eq!(server.requests().len(), 2);
 }

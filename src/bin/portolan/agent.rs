@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::agent_args::{AgentArgs, AgentCommand, AgentRunArgs, LimitArgs};
 use crate::chat_args::chat;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, in_commands};
 use crate::models::{Models, runtime};
 use crate::open;
 use crate::output::{Output, printable, snippet, writable};
@@ -37,6 +37,9 @@ struct Report {
     reused: usize,
     steps: usize,
     retrievals: usize,
+    /// Stages that searches went without, with the reason, and how many searches.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    left_out: BTreeMap<String, usize>,
     prompt_tokens: u64,
     completion_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,6 +210,7 @@ fn report(asked: &[(Option<String>, String)], results: &Results, took: Duration)
         reused: 0,
         steps: 0,
         retrievals: 0,
+        left_out: BTreeMap::new(),
         prompt_tokens: 0,
         completion_tokens: 0,
         cost: None,
@@ -226,6 +230,9 @@ fn report(asked: &[(Option<String>, String)], results: &Results, took: Duration)
             report.reused += usize::from(result.is_reused());
             report.steps += result.steps();
             report.retrievals += result.retrievals();
+            for reason in result.trace.retrievals.iter().flat_map(|one| &one.left_out) {
+                *report.left_out.entry(in_commands(reason)).or_default() += 1;
+            }
             let (prompt, completion) = result.tokens();
             report.prompt_tokens = report.prompt_tokens.saturating_add(prompt);
             report.completion_tokens = report.completion_tokens.saturating_add(completion);
@@ -294,6 +301,9 @@ fn text(report: &Report, collection: &Collection, results: &Results) -> String {
     let _ = writeln!(text, "{} queries: {}", report.queries, counts(&report.sources));
     if !report.failures.is_empty() {
         let _ = writeln!(text, "ended by: {}", counts(&report.failures));
+    }
+    for (reason, searches) in &report.left_out {
+        let _ = writeln!(text, "left out of {searches} searches: {}", printable(reason));
     }
     let each = |sum: f64| sum / (report.queries - report.errors).max(1) as f64;
     let _ = write!(

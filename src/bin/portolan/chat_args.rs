@@ -10,6 +10,7 @@ use crate::args::count;
 use crate::failure::{Failure, Result};
 use crate::model_args::ReachArgs;
 use crate::models::key_of;
+use crate::timing::parse_millis;
 
 /// The chat service: NIMs for language models, and any server of OpenAI's form.
 #[derive(Args)]
@@ -35,14 +36,8 @@ pub struct ChatArgs {
     #[arg(long, value_name = "EFFORT", requires = "chat_model")]
     pub chat_effort: Option<String>,
     /// Time for each request that answers whole, and longest silence of one that streams
-    #[arg(long, value_name = "N", default_value = "120000", value_parser = millis)]
+    #[arg(long, value_name = "N", default_value = "120000", value_parser = parse_millis)]
     pub chat_timeout_ms: u64,
-}
-
-/// A day at most.
-fn millis(text: &str) -> std::result::Result<u64, String> {
-    let number = text.parse().ok().filter(|number| (1..=86_400_000).contains(number));
-    number.ok_or_else(|| "expected milliseconds from 1 to 86400000".to_owned())
 }
 
 /// The chat model that a command cannot do without. Sends nothing. Key and base URL come from the

@@ -4,7 +4,7 @@ use portolan::{IngestProgress, Maintenance};
 use serde::Serialize;
 
 use crate::args::EmbedPendingArgs;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, in_commands};
 use crate::models::{self, runtime};
 use crate::open;
 use crate::output::Output;
@@ -46,7 +46,7 @@ pub fn run(args: &EmbedPendingArgs, out: &Output) -> Result<()> {
     drop(progress);
     maintain(&collection, |maintain| maintain)?;
     if let Some(reason) = &report.model_failure {
-        let failure = Failure::new(reason.as_str());
+        let failure = Failure::new(in_commands(reason));
         return Err(failure.hint("what was committed stays: run the same command again to go on"));
     }
     let done = Embedded {

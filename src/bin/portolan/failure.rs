@@ -84,7 +84,7 @@ fn is_damage(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// What the library advises an application to do, and how it is done by a command.
-const ADVICE: [(&str, &str); 24] = [
+const ADVICE: [(&str, &str); 25] = [
     (
         "create it with `CollectionOptions::text`, or build one with `Collection::index_text`",
         "make one with `portolan index-text`",
@@ -106,11 +106,16 @@ const ADVICE: [(&str, &str); 24] = [
     ),
     (
         "send less or raise the timeout",
-        "raise --timeout-ms, or send less at once (--batch-size, --in-flight of an ingest)",
+        "raise --timeout-ms (--chat-timeout-ms of a chat model), or send less at once \
+         (--batch-size, --in-flight of an ingest)",
     ),
     (
         "use the same model with the same roles or prefixes",
         "use its --embed-model, --query-prefix and --passage-prefix (see `info --json`)",
+    ),
+    (
+        "rate limit reached, slow down and try later",
+        "rate limit reached, set --requests-per-minute",
     ),
     ("use https or allow_insecure_http", "use https, or --allow-http in a network you trust"),
     ("nim configuration: base_url", "NVIDIA_BASE_URL"),

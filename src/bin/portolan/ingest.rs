@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::args::IngestArgs;
 use crate::documents::{Documents, Line, Survey};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, in_commands};
 use crate::index_field;
 use crate::ingest_again;
 use crate::ingest_words;
@@ -62,6 +62,9 @@ pub struct Ingested {
     indexing_s: f64,
     graph: bool,
     records: u64,
+    /// What is to be told behind all this.
+    #[serde(skip)]
+    refusal: Option<Failure>,
 }
 
 impl IngestArgs {
@@ -103,6 +106,9 @@ pub fn run(args: &IngestArgs, out: &Output) -> Result<()> {
     done.records = collection.count()?;
     done.collection = collection.name().to_owned();
     out.result(&done, summary)?;
+    if let Some(refusal) = done.refusal {
+        return Err(refusal);
+    }
     match (&args.rejects, done.read) {
         (Some(path), read) if read > 0 && done.rejected == read => Err(Failure::new(format!(
             "none of {read} documents could be stored: {} tells why",
@@ -362,7 +368,10 @@ async fn embed(
     let report = run.map_err(|error| {
         let resumable = matches!(error, Error::Model { .. });
         let failure = Failure::from(error);
-        let hint = "what was committed stays: run the same command again to go on";
+        let hint = match args.rejects {
+            Some(_) => "what was committed stays: run it again, with another --rejects, to go on",
+            None => "what was committed stays: run the same command again to go on",
+        };
         if resumable { failure.hint(hint) } else { failure }
     })?;
     if let Some(failure) = failed {
@@ -370,11 +379,11 @@ async fn embed(
     }
     if let Some(reason) = &report.model_failure {
         let hint = "all texts are stored: run `portolan embed-pending` for their vectors";
-        return Err(Failure::new(reason.as_str()).hint(hint));
+        return Err(Failure::new(in_commands(reason)).hint(hint));
     }
     let rejects = rejects.into_inner().unwrap_or_else(PoisonError::into_inner);
     let bad = rejects.lines();
-    rejects.finish(&report)?;
+    let refusal = rejects.finish(&report).err();
     let IngestProgress { read, embedded, unchanged, updated, without_text, with_vector, .. } =
         report.progress;
     let (read, pending) = (read + bad, report.progress.pending);
@@ -388,6 +397,6 @@ async fn embed(
     let counts = Ingested { chunked, removed, ..counts };
     let (likely_truncated, served_model) = (report.likely_truncated, report.served_model);
     let repeated_texts = report.repeated;
-    let counts = Ingested { likely_truncated, repeated_texts, served_model, ..counts };
+    let counts = Ingested { likely_truncated, repeated_texts, served_model, refusal, ..counts };
     Ok(Ingested { requests, retries, tokens, embedding_s, ..counts })
 }

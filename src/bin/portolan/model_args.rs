@@ -11,6 +11,7 @@ use portolan::nim::{Api, Nim, NimBuilder, Truncate};
 
 use crate::args::{count, dimensions};
 use crate::failure::{Failure, Result};
+use crate::timing::parse_millis;
 
 /// The embedding service.
 #[derive(Args)]
@@ -63,8 +64,8 @@ pub struct ReachArgs {
     #[arg(long, value_name = "N", value_parser = count)]
     pub requests_per_minute: Option<usize>,
     /// Time for each request to embed or to rank [default: 60000, of it 30000 of silence]
-    #[arg(long, value_name = "N", value_parser = count)]
-    pub timeout_ms: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = parse_millis)]
+    pub timeout_ms: Option<u64>,
     /// What the options make, once: the clients of a command share the limit of requests.
     #[arg(skip)]
     made: OnceLock<NimBuilder>,
@@ -94,8 +95,7 @@ impl ReachArgs {
 
     /// The time for a request, if it was set.
     pub fn timeout(&self) -> Option<Duration> {
-        let millis = self.timeout_ms.map(|millis| millis.try_into().unwrap_or(u64::MAX));
-        millis.map(Duration::from_millis)
+        self.timeout_ms.map(Duration::from_millis)
     }
 }
 

@@ -117,7 +117,8 @@ pub fn cure(error: &NimError) -> String {
              ollama, openai) and --rerank-api (tei, cohere)"
         }
         NimError::RateLimited { .. } => {
-            "too many requests; the trial is said to allow 40 a minute: wait, and set a limit"
+            "too many requests; the trial is said to allow 40 a minute: wait, and set \
+             --requests-per-minute"
         }
         NimError::InputTypeRequired(_) | NimError::InputTooLong { .. } => {
             "this is no embedding model of a NIM, or a gateway in between drops fields: name \

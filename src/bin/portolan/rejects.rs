@@ -10,7 +10,7 @@ use portolan::{IngestReport, RecordId, Rejected};
 use serde_json::json;
 
 use crate::documents::Bad;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, in_commands};
 use crate::output::printable;
 
 /// Rejected documents that a message names.
@@ -25,13 +25,18 @@ pub struct Rejects {
 }
 
 impl Rejects {
-    /// Refuses a path where something is already. The file is made with the first document.
+    /// Refuses a path where something is already, or no folder for it. The file is made with the
+    /// first document.
     pub fn new(path: Option<&Path>) -> Result<Self> {
+        let refused = |path: &Path, why: &str| {
+            Err(Failure::Usage(format!("--rejects: {} {why}", path.display())))
+        };
+        let is_folder = |folder: &Path| folder.as_os_str().is_empty() || folder.is_dir();
         match path {
-            Some(path) if path.exists() => Err(Failure::Usage(format!(
-                "--rejects: {} exists already: name a file to be made",
-                path.display()
-            ))),
+            Some(path) if path.exists() => refused(path, "exists already: name a file to be made"),
+            Some(path) if !path.parent().is_some_and(is_folder) => {
+                refused(path, "is in no folder that exists")
+            }
             _ => Ok(Self { path: path.map(Path::to_owned), file: None, failed: None, lines: 0 }),
         }
     }
@@ -43,7 +48,7 @@ impl Rejects {
 
     /// As [`add`](Self::add), of a document that no [`Rejected`] tells of.
     pub fn add_document(&mut self, id: &RecordId, reason: &str) {
-        let line = json!({ "_id": id.to_string(), "error": reason });
+        let line = json!({ "_id": id.to_string(), "error": in_commands(reason) });
         self.write(&line.to_string());
     }
 
@@ -76,7 +81,9 @@ impl Rejects {
             Some(file) => file,
             None => self.file.insert(BufWriter::new(File::create_new(path)?)),
         };
-        writeln!(file, "{line}")
+        writeln!(file, "{line}")?;
+        // They are few, and whoever ends the command early has those that came.
+        file.flush()
     }
 
     /// Writes the rest of the file; a failure if there are rejected documents and no file.
@@ -103,7 +110,8 @@ fn refuse(report: &IngestReport) -> Result<()> {
         return Ok(());
     }
     let named = report.rejected.iter().take(NAMED);
-    let named = named.map(|one| format!("{}: {}", printable(&one.id.to_string()), one.reason));
+    let named = named
+        .map(|one| format!("{}: {}", printable(&one.id.to_string()), in_commands(&one.reason)));
     let named: Vec<String> = named.collect();
     Err(Failure::new(format!(
         "{count} documents were set aside, all others are stored; use --rejects to list them \

@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+/// A time in milliseconds on the command line: a day at most.
+pub fn parse_millis(text: &str) -> std::result::Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (1..=86_400_000).contains(number));
+    number.ok_or_else(|| "expected milliseconds from 1 to 86400000".to_owned())
+}
+
 /// Milliseconds, to the microsecond.
 pub fn millis(time: Duration) -> f64 {
     time.as_micros() as f64 / 1e3
