@@ -15,7 +15,14 @@ async fn a_model_that_goes_on_with_what_was_given_up_gets_fewer_calls_at_once() 
     // It takes three seconds for a text, one after another, and is waited for half a minute.
     let (each, patience) = (Duration::from_secs(3), Duration::from_secs(30));
     let free = Mutex::new(tokio::time::Instant::now());
-    let model = Queued { each, patience, free };
+    // One text after another, those of calls that were given up too.
+    let model = Timed(|texts: &[&str]| {
+        let now = tokio::time::Instant::now();
+        let mut free = free.lock().expect("a time");
+        *free = (*free).max(now) + each * texts.len() as u32;
+        let time = free.duration_since(now);
+        (time.min(patience), time <= patience)
+    });
     let ingest = docs.ingest(records(64)).embedder(&model).batch_size(8).in_flight(4);
     let begin = tokio::time::Instant::now();
     let report = ingest.run().await.expect("an ingest");
@@ -26,16 +33,12 @@ async fn a_model_that_goes_on_with_what_was_given_up_gets_fewer_calls_at_once() 
     db.verify().expect("an undamaged file");
 }
 
-/// One text after another, those of calls that were given up too.
-struct Queued {
-    each: Duration,
-    patience: Duration,
-    free: Mutex<tokio::time::Instant>,
-}
+/// Takes as long for a call as this tells, and comes to an answer if it says so.
+struct Timed<F>(F);
 
-impl Embedder for Queued {
+impl<F: Fn(&[&str]) -> (Duration, bool) + Send + Sync> Embedder for Timed<F> {
     fn contract(&self) -> ModelContract {
-        ModelContract::new("test/queued")
+        ModelContract::new("test/timed")
     }
 
     fn embed<'a>(
@@ -45,17 +48,11 @@ impl Embedder for Queued {
         _deadline: Option<Instant>,
     ) -> BoxFuture<'a, Result<Embedded, StageError>> {
         Box::pin(async move {
-            let now = tokio::time::Instant::now();
-            let done = {
-                let mut free = self.free.lock().expect("a time");
-                *free = (*free).max(now) + self.each * texts.len() as u32;
-                *free
-            };
-            if done.duration_since(now) > self.patience {
-                tokio::time::sleep(self.patience).await;
+            let (time, is_answered) = (self.0)(texts);
+            tokio::time::sleep(time).await;
+            if !is_answered {
                 return Err(StageError::new("no answer in time").retryable(true).timed_out());
             }
-            tokio::time::sleep_until(done).await;
             Ok(Embedded::new(texts.iter().map(|text| bag_of_words(text)).collect()))
         })
     }
@@ -137,7 +134,10 @@ async fn texts_that_are_never_answered_are_found_wherever_they_are() {
         let (_dir, _db, docs) = empty(DIMENSIONS);
         let texts: Vec<String> =
             bad.iter().map(|&at: &usize| records(24)[at].text.clone()).collect();
-        let model = Poisoned(texts);
+        let model = Timed(|sent: &[&str]| {
+            let is_bad = sent.iter().any(|text| texts.iter().any(|bad| bad == text));
+            (Duration::from_secs(if is_bad { 30 } else { 1 }), !is_bad)
+        });
         let ingest = docs.ingest(records(24)).embedder(&model).batch_size(batch);
         let report = ingest.in_flight(in_flight).run().await.expect("a report");
         let mut found: Vec<String> = report.rejected.iter().map(|one| one.id.to_string()).collect();
@@ -157,31 +157,6 @@ async fn a_run_that_is_given_up_tells_what_happened_last_and_not_what_was_slow_b
     });
     let error = docs.ingest(records(8)).embedder(&model).run().await.expect_err("an outage");
     assert!(error.to_string().contains("out of order"), "{error}");
-}
-
-/// Answers after a second, but never a call with one of these texts.
-struct Poisoned(Vec<String>);
-
-impl Embedder for Poisoned {
-    fn contract(&self) -> ModelContract {
-        ModelContract::new("test/poisoned")
-    }
-
-    fn embed<'a>(
-        &'a self,
-        texts: &'a [&'a str],
-        _role: Role,
-        _deadline: Option<Instant>,
-    ) -> BoxFuture<'a, Result<Embedded, StageError>> {
-        Box::pin(async move {
-            let is_bad = texts.iter().any(|text| self.0.iter().any(|bad| bad == text));
-            tokio::time::sleep(Duration::from_secs(if is_bad { 30 } else { 1 })).await;
-            if is_bad {
-                return Err(StageError::new("no answer in time").retryable(true).timed_out());
-            }
-            Ok(Embedded::new(texts.iter().map(|text| bag_of_words(text)).collect()))
-        })
-    }
 }
 
 /// Answers after a second, but for a time of the run, in which each call is waited for in vain.
